@@ -1,0 +1,42 @@
+"""Every error that singletrack raises on purpose, in one small tree. Knows nothing of the rest.
+
+    SingletrackError
+    ├── InputError            also a ValueError: a box, frame or setting that cannot be meant
+    ├── VideoError            a source that cannot be opened, read or written
+    │   └── DamagedVideoError   it could be read up to some frame; what came before is kept
+    ├── CheckpointError       weights that do not fit the model, are cut short or are unsafe to read
+    ├── ExportError           a written graph whose numbers differ from the network's
+    └── MissingDependencyError  also an ImportError: an optional part is not installed
+
+Each message says what was expected, what came, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class SingletrackError(Exception):
+    """Base of all errors raised on purpose; catch this one to catch them all."""
+
+
+class InputError(SingletrackError, ValueError):
+    """A box, frame, name or setting that cannot be meant."""
+
+
+class VideoError(SingletrackError):
+    """A video source or target that cannot be opened, read or written."""
+
+
+class DamagedVideoError(VideoError):
+    """A video that decodes only up to some frame; everything before it was delivered."""
+
+
+class CheckpointError(SingletrackError):
+    """Weights that do not fit the model, are cut short, or are unsafe to read."""
+
+
+class ExportError(SingletrackError):
+    """A written graph whose numbers differ from the network's by more than the tolerance."""
+
+
+class MissingDependencyError(SingletrackError, ImportError):
+    """An optional part is not installed; the message gives the command that installs it."""

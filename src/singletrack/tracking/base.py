@@ -1,0 +1,53 @@
+"""What following needs: a network behind two calls, and what comes out of one frame.
+
+Knows nothing of torch, of engines or of any one model. A tracker holds the state of one target; a
+network holds none, so that one network can serve many trackers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+class Network(Protocol):
+    """One model on one engine. Both calls take a batch, remember nothing and may be shared.
+
+    Crops are (B, 3, H, W) float32 RGB, normalised as the model was trained.
+    """
+
+    def encode(self, template: FloatArray) -> Any:
+        """Template crops -> features, an opaque value that only ``locate`` of this network reads."""
+
+    def locate(self, features: Any, search: FloatArray) -> Mapping[str, FloatArray]:
+        """Features and search crops -> named maps, each with the batch first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Where the target is in one frame.
+
+    box: x, y, width, height in pixels of the frame, top-left corner first.
+    score: how sure the network is, 0 to 1.
+    lost: True while the target is believed to be gone; the box is then the last one that was believed.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    lost: bool
+
+
+class Tracker(Protocol):
+    """Follows one target from frame to frame."""
+
+    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+        """Take the target from the first frame: (H, W, 3) uint8 RGB and x, y, width, height in pixels."""
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        """Find the target in the next frame: (H, W, 3) uint8 RGB."""
