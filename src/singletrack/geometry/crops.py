@@ -1,0 +1,192 @@
+"""The square crop round a box, and boxes from frame to crop and back: both directions in one file.
+
+Follows the published code of OSTrack to the pixel, quirks included. Knows nothing of networks; training and
+tracking both stand on it, so that what is learned is what is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
+
+Image = NDArray[np.uint8]
+Columns = NDArray[np.intp]
+Weights = NDArray[np.int32]
+
+# A larger square is never built: only the pixels that bilinear sampling reads are gathered from the frame.
+LARGEST_DENSE_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of whole pixels round a box; it may reach beyond the frame.
+
+    left, top, side: in pixels of the frame.
+    """
+
+    left: int
+    top: int
+    side: int
+
+    @classmethod
+    def around(cls, box_xywh: Sequence[float], factor: float) -> Square:
+        """The square with `factor` squared times the area of the box.
+
+        Its side is rounded up and its corner to the nearest even number at a tie, as published.
+        """
+        x, y, width, height = (float(value) for value in box_xywh)
+        extent = math.sqrt(width * height) * factor if width > 0 and height > 0 else 0.0
+        if not 0 < extent < math.inf:
+            raise InputError(
+                f"expected a box with a finite area above zero and a factor above zero; "
+                f"got {x:g},{y:g},{width:g},{height:g} and {factor:g}; check the box before cropping"
+            )
+        side = math.ceil(extent)
+        return cls(round(x + 0.5 * width - side * 0.5), round(y + 0.5 * height - side * 0.5), side)
+
+    def inside(self, size_wh: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of the frame that the crop shows; the rest of it is padding.
+
+        A square that reaches the last column or row of the frame loses that column or row to the padding: the
+        published code pads one pixel too many on the right and at the bottom, and networks learned with it.
+        """
+        width, height = size_wh
+        return _span(self.top, self.side, height), _span(self.left, self.side, width)
+
+
+def _span(start: int, length: int, limit: int) -> slice:
+    first = max(0, start)
+    return slice(first, max(first, min(start + length, limit - 1)))
+
+
+def square_crop(frame: Image, box_xywh: Sequence[float], *, factor: float, size: int) -> tuple[Image, float]:
+    """Cut the square round a box out of a frame and resize it.
+
+    frame: (H, W, C) uint8, any C. Returns the crop, (size, size, C) uint8, padded with black, and its scale:
+    crop pixels per frame pixel. Time and memory stay bounded, however large the box.
+    Raises InputError when the box has no area.
+    """
+    square = Square.around(box_xywh, factor)
+    if square.side > max(LARGEST_DENSE_SIDE, 4 * size):
+        crop = _crop_sparse(frame, square, size)
+    else:
+        crop = _crop_dense(frame, square, size)
+    return crop, size / square.side
+
+
+def _crop_dense(frame: Image, square: Square, size: int) -> Image:
+    rows, columns = square.inside((frame.shape[1], frame.shape[0]))
+    if rows.stop - rows.start == square.side and columns.stop - columns.start == square.side:
+        return _resize(frame[rows, columns], size)
+    padded = np.zeros((square.side, square.side, *frame.shape[2:]), np.uint8)
+    if rows.stop > rows.start and columns.stop > columns.start:
+        padded[
+            rows.start - square.top : rows.stop - square.top,
+            columns.start - square.left : columns.stop - square.left,
+        ] = frame[rows, columns]
+    return _resize(padded, size)
+
+
+def _resize(image: Image, size: int) -> Image:
+    resized = np.asarray(cv2.resize(image, (size, size)), np.uint8)
+    return resized.reshape(size, size, *image.shape[2:])  # cv2 drops a last axis of length one
+
+
+def _crop_sparse(frame: Image, square: Square, size: int) -> Image:
+    """The same pixels as `_crop_dense`, without the padded image: for squares much larger than the crop.
+
+    cv2.resize on uint8 mixes two columns, then two rows, with weights in 1/2048, and drops four bits in
+    between (the fixed-point arithmetic of OpenCV's imgproc); a test holds the two ways equal to the pixel.
+    """
+    visible_rows, visible_columns = square.inside((frame.shape[1], frame.shape[0]))
+    rows, row_weights = _taps(square.top, square.side, visible_rows, size)
+    columns, column_weights = _taps(square.left, square.side, visible_columns, size)
+    total = np.full((size, size, frame.shape[2]), 2, np.int32)  # half of the last shift: rounds to nearest
+    for row, row_weight in zip(rows, row_weights, strict=True):
+        mixed = np.zeros_like(total)
+        for column, column_weight in zip(columns, column_weights, strict=True):
+            mixed += frame[row[:, None], column] * column_weight[:, None]
+        total += ((mixed >> 4) * row_weight[:, None, None]) >> 16
+    return (total >> 2).astype(np.uint8)
+
+
+def _taps(
+    start: int, side: int, visible: slice, size: int
+) -> tuple[tuple[Columns, Columns], tuple[Weights, Weights]]:
+    """For each output the two frame indices that it mixes, and their weights in 1/2048 (0: padding)."""
+    position = ((np.arange(size) + 0.5) * (1.0 / (size / side)) - 0.5).astype(np.float32)
+    near = np.floor(position).astype(np.intp)
+    fraction = position - near.astype(np.float32)
+    indices, weights = [], []
+    for index, share in ((near, np.float32(1) - fraction), (near + 1, fraction)):
+        in_frame = start + index
+        seen = (in_frame >= visible.start) & (in_frame < visible.stop)
+        indices.append(np.where(seen, in_frame, 0))
+        weights.append(np.where(seen, np.rint(share * np.float32(2048)), 0).astype(np.int32))
+    return (indices[0], indices[1]), (weights[0], weights[1])
+
+
+def padding_mask(
+    size_wh: tuple[int, int], box_xywh: Sequence[float], *, factor: float, size: int
+) -> NDArray[np.bool_]:
+    """Where `square_crop` of a frame of this size shows padding: (size, size), True = at least in part."""
+    square = Square.around(box_xywh, factor)
+    rows, columns = square.inside(size_wh)
+    padded_rows = _padded_axis(square.top, square.side, rows, size)
+    padded_columns = _padded_axis(square.left, square.side, columns, size)
+    return padded_rows[:, None] | padded_columns[None, :]
+
+
+def _padded_axis(start: int, side: int, visible: slice, size: int) -> NDArray[np.bool_]:
+    """One axis of the mask; each axis can be resized alone, since one padded axis makes the pixel padded."""
+    padding = np.ones((side, 1), np.float32)
+    padding[visible.start - start : visible.stop - start] = 0
+    return np.asarray(cv2.resize(padding, (1, size)) > 0)[:, 0]
+
+
+def normalise(crop: Image, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """(H, W, 3) uint8 RGB -> (1, 3, H, W) float32, each channel (value / 255 - mean) / std."""
+    values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+    table = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return np.stack([table[crop[..., channel], channel] for channel in range(3)])[None]
+
+
+def box_to_crop(
+    box_xywh: Sequence[float], around_xywh: Sequence[float], *, scale: float, size: int, shift: float = 0.5
+) -> NDArray[np.float64]:
+    """A box of the frame -> cx, cy, width, height in the crop taken round another box: a training label.
+
+    Fractions of the crop, not clipped. scale and size: of `square_crop`. shift: the crop pixels by which
+    labels lie up-left of where `box_from_crop` reads them; 0.5 as published (the crop's centre is at (size -
+    1) / 2 in training and at size / 2 in tracking), 0 makes the two directions exact inverses.
+    """
+    x, y, width, height = box_xywh
+    around_x, around_y, around_width, around_height = around_xywh
+    center_x = 0.5 * size - shift + (x + 0.5 * width - around_x - 0.5 * around_width) * scale
+    center_y = 0.5 * size - shift + (y + 0.5 * height - around_y - 0.5 * around_height) * scale
+    return np.array([center_x, center_y, width * scale, height * scale]) / size
+
+
+def box_from_crop(
+    box_cxcywh: Sequence[float] | NDArray[Any], around_xywh: Sequence[float], *, scale: float, size: int
+) -> Box:
+    """cx, cy, width, height as fractions of the crop -> x, y, width, height in the frame, not clipped.
+
+    Measured from the unrounded centre of the box that the crop was taken round, though the crop itself lies
+    on whole pixels: up to half a pixel apart, as published.
+    """
+    cx, cy, width, height = (float(value) * size / scale for value in box_cxcywh)
+    x, y, around_width, around_height = around_xywh
+    half = 0.5 * size / scale
+    center_x = cx + x + 0.5 * around_width - half
+    center_y = cy + y + 0.5 * around_height - half
+    return center_x - 0.5 * width, center_y - 0.5 * height, width, height

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import (
+    center_distance,
+    check_box,
+    clip_box,
+    cxcywh_to_xywh,
+    iou,
+    xywh_to_cxcywh,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
+)
+
+
+def test_orders_by_hand() -> None:
+    assert xywh_to_xyxy([1, 2, 10, 20]).tolist() == [1, 2, 11, 22]
+    assert xywh_to_cxcywh([1, 2, 10, 20]).tolist() == [6, 12, 10, 20]
+    assert xyxy_to_xywh([1, 2, 11, 22]).tolist() == [1, 2, 10, 20]
+    assert cxcywh_to_xywh([6, 12, 10, 20]).tolist() == [1, 2, 10, 20]
+
+
+def test_orders_keep_shape_and_precision_and_input() -> None:
+    boxes = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    before = boxes.copy()
+    assert xywh_to_xyxy(boxes).shape == (2, 3, 4)
+    assert xywh_to_xyxy(boxes).dtype == np.float32
+    np.testing.assert_array_equal(boxes, before)
+
+
+def test_iou_by_hand() -> None:
+    assert iou([0, 0, 10, 10], [0, 0, 10, 10]) == 1
+    assert iou([0, 0, 10, 10], [5, 0, 10, 10]) == pytest.approx(50 / 150)
+    assert iou([0, 0, 10, 10], [10, 0, 10, 10]) == 0  # they only touch
+    assert iou([0, 0, 10, 10], [20, 30, 5, 5]) == 0
+    assert iou([3, 3, 0, 0], [3, 3, 0, 0]) == 0  # no area at all
+    np.testing.assert_allclose(iou([[0, 0, 10, 10], [0, 0, 20, 10]], [0, 0, 10, 10]), [1, 0.5])
+
+
+def test_center_distance_by_hand() -> None:
+    assert center_distance([0, 0, 10, 10], [3, 4, 10, 10]) == 5
+    assert center_distance([0, 0, 10, 10], [4, 4, 2, 2]) == 0
+
+
+def test_arrays_that_are_not_boxes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"expected boxes of shape \(\.\.\., 4\); got \(3,\)"):
+        xywh_to_xyxy([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [
+        ((10, 20, 30, 40), (10, 20, 30, 40)),
+        ((-50, -60, 20, 20), (0, 0, 10, 10)),
+        ((630, 470, 100, 100), (630, 470, 10, 10)),
+        ((-5, -5, 1000, 900), (0, 0, 640, 480)),
+    ],
+)
+def test_clip_box(box: tuple[float, ...], clipped: tuple[float, ...]) -> None:
+    assert clip_box(box, (640, 480)) == clipped
+
+
+def test_clip_box_in_a_frame_smaller_than_the_margin() -> None:
+    assert clip_box((2, 3, 4, 4), (6, 8)) == (0, 0, 6, 8)
+
+
+def test_check_box_accepts_what_can_be_meant() -> None:
+    assert check_box((5, 6, 1, 1), (640, 480)) == (5.0, 6.0, 1.0, 1.0)
+    assert check_box(np.array([-3.5, -3.5, 4, 4]), (640, 480)) == (-3.5, -3.5, 4.0, 4.0)  # partly outside
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((math.nan, 0, 10, 10), "must be finite"),
+        ((0, 0, math.inf, 10), "must be finite"),
+        ((0, 0, 0, 10), "above zero"),
+        ((0, 0, 10, -1), "above zero"),
+        ((640, 0, 10, 10), "640 x 480"),
+        ((-10, 0, 10, 10), "outside"),
+        ((0, 480, 10, 10), "outside"),
+        ((1, 2, 3), "give four numbers"),
+        ("1,2,3,4", "give four numbers"),
+        (None, "give four numbers"),
+    ],
+)
+def test_check_box_refuses(box: object, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        check_box(box, (640, 480))  # type: ignore[arg-type]
+    assert "expected" in str(error.value)
+    assert "got" in str(error.value)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from singletrack.errors import InputError
+from singletrack.geometry import crops
+from singletrack.geometry.boxes import clip_box, cxcywh_to_xywh
+from singletrack.geometry.crops import box_from_crop, box_to_crop, normalise, padding_mask, square_crop
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def test_square_by_hand() -> None:
+    square = crops.Square.around((10, 20, 9, 4), 2.0)  # side = ceil(6 * 2)
+    assert square == crops.Square(left=8, top=16, side=12)  # 8.5 rounds to the even 8
+
+
+def test_the_last_column_and_row_turn_to_padding_when_reached() -> None:
+    frame = np.full((8, 8, 3), 255, np.uint8)
+    crop, scale = square_crop(frame, (2, 2, 6, 6), factor=1.0, size=6)
+    assert scale == 1.0
+    assert crop[:5, :5].min() == 255
+    assert crop[5].max() == crop[:, 5].max() == 0
+
+
+def test_square_that_stops_one_pixel_short_is_untouched() -> None:
+    frame = noise(8, 8)
+    crop, _ = square_crop(frame, (1, 1, 6, 6), factor=1.0, size=6)
+    np.testing.assert_array_equal(crop, frame[1:7, 1:7])
+
+
+@pytest.mark.parametrize("box", [(-40, 5, 10, 10), (500, 5, 10, 10), (5, 500, 10, 10), (5, -40, 10, 10)])
+def test_squares_wholly_outside_are_black(box: tuple[float, ...]) -> None:
+    crop, _ = square_crop(noise(100, 120), box, factor=2.0, size=16)
+    assert crop.shape == (16, 16, 3)
+    assert not crop.any()
+    assert padding_mask((120, 100), box, factor=2.0, size=16).all()
+
+
+def test_crop_keeps_a_single_channel() -> None:
+    crop, _ = square_crop(noise(50, 60, 1), (10, 10, 10, 10), factor=2.0, size=16)
+    assert crop.shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 5), (0, 0, 5, -1), (0, 0, 1e-300, 1e-300)])
+def test_box_without_area_is_refused(box: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="area above zero"):
+        square_crop(noise(20, 20), box, factor=2.0, size=16)
+
+
+@pytest.mark.parametrize("size", [64, 128, 256, 384])
+def test_gathered_pixels_equal_the_padded_and_resized_image(size: int) -> None:
+    rng = np.random.default_rng(size)
+    frame = noise(900, 1400)
+    for _ in range(12):
+        side = int(rng.integers(4 * size + 1, 4000))
+        left, top = (int(value) for value in rng.integers(-side, 1400, 2))
+        square = crops.Square(left, top, side)
+        dense, sparse = (cut(frame, square, size) for cut in (crops._crop_dense, crops._crop_sparse))
+        np.testing.assert_array_equal(sparse, dense)
+
+
+def test_runaway_box_costs_no_memory() -> None:
+    frame = noise(480, 640)
+    tracemalloc.start()
+    crop, scale = square_crop(frame, (-1e4, -1e4, 5e4, 5e4), factor=4.0, size=256)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert crop.shape == (256, 256, 3)
+    assert scale == 256 / 200_000
+    assert peak < 20_000_000
+
+
+def test_padding_mask_equals_the_resized_mask_of_the_padded_image() -> None:
+    for box in ((-20, -10, 60, 50), (440, 320, 60, 60), (0, 0, 480, 360), (200.5, 100.5, 31, 17)):
+        square = crops.Square.around(box, 4.0)
+        rows, columns = square.inside((480, 360))
+        padding = np.ones((square.side, square.side), np.float32)
+        padding[
+            rows.start - square.top : rows.stop - square.top,
+            columns.start - square.left : columns.stop - square.left,
+        ] = 0
+        np.testing.assert_array_equal(
+            padding_mask((480, 360), box, factor=4.0, size=64), cv2.resize(padding, (64, 64)) > 0
+        )
+
+
+def test_normalise_by_hand() -> None:
+    crop = np.zeros((2, 3, 3), np.uint8)
+    crop[0, 1] = (255, 51, 0)
+    tensor = normalise(crop, (0.5, 0.2, 0.25), (0.5, 0.1, 0.25))
+    assert tensor.shape == (1, 3, 2, 3)
+    assert tensor.dtype == np.float32
+    np.testing.assert_allclose(tensor[0, :, 0, 1], [1, 0, -1], atol=1e-6)
+    np.testing.assert_allclose(tensor[0, :, 1, 2], [-1, -2, -1], atol=1e-6)
+
+
+def test_there_and_back() -> None:
+    around = (308.0, 135.0, 115.0, 119.0)
+    box = (290.5, 150.25, 90.0, 140.0)
+    _, scale = square_crop(noise(360, 480), around, factor=4.0, size=256)
+    in_crop = box_to_crop(box, around, scale=scale, size=256, shift=0.0)
+    np.testing.assert_allclose(box_from_crop(in_crop, around, scale=scale, size=256), box, atol=1e-9)
+
+
+def test_published_labels_lie_half_a_crop_pixel_up_left() -> None:
+    around = (308.0, 135.0, 115.0, 119.0)
+    scale = 256 / 468
+    label = box_to_crop(around, around, scale=scale, size=256)
+    assert label[0] == label[1] == 127.5 / 256
+    back = box_from_crop(label, around, scale=scale, size=256)
+    np.testing.assert_allclose(np.subtract(back, around), [-0.5 / scale, -0.5 / scale, 0, 0], atol=1e-9)
+
+
+def test_crops_and_masks_equal_the_recorded_ones(shared: Path) -> None:
+    recorded = np.load(shared / "fixtures" / "ostrack_crops.npz")
+    frame = cv2.imread(str(shared / "fixtures" / "bag" / "00000006.jpg"))[..., ::-1]
+    frame = np.ascontiguousarray(frame)
+    assert zlib.crc32(frame.tobytes()) == recorded["frame_crc"]
+    for index, box in enumerate(recorded["boxes"]):
+        for factor, size in ((2, 128), (4, 64), (5, 64)):
+            key = f"b{index:02d}_f{factor}_s{size}"
+            crop, scale = square_crop(frame, box, factor=factor, size=size)
+            mask = padding_mask((480, 360), box, factor=factor, size=size)
+            if f"{key}_crop" in recorded:
+                np.testing.assert_array_equal(crop, recorded[f"{key}_crop"], err_msg=key)
+            else:
+                np.testing.assert_array_equal(crop[::4, ::4], recorded[f"{key}_crop_sub"], err_msg=key)
+                assert zlib.crc32(crop.tobytes()) == recorded[f"{key}_crop_crc"], key
+            np.testing.assert_array_equal(np.packbits(mask), recorded[f"{key}_att"], err_msg=key)
+            assert scale == recorded[f"{key}_rf"]
+
+
+def test_labels_equal_the_recorded_ones(shared: Path) -> None:
+    recorded = np.load(shared / "fixtures" / "ostrack_crops.npz")["to_crop_gt_ex_rf_out"]
+    for row in recorded:
+        box, around, scale, label_xywh = row[:4], row[4:8], row[8], row[9:]
+        label = box_to_crop(box, around, scale=scale, size=256)
+        np.testing.assert_allclose(cxcywh_to_xywh(label), label_xywh, atol=1e-6)
+
+
+def test_clipping_equals_the_recorded_one(shared: Path) -> None:
+    recorded = np.load(shared / "fixtures" / "ostrack_losses.npz")["clip_box_H480_W640_margin10"]
+    for row in recorded:
+        assert clip_box(row[:4], (640, 480)) == tuple(row[4:])
