@@ -11,7 +11,14 @@ import pytest
 from singletrack.errors import InputError
 from singletrack.geometry import crops
 from singletrack.geometry.boxes import clip_box, cxcywh_to_xywh
-from singletrack.geometry.crops import box_from_crop, box_to_crop, normalise, padding_mask, square_crop
+from singletrack.geometry.crops import (
+    box_from_crop,
+    box_to_crop,
+    check_frame,
+    normalise,
+    padding_mask,
+    square_crop,
+)
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -151,3 +158,31 @@ def test_clipping_equals_the_recorded_one(shared: Path) -> None:
     recorded = np.load(shared / "fixtures" / "ostrack_losses.npz")["clip_box_H480_W640_margin10"]
     for row in recorded:
         assert clip_box(row[:4], (640, 480)) == tuple(row[4:])
+
+
+def test_gray_and_rgba_frames_become_rgb() -> None:
+    frame = noise(4, 5)
+    gray = frame[..., 0]
+    assert check_frame(frame) is not None
+    np.testing.assert_array_equal(check_frame(gray), np.stack([gray] * 3, -1))
+    np.testing.assert_array_equal(check_frame(gray[..., None]), np.stack([gray] * 3, -1))
+    np.testing.assert_array_equal(check_frame(noise(4, 5, 4)), noise(4, 5, 4)[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (None, "got NoneType"),
+        ([[0, 0], [0, 0]], "got list"),
+        (np.zeros((4, 5, 3), np.float32), r"got \(4, 5, 3\) float32; scale"),
+        (np.zeros((4, 5, 3), np.uint16), "uint16"),
+        (np.zeros((4, 5, 3), bool), "bool"),
+        (np.zeros((0, 5, 3), np.uint8), "without a single pixel"),
+        (np.zeros((3, 4, 5), np.uint8), "channels last"),
+        (np.zeros((1, 4, 5, 3), np.uint8), "channels last"),
+        (np.zeros((4, 5, 2), np.uint8), "channels last"),
+    ],
+)
+def test_frames_that_would_need_a_guess_are_refused(frame: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_frame(frame)

@@ -68,6 +68,27 @@ def _span(start: int, length: int, limit: int) -> slice:
     return slice(first, max(first, min(start + length, limit - 1)))
 
 
+def check_frame(frame: Any) -> Image:
+    """The frame as (H, W, 3) uint8 RGB; a gray one is repeated three times, of RGBA the opacity is left out.
+
+    Raises InputError for everything whose meaning would be a guess: other shapes and types (are floats 0 to
+    1 or 0 to 255?), and frames without pixels.
+    """
+    expected = "expected a frame as an (H, W, 3) uint8 RGB array"
+    if not isinstance(frame, np.ndarray):
+        raise InputError(f"{expected}; got {type(frame).__name__}; convert it with numpy.asarray")
+    got = f"got {frame.shape} {frame.dtype}"
+    if frame.dtype != np.uint8:
+        raise InputError(f"{expected}; {got}; scale it to 0 ... 255 and convert it with .astype(numpy.uint8)")
+    if frame.size == 0:
+        raise InputError(f"{expected}; {got}, without a single pixel; was the frame read at all?")
+    if frame.ndim == 2:
+        frame = frame[..., None]
+    if frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
+        raise InputError(f"{expected}; {got}; put the channels last: 3 for RGB, 1 for gray, 4 for RGBA")
+    return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame[..., :3]
+
+
 def square_crop(frame: Image, box_xywh: Sequence[float], *, factor: float, size: int) -> tuple[Image, float]:
     """Cut the square round a box out of a frame and resize it.
 

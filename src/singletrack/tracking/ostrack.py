@@ -1,0 +1,168 @@
+"""Follows one target with OSTrack: crop, network, window, box; and says when it has probably lost it.
+
+The loop is the published one (botaoye/OSTrack, lib/test/tracker) to the hundredth of a pixel. Holds the
+state of one target; knows nothing of the engine that runs the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box, check_box, clip_box
+from singletrack.geometry.crops import Square, box_from_crop, check_frame, normalise, square_crop
+from singletrack.geometry.windows import hann_window
+from singletrack.tracking.base import Network, Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class OSTrackSettings:
+    """How the loop round the network works. The defaults are those published for OSTrack-256.
+
+    template_factor, search_factor: side of a crop, in square roots of the box's area.
+    template_size, search_size: side of a crop as the network takes it, in pixels.
+    mean, std: of RGB in 0 to 1; the crops are normalised with them.
+    clip_margin: the box keeps this many pixels inside the frame and is never smaller.
+    size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones
+    weigh
+        1 - size_momentum (1 - score / 2) against those of the frame before.
+    lost_below, lost_after, found_above: the target counts as lost after `lost_after` frames in a row with a
+    score under
+        `lost_below`, and as found again at the first score from `found_above` on.
+    hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it.
+    False
+        follows the peak in every frame, as published, and reports `lost` beside it.
+    """
+
+    template_factor: float = 2.0
+    template_size: int = 128
+    search_factor: float = 4.0
+    search_size: int = 256
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    clip_margin: float = 10.0
+    size_momentum: float = 0.0
+    lost_below: float = 0.25
+    found_above: float = 0.4
+    lost_after: int = 5
+    hold_when_lost: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.lost_below <= self.found_above:
+            raise InputError(
+                f"expected lost_below <= found_above; got {self.lost_below} and {self.found_above}; "
+                "leave a gap between them, so that one score near the threshold does not flip the verdict"
+            )
+        if self.lost_after < 1:
+            raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
+        if not 0.0 <= self.size_momentum <= 1.0:
+            raise InputError(f"expected size_momentum of 0 to 1; got {self.size_momentum}; 0 is as published")
+
+
+@dataclass
+class _Target:
+    """All that is remembered from one frame to the next."""
+
+    features: Any
+    size_wh: tuple[int, int]
+    box: Box
+    believed: Box
+    doubtful_frames: int = 0
+    lost: bool = False
+
+
+class OSTrackTracker:
+    """Follows one target. The network remembers nothing, so many trackers may share it."""
+
+    def __init__(self, network: Network, settings: OSTrackSettings | None = None) -> None:
+        self.network = network
+        self.settings = settings or OSTrackSettings()
+        self._target: _Target | None = None
+
+    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+        """Take the target from the first frame; may be called again, to start anew.
+
+        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
+        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
+        cannot be meant.
+        """
+        settings = self.settings
+        frame = check_frame(frame)
+        size_wh = (frame.shape[1], frame.shape[0])
+        box = check_box(box, size_wh)
+        template, _ = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
+        features = self.network.encode(normalise(template, settings.mean, settings.std))
+        self._target = _Target(features, size_wh, box, box)
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        """Find the target in the next frame, of the same size as the first.
+
+        The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window. A frame in which nothing
+        can be seen (one colour all round the box), or for which the network gives numbers that are not
+        finite, scores 0 and leaves the box where it was. Raises InputError before `init` and for a frame
+        that cannot be meant.
+        """
+        target, settings = self._target, self.settings
+        if target is None:
+            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+        frame = check_frame(frame)
+        if (frame.shape[1], frame.shape[0]) != target.size_wh:
+            raise InputError(
+                f"expected a frame of {target.size_wh[0]} x {target.size_wh[1]} pixels, as the first one; "
+                f"got {frame.shape[1]} x {frame.shape[0]}; resize it, or call init with a box of this frame"
+            )
+        box, score = self._look(frame, target) or (target.box, 0.0)
+        target.doubtful_frames = target.doubtful_frames + 1 if score < settings.lost_below else 0
+        if target.lost:
+            target.lost = score < settings.found_above
+        else:
+            target.lost = target.doubtful_frames >= settings.lost_after
+        if target.lost and settings.hold_when_lost:
+            box = target.believed
+        elif target.doubtful_frames == 0:
+            target.believed = box
+        target.box = box
+        return Result(box=box, score=score, lost=target.lost)
+
+    def _look(self, frame: NDArray[np.uint8], target: _Target) -> tuple[Box, float] | None:
+        """Where the network sees the target in this frame, and its score; None where nothing can be read."""
+        settings = self.settings
+        rows, columns = Square.around(target.box, settings.search_factor).inside(target.size_wh)
+        if _is_flat(frame[rows, columns]):
+            return None
+        search, scale = square_crop(
+            frame, target.box, factor=settings.search_factor, size=settings.search_size
+        )
+        maps = self.network.locate(target.features, normalise(search, settings.mean, settings.std))
+        score_map = maps["score"][0]
+        if not np.isfinite(score_map).all():
+            return None
+        height, width = score_map.shape
+        y, x = divmod(int(np.argmax(score_map * hann_window(width))), width)
+        offset_x, offset_y = maps["offset"][0, :, y, x]
+        box_cxcywh = ((x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x])
+        if not np.isfinite(box_cxcywh).all():
+            return None
+        score = float(score_map[y, x])
+        box = box_from_crop(box_cxcywh, target.box, scale=scale, size=settings.search_size)
+        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - score / 2.0))
+        return clip_box(box, target.size_wh, margin=settings.clip_margin), score
+
+
+def _is_flat(image: NDArray[np.uint8]) -> bool:
+    """Whether all pixels (or none) have one colour; a sparse look settles it for nearly every image."""
+    if image.size == 0:
+        return True
+    return bool((image[::16, ::16] == image[0, 0]).all() and (image == image[0, 0]).all())
+
+
+def _damp_size(box: Box, before: Box, weight: float) -> Box:
+    """The box with its size moved only by `weight` from that of the box before, about its own centre."""
+    x, y, width, height = box
+    damped_width = before[2] + weight * (width - before[2])
+    damped_height = before[3] + weight * (height - before[3])
+    return x + (width - damped_width) / 2, y + (height - damped_height) / 2, damped_width, damped_height

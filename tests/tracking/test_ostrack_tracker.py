@@ -1,0 +1,235 @@
+"""Behaviour over frames, with fake networks that say what the test wants them to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from singletrack.errors import InputError
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+
+CELLS = 16
+
+
+class Scripted:
+    """Sees a centred target of a quarter of the crop in each frame, unless `change` says otherwise."""
+
+    def __init__(
+        self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None
+    ) -> None:
+        self.change = change
+        self.frame = 0
+
+    def encode(self, template: np.ndarray) -> str:
+        assert template.dtype == np.float32
+        assert template.shape[:2] == (1, 3)
+        return "features"
+
+    def locate(self, features: str, search: np.ndarray) -> dict[str, np.ndarray]:
+        assert features == "features"
+        assert search.shape == (1, 3, 256, 256)
+        self.frame += 1
+        maps = {
+            "score": np.full((1, CELLS, CELLS), 1e-4, np.float32),
+            "size": np.full((1, 2, CELLS, CELLS), 0.25, np.float32),
+            "offset": np.zeros((1, 2, CELLS, CELLS), np.float32),
+        }
+        maps["score"][0, 8, 8] = 0.9
+        self.change(self.frame, maps)
+        return maps
+
+
+def picture(height: int = 240, width: int = 320) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def follow(network: Scripted, frames: int, settings: OSTrackSettings | None = None) -> list:
+    tracker = OSTrackTracker(network, settings)
+    tracker.init(picture(), (100, 80, 40, 40))
+    return [tracker.update(picture()) for _ in range(frames)]
+
+
+def test_a_centred_peak_keeps_the_box_in_place() -> None:
+    for result in follow(Scripted(), 5):
+        np.testing.assert_allclose(result.box, (100, 80, 40, 40), atol=1e-9)
+        assert result.score == pytest.approx(0.9)
+        assert not result.lost
+
+
+def test_one_cell_to_the_right_moves_a_sixteenth_of_the_crop() -> None:
+    def shift(frame: int, maps: dict[str, np.ndarray]) -> None:
+        maps["score"] = np.roll(maps["score"], 1, axis=2)
+
+    result = follow(Scripted(shift), 1)[0]
+    np.testing.assert_allclose(result.box, (100 + 160 / 16, 80, 40, 40), atol=1e-9)
+
+
+def test_the_window_prefers_the_middle_but_leaves_the_score_alone() -> None:
+    def far(frame: int, maps: dict[str, np.ndarray]) -> None:
+        maps["score"][0, 0, 0] = 0.99
+
+    result = follow(Scripted(far), 1)[0]
+    assert result.box == pytest.approx((100, 80, 40, 40))
+    assert result.score == pytest.approx(0.9)
+
+
+def test_size_momentum_blends_the_size_about_the_new_centre() -> None:
+    def double(frame: int, maps: dict[str, np.ndarray]) -> None:
+        maps["size"][:] = 0.5
+        maps["score"][0, 8, 8] = 0.5
+
+    settings = OSTrackSettings(size_momentum=0.6)  # the new size weighs 1 - 0.6 (1 - 0.25) = 0.55
+    result = follow(Scripted(double), 1, settings)[0]
+    np.testing.assert_allclose(result.box, (120 - 31, 100 - 31, 62, 62), atol=1e-5)
+
+
+def scores(values: list[float]) -> Scripted:
+    def change(frame: int, maps: dict[str, np.ndarray]) -> None:
+        maps["score"][0, 8, 8] = values[frame - 1]
+        maps["offset"][0, 0] = 0.1  # one pixel to the right in each frame
+
+    return Scripted(change)
+
+
+SCRIPT = [0.9, 0.2, 0.2, 0.5, 0.2, 0.2, 0.2, 0.3, 0.39, 0.2, 0.5, 0.3]
+LOST = [False, False, False, False, False, False, True, True, True, True, False, False]
+
+
+def test_lost_after_some_doubtful_frames_and_found_above_a_higher_score() -> None:
+    settings = OSTrackSettings(lost_below=0.25, found_above=0.4, lost_after=3)
+    results = follow(scores(SCRIPT), len(SCRIPT), settings)
+    assert [result.lost for result in results] == LOST
+    np.testing.assert_allclose([result.score for result in results], SCRIPT, rtol=1e-6)
+    np.testing.assert_allclose(np.diff([result.box[0] for result in results]), 1.0, atol=1e-4)  # as published
+
+
+def test_hold_when_lost_returns_to_the_last_believed_box() -> None:
+    settings = OSTrackSettings(lost_below=0.25, found_above=0.4, lost_after=3, hold_when_lost=True)
+    results = follow(scores(SCRIPT), len(SCRIPT), settings)
+    assert [result.lost for result in results] == LOST
+    left = [result.box[0] for result in results]
+    np.testing.assert_allclose(left, [101, 102, 103, 104, 105, 106, 104, 104, 104, 104, 105, 106], atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["score", "size", "offset"])
+def test_output_that_is_not_finite_keeps_the_box(name: str, bad: float) -> None:
+    def spoil(frame: int, maps: dict[str, np.ndarray]) -> None:
+        if frame > 1:
+            maps[name][:] = bad
+
+    results = follow(Scripted(spoil), 10)
+    assert all(result.box == results[0].box for result in results)
+    assert [result.score for result in results[1:]] == [0.0] * 9
+    assert results[-1].lost
+
+
+def runaway(frame: int, maps: dict[str, np.ndarray]) -> None:
+    """A network that always sees something huge, anywhere."""
+    rng = np.random.default_rng(frame)
+    maps["score"][:] = rng.uniform(1e-4, 1, maps["score"].shape)
+    maps["size"][:] = 1 - 1e-4
+    maps["offset"][:] = rng.normal(0, 3, maps["offset"].shape)
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("kind", ["black", "white", "noise"])
+def test_500_frames_without_a_target_never_grow_the_box_past_the_frame(kind: str, hold: bool) -> None:
+    tracker = OSTrackTracker(Scripted(runaway), OSTrackSettings(hold_when_lost=hold))
+    tracker.init(picture(), (100, 80, 40, 40))
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        frame = {"black": np.zeros, "white": np.ones, "noise": np.zeros}[kind]((240, 320, 3), np.uint8)
+        if kind == "noise":
+            frame = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+        result = tracker.update(frame)
+        x, y, width, height = result.box
+        assert 0 <= x <= 310
+        assert 0 <= y <= 230
+        assert 10 <= width <= 320
+        assert 10 <= height <= 240
+        if kind != "noise":
+            assert result.box == (100, 80, 40, 40)
+            assert result.score == 0.0
+    assert kind == "noise" or result.lost
+
+
+def test_update_before_init_is_refused() -> None:
+    with pytest.raises(InputError, match="call init first"):
+        OSTrackTracker(Scripted()).update(picture())
+
+
+def test_frame_of_another_size_is_refused_until_a_new_init() -> None:
+    tracker = OSTrackTracker(Scripted())
+    tracker.init(picture(), (100, 80, 40, 40))
+    with pytest.raises(InputError, match="320 x 240 pixels, as the first one; got 200 x 100"):
+        tracker.update(picture(100, 200))
+    tracker.init(picture(100, 200), (50, 40, 10, 10))
+    assert tracker.update(picture(100, 200)).box == pytest.approx((50, 40, 10, 10))
+
+
+@pytest.mark.parametrize(
+    "box", [(np.nan, 0, 5, 5), (0, 0, 0, 5), (0, 0, -5, 5), (320, 0, 5, 5), (-5, 0, 5, 5), (1, 2, 3)]
+)
+def test_boxes_that_cannot_be_meant_are_refused(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(InputError, match="expected a box"):
+        OSTrackTracker(Scripted()).init(picture(), box)
+
+
+@pytest.mark.parametrize(
+    "box", [(100, 80, 1, 40), (0.2, 0.2, 1, 1), (319.9, 239.9, 0.1, 0.1), (-1e5, -1e5, 1e6, 1e6)]
+)
+def test_odd_boxes_are_followed(box: tuple[float, float, float, float]) -> None:
+    tracker = OSTrackTracker(Scripted())
+    tracker.init(picture(), box)
+    for _ in range(3):
+        x, y, width, height = tracker.update(picture()).box
+        assert 0 <= x < x + width <= 320
+        assert 0 <= y < y + height <= 240
+
+
+def test_gray_and_rgba_frames_are_followed_as_rgb() -> None:
+    gray = picture()[..., 0]
+    seen: list[np.ndarray] = []
+
+    class Watching(Scripted):
+        def locate(self, features: str, search: np.ndarray) -> dict[str, np.ndarray]:
+            seen.append(search)
+            return super().locate(features, search)
+
+    tracker = OSTrackTracker(Watching())
+    rgb = np.stack([gray] * 3, -1)
+    rgba = np.concatenate([rgb, picture()[..., :1]], axis=-1)
+    for frame in (rgb, gray, rgba):
+        tracker.init(frame, (100, 80, 40, 40))
+        tracker.update(frame)
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
+
+
+@pytest.mark.parametrize("frame", [np.zeros((0, 0, 3), np.uint8), np.zeros((9, 9, 3), np.float32), None])
+def test_bad_frames_are_refused_in_both_calls(frame: np.ndarray) -> None:
+    tracker = OSTrackTracker(Scripted())
+    with pytest.raises(InputError, match="expected a frame"):
+        tracker.init(frame, (1, 1, 5, 5))
+    tracker.init(picture(), (100, 80, 40, 40))
+    with pytest.raises(InputError, match="expected a frame"):
+        tracker.update(frame)
+
+
+def test_frames_are_not_changed() -> None:
+    frame = picture()
+    tracker = OSTrackTracker(Scripted())
+    tracker.init(frame, (-10, -10, 40, 40))
+    tracker.update(frame)
+    np.testing.assert_array_equal(frame, picture())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lost_below": 0.5, "found_above": 0.4}, {"lost_after": 0}, {"size_momentum": 1.5}]
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match="expected"):
+        OSTrackSettings(**wrong)
