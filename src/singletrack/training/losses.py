@@ -1,0 +1,133 @@
+"""Losses of OSTrack (section 3.3): focal on the score map, GIoU and L1 on the box; and attention, for small networks.
+
+Boxes are (..., 4); their order stands in the argument's name; coordinates are fractions of the search crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from singletrack.models.ostrack import decode
+from singletrack.training.targets import heatmaps
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """What each part counts. ``dense`` reads boxes in every cell near the target instead of the one at the peak."""
+
+    giou: float = 2.0
+    l1: float = 5.0
+    focal: float = 1.0
+    attention: float = 0.0
+    dense: bool = False
+
+
+def focal_loss(score: Tensor, heat: Tensor) -> Tensor:
+    """CenterNet's focal loss (alpha 2, beta 4): score and heat (B, h, w), summed and divided by the number of ones."""
+    ones = heat.eq(1).float()
+    score = score.clamp(1e-12, 1 - 1e-12) if score.dtype == torch.float64 else score
+    positive = (score.clamp(min=1e-12).log() * (1 - score) ** 2 * ones).sum()
+    negative = ((1 - score).clamp(min=1e-12).log() * score**2 * (1 - heat) ** 4 * (1 - ones)).sum()
+    return -(positive + negative) / ones.sum().clamp(min=1)
+
+
+def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
+    """cxcywh -> xyxy."""
+    centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
+    return torch.cat([centre - half, centre + half], -1)
+
+
+def giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """Generalized IoU and IoU of boxes (..., 4), pair by pair."""
+
+    def area(boxes: Tensor) -> Tensor:
+        return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+    inside = (
+        torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
+    ).clamp(min=0)
+    around = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
+    both, hull = inside.prod(-1), around.clamp(min=0).prod(-1)
+    union = area(a_xyxy) + area(b_xyxy) - both
+    iou = both / union
+    return iou - (hull - union) / hull, iou
+
+
+def clamped_xyxy(boxes_xywh: Tensor) -> Tensor:
+    """True boxes as GIoU and L1 see them: corners, clamped to the crop."""
+    return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], -1).clamp(0, 1)
+
+
+def ostrack_loss(
+    maps: dict[str, Tensor],
+    boxes_xywh: Tensor,
+    weights: LossWeights,
+    present: Tensor | None = None,
+    attention: dict[int, Tensor] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum and its parts (detached), with ``iou``, the overlap at the peak, for the log.
+
+    maps: as from ``OSTrack.locate``. boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; where
+    False the score map should be empty and no box is read. attention: ``Trace.attention``, each (B, Ns).
+    """
+    grid = maps["score"].shape[-1]
+    heat = heatmaps(boxes_xywh, grid)
+    if present is not None:
+        heat = heat * present[:, None, None]
+    here = slice(None) if present is None else present
+    truth = clamped_xyxy(boxes_xywh[here])
+    predicted = to_xyxy(decode({name: value[here] for name, value in maps.items()}))
+    at_peak, overlap = giou(predicted, truth)
+    parts = {"focal": focal_loss(maps["score"], heat)}
+    if weights.dense:
+        cells, share = boxes_everywhere(maps, boxes_xywh)
+        cells, share = cells[here], share[here]
+        each, _ = giou(cells, truth[:, None].expand_as(cells))
+        total = share.sum().clamp(min=1e-6)
+        parts["giou"] = ((1 - each) * share).sum() / total
+        parts["l1"] = ((cells - truth[:, None]).abs().mean(-1) * share).sum() / total
+    else:
+        parts["giou"] = (1 - at_peak).mean()
+        parts["l1"] = (predicted - truth).abs().mean()
+    total_loss = weights.focal * parts["focal"] + weights.giou * parts["giou"] + weights.l1 * parts["l1"]
+    if weights.attention and attention:
+        parts["attention"] = attention_loss(attention, boxes_xywh, grid, present)
+        total_loss = total_loss + weights.attention * parts["attention"]
+    log = {name: value.detach() for name, value in parts.items()}
+    log["iou"] = overlap.detach().mean()
+    return total_loss, log
+
+
+def boxes_everywhere(maps: dict[str, Tensor], boxes_xywh: Tensor) -> tuple[Tensor, Tensor]:
+    """The box each cell would give, (B, h * w, 4) xyxy, and how much it counts, (B, h * w): near the true centre."""
+    grid = maps["score"].shape[-1]
+    line = torch.arange(grid, device=boxes_xywh.device, dtype=torch.float32)
+    cells = torch.stack([line.expand(grid, grid), line[:, None].expand(grid, grid)])
+    centre = (cells + maps["offset"]) / grid
+    boxes = torch.cat([centre, maps["size"]], 1).flatten(2).transpose(1, 2)
+    target = (boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2) * grid
+    reach = (0.2 * boxes_xywh[:, 2:] * grid).clamp(min=0.5)
+    away = (cells - target[:, :, None, None]) / reach[:, :, None, None]
+    share = torch.exp(-0.5 * away.square().sum(1)).flatten(1)
+    return to_xyxy(boxes), share * (share > 0.1)
+
+
+def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, present: Tensor | None) -> Tensor:
+    """Minus the logarithm of the template's attention that falls on the target, mean over blocks and samples.
+
+    It is the quantity that elimination ranks by; teaching it is what lets a small network start to match at all.
+    """
+    edges = torch.arange(grid + 1, device=boxes_xywh.device, dtype=torch.float32) / grid
+    low, high = boxes_xywh[:, :2, None], (boxes_xywh[:, :2] + boxes_xywh[:, 2:])[:, :, None]
+    covered = (torch.minimum(edges[1:], high) - torch.maximum(edges[:-1], low)).clamp(min=0) * grid
+    inside = (covered[:, 1, :, None] * covered[:, 0, None, :]).flatten(1)
+    # a cell counts in full when a good part of it is target
+    inside = (2 * inside).clamp(max=1)
+    losses = [-((share * inside).sum(1) + 1e-4).log() for share in attention.values()]
+    each = torch.stack(losses).mean(0)
+    if present is not None:
+        return (each * present).sum() / present.sum().clamp(min=1)
+    return each.mean()

@@ -1,0 +1,108 @@
+"""Training recipes: each is a function that returns every number of one run. Knows nothing of how a run is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from singletrack.datasets.synthetic import PairSettings
+from singletrack.models.ostrack import CONFIGS, OSTrackConfig
+from singletrack.training.losses import LossWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stretch of a run at one size.
+
+    template_size, search_size: pixels; positions are resized when they change between stages.
+    batch: pairs a step, over all processes. lr, head_lr: peak learning rates of backbone and head.
+    warmup: steps from 0 to the peak. schedule: "cosine" down to ``last_lr`` of the peak, or "step": a tenth of it
+        after ``drop_at`` of the steps (the published run: 0.8).
+    keep_ratio: share of search tokens kept at the end; all are kept for the first ``keep_from`` of the steps, then a
+        cosine leads down over ``keep_over`` of them.
+    """
+
+    name: str
+    template_size: int
+    search_size: int
+    steps: int
+    batch: int
+    lr: float
+    head_lr: float
+    warmup: int = 0
+    schedule: Literal["cosine", "step"] = "cosine"
+    last_lr: float = 0.02
+    drop_at: float = 0.8
+    keep_ratio: float = 1.0
+    keep_from: float = 0.0
+    keep_over: float = 0.2
+    loss: LossWeights = field(default_factory=LossWeights)
+    pairs: PairSettings = field(default_factory=PairSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a run depends on.
+
+    from_similarity: start the blocks with query = key (see ``start_from_similarity``).
+    optimizer: "adamw" for all, or "muon" for the matrices of the blocks and AdamW for the rest.
+    clip: largest norm of the whole gradient. ema: decay of the averaged weights, which are the result; 0 for none.
+    """
+
+    name: str
+    config: OSTrackConfig
+    stages: tuple[Stage, ...]
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    weight_decay: float = 1e-4
+    clip: float = 0.1
+    ema: float = 0.0
+    from_similarity: bool = False
+    seed: int = 42
+
+
+def ostrack_tiny() -> Recipe:
+    """The bundled model, from nothing, on pairs made from photos.
+
+    Command: ``torchrun --nproc-per-node 2 -m singletrack train ostrack_tiny --photos DIR --out runs/tiny``.
+    Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
+    stand on the model card, ``weights/ostrack-tiny.md``.
+    """
+    small = Stage(
+        name="small",
+        template_size=64,
+        search_size=128,
+        steps=6000,
+        batch=64,
+        lr=1e-3,
+        head_lr=1e-3,
+        warmup=300,
+        last_lr=0.1,
+        loss=LossWeights(attention=1.0, dense=True),
+    )
+    full = Stage(
+        name="full",
+        template_size=112,
+        search_size=224,
+        steps=2500,
+        batch=32,
+        lr=4e-4,
+        head_lr=4e-4,
+        warmup=100,
+        keep_ratio=0.7,
+        keep_over=0.3,
+        loss=LossWeights(attention=0.5, dense=True),
+    )
+    return Recipe(
+        name="ostrack_tiny",
+        config=CONFIGS["ostrack-tiny"],
+        stages=(small, full),
+        optimizer="muon",
+        weight_decay=0.05,
+        clip=1.0,
+        ema=0.999,
+        from_similarity=True,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"ostrack_tiny": ostrack_tiny}
