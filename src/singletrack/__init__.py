@@ -1,0 +1,1 @@
+"""Follow one object through a video, given only its box in the first frame."""

@@ -1,0 +1,131 @@
+"""Frames to an H.264 mp4 that plays in a browser. Knows nothing of what is drawn on them.
+
+The file is written in fragments of about a second, each playable at once, so a process that is killed leaves
+a video that lacks only its last moment. Closing turns it into an ordinary mp4.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError, VideoError
+
+if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
+    import av
+    from av.video.stream import VideoStream
+
+TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
+BT709 = 1  # the number of this colour standard in H.264, for primaries, transfer and matrix alike
+LIMITED_RANGE = 1
+
+
+class VideoWriter:
+    """Writes frames of one size to `path`, an .mp4 file, as they come; use it as a context manager.
+
+    fps: frames per second, used where a frame comes without its time.
+
+    Raises InputError when `path` is no .mp4, VideoError when it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, fps: float) -> None:
+        import av
+
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".mp4":
+            raise InputError(f"expected a video to write as .mp4; got {self.path}; let its name end in .mp4")
+        if "libx264" not in av.codecs_available:
+            raise VideoError(
+                "expected PyAV with the H.264 encoder libx264; this one is built without it; "
+                "install the wheel of PyPI: pip install --force-reinstall --only-binary=av av"
+            )
+        try:
+            self.path.open("wb").close()  # PyAV would open it with the first frame only
+        except OSError as error:
+            raise self._refusal(error) from error
+        movflags = {"movflags": "+hybrid_fragmented", "flush_packets": "1"}
+        self._container = av.open(str(self.path), "w", options=movflags)
+        self._stream: VideoStream | None = None
+        self._fps = fps
+        self._size_wh = (0, 0)
+        self._frame_count = 0
+        self._last_tick = -1
+
+    def write(self, frame: NDArray[np.uint8], seconds: float | None = None) -> None:
+        """Add one frame: (H, W, 3) uint8 RGB, shown from `seconds` on, though always after the one before.
+
+        An odd width or height is made even by doubling the last column or row, as H.264 asks.
+        """
+        import av
+
+        height, width = frame.shape[:2]
+        if self._stream is None:
+            self._stream = self._add_stream(width + width % 2, height + height % 2)
+            self._size_wh = (width, height)
+        if (width, height) != self._size_wh:
+            expected = f"{self._size_wh[0]} x {self._size_wh[1]} pixels as the first one"
+            raise InputError(
+                f"expected frames of {expected}; got {width} x {height}; give each size a file of its own"
+            )
+        if width % 2 or height % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        tick = round((self._frame_count / self._fps if seconds is None else seconds) * TICKS_PER_SECOND)
+        picture.pts = self._last_tick = max(tick, self._last_tick + 1)
+        picture.time_base = Fraction(1, TICKS_PER_SECOND)
+        self._frame_count += 1
+        self._encode(self._stream, picture)
+
+    def close(self) -> None:
+        """Finish the file. Closing it again does nothing."""
+        stream, self._stream = self._stream, None
+        try:
+            if stream is not None:
+                self._encode(stream, None)
+        finally:
+            self._container.close()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add_stream(self, width: int, height: int) -> VideoStream:
+        # zerolatency: no frame waits inside the encoder, where a killed process would lose it
+        options = {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}
+        stream = self._container.add_stream(
+            "libx264", rate=Fraction(self._fps).limit_denominator(1001), options=options
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
+        stream.codec_context.gop_size = max(1, round(self._fps))  # a fragment begins with each key frame
+        stream.codec_context.colorspace = BT709
+        stream.codec_context.color_primaries = BT709
+        stream.codec_context.color_trc = BT709
+        stream.codec_context.color_range = LIMITED_RANGE
+        return stream
+
+    def _encode(self, stream: VideoStream, picture: av.VideoFrame | None) -> None:
+        import av
+
+        try:
+            self._container.mux(stream.encode(picture))
+        except (av.FFmpegError, OSError) as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> VideoError:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return VideoError(
+            f"expected to write a video; cannot write {self.path} ({reason}); "
+            "check that its folder exists, may be written to and has room"
+        )

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.video import VideoReader, open_video
+
+MakeVideo = Callable[..., Path]
+QUARTERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+
+
+def name_corners(frame: NDArray[np.uint8]) -> list[str]:
+    """The colours of the corners: top left, top right, bottom left, bottom right."""
+    corners = [frame[y, x].astype(int) for y in (4, -5) for x in (4, -5)]
+    return [min(QUARTERS, key=lambda name: abs(corner - QUARTERS[name]).sum()) for corner in corners]
+
+
+def draw_quarters() -> NDArray[np.uint8]:
+    """Red and green above blue and black."""
+    frame = np.zeros((48, 64, 3), np.uint8)
+    halves = [(rows, columns) for rows in (0, 24) for columns in (0, 32)]
+    for (top, left), color in zip(halves, QUARTERS.values(), strict=True):
+        frame[top:, left:] = color
+    return frame
+
+
+def read_until_damaged(source: str | Path) -> tuple[list[NDArray[np.uint8]], str]:
+    """The frames delivered before DamagedVideoError, and its message."""
+    frames: list[NDArray[np.uint8]] = []
+    with open_video(source) as video, pytest.raises(DamagedVideoError) as caught:
+        frames.extend(video)
+    return frames, str(caught.value)
+
+
+def cut(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx")]
+)
+def test_whole_file_gives_every_frame_and_its_time(make_video: MakeVideo, name: str, codec: str) -> None:
+    with open_video(make_video(name, codec=codec)) as video:
+        assert (video.fps, video.size_wh) == (30.0, (64, 48))
+        assert video.frame_count in (30, None)
+        timed = list(video.timed_frames())
+    assert len(timed) == 30
+    assert [time for time, _ in timed] == pytest.approx([i / 30 for i in range(30)], abs=1e-3)
+    assert all(frame.shape == (48, 64, 3) and frame.dtype == np.uint8 for _, frame in timed)
+
+
+def test_frames_are_rgb_and_contiguous(make_video: MakeVideo) -> None:
+    with open_video(make_video(frame=draw_quarters(), count=2)) as video:
+        frame = next(iter(video))
+    assert name_corners(frame) == ["red", "green", "blue", "black"]
+    assert frame.flags.c_contiguous
+    assert frame.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("degrees", "mirrored", "corners"),  # degrees count against the clock, mirroring comes after turning
+    [
+        (90, False, ["green", "black", "red", "blue"]),
+        (180, False, ["black", "blue", "green", "red"]),
+        (270, False, ["blue", "red", "black", "green"]),
+        (0, True, ["green", "red", "black", "blue"]),
+        (270, True, ["red", "blue", "green", "black"]),
+    ],
+)
+def test_rotation_and_mirroring_are_carried_out(
+    make_video: MakeVideo, degrees: int, mirrored: bool, corners: list[str]
+) -> None:
+    path = make_video(frame=draw_quarters(), count=2, degrees=degrees, mirrored=mirrored)
+    with open_video(path) as video:
+        frames = list(video)
+    assert video.size_wh == ((48, 64) if degrees in (90, 270) else (64, 48))
+    assert [name_corners(frame) for frame in frames] == [corners, corners]
+    assert all(frame.flags.c_contiguous for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "share"),
+    [
+        ("a.mp4", "libx264", 0.4),
+        ("a.mp4", "libx264", 0.6),
+        ("a.mp4", "libx264", 0.98),
+        ("a.mkv", "libx264", 0.6),
+        ("a.avi", "mpeg4", 0.6),
+    ],
+)
+def test_truncated_file_is_delivered_as_far_as_it_decodes(
+    make_video: MakeVideo, name: str, codec: str, share: float
+) -> None:
+    frames, message = read_until_damaged(cut(make_video(name, codec=codec, count=60), share))
+    assert 60 * share - 8 <= len(frames) < 60
+    assert f"{len(frames)} frames decoded" in message
+
+
+def test_damage_in_the_middle_does_not_lose_the_end(make_video: MakeVideo) -> None:
+    path = make_video(count=60)
+    data = bytearray(path.read_bytes())
+    for index in range(len(data) * 4 // 10, len(data) * 5 // 10):
+        data[index] ^= 0x5A
+    path.write_bytes(data)
+    frames, message = read_until_damaged(path)
+    assert 45 <= len(frames) < 60
+    assert "damaged pieces" in message
+
+
+def test_frames_cut_off_by_an_edit_list_are_no_damage(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = tmp_path / "trimmed.mp4"
+    with (
+        av.open(str(make_video(count=60))) as whole,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled", "use_editlist": "1"}) as trimmed,
+    ):
+        stream = trimmed.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.pts is not None and packet.dts is not None and packet.time_base is not None:
+                shift = int(0.75 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                trimmed.mux(packet)
+    with open_video(path) as video:
+        assert len(list(video)) == 37  # of 60 that the file announces
+
+
+def test_mp4_without_its_index_is_refused(make_video: MakeVideo) -> None:
+    path = cut(
+        make_video(options={"brand": "mp42"}), 0.6
+    )  # an mp4 keeps its index at the end unless told otherwise
+    with pytest.raises(VideoError, match="copied to its end"):
+        open_video(path)
+
+
+def test_source_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="does not exist") as caught:
+        open_video(tmp_path / "missing.mp4")
+    assert "check the path" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello\n" * 100, bytes(1000)])
+@pytest.mark.parametrize("name", ["notes.txt", "fake.mp4"])
+def test_file_that_is_no_video(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(VideoError, match="expected a video"):
+        open_video(tmp_path / name)
+
+
+def test_sound_without_pictures(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(VideoError, match="no picture track"):
+        open_video(tmp_path / "sound.wav")
+
+
+def test_reading_after_close_is_refused(make_video: MakeVideo) -> None:
+    with open_video(make_video()) as video:
+        next(iter(video))
+    video.close()
+    with pytest.raises(VideoError, match="closed"):
+        next(iter(video))
+
+
+def test_frames_are_read_one_at_a_time() -> None:
+    frames_made = []
+
+    def timed_frames() -> Any:
+        for index in range(1000):
+            frames_made.append(index)
+            yield float(index), np.zeros((2, 2, 3), np.uint8)
+
+    frames = iter(VideoReader(timed_frames(), fps=1, size_wh=(2, 2)))
+    next(frames)
+    next(frames)
+    assert len(frames_made) == 2
+
+
+# --- folders of frames -------------------------------------------------------------------------------------
+
+
+def write_picture(path: Path, level: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), np.full((24, 32, 3), (0, 0, level), np.uint8))  # OpenCV's BGR: red
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """frame1.png to frame12.png, ever redder, among files that are no frames."""
+    for number in range(1, 13):
+        write_picture(tmp_path / "frames" / f"frame{number}.png", 20 * number)
+    (tmp_path / "frames" / "boxes.txt").write_text("1,2,3,4")
+    (tmp_path / "frames" / ".frame0.png").write_text("hidden")
+    return tmp_path / "frames"
+
+
+def test_folder_is_read_in_natural_order(folder: Path) -> None:
+    with open_video(folder) as video:
+        assert (video.frame_count, video.size_wh, video.fps) == (12, (32, 24), 30.0)
+        timed = list(video.timed_frames())
+    assert [frame[0, 0].tolist() for _, frame in timed] == [[20 * number, 0, 0] for number in range(1, 13)]
+    assert timed[3][0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".JPG", ".bmp", ".webp"])
+def test_picture_endings(tmp_path: Path, ending: str) -> None:
+    write_picture(tmp_path / "frames" / f"1{ending}", 200)
+    with open_video(tmp_path / "frames") as video:
+        assert next(iter(video))[0, 0].tolist() == pytest.approx([200, 0, 0], abs=6)
+
+
+def test_glob(folder: Path) -> None:
+    with open_video(str(folder / "frame1*.png")) as video:
+        assert [int(frame[0, 0, 0]) for frame in video] == [20, 200, 220, 240]
+
+
+def test_gray_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "1.png"), np.full((24, 32), 90, np.uint8))
+    cv2.imwrite(str(tmp_path / "frames" / "2.png"), np.full((24, 32, 4), 90, np.uint8))
+    with open_video(tmp_path / "frames") as video:
+        assert [(frame.shape, int(frame.min())) for frame in video] == [((24, 32, 3), 90)] * 2
+
+
+@pytest.mark.parametrize("source", ["frames", "frames/*.png"])
+def test_no_pictures(tmp_path: Path, source: str) -> None:
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(VideoError, match="found none"):
+        open_video(str(tmp_path / source))
+
+
+def test_unreadable_first_picture_is_refused(folder: Path) -> None:
+    (folder / "frame1.png").write_bytes(b"no picture")
+    with pytest.raises(VideoError, match=r"frame1\.png \(10 bytes\)"):
+        open_video(folder)
+
+
+def test_unreadable_later_picture_ends_the_video(folder: Path) -> None:
+    (folder / "frame5.png").write_bytes(b"")
+    frames, message = read_until_damaged(folder)
+    assert len(frames) == 4
+    assert "4 of 12 frames" in message
+    assert "frame5.png" in message
+
+
+# --- cameras and streams -----------------------------------------------------------------------------------
+
+
+class FakeCamera:
+    """Stands for cv2.VideoCapture; camera 3 gives two frames and is then unplugged, no other is there."""
+
+    def __init__(self, index: int) -> None:
+        self.left = 2 if index == 3 else 0
+        self.released = False
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
+        self.left -= 1
+        return (True, np.full((24, 32, 3), (0, 0, 255), np.uint8)) if self.left >= 0 else (False, None)
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize("source", [3, "3"])
+def test_camera(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    with open_video(source) as video:
+        assert (video.frame_count, video.size_wh, video.fps) == (None, (32, 24), 30.0)
+    frames, message = read_until_damaged(source)
+    assert [frame[0, 0].tolist() for frame in frames] == [[255, 0, 0]] * 2
+    assert "camera 3" in message
+
+
+def test_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    with pytest.raises(VideoError, match="camera with number 0"):
+        open_video("0")
+
+
+def test_http_stream(make_video: MakeVideo, web_server: str) -> None:
+    path = make_video(count=40)
+    with open_video(f"{web_server}/{path.name}") as video:
+        assert len(list(video)) == 40
+
+
+def test_http_stream_that_is_not_there(web_server: str) -> None:
+    with pytest.raises(VideoError, match=r"missing\.mp4.*404"):
+        open_video(f"{web_server}/missing.mp4")
+
+
+def test_stream_that_stays_silent_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}/live"
+        with pytest.raises(VideoError, match="no answer in time") as caught:
+            open_video(url, timeout=0.5)
+    assert "secret" not in str(caught.value)
