@@ -35,6 +35,7 @@ from singletrack.datasets.synthetic import Pictures, draw_pair
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, decode, resize_positions, start_from_similarity
 from singletrack.training.losses import clamped_xyxy, giou, ostrack_loss, to_xyxy
+from singletrack.training.muon import Muon
 from singletrack.training.recipes import Recipe, Stage
 from singletrack.training.targets import keep_ratio_at
 
@@ -98,11 +99,7 @@ def optimizers(model: OSTrack, recipe: Recipe, stage: Stage) -> list[torch.optim
     groups = [{"params": rest, "lr": stage.lr}, {"params": list(model.head.parameters()), "lr": stage.head_lr}]
     made: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)]
     if matrices:
-        made.append(
-            torch.optim.Muon(
-                list(matrices.values()), lr=stage.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+        made.append(Muon(list(matrices.values()), lr=stage.lr, weight_decay=recipe.weight_decay))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

@@ -1,0 +1,62 @@
+"""`singletrack train`: run a training recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from singletrack.errors import InputError, MissingDependencyError
+
+
+@click.command(short_help="Train a model by a recipe.")
+@click.argument("recipe")
+@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos to make pairs from. [default: none, made pictures]")
+@click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps, as if cut off; --resume goes on.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(min=0), help="Processes that make pairs.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pairs a step in every stage, instead of the recipe's.")
+def command(
+    recipe: str,
+    photos: Path | None,
+    steps: int | None,
+    resume: bool,
+    out: Path | None,
+    device: str,
+    workers: int,
+    batch: int | None,
+) -> None:
+    """Train a model by RECIPE (see singletrack/training/recipes.py), for example ostrack_tiny.
+
+    Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off at any
+    moment and go on with --resume. To use N processes: torchrun --nproc-per-node N -m singletrack train RECIPE ...
+    """
+    try:
+        from singletrack.datasets.synthetic import Photos, Procedural
+        from singletrack.training.loop import train
+        from singletrack.training.recipes import RECIPES
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"training needs {error.name}, which is not installed; run: pip install 'singletrack[train]'"
+        ) from error
+    if recipe not in RECIPES:
+        raise InputError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}")
+    chosen = RECIPES[recipe]()
+    if batch is not None:
+        stages = tuple(dataclasses.replace(stage, batch=batch) for stage in chosen.stages)
+        chosen = dataclasses.replace(chosen, stages=stages)
+    pictures, held_out = Photos(photos).split() if photos else (Procedural(), Procedural())
+    weights = train(
+        chosen,
+        pictures,
+        held_out,
+        out or Path("runs") / recipe,
+        resume_run=resume,
+        device=device,
+        workers=workers,
+        stop_after=steps,
+    )
+    click.echo(f"weights: {weights}")

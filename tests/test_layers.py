@@ -1,0 +1,94 @@
+"""Who may import whom: the table of docs/architecture.md, held against every import in the package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "singletrack"
+
+LEVELS = {
+    "errors": 0,
+    "models": 1,
+    "video": 1,
+    "geometry": 1,
+    "tracking": 2,
+    "runtimes": 2,
+    "datasets": 2,
+    "drawing": 2,
+    "results": 2,
+    "training": 3,
+    "export": 3,
+    "zoo": 4,
+    "following": 5,
+    "cli": 6,
+    "__init__": 7,
+    "__main__": 7,
+}
+BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base")}
+NEEDS_TORCH = ("models/", "training/", "export/", "runtimes/torch_runtime.py")
+
+
+def sources() -> list[str]:
+    return sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
+
+
+def part_of(path: str) -> str:
+    return path.split("/")[0].removesuffix(".py")
+
+
+def imports_of(path: str) -> list[str]:
+    """Every module of ours that a file imports, as a dotted name below singletrack."""
+    found = []
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            if module == "singletrack":
+                found += [alias.name for alias in node.names]
+            elif module.startswith("singletrack."):
+                found.append(module.removeprefix("singletrack."))
+        elif isinstance(node, ast.Import):
+            found += [a.name.removeprefix("singletrack.") for a in node.names if a.name.startswith("singletrack.")]
+    return found
+
+
+@pytest.mark.parametrize("path", sources())
+def test_imports_point_down(path: str) -> None:
+    part = part_of(path)
+    assert part in LEVELS, f"{part} has no level in the table: decide who may import it"
+    for module in imports_of(path):
+        other = module.split(".")[0]
+        if other == part or (part, module) in BESIDE:
+            continue
+        assert other in LEVELS, f"{path} imports singletrack.{module}, which has no level"
+        assert LEVELS[other] < LEVELS[part], f"{path} imports singletrack.{module}: not below it"
+
+
+@pytest.mark.parametrize("path", sources())
+def test_only_some_may_need_torch(path: str) -> None:
+    if path.startswith(NEEDS_TORCH):
+        return
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        names = (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        assert not any(name.split(".")[0] == "torch" for name in names), f"{path} imports torch"
+
+
+def test_import_brings_no_torch_and_no_engine() -> None:
+    check = (
+        "import sys, singletrack; "
+        "heavy = {'torch', 'openvino', 'onnxruntime', 'tensorboard', 'av'} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(heavy)))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
