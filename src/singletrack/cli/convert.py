@@ -1,0 +1,29 @@
+"""`singletrack convert`: an official checkpoint as safetensors, under our names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from singletrack.errors import MissingDependencyError
+
+
+@click.command(short_help="Turn an official checkpoint into safetensors.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--model", "model_name", required=True, help="The model it holds: ostrack-256 or ostrack-384.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
+def command(source: Path, model_name: str, out: Path) -> None:
+    """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar, into safetensors.
+
+    No code from the file is run. Every tensor must be there, with the shape that the model expects.
+    """
+    try:
+        from singletrack.models.checkpoints import convert
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"expected PyTorch and safetensors for reading checkpoints; {error.name} is not installed; "
+            "run: pip install 'singletrack[train]'"
+        ) from error
+    convert(source, model_name, out)
+    click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

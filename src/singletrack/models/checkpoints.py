@@ -1,0 +1,339 @@
+"""Weights from files: official checkpoints and safetensors, under our names, without running the files' code.
+
+Official checkpoints are pickles that hold objects of the training code beside the weights. They are read
+here by an unpickler that knows tensors and plain containers, and makes an inert stand-in of everything else.
+A name table for each model then meets the network strictly: nothing missing, nothing left over.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from singletrack.errors import CheckpointError, InputError
+from singletrack.models.ostrack import CONFIGS, build_ostrack
+
+# The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+NAMED_AT_MOST = 5  # mismatches spelled out in an error; the rest are counted
+
+
+def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: str) -> None:
+    """Fill a network with the weights of a file, official or ours.
+
+    Raises CheckpointError, naming the first mismatches, unless every tensor of the network is in the file
+    with the same shape and nothing else is.
+    """
+    weights = _under_our_names(read_weights(path), model_name)
+    expected = module.state_dict()
+    _check(weights, expected, path, model_name)
+    module.load_state_dict(weights)
+
+
+def convert(source: str | os.PathLike[str], model_name: str, out: str | os.PathLike[str]) -> None:
+    """Read an official checkpoint and write it as safetensors under our names.
+
+    Raises CheckpointError when the file does not hold this model, InputError for a model that has no official
+    weights.
+    """
+    if model_name not in OFFICIAL_NAMES:
+        raise InputError(
+            f"expected a model with official checkpoints ({', '.join(OFFICIAL_NAMES)}); got {model_name!r}; "
+            "give one of these"
+        )
+    weights = _under_our_names(read_weights(source), model_name)
+    _check(weights, build_ostrack(CONFIGS[model_name]).state_dict(), source, model_name)
+    save_safetensors(weights, out, model_name)
+
+
+def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str], model_name: str) -> None:
+    """Write weights with the model's name beside them; the file appears whole or not at all."""
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(out.name + ".unfinished")
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    safetensors.torch.save_file(copies, unfinished, {"format": "pt", "model": model_name})
+    unfinished.replace(out)
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a file by the names that stand in it, on the CPU.
+
+    Takes safetensors and what torch.save wrote, before and since PyTorch 1.6: a mapping of names to tensors,
+    or one that holds such a mapping under "net", as official checkpoints do. Runs no code from the file.
+    Raises CheckpointError for files that are absent, empty, cut short, of another kind or without weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"expected a file of weights; got {path}, which is no file; check the path")
+    with path.open("rb") as stream:
+        start = stream.read(9)
+        stream.seek(0)
+        try:
+            if start.startswith(b"PK"):
+                content = _read_zip(stream)
+            elif start.startswith(b"\x80"):
+                content = _read_legacy(stream, path.stat().st_size)
+            elif start.endswith(b"{"):
+                content = safetensors.torch.load_file(path)
+            else:
+                got = f"which starts with {start!r}" if start else "which is empty"
+                raise CheckpointError(
+                    f"expected safetensors or a PyTorch checkpoint; got {path}, {got}; {FETCH}"
+                )
+        except CheckpointError:
+            raise
+        except Exception as error:  # arbitrary bytes can make a reader fail in any way
+            raise CheckpointError(
+                f"expected a whole checkpoint; got {path}, which cannot be read to its end "
+                f"({type(error).__name__}: {error}); {FETCH}"
+            ) from error
+    return _pick_weights(content, path)
+
+
+FETCH = "fetch the file again and compare its size with the original's"
+
+
+def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
+    weights = content.get("net", content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
+        held = (
+            ", ".join(map(str, list(content)[:NAMED_AT_MOST])) if isinstance(content, dict) else "no mapping"
+        )
+        raise CheckpointError(
+            f'expected named tensors, or a mapping that holds them under "net"; got {path} with {held}; '
+            "give the checkpoint of a whole tracker"
+        )
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"expected only named tensors as weights; got {name!r} in {path}; give an official checkpoint"
+            )
+    return dict(weights)
+
+
+# --- names ---
+
+
+def _ostrack_names() -> dict[str, str | None]:
+    """botaoye/OSTrack's names -> ours; None for the two tensors that its network carries but never uses."""
+    names: dict[str, str | None] = {
+        "backbone.cls_token": None,
+        "backbone.pos_embed": None,
+        "backbone.pos_embed_z": "backbone.template_position",
+        "backbone.pos_embed_x": "backbone.search_position",
+        "backbone.patch_embed.proj.weight": "backbone.patch_embed.weight",
+        "backbone.patch_embed.proj.bias": "backbone.patch_embed.bias",
+        "backbone.norm.weight": "backbone.norm.weight",
+        "backbone.norm.bias": "backbone.norm.bias",
+    }
+    for block in range(12):
+        for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
+            for tensor in ("weight", "bias"):
+                name = f"backbone.blocks.{block}.{layer}.{tensor}"
+                names[name] = name
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    for official, ours in (("ctr", "score"), ("offset", "offset"), ("size", "size")):
+        for stage in range(4):
+            for layer, tensors in (("0", norm[:2]), ("1", norm)):
+                for tensor in tensors:
+                    names[f"box_head.conv{stage + 1}_{official}.{layer}.{tensor}"] = (
+                        f"head.{ours}.{stage}.{layer}.{tensor}"
+                    )
+        for tensor in ("weight", "bias"):
+            names[f"box_head.conv5_{official}.{tensor}"] = f"head.{ours}.4.{tensor}"
+    return names
+
+
+OFFICIAL_NAMES: dict[str, dict[str, str | None]] = {
+    "ostrack-256": _ostrack_names(),
+    "ostrack-384": _ostrack_names(),
+}
+
+
+def _under_our_names(weights: dict[str, Tensor], model_name: str) -> dict[str, Tensor]:
+    """Official names turned into ours, unused tensors dropped; names in no table stay as they are."""
+    names = OFFICIAL_NAMES.get(model_name, {})
+    if len(weights.keys() & names.keys()) <= len(weights.keys() & set(names.values())):
+        return weights
+    renamed = {names.get(name, name): tensor for name, tensor in weights.items()}
+    return {name: tensor for name, tensor in renamed.items() if name is not None}
+
+
+def _check(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    model_name: str,
+) -> None:
+    """Raise CheckpointError unless names and shapes agree."""
+    official = {ours: name for name, ours in OFFICIAL_NAMES.get(model_name, {}).items()}
+
+    def spell(name: str) -> str:
+        other = official.get(name, name)
+        return name if other == name else f"{name} (officially {other})"
+
+    mismatches = [f"missing {spell(name)}" for name in expected if name not in weights]
+    mismatches += [f"unexpected {name}" for name in weights if name not in expected]
+    mismatches += [
+        f"{spell(name)} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if mismatches:
+        more = f"; and {len(mismatches) - NAMED_AT_MOST} more" if len(mismatches) > NAMED_AT_MOST else ""
+        raise CheckpointError(
+            f"expected the {len(expected)} tensors of {model_name}; got {path} with {len(weights)}: "
+            f"{'; '.join(mismatches[:NAMED_AT_MOST])}{more}; name the model that the weights were trained for"
+        )
+
+
+# --- reading pickles without running them ---
+
+
+class _Inert:
+    """Stands in for an object of any class that is not ours to make: takes everything, does nothing."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
+        return super().__new__(cls)
+
+    def ignore(self, *args: object) -> None:
+        """Whatever a pickle does to an object after making it."""
+
+    __setstate__ = __setitem__ = append = extend = add = ignore
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    """Makes tensors, ordered dicts and plain containers; every other name in the file becomes inert.
+
+    A pickle can call only what `find_class` hands it, so that is the whole of what a file can make happen.
+    """
+
+    def __init__(self, stream: BinaryIO, read_storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
+        super().__init__(stream, encoding="latin1")
+        self.read_storage = read_storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("torch", "torch.cuda") and name in STORAGES:
+            return STORAGES[name]
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
+            return lambda *args: _rebuild_tensor(*args[:4])
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda data, *args: data
+        return type("Inert", (_Inert,), {})
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        kind, dtype, key, _, count = pid[:5]
+        if (
+            kind != "storage"
+            or not isinstance(dtype, torch.dtype)
+            or any(part is not None for part in pid[5:])
+        ):
+            raise CheckpointError(
+                f"expected a plain storage; got {pid!r}; save the weights again with a new PyTorch"
+            )
+        return self.read_storage(str(key), dtype, int(count))
+
+
+def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    if math.prod(size) > storage.numel():  # more elements than bytes: a small file must not fill the memory
+        raise CheckpointError(f"expected at most {storage.numel()} elements; got a tensor of {size}; {FETCH}")
+    return storage.as_strided(size, stride, offset)
+
+
+def _read_zip(stream: BinaryIO) -> Any:
+    """What torch.save writes since PyTorch 1.6: a zip of one pickle and one file for each storage."""
+    with zipfile.ZipFile(stream) as archive:
+        pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
+        if len(pickles) != 1:
+            raise CheckpointError(
+                f"expected a zip with one data.pkl, as of torch.save; got {len(pickles)}; give such a file"
+            )
+        folder = pickles[0].split("/")[0]
+        if f"{folder}/byteorder" in archive.namelist() and archive.read(f"{folder}/byteorder") != b"little":
+            raise CheckpointError(
+                "expected little-endian numbers; got big-endian; save the weights on another machine"
+            )
+        storages: dict[str, Tensor] = {}
+
+        def read_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+            if key not in storages:
+                record = archive.getinfo(f"{folder}/data/{key}")
+                wanted = count * dtype.itemsize
+                if record.file_size != wanted:
+                    got = f"got {record.file_size}"
+                    raise CheckpointError(f"expected {wanted} bytes in {record.filename}; {got}; {FETCH}")
+                storages[key] = torch.empty(count, dtype=dtype)
+                with archive.open(record) as source:
+                    _fill(storages[key], source)
+            return storages[key]
+
+        with archive.open(pickles[0]) as source:
+            return _SafeUnpickler(source, read_storage).load()  # type: ignore[arg-type]
+
+
+def _read_legacy(stream: BinaryIO, file_size: int) -> Any:
+    """What torch.save wrote before PyTorch 1.6: five pickles in a row, then the storages' bytes."""
+    storages: dict[str, Tensor] = {}
+
+    def promise_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        if key not in storages:
+            if not 0 <= count * dtype.itemsize <= file_size:
+                raise CheckpointError(
+                    f"expected a storage within {file_size} bytes; got {count} numbers; {FETCH}"
+                )
+            storages[key] = torch.empty(count, dtype=dtype)
+        return storages[key]
+
+    def unpickle() -> Any:
+        return _SafeUnpickler(stream, promise_storage).load()
+
+    if unpickle() != LEGACY_MAGIC:
+        raise CheckpointError(
+            "expected a checkpoint of PyTorch; got another pickle; give a file that torch.save wrote"
+        )
+    _protocol, _system = unpickle(), unpickle()
+    content = unpickle()
+    for key in unpickle():
+        count = int.from_bytes(stream.read(8), "little")
+        if count != storages[key].numel():
+            raise CheckpointError(
+                f"expected {storages[key].numel()} numbers in storage {key}; got {count}; {FETCH}"
+            )
+        _fill(storages[key], stream)
+    return content
+
+
+def _fill(storage: Tensor, source: Any) -> None:
+    """Read the bytes of a storage in place."""
+    wanted = storage.numel() * storage.dtype.itemsize
+    if wanted and source.readinto(storage.view(torch.uint8).numpy()) != wanted:
+        raise CheckpointError(f"expected {wanted} more bytes of weights; the file ends before; {FETCH}")
