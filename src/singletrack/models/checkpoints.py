@@ -223,6 +223,9 @@ class _Inert:
     def __new__(cls, *args: object, **kwargs: object) -> _Inert:
         return super().__new__(cls)
 
+    def __call__(self, *args: object) -> _Inert:
+        return self
+
     def ignore(self, *args: object) -> None:
         """Whatever a pickle does to an object after making it."""
 
