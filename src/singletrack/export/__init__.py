@@ -1,0 +1,1 @@
+"""A trained network as a file that engines without PyTorch can run, checked after writing."""

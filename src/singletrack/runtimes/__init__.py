@@ -1,0 +1,82 @@
+"""The same two calls, ``encode`` and ``locate``, on each engine. Knows nothing of trackers or of any model.
+
+OpenVINO and ONNX Runtime read one exported ONNX file, with inputs ``template`` and ``search``, and cut it in
+two at its inner tensor ``features``. PyTorch runs the module itself. Opening a network imports its engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
+    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+
+# engine -> the packages that it needs, and the command that installs them
+ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
+    "openvino": (("openvino",), "pip install openvino"),
+    "onnx": (("onnxruntime", "onnx"), 'pip install "singletrack[onnx]"'),
+    "torch": (("torch", "safetensors"), 'pip install "singletrack[train]"'),
+}
+
+
+def installed_engines() -> list[str]:
+    """Names of the engines whose packages are installed, the preferred one first. Imports none of them."""
+    return [engine for engine, (packages, _) in ENGINES.items() if all(map(find_spec, packages))]
+
+
+def require_engine(engine: str) -> None:
+    """Raise InputError for a name that is no engine, MissingDependencyError for one that is not installed."""
+    if engine not in ENGINES:
+        raise InputError(f"expected an engine among {', '.join(ENGINES)}; got {engine!r}; give one of these")
+    require_packages(f"engine {engine}", *ENGINES[engine])
+
+
+def require_packages(purpose: str, packages: tuple[str, ...], command: str) -> None:
+    """Raise MissingDependencyError, with the command that helps, unless all packages are installed."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"expected the packages for {purpose}; got no {' and no '.join(missing)}; run: {command}"
+        )
+
+
+def open_network(engine: str, path: str | Path, device: str = "auto") -> OpenVINONetwork | ONNXRuntimeNetwork:
+    """The exported file at ``path`` on ``engine``, which is "openvino" or "onnx".
+
+    Raises CheckpointError if the file is not an exported model.
+    """
+    require_engine(engine)
+    if engine == "openvino":
+        from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+
+        return OpenVINONetwork(path, device=device)
+    if engine == "onnx":
+        from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
+
+        return ONNXRuntimeNetwork(path, device=device)
+    raise InputError(f"expected an engine that reads ONNX files; got {engine!r}; give openvino or onnx")
+
+
+def unknown_device(engine: str, device: str, present: Iterable[str]) -> InputError:
+    """The error for a device that the engine does not have here."""
+    return InputError(
+        f"expected a device that {engine} has here; got {device!r}; give auto or {', '.join(present)}, "
+        "or choose another engine"
+    )
+
+
+def unreadable(path: str | Path, reason: str) -> CheckpointError:
+    """The error for a file that cannot be an exported model."""
+    return CheckpointError(f"expected a file written by `singletrack export`; got {path}: {reason}; export it again")
+
+
+def wrong_graph(path: str | Path, inputs: Iterable[str]) -> CheckpointError:
+    """The error for an ONNX file that is another model's."""
+    names = ", ".join(inputs) or "none"
+    return unreadable(path, f"no inputs `template` and `search` and inner tensor `features`, but inputs {names}")

@@ -1,0 +1,167 @@
+"""An OSTrack network as one ONNX graph: elimination inside, any batch size, no control flow.
+
+Inputs ``template`` and ``search`` are normalised crops; outputs ``score``, ``size`` and ``offset`` are the
+maps of ``OSTrack.locate``. The inner tensor ``features`` is where the runtimes cut the graph in two.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from singletrack.export.verify import Difference, compare_with_module, require_agreement
+from singletrack.models.ostrack import OSTrack
+
+MAPS = ("score", "size", "offset")
+OPSET = 20  # the first with Gelu as one operator
+# Weights of fewer values stay in full precision: there is nothing to save.
+LEAST_VALUES_TO_HALVE = 256
+
+
+def export_onnx(
+    model: OSTrack, path: str | Path, *, name: str, half: bool = False, tolerance: float = 1e-4
+) -> list[Difference]:
+    """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
+
+    name: the model's name in the zoo, kept in the file's metadata.
+    half: round the weights to 16 bits and store them so; computing stays in 32 bits.
+    tolerance: the largest difference of any map from the exported network's in PyTorch (that with the rounded
+        weights, where they are rounded) that is let pass.
+
+    The file appears only when it is whole and agrees. Raises ExportError if it does not agree.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network = fold_batch_norms(copy.deepcopy(model).cpu().eval())
+    if half:
+        round_to_half(network)
+    graph = trace(network)
+    if half:
+        store_in_half(graph)
+    config = model.config
+    facts = {
+        "model": name,
+        "keep_ratio": config.keep_ratio,
+        "template_size": config.template_size,
+        "search_size": config.search_size,
+        "weights": "float16" if half else "float32",
+    }
+    helper.set_model_props(graph, {key: str(value) for key, value in facts.items()})
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
+    try:
+        onnx.save(graph, str(unfinished))
+        differences = compare_with_module(unfinished, network)
+        require_agreement(differences, tolerance)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return differences
+
+
+class _Whole(nn.Module):
+    """Both calls in one. The features come out as well, so that their tensor has its name."""
+
+    def __init__(self, network: OSTrack) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, ...]:
+        features = self.network.encode(template)
+        maps = self.network.locate(features, search)
+        return *(maps[name] for name in MAPS), features
+
+
+def trace(network: OSTrack) -> onnx.ModelProto:
+    """The graph of ``network``, which must be in evaluation mode on the CPU."""
+    config = network.config
+    # Two samples: with one, the batch would be taken for a constant.
+    crops = tuple(torch.zeros(2, 3, size, size) for size in (config.template_size, config.search_size))
+    batch = torch.export.Dim("batch")
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            _Whole(network).eval(),
+            crops,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["template", "search"],
+            output_names=[*MAPS, "features"],
+            dynamic_shapes=({0: batch}, {0: batch}),
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    features = model.graph.output.pop()
+    kept = [value for value in model.graph.value_info if value.name != "features"]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend([*kept, features])
+    for node in model.graph.node:  # where in our source each node came from: large, and the writer's own paths
+        del node.metadata_props[:]
+    del model.graph.metadata_props[:]
+    onnx.checker.check_model(model)
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter of PyTorch 2.13 says about itself, and nothing else."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")  # "torchvision is not installed"
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings("ignore", r"# The axis name: batch will not be used", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def fold_batch_norms(network: OSTrack) -> OSTrack:
+    """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps."""
+    for module in network.modules():
+        children = list(module.named_children())
+        for (before, convolution), (after, norm) in itertools.pairwise(children):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, before, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, after, nn.Identity())
+    return network
+
+
+@torch.no_grad()
+def round_to_half(network: OSTrack) -> None:
+    """Round every weight of ``network`` to the nearest 16-bit value; they stay float32 tensors."""
+    for parameter in network.parameters():
+        parameter.copy_(parameter.half().float())
+
+
+def store_in_half(model: onnx.ModelProto) -> None:
+    """Keep as float16 each large weight that loses nothing by it, with a Cast to float32 behind it."""
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < LEAST_VALUES_TO_HALVE:
+            continue
+        with np.errstate(over="ignore"):
+            halved = values.astype(np.float16)
+        if not np.array_equal(halved.astype(np.float32), values):
+            continue
+        name = weight.name
+        stored = f"{name}.half"
+        weight.CopyFrom(numpy_helper.from_array(halved, stored))
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])

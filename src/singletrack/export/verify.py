@@ -1,0 +1,110 @@
+"""Runs an exported file in each installed engine and compares the numbers with PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from singletrack.errors import ExportError
+from singletrack.models.ostrack import OSTrack, decode
+from singletrack.runtimes import installed_engines
+from singletrack.runtimes.torch_runtime import TorchNetwork
+
+if TYPE_CHECKING:
+    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
+    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How far an engine's numbers are from PyTorch's, for one batch size.
+
+    maps: by name, the largest absolute difference.
+    box: the largest difference of a decoded side or centre, in pixels of the search crop.
+    """
+
+    engine: str
+    batch: int
+    maps: dict[str, float]
+    box: float
+
+    def __str__(self) -> str:
+        maps = ", ".join(f"{name} {value:.1e}" for name, value in self.maps.items())
+        return f"{self.engine}, batch {self.batch}: {maps}; box {self.box:.1e} px"
+
+
+def compare_with_module(path: str | Path, model: OSTrack, batches: Iterable[int] = (1, 3)) -> list[Difference]:
+    """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
+    config = model.config
+    reference = TorchNetwork(model, "cpu")
+    networks = {engine: open_exactly(engine, path) for engine in installed_engines() if engine != "torch"}
+    differences = []
+    for batch in batches:
+        template = made_crops(batch, config.template_size, seed=batch)
+        search = made_crops(batch, config.search_size, seed=100 + batch)
+        expected = reference.locate(reference.encode(template), search)
+        for engine, network in networks.items():
+            got = network.locate(network.encode(template), search)
+            shapes = {name: (got[name].shape, expected[name].shape) for name in expected}
+            if any(ours != theirs for ours, theirs in shapes.values()):
+                raise ExportError(
+                    f"expected maps shaped as PyTorch's; got {shapes} (here, there) in {engine}; report this"
+                )
+            maps = {name: float(np.abs(got[name] - expected[name]).max()) for name in expected}
+            # Both are read at PyTorch's peak: two cells that are equal but for rounding are equally right.
+            boxes = [
+                decode({name: torch.from_numpy(each[name]) for name in each}, torch.from_numpy(expected["score"]))
+                for each in (got, expected)
+            ]
+            box = float((boxes[0] - boxes[1]).abs().max()) * config.search_size
+            differences.append(Difference(engine=engine, batch=batch, maps=maps, box=box))
+    return differences
+
+
+def require_agreement(differences: Iterable[Difference], tolerance: float) -> None:
+    """Raise ExportError if a map differs by more than ``tolerance``, or is not a number."""
+    bad = [each for each in differences if not all(value <= tolerance for value in each.maps.values())]
+    if bad:
+        lines = "\n".join(f"  {each}" for each in bad)
+        raise ExportError(
+            f"expected maps within {tolerance:g} of PyTorch's; got\n{lines}\nThe file was not kept; "
+            "look for weights that are not finite, or update the engine"
+        )
+
+
+def made_crops(batch: int, size: int, seed: int) -> FloatArray:
+    """Made pictures (batch, 3, size, size), about normalised: coloured shapes on a slope, and noise."""
+    draw = np.random.default_rng(seed)
+    y, x = np.mgrid[0:size, 0:size] / size
+    crops = np.empty((batch, 3, size, size))
+    for crop in crops:
+        slope = draw.uniform(-1, 1, (3, 2))
+        crop[:] = draw.uniform(-0.5, 0.5, (3, 1, 1)) + slope[:, :1, None] * x + slope[:, 1:, None] * y
+        for _ in range(12):
+            cx, cy, width, height = draw.uniform(0, 1, 4)
+            power = draw.choice([2, 8])  # an ellipse, or almost a rectangle
+            inside = np.abs(x - cx) ** power < (0.4 * width) ** power * (
+                1 - np.minimum(1, (np.abs(y - cy) / (0.02 + 0.4 * height)) ** power)
+            )
+            crop[:, inside] = draw.uniform(-2, 2, (3, 1))
+        crop += draw.normal(0, 0.1, crop.shape)
+    return crops.astype(np.float32)
+
+
+def open_exactly(engine: str, path: str | Path) -> OpenVINONetwork | ONNXRuntimeNetwork:
+    """The file on ``engine``, on the processor and in full precision, even where bf16 is the default."""
+    if engine == "openvino":
+        from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+
+        return OpenVINONetwork(path, device="cpu", precision="f32")
+    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
+
+    return ONNXRuntimeNetwork(path, device="cpu")

@@ -1,0 +1,128 @@
+"""A network on OpenVINO, the default engine: an exported ONNX file, cut in two at ``features``."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from openvino import opset13
+from openvino.properties import device as device_properties  # type: ignore[import-untyped]
+from openvino.properties import hint, inference_num_threads
+
+from singletrack.errors import InputError
+from singletrack.runtimes import unknown_device, unreadable, wrong_graph
+
+FloatArray = NDArray[np.float32]
+Precision = Literal["auto", "f32", "bf16"]
+
+
+class OpenVINONetwork:
+    """Runs an exported file. Compiles once for each batch size met, since fixed shapes run fastest.
+
+    device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
+    precision: "auto" is bf16 on a processor that computes in it and f32 on one that does not; on another kind
+        of device, that device's own choice.
+    threads: None leaves the number to OpenVINO, which takes one for each core.
+    metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
+
+    Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
+    not an exported model, InputError if there is no such device.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self._core = openvino.Core()
+        self.device = find_device(self._core, device)
+        self.precision = self._choose_precision(precision)
+        self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
+        if self.precision != "auto":
+            types = {"f32": openvino.Type.f32, "bf16": openvino.Type.bf16}
+            self._settings[hint.inference_precision()] = types[self.precision]
+        if threads is not None:
+            self._settings[inference_num_threads()] = threads
+        self._encoder, self._locator, self.metadata = read_halves(self._core, path)
+        self._requests: dict[tuple[str, int], openvino.InferRequest] = {}
+        self._lock = threading.Lock()
+
+    def encode(self, template: FloatArray) -> FloatArray:
+        """Template crops (B, 3, T, T) -> features (B, Nt, C)."""
+        return self._infer("encode", self._encoder, {"template": template})["features"]
+
+    def locate(self, features: FloatArray, search: FloatArray) -> dict[str, FloatArray]:
+        """Features and search crops (B, 3, S, S) -> maps by name, the batch first."""
+        return self._infer("locate", self._locator, {"features": features, "search": search})
+
+    def _infer(self, call: str, model: openvino.Model, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        batch = len(next(iter(inputs.values())))
+        with self._lock:  # a request holds one inference at a time
+            request = self._requests.get((call, batch))
+            if request is None:
+                request = self._requests[call, batch] = self._compile(model, batch)
+            results = request.infer(inputs, share_inputs=True)
+            return {port.get_any_name(): values for port, values in results.items()}
+
+    def _compile(self, model: openvino.Model, batch: int) -> openvino.InferRequest:
+        fixed = model.clone()
+        shapes = {port.get_any_name(): port.get_partial_shape() for port in fixed.inputs}
+        for shape in shapes.values():
+            shape[0] = batch
+        fixed.reshape(shapes)
+        return self._core.compile_model(fixed, self.device, self._settings).create_infer_request()
+
+    def _choose_precision(self, precision: Precision) -> Precision:
+        if precision not in ("auto", "f32", "bf16"):
+            raise InputError(f"expected a precision among auto, f32 and bf16; got {precision!r}; give one of these")
+        if precision != "auto" or self.device != "CPU":
+            return precision
+        return "bf16" if "BF16" in self._core.get_property("CPU", device_properties.capabilities()) else "f32"
+
+
+def find_device(core: openvino.Core, device: str) -> str:
+    """OpenVINO's name of the device; raises InputError, listing what there is."""
+    asked = "CPU" if device.lower() == "auto" else device.upper()
+    present = core.available_devices
+    if asked not in present and f"{asked}.0" not in present:
+        raise unknown_device("OpenVINO", device, present)
+    return asked
+
+
+def read_halves(core: openvino.Core, path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[str, str]]:
+    """The file's two halves, template -> features and features, search -> maps, and its metadata."""
+    if not Path(path).is_file():
+        raise unreadable(path, "no such file")
+    try:
+        whole = core.read_model(str(path))
+    except RuntimeError as error:
+        raise unreadable(path, f"OpenVINO cannot read it ({str(error).strip().splitlines()[-1]})") from error
+    inputs = {port.get_any_name(): port.get_node() for port in whole.inputs}
+    tensors = {name: port for node in whole.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
+    if not {"template", "search"} <= inputs.keys() or "features" not in tensors:
+        raise wrong_graph(path, inputs)
+    features = tensors["features"]
+    encoder = openvino.Model([opset13.result(features)], [inputs["template"]]).clone()
+    entry = opset13.parameter(features.get_partial_shape(), features.get_element_type(), name="features")
+    for reader in list(features.get_target_inputs()):
+        if reader.get_node().get_type_name() != "Result":
+            reader.replace_source_output(entry.output(0))
+    entry.output(0).set_names({"features"})
+    features.set_names(set())
+    results = whole.get_results()
+    locator = openvino.Model(results, [entry, inputs["search"]])
+    return encoder, locator, read_metadata(whole)
+
+
+def read_metadata(model: openvino.Model) -> dict[str, str]:
+    """The file's metadata properties, which OpenVINO keeps as run-time information."""
+    if not model.has_rt_info("framework"):
+        return {}
+    return {key: value.astype(str) for key, value in model.get_rt_info()["framework"].items()}
