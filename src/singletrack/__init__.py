@@ -1,1 +1,70 @@
-"""Follow one object through a video, given only its box in the first frame."""
+"""Follow one object through a video, given only its box in the first frame.
+
+    tracker = singletrack.load("ostrack-tiny")
+    tracker.init(frame, box)            # frame: (H, W, 3) uint8 RGB; box: x, y, width, height in pixels
+    result = tracker.update(frame)      # result.box, result.score, result.lost
+
+    for result in singletrack.track("clip.mp4", box): ...
+
+Importing this loads nothing heavy; each name is fetched from its module when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from singletrack.errors import (
+    CheckpointError,
+    DamagedVideoError,
+    ExportError,
+    InputError,
+    MissingDependencyError,
+    SingletrackError,
+    VideoError,
+)
+
+if TYPE_CHECKING:
+    from singletrack.following import track
+    from singletrack.tracking.base import Result, Tracker
+    from singletrack.video.reader import open_video
+    from singletrack.zoo import load
+
+    __version__: str
+
+__all__ = [
+    "CheckpointError",
+    "DamagedVideoError",
+    "ExportError",
+    "InputError",
+    "MissingDependencyError",
+    "Result",
+    "SingletrackError",
+    "Tracker",
+    "VideoError",
+    "load",
+    "open_video",
+    "track",
+]
+
+_HOMES = {  # the names above that are fetched when asked for
+    "Result": "singletrack.tracking.base",
+    "Tracker": "singletrack.tracking.base",
+    "load": "singletrack.zoo",
+    "open_video": "singletrack.video.reader",
+    "track": "singletrack.following",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("singletrack")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'singletrack' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -138,9 +138,7 @@ def test_frames_cut_off_by_an_edit_list_are_no_damage(make_video: MakeVideo, tmp
 
 
 def test_mp4_without_its_index_is_refused(make_video: MakeVideo) -> None:
-    path = cut(
-        make_video(options={"brand": "mp42"}), 0.6
-    )  # an mp4 keeps its index at the end unless told otherwise
+    path = cut(make_video(options={"brand": "mp42"}), 0.6)  # an mp4 keeps its index at the end unless told otherwise
     with pytest.raises(VideoError, match="copied to its end"):
         open_video(path)
 

@@ -15,9 +15,7 @@ from singletrack.errors import DamagedVideoError, InputError, VideoError
 from singletrack.video import VideoWriter, open_video
 
 
-def plain(
-    width: int = 64, height: int = 48, color: tuple[int, int, int] = (200, 30, 40)
-) -> NDArray[np.uint8]:
+def plain(width: int = 64, height: int = 48, color: tuple[int, int, int] = (200, 30, 40)) -> NDArray[np.uint8]:
     return np.full((height, width, 3), color, np.uint8)
 
 
@@ -127,9 +125,7 @@ for level in range(35):
     writer.write(np.full((48, 64, 3), level, np.uint8))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    process = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "a.mp4")], check=False, timeout=60
-    )
+    process = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.mp4")], check=False, timeout=60)
     assert process.returncode == -signal.SIGKILL
     count = 0
     with open_video(tmp_path / "a.mp4") as video:

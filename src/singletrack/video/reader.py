@@ -38,6 +38,7 @@ class VideoReader:
     fps: frames per second, as the source tells it, else ``ASSUMED_FPS``.
     size_wh: width and height of the upright frames, in pixels.
     frame_count: number of frames that the source announces; None where nobody knows (cameras, streams).
+    path: the video file that is being read; None for any other source.
 
     Iterating raises DamagedVideoError after the last frame that could be read, if more was announced.
     """
@@ -49,9 +50,10 @@ class VideoReader:
         fps: float,
         size_wh: tuple[int, int],
         frame_count: int | None = None,
+        path: Path | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.fps, self.size_wh, self.frame_count = fps, size_wh, frame_count
+        self.fps, self.size_wh, self.frame_count, self.path = fps, size_wh, frame_count, path
         self._timed_frames = iter(timed_frames)
         self._close = close
         self._closed = False
@@ -148,9 +150,7 @@ def _read_picture(path: Path) -> Frame:
     try:  # read by Python and not by OpenCV, which takes no path outside ASCII on Windows
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise VideoError(
-            f"expected a picture; cannot read {path} ({error.strerror}); check the file"
-        ) from error
+        raise VideoError(f"expected a picture; cannot read {path} ({error.strerror}); check the file") from error
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
         raise VideoError(
@@ -222,6 +222,7 @@ def _open_container(url: str, *, name: str, timeout: float) -> VideoReader:
             fps=float(rate) if rate else ASSUMED_FPS,
             size_wh=_size_wh(first),
             frame_count=_announced_packets(container, stream),
+            path=None if live else Path(url),
             close=container.close,
         )
     except BaseException:
@@ -274,9 +275,7 @@ def _decode(container: InputContainer, stream: VideoStream, *, name: str) -> Ite
 
 def _announced_packets(container: InputContainer, stream: VideoStream) -> int | None:
     """How many coded frames there should be to read, or None where the container does not say."""
-    if (
-        "mp4" in container.format.name
-    ):  # frames outside an mp4's edit list are counted in `frames`, yet never read
+    if "mp4" in container.format.name:  # frames outside an mp4's edit list are counted in `frames`, yet never read
         return min(stream.frames, len(stream.index_entries)) or None
     return stream.frames or None
 

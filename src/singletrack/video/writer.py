@@ -69,9 +69,7 @@ class VideoWriter:
             self._size_wh = (width, height)
         if (width, height) != self._size_wh:
             expected = f"{self._size_wh[0]} x {self._size_wh[1]} pixels as the first one"
-            raise InputError(
-                f"expected frames of {expected}; got {width} x {height}; give each size a file of its own"
-            )
+            raise InputError(f"expected frames of {expected}; got {width} x {height}; give each size a file of its own")
         if width % 2 or height % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(

@@ -1,0 +1,65 @@
+"""`singletrack demo`: a made clip, followed by the bundled model, and how well that went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from singletrack import zoo
+from singletrack.cli.progress import Progress
+from singletrack.datasets.synthetic import generate_clip
+from singletrack.errors import VideoError
+from singletrack.following import Box, Step, follow
+from singletrack.geometry.boxes import iou
+from singletrack.video import VideoReader
+
+FRAMES = 150
+SIZE_WH = (640, 360)
+FPS = 30.0
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Folder for demo.mp4 and demo.csv; made if it is not there.  [default: this folder]",
+)
+def command(out: Path) -> None:
+    """Follow an object in a made clip whose boxes are known.
+
+    Nothing is downloaded: the clip is drawn, and the model came with the package. demo.mp4 shows the box that
+    was found with its score, and the true box dashed; demo.csv holds the boxes.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VideoError(
+            f"expected a folder to write to; cannot make {out} ({error.strerror}); choose another"
+        ) from error
+    clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))
+    true_boxes: list[Box] = [box for _, box in clip]
+    found_boxes: list[Box] = []
+    timed_frames = ((index / FPS, frame) for index, (frame, _) in enumerate(clip))
+    video = VideoReader(timed_frames, fps=FPS, size_wh=SIZE_WH, frame_count=FRAMES)
+    files = [out / "demo.mp4", out / "demo.csv"]
+    tracker = zoo.load("ostrack-tiny")
+    with Progress(FRAMES, files) as progress:
+
+        def note(step: Step) -> None:
+            found_boxes.append(step.result.box)
+            progress.show(step)
+
+        follow(
+            video,
+            true_boxes[0],
+            tracker,
+            video_path=files[0],
+            boxes_path=files[1],
+            true_boxes=true_boxes,
+            on_step=note,
+        )
+    overlap = iou(np.array(found_boxes[1:]), np.array(true_boxes[1:])).mean()
+    click.echo(f"mean overlap with the true boxes: {overlap:.3f}")

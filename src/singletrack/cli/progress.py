@@ -1,0 +1,51 @@
+"""The progress bar that `track` and `demo` show, and what they say at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import click
+from tqdm import tqdm
+
+from singletrack.following import Step
+
+
+class Progress:
+    """Counts the steps and shows them on stderr, where that is a terminal; use it as a context manager.
+
+    However the work ends, leaving it says how far it came and which files hold it.
+    """
+
+    def __init__(self, frame_count: int | None, files: list[Path]) -> None:
+        self.steps = 0
+        self._seconds = 0.0
+        self._files = files
+        self._bar = tqdm(total=frame_count, unit=" frames", disable=None, dynamic_ncols=True)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Speed of the tracker alone: frames after the first, by the time they took it."""
+        return (self.steps - 1) / self._seconds if self._seconds else 0.0
+
+    def show(self, step: Step) -> None:
+        """Count one step."""
+        self.steps += 1
+        self._seconds += step.seconds if step.index else 0.0
+        state = "LOST" if step.result.lost else "score"
+        self._bar.set_postfix_str(
+            f"{state} {step.result.score:.2f}, tracker {self.frames_per_second:.0f} frames/s", refresh=False
+        )
+        self._bar.update()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self.steps:
+            click.echo(f"followed {self.steps} frames at {self.frames_per_second:.1f} frames/s (tracker alone)")
+            for path in self._files:
+                click.echo(f"wrote {path}")

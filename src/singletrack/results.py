@@ -1,0 +1,172 @@
+"""Boxes over time: the result files, written and read. Knows nothing of pictures or networks.
+
+    .txt    x,y,width,height            one line a frame, as the benchmarks exchange them
+    .csv    frame,time,x,y,width,height,score,lost      with that line at the top
+    .jsonl  {"frame": 0, "time": 0.0, "box": [x, y, width, height], "score": 1.0, "lost": false}
+
+Boxes are xywh in pixels of the frame, top-left corner first; frames count from 0; time is in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from singletrack.errors import InputError
+from singletrack.tracking.base import Result
+
+Box = tuple[float, float, float, float]
+
+CSV_COLUMNS = ("frame", "time", "x", "y", "width", "height", "score", "lost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One frame of a result file. time, score and lost are None where the file does not tell them (.txt)."""
+
+    frame: int
+    box: Box
+    time: float | None = None
+    score: float | None = None
+    lost: bool | None = None
+
+
+class ResultWriter:
+    """Writes one line a frame to `path`, in the format that its ending names; use it as a context manager.
+
+    Each line is on its way to the disk before ``write`` returns: what was written outlives an interruption.
+
+    Raises InputError for an ending that is not .txt, .csv or .jsonl, and where the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._format_line = _find_format(self.path).format_line
+        try:
+            self._file = self.path.open("w", encoding="utf-8", buffering=1, newline="\n")
+        except OSError as error:
+            raise InputError(
+                f"expected a place to write boxes; cannot write {self.path} ({error.strerror}); "
+                "check that its folder exists and may be written to"
+            ) from error
+        if self.path.suffix.lower() == ".csv":
+            self._file.write(",".join(CSV_COLUMNS) + "\n")
+
+    def write(self, frame: int, seconds: float, result: Result) -> None:
+        """Add the result of one frame: its number from 0, its time in seconds."""
+        self._file.write(self._format_line(frame, seconds, result) + "\n")
+
+    def close(self) -> None:
+        """Close the file. Closing it again does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_results(path: str | Path) -> list[Record]:
+    """The records of a .txt, .csv or .jsonl file, in the order of its lines.
+
+    In a .txt the four numbers may be parted by commas, tabs or spaces, as the benchmarks differ in that.
+
+    Raises InputError for another ending, a file that cannot be read, or a line that is no record.
+    """
+    path = Path(path)
+    parse_line = _find_format(path).parse_line
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected a result file; cannot read {path} ({error}); check the path") from error
+    header = 1 if path.suffix.lower() == ".csv" else 0
+    if header and (not lines or tuple(lines[0].split(",")) != CSV_COLUMNS):
+        raise InputError(f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {lines[:1]}; write that line")
+    records: list[Record] = []
+    try:
+        for line in lines[header:]:
+            records.append(parse_line(len(records), line))
+    except (ValueError, KeyError, TypeError) as error:
+        number = header + len(records) + 1
+        raise InputError(
+            f"expected {path} to hold one record a line; line {number} is {lines[number - 1]!r} ({error}); "
+            "mend or remove it"
+        ) from error
+    return records
+
+
+# --- one pair of functions for each format -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Format:
+    format_line: Callable[[int, float, Result], str]
+    parse_line: Callable[[int, str], Record]
+
+
+def _format_txt(frame: int, seconds: float, result: Result) -> str:
+    return ",".join(f"{value:.4f}" for value in result.box)
+
+
+def _parse_txt(frame: int, line: str) -> Record:
+    return Record(frame=frame, box=_parse_box(re.split(r"[,\s]+", line.strip())))
+
+
+def _format_csv(frame: int, seconds: float, result: Result) -> str:
+    return f"{frame},{seconds:.4f},{_format_txt(frame, seconds, result)},{result.score:.4f},{int(result.lost)}"
+
+
+def _parse_csv(frame: int, line: str) -> Record:
+    index, seconds, *box, score, lost = line.split(",")
+    return Record(frame=int(index), time=float(seconds), box=_parse_box(box), score=float(score), lost=bool(int(lost)))
+
+
+def _format_jsonl(frame: int, seconds: float, result: Result) -> str:
+    return json.dumps(
+        {
+            "frame": frame,
+            "time": round(seconds, 4),
+            "box": [round(value, 4) for value in result.box],
+            "score": round(result.score, 4),
+            "lost": result.lost,
+        }
+    )
+
+
+def _parse_jsonl(frame: int, line: str) -> Record:
+    entry = json.loads(line)
+    return Record(
+        frame=entry["frame"],
+        time=entry["time"],
+        box=_parse_box(entry["box"]),
+        score=entry["score"],
+        lost=entry["lost"],
+    )
+
+
+def _parse_box(values: list[str]) -> Box:
+    x, y, width, height = map(float, values)
+    return x, y, width, height
+
+
+FORMATS = {
+    ".txt": _Format(_format_txt, _parse_txt),
+    ".csv": _Format(_format_csv, _parse_csv),
+    ".jsonl": _Format(_format_jsonl, _parse_jsonl),
+}
+
+
+def _find_format(path: Path) -> _Format:
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise InputError(
+            f"expected a result file with an ending of {', '.join(FORMATS)}; got {path}; choose one of these"
+        )
+    return FORMATS[ending]

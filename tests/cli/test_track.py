@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from singletrack.cli.main import main
+from singletrack.results import read_results
+from singletrack.video import open_video
+
+Loads = list[tuple[str, dict[str, object]]]
+MakeClip = Callable[[int], Path]
+
+
+def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.csv"
+    clip = str(make_clip(6))
+    assert main(["track", clip, "--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]) == 0
+    assert len(read_results(boxes)) == 6
+    with open_video(out) as video:
+        assert len(list(video)) == 6
+    assert loads == [("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto"})]
+    assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {out}", f"wrote {boxes}"]
+
+
+def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+    options = ["--model", "ostrack-256", "--weights", "w.safetensors", "--engine", "torch", "--device", "cuda"]
+    boxes = tmp_path / "boxes.txt"
+    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--boxes", str(boxes), *options]) == 0
+    assert loads == [("ostrack-256", {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda"})]
+    assert boxes.read_text().splitlines() == ["4.0000,5.0000,20.0000,16.0000"] * 2
+    assert not (tmp_path / "followed.mp4").exists()
+
+
+def test_without_a_file_named_a_video_is_written(
+    make_clip: MakeClip, loads: Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16"]) == 0
+    assert (tmp_path / "followed.mp4").exists()
+
+
+@pytest.mark.parametrize("box", ["1,2,3", "1,2,3,4,5", "a,b,c,d", "1;2;3;4", ""])
+def test_box_that_is_none(make_clip: MakeClip, box: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", str(make_clip(2)), "--box", box]) == 2
+    assert "expected four numbers x,y,width,height" in capsys.readouterr().err
+
+
+def test_box_is_asked_for(make_clip: MakeClip, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", str(make_clip(2))]) == 2
+    assert "Missing option '--box'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--boxes", "boxes.xml"), ("--out", "followed.gif"), ("--out", "clip.mp4")]
+)
+def test_files_that_cannot_be_meant(
+    make_clip: MakeClip, loads: Loads, tmp_path: Path, option: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_clip(2)
+    before = clip.read_bytes()
+    assert main(["track", str(clip), "--box", "4,5,20,16", option, str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.startswith("singletrack: expected ")
+    assert clip.read_bytes() == before
+
+
+def test_damaged_video_fails_and_keeps_the_output(
+    make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_clip(40)
+    data = bytearray(clip.read_bytes())
+    for index in range(len(data) // 2, len(data) * 6 // 10):
+        data[index] ^= 0x5A
+    clip.write_bytes(data)
+    out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.jsonl"
+    arguments = ["track", str(clip), "--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"singletrack: expected a whole video; {clip} is cut short or damaged")
+    assert f"wrote {out}" in captured.out
+    count = len(read_results(boxes))
+    assert 20 <= count < 40
+    with open_video(out) as video:
+        assert len(list(video)) == count
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_keeps_what_was_written(make_clip: MakeClip, tmp_path: Path) -> None:
+    program = """
+import sys, time
+from singletrack import zoo
+from singletrack.cli.main import main
+from singletrack.tracking.base import Result
+
+class Slow:
+    def init(self, frame, box):
+        self.box = box
+    def update(self, frame):
+        time.sleep(0.02)
+        return Result(box=self.box, score=0.5, lost=False)
+
+zoo.load = lambda name, **options: Slow()
+sys.exit(main(sys.argv[1:]))
+"""
+    out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.csv"
+    options = ["--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "track", str(make_clip(2000)), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not boxes.exists() or boxes.stat().st_size < 500:  # some ten frames
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "singletrack: stopped" in errors
+    assert "Traceback" not in errors
+    assert f"wrote {out}" in output
+    count = len(read_results(boxes))
+    assert 5 <= count < 2000
+    with open_video(out) as video:
+        assert len(list(video)) in (count, count - 1)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from singletrack.drawing import FOLLOWED, LOST, TRUTH, draw_box, draw_result, draw_truth
+from singletrack.tracking.base import Result
+
+GRAY = np.full((100, 200, 3), 128, np.uint8)
+
+
+def share_painted(line: np.ndarray) -> float:
+    return float((line != 128).any(axis=-1).mean())
+
+
+def test_box_lies_where_it_should() -> None:
+    drawn = draw_box(GRAY, (50, 30, 40, 20), color=(255, 0, 0))
+    for y, x in [(30, 70), (50, 70), (40, 50), (40, 90)]:  # the middles of the four sides
+        assert drawn[y, x].tolist() == [255, 0, 0]
+    assert drawn[40, 70].tolist() == [128, 128, 128]
+    assert drawn[40, 30].tolist() == [128, 128, 128]
+
+
+def test_the_frame_is_not_changed() -> None:
+    frame = GRAY.copy()
+    draw_result(frame, Result(box=(50, 30, 40, 20), score=0.5, lost=False))
+    draw_truth(frame, (50, 30, 40, 20))
+    assert (frame == GRAY).all()
+
+
+def test_dashed_line_has_gaps_and_reaches_its_ends() -> None:
+    solid = draw_box(GRAY, (20, 30, 150, 40))[30, 20:171]
+    dashed = draw_box(GRAY, (20, 30, 150, 40), dashed=True)[30, 20:171]
+    assert share_painted(solid) == 1.0
+    assert 0.4 < share_painted(dashed) < 0.7
+    assert share_painted(dashed[[0, -1]]) == 1.0
+
+
+def test_result_shows_score_and_lost_in_their_colors() -> None:
+    followed = draw_result(GRAY, Result(box=(50, 40, 40, 20), score=0.87, lost=False))
+    lost = draw_result(GRAY, Result(box=(50, 40, 40, 20), score=0.07, lost=True))
+    truth = draw_truth(GRAY, (50, 40, 40, 20))
+    assert followed[59:61, 60:80].tolist() == draw_box(GRAY, (50, 40, 40, 20), label="0.87")[59:61, 60:80].tolist()
+    for drawn, color in [(followed, FOLLOWED), (lost, LOST), (truth, TRUTH)]:
+        assert (drawn == color).all(axis=-1).any()
+    # the plate with the word LOST is wider than the one with the score; the true box has none
+    plates = [share_painted(drawn[35]) for drawn in (truth, followed, lost)]
+    assert plates[0] == 0 < plates[1] < plates[2]
+
+
+@pytest.mark.parametrize(
+    "box", [(-50, -50, 20, 20), (190, 90, 500, 500), (0, 0, 200, 100), (-1e9, -1e9, 2e9, 2e9), (50, 50, 0, 0)]
+)
+def test_boxes_at_and_beyond_the_edge(box: tuple[float, float, float, float]) -> None:
+    for dashed in (False, True):
+        assert draw_box(GRAY, box, label="0.5", dashed=dashed).shape == GRAY.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (2160, 3840)])
+def test_tiny_and_large_frames(size: tuple[int, int]) -> None:
+    frame = np.zeros((*size, 3), np.uint8)
+    assert draw_box(frame, (0, 0, size[1], size[0]), label="LOST 0.01").shape == frame.shape

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from singletrack import following
+from singletrack.errors import DamagedVideoError, InputError, VideoError
+from singletrack.following import follow, track
+from singletrack.results import read_results
+from singletrack.tracking.base import Result
+from singletrack.video import VideoReader, VideoWriter, open_video
+
+BOX = (10.0, 20.0, 30.0, 16.0)
+
+
+class StepRight:
+    """A tracker that moves its box one pixel to the right in each frame, ever less sure."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def init(self, frame: NDArray[np.uint8], box: Any) -> None:
+        if box[2] <= 0:
+            raise InputError("expected a box with a width")
+        self.box, self.updates = tuple(box), 0
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        self.updates += 1
+        x, y, width, height = self.box
+        score = 1 - 0.1 * self.updates
+        return Result(box=(x + self.updates, y, width, height), score=score, lost=score < 0.75)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    with VideoWriter(tmp_path / "clip.mp4", fps=10) as writer:
+        for _ in range(5):
+            writer.write(np.full((48, 64, 3), 128, np.uint8))
+    return tmp_path / "clip.mp4"
+
+
+def endless_frames(until: BaseException) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Three frames, then trouble."""
+    for index in range(3):
+        yield index / 10, np.full((48, 64, 3), 128, np.uint8)
+    raise until
+
+
+def test_track_gives_the_box_itself_first(clip: Path) -> None:
+    results = list(track(clip, BOX, tracker=StepRight()))
+    assert results[0] == Result(box=BOX, score=1.0, lost=False)
+    assert [result.box[0] for result in results] == [10, 11, 12, 13, 14]
+    assert [result.lost for result in results] == [False, False, False, True, True]
+
+
+def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(name: str, **options: object) -> StepRight:
+        asked.append((name, options))
+        return StepRight()
+
+    monkeypatch.setattr(following.zoo, "load", load)
+    assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch"))) == 5
+    assert asked == [("ostrack-256", {"weights": "w.safetensors", "engine": "torch", "device": "auto"})]
+
+
+def test_track_can_be_left_early(clip: Path) -> None:
+    for result in track(clip, BOX, tracker=StepRight()):
+        assert result.score == 1.0
+        break
+
+
+def test_track_without_a_source(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="does not exist"):
+        next(track(tmp_path / "missing.mp4", BOX, tracker=StepRight()))
+
+
+def test_follow_writes_video_and_boxes(clip: Path, tmp_path: Path) -> None:
+    steps = []
+    with open_video(clip) as video:
+        follow(
+            video,
+            BOX,
+            StepRight(),
+            video_path=tmp_path / "followed.mp4",
+            boxes_path=tmp_path / "boxes.csv",
+            on_step=steps.append,
+        )
+    records = read_results(tmp_path / "boxes.csv")
+    assert [(record.frame, record.time, record.box[0]) for record in records] == [
+        (0, 0.0, 10.0),
+        (1, 0.1, 11.0),
+        (2, 0.2, 12.0),
+        (3, 0.3, 13.0),
+        (4, 0.4, 14.0),
+    ]
+    assert [step.index for step in steps] == [0, 1, 2, 3, 4]
+    with open_video(tmp_path / "followed.mp4") as video:
+        timed = list(video.timed_frames())
+    assert [seconds for seconds, _ in timed] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
+    red, green, _ = timed[1][1][36, 20].astype(int)  # the lower side of the box: green while followed
+    assert green > red + 50
+    red, green, _ = timed[4][1][36, 15:40].astype(int).mean(axis=0)  # red and dashed once lost
+    assert red > green
+
+
+def test_follow_draws_the_true_box(clip: Path, tmp_path: Path) -> None:
+    with open_video(clip) as video:
+        follow(video, BOX, StepRight(), video_path=tmp_path / "a.mp4", true_boxes=[(40.0, 20.0, 20.0, 20.0)] * 5)
+    with open_video(tmp_path / "a.mp4") as video:
+        red, _, blue = next(iter(video))[20:40, 60].astype(int).mean(axis=0)
+    assert blue > red + 20
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt(), DamagedVideoError("cut short"), RuntimeError()])
+def test_whatever_ends_it_the_files_are_whole(tmp_path: Path, trouble: BaseException) -> None:
+    video = VideoReader(endless_frames(until=trouble), fps=10, size_wh=(64, 48))
+    with pytest.raises(type(trouble)):
+        follow(video, BOX, StepRight(), video_path=tmp_path / "a.mp4", boxes_path=tmp_path / "a.jsonl")
+    assert len(read_results(tmp_path / "a.jsonl")) == 3
+    with open_video(tmp_path / "a.mp4") as written:
+        assert len(list(written)) == 3
+
+
+def test_refused_box_leaves_older_files_untouched(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("older")
+    with open_video(clip) as video, pytest.raises(InputError, match="width"):
+        follow(video, (1, 2, 0, 4), StepRight(), video_path=tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_text() == "older"
+
+
+def test_source_is_never_overwritten(clip: Path) -> None:
+    before = clip.read_bytes()
+    with open_video(clip) as video, pytest.raises(InputError, match="other than the source"):
+        follow(video, BOX, StepRight(), video_path=clip.parent / "." / clip.name)
+    assert clip.read_bytes() == before
