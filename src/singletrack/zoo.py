@@ -1,0 +1,260 @@
+"""The models by name: network, settings of the tracker, bundled weights, score card; and ``load``, which opens one.
+
+Needs no PyTorch for a bundled model or an exported file. Other weights run on PyTorch, or are exported once for
+another engine and kept in a cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singletrack.errors import CheckpointError, InputError
+from singletrack.runtimes import (
+    ENGINES,
+    installed_engines,
+    open_network,
+    require_engine,
+    require_packages,
+)
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+
+if TYPE_CHECKING:
+    from singletrack.models.ostrack import OSTrack
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One model of the zoo.
+
+    config: its key in ``models.ostrack.CONFIGS``, which shapes the network.
+    bundled: whether the package holds its weights, as weights/NAME.onnx and weights/NAME.safetensors.
+    description: one line. score_card: what was measured, where, and by whom.
+    """
+
+    config: str
+    settings: OSTrackSettings
+    bundled: bool
+    description: str
+    score_card: str
+
+    def __str__(self) -> str:
+        return f"{self.description} ({self.score_card})"
+
+
+ZOO: dict[str, Entry] = {
+    "ostrack-tiny": Entry(
+        config="ostrack-tiny",
+        settings=OSTrackSettings(template_size=112, search_size=224),
+        bundled=True,
+        description="ours: small and bundled, for processors",
+        score_card="measured by us: see BENCHMARKS.md and weights/ostrack-tiny.md",
+    ),
+    "ostrack-256": Entry(
+        config="ostrack-256",
+        settings=OSTrackSettings(),
+        bundled=False,
+        description="OSTrack with ViT-B at 256 px, as published",
+        score_card="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
+    ),
+    "ostrack-384": Entry(
+        config="ostrack-384",
+        settings=OSTrackSettings(template_size=192, search_size=384, search_factor=5.0),
+        bundled=False,
+        description="OSTrack with ViT-B at 384 px, as published",
+        score_card="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
+    ),
+}
+
+
+def load(
+    name: str | Path,
+    *,
+    weights: str | Path | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    keep_ratio: float | None = None,
+) -> OSTrackTracker:
+    """A tracker, ready for ``init``.
+
+    name: of a model in ``ZOO``; or the path of a file that ``singletrack export`` wrote, which knows its model.
+    weights: .safetensors, an official checkpoint, or an exported .onnx; None takes the bundled ones.
+    engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed.
+    device: as the engine calls it, such as "cpu" or "cuda"; "auto" for the engine's usual one.
+    keep_ratio: share of the search tokens that each elimination keeps, over 0 and up to 1, which turns elimination
+        off; None for the model's own.
+
+    Raises InputError for a name, engine, device or ratio that cannot be meant, CheckpointError for weights that do
+    not fit, MissingDependencyError for what is not installed.
+    """
+    if str(name) not in ZOO and Path(name).suffix == ".onnx":
+        if weights is not None:
+            raise InputError(f"expected one file of weights; got {name} and {weights}; leave one of them out")
+        name, weights = "", name
+    elif name not in ZOO:
+        raise InputError(
+            f"expected a model among {', '.join(ZOO)}, or the path of an exported .onnx file; got {str(name)!r}; "
+            "give one of these"
+        )
+    ratio = None if keep_ratio is None else check_keep_ratio(keep_ratio)
+    if engine == "auto":
+        engine = next(iter(installed_engines()), "openvino")
+    require_engine(engine)
+    path = None if weights is None else existing_file(weights)
+    if engine == "torch":
+        return _load_torch(str(name), path, device, ratio)
+    if path is not None and path.suffix == ".onnx":
+        return _load_exported(str(name), path, engine, device, ratio)
+    return _load_on_engine(str(name), path, engine, device, ratio)
+
+
+def _load_torch(name: str, path: Path | None, device: str, keep_ratio: float | None) -> OSTrackTracker:
+    if path is not None and path.suffix == ".onnx":
+        raise InputError(
+            f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
+            "engine openvino or onnx"
+        )
+    from singletrack.runtimes.torch_runtime import TorchNetwork
+
+    model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
+    return OSTrackTracker(TorchNetwork(model, device), ZOO[name].settings)
+
+
+def _load_exported(name: str, path: Path, engine: str, device: str, keep_ratio: float | None) -> OSTrackTracker:
+    """A tracker from an exported file; ``name`` is the model that it must hold, "" for any."""
+    network = open_network(engine, path, device)
+    held = network.metadata.get("model", "no name")
+    if held not in ZOO or name not in ("", held):
+        raise CheckpointError(
+            f"expected a file that holds {name or ' or '.join(ZOO)}; got {path} with {held}; name the right model, "
+            "or write the file with `singletrack export`"
+        )
+    settings = ZOO[held].settings
+    sizes = {key: str(getattr(settings, key)) for key in ("template_size", "search_size")}
+    _require_facts(path, network.metadata, sizes, "export it again with this version")
+    if keep_ratio is not None:
+        advice = "export the weights again with --keep-ratio"
+        _require_facts(path, network.metadata, {"keep_ratio": str(keep_ratio)}, advice)
+    return OSTrackTracker(network, settings)
+
+
+def _load_on_engine(name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None) -> OSTrackTracker:
+    """A tracker from the bundled file where that is what was asked for, else from an export of the weights."""
+    settings = ZOO[name].settings
+    if path is None:
+        network = open_network(engine, bundled_file(name, ".onnx"), device)
+        if keep_ratio is None or network.metadata.get("keep_ratio") == str(keep_ratio):
+            return OSTrackTracker(network, settings)
+        path = bundled_file(name, ".safetensors")
+    return OSTrackTracker(open_network(engine, cached_export(name, path, keep_ratio), device), settings)
+
+
+def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str], advice: str) -> None:
+    for key, value in asked.items():
+        if held.get(key) != value:
+            raise InputError(f"expected a file with {key} {value}; got {path} with {held.get(key)}; {advice}")
+
+
+def build_model(name: str, path: Path, keep_ratio: float | None = None) -> OSTrack:
+    """The network of ``name`` in PyTorch with the weights of ``path``, ready for use."""
+    require_engine("torch")
+    from singletrack.models.checkpoints import load_weights
+    from singletrack.models.ostrack import CONFIGS, build_ostrack
+
+    model = build_ostrack(CONFIGS[ZOO[name].config], keep_ratio).eval()
+    load_weights(model, path, name)
+    return model
+
+
+def bundled_file(name: str, suffix: str) -> Path:
+    """The weights of ``name`` inside the package; raises InputError, saying what to pass, where there are none."""
+    path = Path(str(resources.files("singletrack.weights") / f"{name}{suffix}"))
+    if not ZOO[name].bundled or not path.is_file():
+        raise InputError(
+            f"expected weights for {name}, which come with the package only for "
+            f"{', '.join(each for each in ZOO if ZOO[each].bundled)}; got none that fit; pass weights=PATH "
+            "(--weights PATH), a .safetensors file or the official checkpoint"
+        )
+    return path
+
+
+def existing_file(path: str | Path) -> Path:
+    """The path, if a file is there; raises InputError if not."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"expected a file of weights; got {path}, which is no file; check the path")
+    return path
+
+
+def check_keep_ratio(value: float | str) -> float:
+    """The ratio as a number over 0 and up to 1; raises InputError for anything else."""
+    try:
+        ratio = float(value)
+    except ValueError:
+        ratio = 0.0
+    if not 0.0 < ratio <= 1.0:
+        raise InputError(f"expected a keep ratio over 0 and up to 1; got {value}; 1 turns elimination off")
+    return ratio
+
+
+# --- exports made on the fly ------------------------------------------------------------------------------------
+
+
+def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
+    """The exported file of these weights, made now if it was not made before or was damaged since.
+
+    A file is known by what it was made of: the bytes of the weights and the code that turns them into a graph.
+    """
+    key = _digest(weights, *_sources(), name.encode(), str(keep_ratio).encode())
+    path = cache_folder() / f"{name}-{key}.onnx"
+    seal = path.with_suffix(".blake2b")
+    if path.is_file() and seal.is_file() and seal.read_text() == _digest(path):
+        return path
+    require_packages(
+        f"exporting {name} to another engine", ("torch", "safetensors", "onnx", "onnxscript"), ENGINES["torch"][1]
+    )
+    from singletrack.export.to_onnx import export_onnx
+
+    log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
+    seal.unlink(missing_ok=True)
+    export_onnx(build_model(name, weights, keep_ratio), path, name=name)
+    unfinished = seal.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(_digest(path))
+    unfinished.replace(seal)
+    return path
+
+
+def cache_folder() -> Path:
+    """Where exports are kept: SINGLETRACK_CACHE, else singletrack in XDG_CACHE_HOME, else in ~/.cache."""
+    if own := os.environ.get("SINGLETRACK_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "singletrack"
+
+
+def _sources() -> list[Path]:
+    """The code that a graph depends on."""
+    package = Path(__file__).parent
+    return [package / "models/ostrack.py", package / "models/checkpoints.py", package / "export/to_onnx.py"]
+
+
+def _digest(*parts: Path | bytes) -> str:
+    """A name for the content of files and bytes: 32 hexadecimal digits."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        one = hashlib.blake2b()
+        if isinstance(part, bytes):
+            one.update(part)
+        else:
+            with part.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    one.update(block)
+        total.update(one.digest())
+    return total.hexdigest()
