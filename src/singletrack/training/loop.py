@@ -33,9 +33,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from singletrack.datasets.synthetic import Pictures, draw_pair
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, decode, resize_positions, start_from_similarity
+from singletrack.models.ostrack import (
+    OSTrack,
+    Trace,
+    build_ostrack,
+    decode,
+    resize_positions,
+    start_from_similarity,
+)
 from singletrack.training.losses import clamped_xyxy, giou, ostrack_loss, to_xyxy
-from singletrack.training.muon import Muon
 from singletrack.training.recipes import Recipe, Stage
 from singletrack.training.targets import keep_ratio_at
 
@@ -63,10 +69,14 @@ class PairStream(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         )
 
 
-def batches(stream: PairStream, first: int, last: int, batch: int, rank: int, world: int, workers: int) -> Iterator[Batch]:
+def batches(
+    stream: PairStream, first: int, last: int, batch: int, rank: int, world: int, workers: int
+) -> Iterator[Batch]:
     """This process's share of the batches ``first`` to ``last``: the same pairs whatever ``workers``."""
     share = batch // world
-    order = [range(step * batch + rank * share, step * batch + (rank + 1) * share) for step in range(first, last)]
+    order = [
+        range(step * batch + rank * share, step * batch + (rank + 1) * share) for step in range(first, last)
+    ]
     yield from DataLoader(
         stream, batch_sampler=order, num_workers=workers, worker_init_fn=_one_thread if workers else None
     )
@@ -91,19 +101,13 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.last_lr + (1 - stage.last_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
-def optimizers(model: OSTrack, recipe: Recipe, stage: Stage) -> list[torch.optim.Optimizer]:
-    """AdamW with two groups, backbone and head; with "muon" the matrices of the blocks go to Muon instead."""
-    backbone = dict(model.backbone.named_parameters())
-    matrices = {n: p for n, p in backbone.items() if recipe.optimizer == "muon" and n.startswith("blocks.") and p.dim() == 2}
-    rest = [p for n, p in backbone.items() if n not in matrices]
-    groups = [{"params": rest, "lr": stage.lr}, {"params": list(model.head.parameters()), "lr": stage.head_lr}]
-    made: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)]
-    if matrices:
-        made.append(Muon(list(matrices.values()), lr=stage.lr, weight_decay=recipe.weight_decay))
-    for optimizer in made:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return made
+def optimizer_of(model: OSTrack, recipe: Recipe, stage: Stage) -> torch.optim.AdamW:
+    """AdamW with the two published groups, backbone and head; each remembers its peak rate."""
+    groups = [
+        {"params": list(model.backbone.parameters()), "lr": stage.lr, "peak": stage.lr},
+        {"params": list(model.head.parameters()), "lr": stage.head_lr, "peak": stage.head_lr},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -138,10 +142,10 @@ class Progress:
     """Where a run stands: everything that changes between steps."""
 
     model: OSTrack
+    optimizer: torch.optim.AdamW
     average: Average | None
     stage: int = 0
     step: int = 0
-    optimizers: list[torch.optim.Optimizer] = dataclasses.field(default_factory=list)
 
     def result(self) -> dict[str, Tensor]:
         """The weights that the run is for: averaged where there is an average."""
@@ -150,14 +154,19 @@ class Progress:
 
 def staged(recipe: Recipe, stage: Stage) -> OSTrack:
     """A fresh network at the size of ``stage``, its elimination left to the loop."""
-    config = dataclasses.replace(recipe.config, template_size=stage.template_size, search_size=stage.search_size)
+    config = dataclasses.replace(
+        recipe.config, template_size=stage.template_size, search_size=stage.search_size
+    )
     return build_ostrack(config, keep_ratio=stage.keep_ratio)
 
 
 def resized(state: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
     """Weights of one size for a network of another: only the position embeddings change."""
     config = model.config
-    grids = {"backbone.template_position": config.template_grid, "backbone.search_position": config.search_grid}
+    grids = {
+        "backbone.template_position": config.template_grid,
+        "backbone.search_position": config.search_grid,
+    }
     return {n: resize_positions(v, grids[n]) if n in grids else v for n, v in state.items()}
 
 
@@ -171,7 +180,7 @@ def begin(recipe: Recipe, stage: int, before: Progress | None, device: torch.dev
         start_from_similarity(model)
     model.to(device)
     average = Average(model, recipe.ema) if recipe.ema else None
-    return Progress(model, average, stage, 0, optimizers(model, recipe, recipe.stages[stage]))
+    return Progress(model, optimizer_of(model, recipe, recipe.stages[stage]), average, stage)
 
 
 def save(progress: Progress, recipe: Recipe, out: Path) -> None:
@@ -185,7 +194,7 @@ def save(progress: Progress, recipe: Recipe, out: Path) -> None:
         "model": progress.model.state_dict(),
         "average": progress.average.values if progress.average else None,
         "updates": progress.average.updates if progress.average else 0,
-        "optimizers": [optimizer.state_dict() for optimizer in progress.optimizers],
+        "optimizer": progress.optimizer.state_dict(),
     }
     torch.save(state, out / "last.pt.part")
     os.replace(out / "last.pt.part", out / "last.pt")
@@ -213,8 +222,7 @@ def resume(recipe: Recipe, out: Path, device: torch.device) -> Progress:
     if progress.average:
         progress.average.values = state["average"]
         progress.average.updates = state["updates"]
-    for optimizer, saved in zip(progress.optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
+    progress.optimizer.load_state_dict(state["optimizer"])
     return progress
 
 
@@ -226,7 +234,9 @@ def train_step(
     template, search = normalise(batch[0], device), normalise(batch[1], device)
     boxes, present = batch[2].to(device), batch[3].to(device)
     share = progress.step / stage.steps
-    keep = keep_ratio_at(1 + int(1000 * share), int(1 + 1000 * stage.keep_from), int(1000 * stage.keep_over), stage.keep_ratio)
+    keep = keep_ratio_at(
+        1 + int(1000 * share), int(1 + 1000 * stage.keep_from), int(1000 * stage.keep_over), stage.keep_ratio
+    )
     trace = Trace()
     with autocast(device):
         maps = network(template, search, [keep] * len(recipe.config.eliminate_in), trace)
@@ -234,16 +244,16 @@ def train_step(
     attention = {block: value.float() for block, value in trace.attention.items()}
     loss, log = ostrack_loss(maps, boxes, stage.loss, None if bool(present.all()) else present, attention)
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss became {loss.item()} at step {progress.step} of stage {stage.name}")
-    for optimizer in progress.optimizers:
-        optimizer.zero_grad(set_to_none=True)
+        raise FloatingPointError(
+            f"the loss became {loss.item()} at step {progress.step} of stage {stage.name}"
+        )
+    progress.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(progress.model.parameters(), recipe.clip)
     rate = learning_rate(stage, progress.step)
-    for optimizer in progress.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * rate
-        optimizer.step()
+    for group in progress.optimizer.param_groups:
+        group["lr"] = group["peak"] * rate
+    progress.optimizer.step()
     if progress.average:
         progress.average.update(progress.model)
     progress.step += 1
@@ -253,7 +263,9 @@ def train_step(
 
 
 @torch.no_grad()
-def validate(progress: Progress, recipe: Recipe, pictures: Pictures, pairs: int, device: torch.device) -> float:
+def validate(
+    progress: Progress, recipe: Recipe, pictures: Pictures, pairs: int, device: torch.device
+) -> float:
     """Mean overlap of the box at the score's peak, by the averaged weights, on held-out pairs that are always the same."""
     stage = dataclasses.replace(
         recipe.stages[progress.stage],
@@ -270,12 +282,16 @@ def validate(progress: Progress, recipe: Recipe, pictures: Pictures, pairs: int,
 
 
 @torch.no_grad()
-def picture(progress: Progress, recipe: Recipe, pictures: Pictures, device: torch.device) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def picture(
+    progress: Progress, recipe: Recipe, pictures: Pictures, device: torch.device
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """(H, W, 3) RGB: a few held-out pairs; true box green, predicted red, score map beside."""
     stage = recipe.stages[progress.stage]
     model = staged(recipe, stage).to(device).eval()
     model.load_state_dict(progress.result())
-    template, search, boxes, _ = next(batches(PairStream(pictures, stage, [recipe.seed, 2]), 0, 1, 12, 0, 1, 0))
+    template, search, boxes, _ = next(
+        batches(PairStream(pictures, stage, [recipe.seed, 2]), 0, 1, 12, 0, 1, 0)
+    )
     maps = model(normalise(template, device), normalise(search, device))
     found = to_xyxy(decode(maps)).cpu() * stage.search_size
     truth = clamped_xyxy(boxes) * stage.search_size
@@ -325,9 +341,13 @@ def train(
     where = torch.device(device)
     for stage in recipe.stages:
         if stage.batch % world:
-            raise InputError(f"expected a batch that {world} processes can share, got {stage.batch} in stage {stage.name}")
+            raise InputError(
+                f"expected a batch that {world} processes can share, got {stage.batch} in stage {stage.name}"
+            )
     if (out / "last.pt").exists() and not resume_run:
-        raise InputError(f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out")
+        raise InputError(
+            f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     progress = resume(recipe, out, where) if resume_run else begin(recipe, 0, None, where)
     log = Log(out, recipe, world) if rank == 0 else None
@@ -335,7 +355,9 @@ def train(
     try:
         while True:
             stage = recipe.stages[progress.stage]
-            network: nn.Module = nn.parallel.DistributedDataParallel(progress.model) if world > 1 else progress.model
+            network: nn.Module = (
+                nn.parallel.DistributedDataParallel(progress.model) if world > 1 else progress.model
+            )
             progress.model.train()
             stream = PairStream(pictures, stage, [recipe.seed, 0, progress.stage])
             since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0

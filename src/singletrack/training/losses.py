@@ -115,7 +115,9 @@ def boxes_everywhere(maps: dict[str, Tensor], boxes_xywh: Tensor) -> tuple[Tenso
     return to_xyxy(boxes), share * (share > 0.1)
 
 
-def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, present: Tensor | None) -> Tensor:
+def attention_loss(
+    attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, present: Tensor | None
+) -> Tensor:
     """Minus the logarithm of the template's attention that falls on the target, mean over blocks and samples.
 
     It is the quantity that elimination ranks by; teaching it is what lets a small network start to match at all.

@@ -46,14 +46,12 @@ class Recipe:
     """All that a run depends on.
 
     from_similarity: start the blocks with query = key (see ``start_from_similarity``).
-    optimizer: "adamw" for all, or "muon" for the matrices of the blocks and AdamW for the rest.
     clip: largest norm of the whole gradient. ema: decay of the averaged weights, which are the result; 0 for none.
     """
 
     name: str
     config: OSTrackConfig
     stages: tuple[Stage, ...]
-    optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 1e-4
     clip: float = 0.1
     ema: float = 0.0
@@ -72,35 +70,37 @@ def ostrack_tiny() -> Recipe:
         name="small",
         template_size=64,
         search_size=128,
-        steps=6000,
-        batch=64,
-        lr=1e-3,
+        steps=2400,
+        batch=48,
+        lr=7e-4,
         head_lr=1e-3,
-        warmup=300,
+        warmup=150,
         last_lr=0.1,
+        keep_ratio=0.7,
+        keep_from=0.25,
+        keep_over=0.25,
         loss=LossWeights(attention=1.0, dense=True),
     )
     full = Stage(
         name="full",
         template_size=112,
         search_size=224,
-        steps=2500,
-        batch=32,
-        lr=4e-4,
+        steps=1800,
+        batch=24,
+        lr=3e-4,
         head_lr=4e-4,
-        warmup=100,
+        warmup=50,
         keep_ratio=0.7,
-        keep_over=0.3,
+        keep_over=0.0,
         loss=LossWeights(attention=0.5, dense=True),
     )
     return Recipe(
         name="ostrack_tiny",
         config=CONFIGS["ostrack-tiny"],
         stages=(small, full),
-        optimizer="muon",
         weight_decay=0.05,
         clip=1.0,
-        ema=0.999,
+        ema=0.998,
         from_similarity=True,
     )
 

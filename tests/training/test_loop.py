@@ -1,0 +1,176 @@
+"""The loop at toy size: it learns, resumes to the same numbers, refuses what it must, and shares a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from singletrack.datasets.synthetic import Procedural
+from singletrack.errors import CheckpointError, InputError
+from singletrack.models.ostrack import CONFIGS, build_ostrack
+from singletrack.training.loop import learning_rate, resized, staged, train
+from singletrack.training.losses import LossWeights
+from singletrack.training.recipes import RECIPES, Recipe, Stage
+
+PICTURES = Procedural(96)
+
+
+def toy(**changes: object) -> Recipe:
+    """Two stages of four steps on a network of three narrow blocks."""
+    config = dataclasses.replace(
+        CONFIGS["ostrack-tiny"],
+        width=48,
+        depth=3,
+        eliminate_in=(1, 2),
+        attention_to_head=(1, 2),
+        head_channels=16,
+    )
+    loss = LossWeights(attention=1.0, dense=True)
+    one = Stage(
+        name="one",
+        template_size=32,
+        search_size=64,
+        steps=4,
+        batch=4,
+        lr=1e-3,
+        head_lr=1e-3,
+        warmup=2,
+        loss=loss,
+    )
+    two = dataclasses.replace(one, name="two", template_size=48, search_size=96, keep_ratio=0.7)
+    recipe = Recipe(
+        name="toy",
+        config=config,
+        stages=(one, two),
+        optimizer="muon",
+        ema=0.9,
+        clip=1.0,
+        from_similarity=True,
+    )
+    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+def test_a_run_cut_off_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    recipe = toy()
+    whole = load_file(train(recipe, PICTURES, PICTURES, tmp_path / "whole"))
+    train(recipe, PICTURES, PICTURES, tmp_path / "cut", stop_after=3)
+    train(recipe, PICTURES, PICTURES, tmp_path / "cut", stop_after=3, resume_run=True)
+    resumed = load_file(train(recipe, PICTURES, PICTURES, tmp_path / "cut", resume_run=True))
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    final = dataclasses.replace(recipe.config, template_size=48, search_size=96)
+    build_ostrack(final).load_state_dict(whole)
+
+
+def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
+    train(toy(), PICTURES, PICTURES, tmp_path, log_every=2, check_every=4, validation_pairs=32)
+    facts = json.loads((tmp_path / "recipe.json").read_text())
+    assert facts["recipe"]["name"] == "toy"
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        ("one", 2),
+        ("one", 4),
+        ("two", 2),
+        ("two", 4),
+    ]
+    assert 0 <= lines[1]["argmax_iou"] <= 1
+    assert {"loss", "focal", "giou", "l1", "attention", "norm", "pairs_per_second"} <= lines[0].keys()
+    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    recipe = toy(stages=toy().stages[:1])
+    inline = load_file(train(recipe, PICTURES, PICTURES, tmp_path / "inline"))
+    workers = load_file(train(recipe, PICTURES, PICTURES, tmp_path / "workers", workers=1))
+    assert all(torch.equal(value, workers[name]) for name, value in inline.items())
+
+
+def test_what_must_be_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="found none"):
+        train(toy(), PICTURES, PICTURES, tmp_path, resume_run=True)
+    train(toy(), PICTURES, PICTURES, tmp_path, stop_after=1)
+    with pytest.raises(InputError, match="--resume"):
+        train(toy(), PICTURES, PICTURES, tmp_path)
+    with pytest.raises(CheckpointError, match="clip"):
+        train(toy(clip=2.0), PICTURES, PICTURES, tmp_path, resume_run=True)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from test_loop import PICTURES, toy
+from singletrack.training.loop import train
+train(toy(stages=toy().stages[:1]), PICTURES, PICTURES, Path({out!r}))
+"""
+
+
+def test_two_processes_share_a_batch_and_leave_one_log(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(here=str(Path(__file__).parent), out=str(tmp_path / "out")))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert len(lines) == 1
+    assert (tmp_path / "out" / "weights.safetensors").exists()
+
+
+def test_learning_rate_warms_up_and_ends_low() -> None:
+    stage = Stage(
+        name="s",
+        template_size=32,
+        search_size=64,
+        steps=110,
+        batch=1,
+        lr=1,
+        head_lr=1,
+        warmup=10,
+        last_lr=0.1,
+    )
+    assert learning_rate(stage, 0) == pytest.approx(0.1)
+    assert learning_rate(stage, 9) == pytest.approx(1.0)
+    assert learning_rate(stage, 60) == pytest.approx(0.55)
+    assert learning_rate(stage, 110) == pytest.approx(0.1)
+    steps = dataclasses.replace(stage, schedule="step", warmup=0, steps=300, drop_at=0.8)
+    assert [learning_rate(steps, s) for s in (0, 239, 240, 299)] == [1.0, 1.0, 0.1, 0.1]
+
+
+def test_weights_move_to_another_size_with_only_positions_changed() -> None:
+    recipe = toy()
+    small, large = staged(recipe, recipe.stages[0]), staged(recipe, recipe.stages[1])
+    moved = resized(small.state_dict(), large)
+    large.load_state_dict(moved)
+    changed = [name for name, value in small.state_dict().items() if value.shape != moved[name].shape]
+    assert changed == ["backbone.template_position", "backbone.search_position"]
+
+
+def test_every_recipe_is_whole() -> None:
+    for name, make in RECIPES.items():
+        recipe = make()
+        assert recipe.name == name
+        last = recipe.stages[-1]
+        assert (last.template_size, last.search_size) == (
+            recipe.config.template_size,
+            recipe.config.search_size,
+        )
