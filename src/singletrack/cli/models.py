@@ -9,7 +9,11 @@ from singletrack.zoo import ZOO
 
 @click.command()
 def command() -> None:
-    """List the models that can be loaded."""
-    width = max(map(len, ZOO))
+    """List the models that can be loaded, where their weights come from, and how well they score."""
+    rows = [("MODEL", "WEIGHTS", "WHAT", "SCORES")]
     for name, entry in ZOO.items():
-        click.echo(f"{name:{width}}  {entry}")
+        weights = "in the package" if entry.bundled else "--weights PATH"
+        rows.append((name, weights, entry.description, entry.score_card))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -9,6 +9,7 @@ import click
 from singletrack import zoo
 from singletrack.cli.progress import Progress
 from singletrack.following import Box, follow
+from singletrack.runtimes import ENGINES
 from singletrack.video import open_video
 
 
@@ -38,7 +39,7 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights to use instead of the model's own.")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "openvino", "onnx", "torch"]),
+    type=click.Choice(["auto", *ENGINES]),
     default="auto",
     show_default=True,
     help="What runs the network.",
