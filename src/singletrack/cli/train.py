@@ -12,7 +12,11 @@ from singletrack.errors import InputError, MissingDependencyError
 
 @click.command(short_help="Train a model by a recipe.")
 @click.argument("recipe")
-@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos to make pairs from. [default: none, made pictures]")
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder of photos to make pairs from. [default: none, made pictures]",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps, as if cut off; --resume goes on.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")

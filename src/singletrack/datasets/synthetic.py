@@ -97,12 +97,12 @@ class Procedural:
         return out
 
 
-# ---- pieces --------------------------------------------------------------------------------------------------------
+# ---- pieces ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A cut-out: its pixels (h, w, 3), how much of each pixel belongs to it (h, w) 0..255, and its outline (n, 2) xy."""
+    """A cut-out: pixels (h, w, 3), how much of each belongs to it (h, w) 0..255, and its outline (n, 2) xy."""
 
     pixels: Image
     alpha: Image
@@ -140,9 +140,9 @@ def outline_of(alpha: Image) -> Array:
     if not contours:
         height, width = alpha.shape
         return np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
-    points = np.concatenate([c[:, 0] for c in contours]).astype(np.float64)
-    middle = points.mean(0)
-    return points + (points >= middle)  # a pixel ends where the next begins
+    points: Array = np.concatenate([c[:, 0] for c in contours]).astype(np.float64)
+    points += points >= points.mean(0)  # a pixel ends where the next begins
+    return points
 
 
 def cut_piece(random: Random, pictures: Pictures, side: int = 112) -> Piece:
@@ -172,9 +172,9 @@ def deform(random: Random, piece: Piece, strength: float) -> Piece:
     bend = random.normal(0, strength * 0.6, (4, 4, 2)).astype(np.float32) * (width, height)
     field = cv2.resize(bend.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     grid = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), 2).astype(np.float32) - margin
-    where = (grid + field).astype(np.float32)
-    pixels = cv2.remap(piece.pixels, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.remap(piece.alpha, where, None, cv2.INTER_LINEAR, borderValue=0)
+    x, y = cv2.split((grid + field).astype(np.float32))
+    pixels = cv2.remap(piece.pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.remap(piece.alpha, x, y, cv2.INTER_LINEAR, borderValue=0)
     return Piece(pixels.astype(np.uint8), alpha.astype(np.uint8), outline_of(alpha.astype(np.uint8)))
 
 
@@ -198,7 +198,8 @@ def turn(angle: float, aspect: float = 1.0, shear: float = 0.0) -> Array:
     """A 2x2 matrix that stretches by ``aspect`` (width over height), shears and turns by ``angle`` radians."""
     c, s = math.cos(angle), math.sin(angle)
     stretch = np.array([[math.sqrt(aspect), shear], [0.0, 1 / math.sqrt(aspect)]])
-    return np.array([[c, -s], [s, c]]) @ stretch
+    turned: Array = np.array([[c, -s], [s, c]]) @ stretch
+    return turned
 
 
 def box_of(points: Array) -> Array:
@@ -208,7 +209,7 @@ def box_of(points: Array) -> Array:
 
 
 def place(matrix: Array, piece: Piece, centre: Array, side: float) -> Array:
-    """The 2x3 map that turns a piece by ``matrix`` and sets its box at ``centre`` with sqrt(width * height) = ``side``."""
+    """The 2x3 map that turns a piece by ``matrix`` and sets its box at ``centre``, with an area of ``side`` squared."""
     x, y, w, h = box_of(piece.outline @ matrix.T)
     scale = side / math.sqrt(max(w * h, 1e-6))
     shift = centre - scale * np.array([x + w / 2, y + h / 2])
@@ -230,7 +231,9 @@ def paste(canvas: Image, piece: Piece, mapping: Array) -> Array:
     shrink = math.sqrt(abs(np.linalg.det(mapping[:, :2])))
     pixels, alpha = piece.pixels, piece.alpha
     if shrink < 0.6:
-        pixels, alpha = cv2.blur(pixels, (3, 3)), cv2.blur(alpha, (3, 3))  # against aliasing
+        # against aliasing
+        pixels = cv2.blur(pixels, (3, 3)).astype(np.uint8)
+        alpha = cv2.blur(alpha, (3, 3)).astype(np.uint8)
     drawn = cv2.warpAffine(pixels, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cover = cv2.warpAffine(alpha, local, size, flags=cv2.INTER_LINEAR).astype(np.float32)[..., None] / 255
     under = canvas[y0:y1, x0:x1]
@@ -239,7 +242,7 @@ def paste(canvas: Image, piece: Piece, mapping: Array) -> Array:
 
 
 def view(picture: Image, centre: Array, scale: float, size: int, matrix: Array | None = None) -> Image:
-    """A (size, size) look at ``picture`` with the point ``centre`` in its middle, enlarged by ``scale``; edges mirrored."""
+    """A (size, size) look at ``picture`` round the point ``centre``, enlarged by ``scale``; edges mirrored."""
     if scale < 0.6:
         shrink = max(scale, 0.1)
         picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -251,7 +254,7 @@ def view(picture: Image, centre: Array, scale: float, size: int, matrix: Array |
     return seen.astype(np.uint8)
 
 
-# ---- light, blur and noise -------------------------------------------------------------------------------------------
+# ---- light, blur and noise ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -321,15 +324,17 @@ def degrade(random: Random, pixels: Image) -> Image:
     if chance[2] < 0.3:
         noise = np.empty(pixels.shape, np.int16)
         cv2.setRNGSeed(int(random.integers(1 << 31)))
-        cv2.randn(noise, 0, float(random.uniform(1, 12)))
+        cv2.randn(noise, np.zeros(1), np.full(1, random.uniform(1, 12)))
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
     if chance[3] < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(15, 70))]
-        pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR).astype(np.uint8)
+        decoded = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR)
+        assert decoded is not None
+        pixels = decoded.astype(np.uint8)
     return pixels
 
 
-# ---- pairs -----------------------------------------------------------------------------------------------------------
+# ---- pairs -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,9 +371,7 @@ class Pair:
     present: bool
 
 
-def draw_pair(
-    random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
-) -> Pair:
+def draw_pair(random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings) -> Pair:
     """One pair of crops with its exact box."""
     make = in_place_pair if random.random() < settings.in_place else composed_pair
     template, search, box, frame, present = make(random, pictures, template_size, search_size, settings)
@@ -394,7 +397,7 @@ def draw_pair(
 
 
 def near_edge(random: Random, size: int, box: Array, frame: Array) -> Array:
-    """The frame (x0, y0, x1, y1 in the crop) with one side moved so near that it cuts off at most a third of ``box``."""
+    """The frame (x0, y0, x1, y1 in the crop), one side moved so near that it cuts at most a third off ``box``."""
     axis, far = random.integers(2), random.integers(2)
     start, extent = box[axis], box[2 + axis]
     frame = frame.copy()
@@ -464,9 +467,7 @@ def composed_pair(
         moved = deform(random, moved, random.uniform(0.02, 0.09))
     if random.random() < 0.4:
         moved = shade(random, moved)
-    form = turn(
-        angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.12)), random.normal(0, 0.08)
-    )
+    form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.12)), random.normal(0, 0.08))
     mapping = place(form, moved, centre, side)
     for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
         kind = random.random()
@@ -486,12 +487,22 @@ def composed_pair(
     present = random.random() >= settings.absent
     unbounded = np.array([-np.inf, -np.inf, np.inf, np.inf])
     if not present:
-        return template, search, np.array([centre[0] - side / 2, centre[1] - side / 2, side, side]), unbounded, False
+        return (
+            template,
+            search,
+            np.array([centre[0] - side / 2, centre[1] - side / 2, side, side]),
+            unbounded,
+            False,
+        )
     box = paste(search, moved, mapping)
     if random.random() < settings.occluded:
         occluder = cut_piece(random, pictures, 64)
         spot = centre + side * random.uniform(0.25, 0.75) * np.array(_direction(random))
-        paste(search, occluder, place(turn(random.normal(0, 0.5)), occluder, spot, side * random.uniform(0.3, 0.8)))
+        paste(
+            search,
+            occluder,
+            place(turn(random.normal(0, 0.5)), occluder, spot, side * random.uniform(0.3, 0.8)),
+        )
     return template, search, box, unbounded, True
 
 
@@ -527,7 +538,11 @@ def in_place_pair(
     if random.random() < settings.occluded * 0.6:
         occluder = cut_piece(random, pictures, 64)
         spot = centre + side * random.uniform(0.3, 0.75) * np.array(_direction(random))
-        paste(search, occluder, place(turn(random.normal(0, 0.5)), occluder, spot, side * random.uniform(0.3, 0.7)))
+        paste(
+            search,
+            occluder,
+            place(turn(random.normal(0, 0.5)), occluder, spot, side * random.uniform(0.3, 0.7)),
+        )
     return template, search, box, frame, True
 
 
@@ -536,7 +551,7 @@ def _direction(random: Random) -> tuple[float, float]:
     return math.cos(angle), math.sin(angle)
 
 
-# ---- clips -----------------------------------------------------------------------------------------------------------
+# ---- clips -------------------------------------------------------------------------------------------
 
 
 def generate_clip(
@@ -579,7 +594,10 @@ def generate_clip(
             reach = np.array([width, height]) / 2 - 1.1 * side
             centre = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
             centre += 0.08 * reach * np.sin(wave[2:4] + 3.1 * pace[:2] * index)
-            form = turn(0.3 * math.sin(wave[5] + pace[3] * index), math.exp(0.12 * math.sin(wave[4] + pace[3] * index)))
+            form = turn(
+                0.3 * math.sin(wave[5] + pace[3] * index),
+                math.exp(0.12 * math.sin(wave[4] + pace[3] * index)),
+            )
             drawn = paste(frame, piece, place(form, piece, centre, side))
             if actor == 0:
                 box = drawn

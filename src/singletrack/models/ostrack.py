@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -157,7 +158,8 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -224,7 +226,7 @@ class GridConvolution(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         grid = math.isqrt(tokens.shape[1])
-        image = tokens.transpose(1, 2).unflatten(2, (grid, grid))
+        image = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, grid, grid)
         out: Tensor = tokens + self.conv(image).flatten(2).transpose(1, 2)
         return out
 
@@ -333,7 +335,7 @@ class CentreHead(nn.Module):
         """Four convolutions with batch norm, halving the channels, and a 1x1 convolution."""
         widths = [inputs, channels, channels // 2, channels // 4, channels // 8]
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU())]
         return nn.Sequential(*layers, nn.Conv2d(widths[-1], outputs, 1))
 
@@ -364,7 +366,11 @@ class OSTrack(nn.Module):
         return self.backbone.embed(template, self.backbone.template_position)
 
     def locate(
-        self, features: Tensor, search: Tensor, keep_ratios: Sequence[float] | None = None, trace: Trace | None = None
+        self,
+        features: Tensor,
+        search: Tensor,
+        keep_ratios: Sequence[float] | None = None,
+        trace: Trace | None = None,
     ) -> dict[str, Tensor]:
         """Features (B, Nt, C) and normalised search crops (B, 3, S, S) -> maps on the (S/16)^2 grid.
 
@@ -378,11 +384,15 @@ class OSTrack(nn.Module):
         if channels:
             x = torch.cat([x, torch.stack(channels, 2)], 2)
         grid = config.search_grid
-        maps: dict[str, Tensor] = self.head(x.transpose(1, 2).unflatten(2, (grid, grid)))
+        maps: dict[str, Tensor] = self.head(x.transpose(1, 2).reshape(x.shape[0], -1, grid, grid))
         return maps
 
     def forward(
-        self, template: Tensor, search: Tensor, keep_ratios: Sequence[float] | None = None, trace: Trace | None = None
+        self,
+        template: Tensor,
+        search: Tensor,
+        keep_ratios: Sequence[float] | None = None,
+        trace: Trace | None = None,
     ) -> dict[str, Tensor]:
         """Both calls in one, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search, keep_ratios, trace)
@@ -406,12 +416,10 @@ def decode(maps: dict[str, Tensor], response: Tensor | None = None) -> Tensor:
 
 
 def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OSTrack:
-    """The network of ``config``, freshly initialised; ``keep_ratio=1.0`` turns elimination off, on the same weights."""
+    """The network of ``config``, freshly initialised; ``keep_ratio=1.0`` turns elimination off."""
     if keep_ratio is not None:
         config = replace(config, keep_ratio=keep_ratio)
-    model = OSTrack(
-        Backbone(config), CentreHead(config.width + len(config.attention_to_head), config.head_channels)
-    )
+    model = OSTrack(Backbone(config), CentreHead(config.width + len(config.attention_to_head), config.head_channels))
     for name, parameter in model.head.named_parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
@@ -466,6 +474,6 @@ def sine_positions(grid: int, width: int) -> Tensor:
 def resize_positions(position: Tensor, grid: int) -> Tensor:
     """Position embeddings (1, n * n, C) -> (1, grid * grid, C): bicubic, corners not aligned, no antialias."""
     before = math.isqrt(position.shape[1])
-    image = position.transpose(1, 2).unflatten(2, (before, before))
+    image = position.transpose(1, 2).reshape(1, -1, before, before)
     resized = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
     return resized.flatten(2).transpose(1, 2)

@@ -52,7 +52,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class PairStream(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
-    """Pairs by index: (3, T, T) and (3, S, S) uint8, the box xywh in [0, 1] of the search crop, and whether it is there."""
+    """Pairs by index: (3, T, T) and (3, S, S) uint8, the box xywh in [0, 1] of the crop, and whether it is there."""
 
     def __init__(self, pictures: Pictures, stage: Stage, seed: Sequence[int]) -> None:
         self.pictures, self.stage, self.seed = pictures, stage, list(seed)
@@ -74,9 +74,7 @@ def batches(
 ) -> Iterator[Batch]:
     """This process's share of the batches ``first`` to ``last``: the same pairs whatever ``workers``."""
     share = batch // world
-    order = [
-        range(step * batch + rank * share, step * batch + (rank + 1) * share) for step in range(first, last)
-    ]
+    order = [list(range(step * batch + rank * share, step * batch + (rank + 1) * share)) for step in range(first, last)]
     yield from DataLoader(
         stream, batch_sampler=order, num_workers=workers, worker_init_fn=_one_thread if workers else None
     )
@@ -154,9 +152,7 @@ class Progress:
 
 def staged(recipe: Recipe, stage: Stage) -> OSTrack:
     """A fresh network at the size of ``stage``, its elimination left to the loop."""
-    config = dataclasses.replace(
-        recipe.config, template_size=stage.template_size, search_size=stage.search_size
-    )
+    config = dataclasses.replace(recipe.config, template_size=stage.template_size, search_size=stage.search_size)
     return build_ostrack(config, keep_ratio=stage.keep_ratio)
 
 
@@ -229,7 +225,7 @@ def resume(recipe: Recipe, out: Path, device: torch.device) -> Progress:
 def train_step(
     network: nn.Module, progress: Progress, batch: Batch, recipe: Recipe, device: torch.device
 ) -> dict[str, float]:
-    """One step: forward, loss, backward, clip, update, average. Returns the parts of the loss and the gradient's norm."""
+    """One step: forward, loss, backward, clip, update, average. Returns the loss, its parts and the norm."""
     stage = recipe.stages[progress.stage]
     template, search = normalise(batch[0], device), normalise(batch[1], device)
     boxes, present = batch[2].to(device), batch[3].to(device)
@@ -244,11 +240,9 @@ def train_step(
     attention = {block: value.float() for block, value in trace.attention.items()}
     loss, log = ostrack_loss(maps, boxes, stage.loss, None if bool(present.all()) else present, attention)
     if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss became {loss.item()} at step {progress.step} of stage {stage.name}"
-        )
+        raise FloatingPointError(f"the loss became {loss.item()} at step {progress.step} of stage {stage.name}")
     progress.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(progress.model.parameters(), recipe.clip)
     rate = learning_rate(stage, progress.step)
     for group in progress.optimizer.param_groups:
@@ -263,10 +257,8 @@ def train_step(
 
 
 @torch.no_grad()
-def validate(
-    progress: Progress, recipe: Recipe, pictures: Pictures, pairs: int, device: torch.device
-) -> float:
-    """Mean overlap of the box at the score's peak, by the averaged weights, on held-out pairs that are always the same."""
+def validate(progress: Progress, recipe: Recipe, pictures: Pictures, pairs: int, device: torch.device) -> float:
+    """Mean overlap of the box at the score's peak, by the averaged weights, on always the same held-out pairs."""
     stage = dataclasses.replace(
         recipe.stages[progress.stage],
         pairs=dataclasses.replace(recipe.stages[progress.stage].pairs, anywhere=1.0, absent=0.0),
@@ -289,9 +281,7 @@ def picture(
     stage = recipe.stages[progress.stage]
     model = staged(recipe, stage).to(device).eval()
     model.load_state_dict(progress.result())
-    template, search, boxes, _ = next(
-        batches(PairStream(pictures, stage, [recipe.seed, 2]), 0, 1, 12, 0, 1, 0)
-    )
+    template, search, boxes, _ = next(batches(PairStream(pictures, stage, [recipe.seed, 2]), 0, 1, 12, 0, 1, 0))
     maps = model(normalise(template, device), normalise(search, device))
     found = to_xyxy(decode(maps)).cpu() * stage.search_size
     truth = clamped_xyxy(boxes) * stage.search_size
@@ -345,9 +335,7 @@ def train(
                 f"expected a batch that {world} processes can share, got {stage.batch} in stage {stage.name}"
             )
     if (out / "last.pt").exists() and not resume_run:
-        raise InputError(
-            f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out"
-        )
+        raise InputError(f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out")
     out.mkdir(parents=True, exist_ok=True)
     progress = resume(recipe, out, where) if resume_run else begin(recipe, 0, None, where)
     log = Log(out, recipe, world) if rank == 0 else None
@@ -355,9 +343,7 @@ def train(
     try:
         while True:
             stage = recipe.stages[progress.stage]
-            network: nn.Module = (
-                nn.parallel.DistributedDataParallel(progress.model) if world > 1 else progress.model
-            )
+            network: nn.Module = nn.parallel.DistributedDataParallel(progress.model) if world > 1 else progress.model
             progress.model.train()
             stream = PairStream(pictures, stage, [recipe.seed, 0, progress.stage])
             since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
@@ -406,7 +392,7 @@ class Log:
         }
         (out / "recipe.json").write_text(json.dumps(facts, indent=1) + "\n")
         (out / "pictures").mkdir(exist_ok=True)
-        self.board = SummaryWriter(out / "tensorboard")  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(out / "tensorboard")
 
     def step(self, progress: Progress) -> int:
         """Steps taken since the start of the run, over all stages, as TensorBoard counts them."""
@@ -418,7 +404,7 @@ class Log:
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in numbers.items():
-            self.board.add_scalar(f"{stage.name}/{name}", value, progress.step)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(f"{stage.name}/{name}", value, progress.step)
         shown = ("loss", "iou", "attention", "argmax_iou", "pairs_per_second")
         text = "  ".join(f"{name} {numbers[name]:.3f}" for name in shown if name in numbers)
         print(f"{stage.name} {progress.step}/{stage.steps}  {text}", flush=True)
@@ -426,10 +412,10 @@ class Log:
     def picture(self, progress: Progress, image: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         name = f"{progress.stage}_{progress.step:06d}.jpg"
         cv2.imwrite(str(self.out / "pictures" / name), image[..., ::-1])
-        self.board.add_image("pairs", image, self.step(progress), dataformats="HWC")  # type: ignore[no-untyped-call]
+        self.board.add_image("pairs", image, self.step(progress), dataformats="HWC")
 
     def close(self) -> None:
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
 
 
 def processor() -> str:

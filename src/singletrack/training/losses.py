@@ -46,9 +46,9 @@ def giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     def area(boxes: Tensor) -> Tensor:
         return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
-    inside = (
-        torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
-    ).clamp(min=0)
+    inside = (torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])).clamp(
+        min=0
+    )
     around = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     both, hull = inside.prod(-1), around.clamp(min=0).prod(-1)
     union = area(a_xyxy) + area(b_xyxy) - both
@@ -115,9 +115,7 @@ def boxes_everywhere(maps: dict[str, Tensor], boxes_xywh: Tensor) -> tuple[Tenso
     return to_xyxy(boxes), share * (share > 0.1)
 
 
-def attention_loss(
-    attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, present: Tensor | None
-) -> Tensor:
+def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, present: Tensor | None) -> Tensor:
     """Minus the logarithm of the template's attention that falls on the target, mean over blocks and samples.
 
     It is the quantity that elimination ranks by; teaching it is what lets a small network start to match at all.

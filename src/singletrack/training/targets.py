@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def gaussian_radius(width: float, height: float, overlap: float = 0.7) -> float:
-    """CornerNet's radius, in cells, within which a moved box of this size still overlaps; with its known slip in r2, r3."""
+    """CornerNet's radius, in cells, within which a moved box still overlaps so much; with its known slip."""
     total, area = height + width, width * height
     r1 = (total + math.sqrt(total**2 - 4 * area * (1 - overlap) / (1 + overlap))) / 2
     r2 = (2 * total + math.sqrt(4 * total**2 - 16 * (1 - overlap) * area)) / 2
@@ -41,7 +41,7 @@ def heatmaps(boxes: Tensor, grid: int) -> Tensor:
 
 
 def keep_ratio_at(epoch: int, start: int, warm: int, keep_ratio: float) -> float:
-    """Share of search tokens kept in training at ``epoch`` (from 1): 1 up to ``start``, then a cosine over ``warm`` epochs."""
+    """Share of search tokens kept at ``epoch`` (from 1): 1 up to ``start``, then a cosine over ``warm`` epochs."""
     if epoch < start:
         return 1.0
     if epoch >= start + warm:
