@@ -1,0 +1,130 @@
+"""Exported files: the same numbers in every engine, any batch size, and nothing kept that is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from singletrack.errors import ExportError
+from singletrack.export.to_onnx import MAPS, export_onnx, fold_batch_norms
+from singletrack.export.verify import Difference, compare_with_module, made_crops, require_agreement
+from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
+from singletrack.runtimes import installed_engines
+
+# as ostrack-tiny in kind, and small
+LITTLE = OSTrackConfig(
+    template_size=48,
+    search_size=96,
+    width=32,
+    depth=4,
+    heads=2,
+    mlp_ratio=2.0,
+    drop_path=0.0,
+    eliminate_in=(1, 2),
+    template_rows="rectangle",
+    head_channels=16,
+    stem="convolution",
+    grid_convolutions=1,
+    attention_to_head=(1, 2),
+)
+
+
+def little_network(keep_ratio: float | None = None) -> OSTrack:
+    torch.manual_seed(0)
+    network = build_ostrack(LITTLE, keep_ratio).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return network
+
+
+def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "little.onnx"
+    differences = export_onnx(little_network(), path, name="little")
+    engines = [engine for engine in installed_engines() if engine != "torch"]
+    assert [(each.engine, each.batch) for each in differences] == [(e, b) for b in (1, 3) for e in engines]
+    assert all(max(*each.maps.values(), each.box) < 1e-4 for each in differences)
+    assert "batch 3: score" in str(differences[-1])
+    assert [file.name for file in path.parent.iterdir()] == ["little.onnx"]
+
+    graph = onnx.load(path).graph
+    assert [value.name for value in graph.input] == ["template", "search"]
+    assert [value.name for value in graph.output] == list(MAPS)
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in graph.input} == {"batch"}
+    assert not {"If", "Loop", "Scan"} & {node.op_type for node in graph.node}
+    facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert facts == {
+        "model": "little",
+        "keep_ratio": "0.7",
+        "template_size": "48",
+        "search_size": "96",
+        "weights": "float32",
+    }
+
+
+def test_half_stores_the_same_numbers_in_less_room(tmp_path: Path) -> None:
+    network = little_network(keep_ratio=1.0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    path = tmp_path / "half.onnx"
+    differences = export_onnx(network, path, name="little", half=True)
+    assert all(max(each.maps.values()) < 1e-4 for each in differences)  # from the rounded network
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(max(each.maps.values()) < 0.02 for each in compare_with_module(path, network))
+
+    stored = {value.name: value.data_type for value in onnx.load(path).graph.initializer}
+    halves = sum(kind == onnx.TensorProto.FLOAT16 for kind in stored.values())
+    assert halves >= 30
+    weights = sum(value.numel() for value in network.parameters())
+    assert path.stat().st_size < 4 * weights  # little: the graph itself is half of it
+
+
+def test_file_that_disagrees_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="expected maps within 0 of PyTorch's; got"):
+        export_onnx(little_network(keep_ratio=1.0), tmp_path / "little.onnx", name="little", tolerance=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [2e-4, float("nan"), float("inf")])
+def test_agreement_is_required_of_every_map(value: float) -> None:
+    good = Difference(engine="onnx", batch=1, maps={"score": 1e-4, "size": 0.0}, box=0.0)
+    bad = Difference(engine="onnx", batch=3, maps={"score": 0.0, "size": value}, box=0.0)
+    require_agreement([good], 1e-4)
+    with pytest.raises(ExportError, match="batch 3: score"):
+        require_agreement([good, bad], 1e-4)
+
+
+def test_folded_network_gives_the_same_maps() -> None:
+    network, folded = little_network(), fold_batch_norms(little_network())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    crops = [torch.from_numpy(made_crops(2, size, seed=0)) for size in (48, 96)]
+    with torch.no_grad():
+        for name, values in network(*crops).items():
+            torch.testing.assert_close(folded(*crops)[name], values, atol=1e-5, rtol=0)
+
+
+def test_made_crops_look_normalised_and_are_the_same_each_time() -> None:
+    crops = made_crops(3, 64, seed=1)
+    assert crops.shape == (3, 3, 64, 64)
+    assert crops.dtype == "float32"
+    assert abs(crops.mean()) < 1
+    assert 0.3 < crops.std() < 1.5
+    assert (crops == made_crops(3, 64, seed=1)).all()
+
+
+def test_published_network_with_elimination(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ViT-B, deterministic weights: OpenVINO and ONNX Runtime agree with PyTorch."""
+    monkeypatch.syspath_prepend(str(shared / "fixtures"))
+    import detweights
+
+    network = build_ostrack(CONFIGS["ostrack-256"]).eval()
+    state = network.state_dict()
+    network.load_state_dict(detweights.det_state_dict({name: value.shape for name, value in state.items()}))
+    sys.modules.pop("detweights")
+    differences = export_onnx(network, tmp_path / "vit.onnx", name="ostrack-256")
+    assert all(each.box < 0.02 for each in differences)
