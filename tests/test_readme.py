@@ -1,0 +1,111 @@
+"""The README's own commands and code, run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from singletrack.datasets.synthetic import generate_clip
+from singletrack.models.ostrack import CONFIGS, build_ostrack
+from singletrack.video import VideoWriter
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every line of the shell blocks, its comment left out."""
+    lines = [line.split("  #")[0].split(" #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README speaks of: clip.mp4, photos, and a checkpoint of the official kind's content."""
+    folder = tmp_path_factory.mktemp("readme")
+    with VideoWriter(folder / "clip.mp4", 30.0) as video:
+        for index, (frame, _) in enumerate(generate_clip(frames=6)):
+            video.write(frame, index / 30)
+    (folder / "photos").mkdir()
+    for index in range(3):
+        noise = np.random.default_rng(index).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+        cv2.imwrite(str(folder / "photos" / f"{index}.jpg"), noise)
+    return folder
+
+
+def run(command: str, folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "SINGLETRACK_CACHE": str(folder / "cache")}
+    done = subprocess.run(shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def test_the_readme_holds_what_is_tested_here() -> None:
+    kinds = [" ".join(command.split()[:2]) for command in commands()]
+    assert kinds == [
+        "make demo",
+        "make test",
+        "pip install",
+        "singletrack track",
+        "singletrack convert",
+        "singletrack track",
+        "singletrack export",
+        "singletrack train",
+    ]
+    assert len(blocks("python")) == 1
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="`make demo` runs in .venv, which `make test` makes")
+def test_make_demo() -> None:
+    told = run("make demo", ROOT)
+    assert "mean overlap" in told
+    assert (ROOT / "demo.mp4").stat().st_size > 10_000
+    assert len((ROOT / "demo.csv").read_text().splitlines()) == 151
+
+
+def test_track_and_code(folder: Path) -> None:
+    line = next(command for command in commands() if command.startswith("singletrack track") and "--out" in command)
+    run(line, folder)
+    assert (folder / "followed.mp4").exists()
+    assert len((folder / "boxes.csv").read_text().splitlines()) == 7
+    script = folder / "code.py"
+    script.write_text(blocks("python")[0] + "\nassert len(results) == 5\n")
+    told = run(f"{sys.executable} -W error {script}", folder)
+    assert len(told.splitlines()) == 6
+
+
+def test_export(folder: Path) -> None:
+    line = next(command for command in commands() if command.startswith("singletrack export"))
+    told = run(line, folder)
+    assert "difference" in told
+    assert (folder / "ostrack-tiny.onnx").exists()
+
+
+def test_train_starts_and_goes_on(folder: Path) -> None:
+    line = next(command for command in commands() if command.startswith("singletrack train"))
+    run(f"{line} --steps 1 --batch 2", folder)
+    run(f"{line} --steps 1 --batch 2 --resume", folder)
+    assert (folder / "runs/tiny/weights.safetensors").exists()
+
+
+def test_converted_weights_can_be_followed_with(folder: Path) -> None:
+    """The README's second track line, with a network of ostrack-256's shape and random weights; few frames."""
+    save_file(build_ostrack(CONFIGS["ostrack-256"]).state_dict(), folder / "ostrack-256.safetensors")
+    line = next(command for command in commands() if "--weights" in command and "track" in command)
+    told = run(f"{line} --boxes big.txt", folder)
+    assert "Traceback" not in told
+    assert len((folder / "big.txt").read_text().splitlines()) == 6
