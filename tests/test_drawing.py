@@ -56,6 +56,10 @@ def test_boxes_at_and_beyond_the_edge(box: tuple[float, float, float, float]) ->
         assert draw_box(GRAY, box, label="0.5", dashed=dashed).shape == GRAY.shape
 
 
+def test_no_target_draws_nothing() -> None:
+    assert (draw_truth(GRAY, (np.nan,) * 4) == GRAY).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (2160, 3840)])
 def test_tiny_and_large_frames(size: tuple[int, int]) -> None:
     frame = np.zeros((*size, 3), np.uint8)

@@ -37,11 +37,13 @@ def draw_box(
 ) -> Frame:
     """A copy of the frame with one box, and its label on a plate above it, or inside where there is no room.
 
-    What lies outside the frame is left out. Lines and letters grow with the frame.
+    What lies outside the frame is left out, and a box with NaN (no target there) draws nothing. Lines and letters grow with the frame.
     """
     import cv2
 
     drawn = frame.copy()
+    if not np.isfinite(box).all():
+        return drawn
     height, width = frame.shape[:2]
     thickness = max(1, round(min(width, height) / 240))
     # a box far outside is cut near the frame: OpenCV's drawing overflows beyond 16 bits
