@@ -37,7 +37,8 @@ def draw_box(
 ) -> Frame:
     """A copy of the frame with one box, and its label on a plate above it, or inside where there is no room.
 
-    What lies outside the frame is left out, and a box with NaN (no target there) draws nothing. Lines and letters grow with the frame.
+    What lies outside the frame is left out, and a box with NaN (no target there) draws nothing. Lines and letters
+    grow with the frame.
     """
     import cv2
 
