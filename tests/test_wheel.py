@@ -46,7 +46,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("weights/ostrack-tiny.onnx", "weights/ostrack-tiny.safetensors", "weights/ostrack-tiny.md", "py.typed"):
+    for name in (
+        "weights/ostrack-tiny.onnx",
+        "weights/ostrack-tiny.safetensors",
+        "weights/ostrack-tiny.md",
+        "py.typed",
+    ):
         assert f"singletrack/{name}" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     assert wheel.stat().st_size < 20e6

@@ -18,7 +18,7 @@ from singletrack.errors import CheckpointError, InputError
 from singletrack.models.ostrack import CONFIGS, build_ostrack
 from singletrack.training.loop import learning_rate, resized, staged, train
 from singletrack.training.losses import LossWeights
-from singletrack.training.recipes import RECIPES, Recipe, Stage
+from singletrack.training.recipes import RECIPES, Recipe, Stage, shortened
 
 PICTURES = Procedural(96)
 
@@ -163,6 +163,14 @@ def test_weights_move_to_another_size_with_only_positions_changed() -> None:
     large.load_state_dict(moved)
     changed = [name for name, value in small.state_dict().items() if value.shape != moved[name].shape]
     assert changed == ["backbone.template_position", "backbone.search_position"]
+
+
+def test_a_shortened_recipe_keeps_its_shares() -> None:
+    recipe = RECIPES["ostrack_tiny"]()
+    whole = sum(stage.steps for stage in recipe.stages)
+    half = shortened(recipe, whole // 2)
+    assert [2 * stage.steps for stage in half.stages] == [stage.steps for stage in recipe.stages]
+    assert [stage.steps for stage in shortened(recipe, 1).stages] == [1] * len(recipe.stages)
 
 
 def test_every_recipe_is_whole() -> None:

@@ -17,7 +17,9 @@ from singletrack.errors import InputError, MissingDependencyError
     type=click.Path(path_type=Path),
     help="Folder of photos to make pairs from. [default: none, made pictures]",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps, as if cut off; --resume goes on.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Steps of the whole run, shared by its stages.  [default: the recipe's]"
+)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -35,13 +37,14 @@ def command(
 ) -> None:
     """Train a model by RECIPE (see singletrack/training/recipes.py), for example ostrack_tiny.
 
-    Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off at any
-    moment and go on with --resume. To use N processes: torchrun --nproc-per-node N -m singletrack train RECIPE ...
+    Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off
+    at any moment and go on with --resume and the same flags. To use N processes:
+    torchrun --nproc-per-node N -m singletrack train RECIPE ...
     """
     try:
         from singletrack.datasets.synthetic import Photos, Procedural
         from singletrack.training.loop import train
-        from singletrack.training.recipes import RECIPES
+        from singletrack.training.recipes import RECIPES, shortened
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"training needs {error.name}, which is not installed; run: pip install 'singletrack[train]'"
@@ -52,6 +55,8 @@ def command(
     if batch is not None:
         stages = tuple(dataclasses.replace(stage, batch=batch) for stage in chosen.stages)
         chosen = dataclasses.replace(chosen, stages=stages)
+    if steps is not None:
+        chosen = shortened(chosen, steps)
     pictures, held_out = Photos(photos).split() if photos else (Procedural(), Procedural())
     weights = train(
         chosen,
@@ -61,6 +66,5 @@ def command(
         resume_run=resume,
         device=device,
         workers=workers,
-        stop_after=steps,
     )
     click.echo(f"weights: {weights}")

@@ -317,7 +317,7 @@ def train(
     """Run a recipe and return the file of its weights. Under ``torchrun`` each process takes its share of every batch.
 
     stop_after: leave after so many steps of this call, as if cut off, with everything saved.
-    Raises InputError when ``out`` holds a run already and ``resume_run`` is False.
+    Ctrl-C leaves everything saved. Raises InputError when ``out`` holds a run already and ``resume_run`` is False.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -370,6 +370,10 @@ def train(
             if progress.stage + 1 == len(recipe.stages):
                 return out / "weights.safetensors"
             progress = begin(recipe, progress.stage + 1, progress, where)
+    except KeyboardInterrupt:
+        if rank == 0:
+            save(progress, recipe, out)
+        raise
     finally:
         if log:
             log.close()

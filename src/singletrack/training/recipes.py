@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from singletrack.datasets.synthetic import PairSettings
@@ -103,6 +103,16 @@ def ostrack_tiny() -> Recipe:
         ema=0.998,
         from_similarity=True,
     )
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with ``steps`` in all, shared by its stages as before; each stage keeps one at least."""
+    whole = sum(stage.steps for stage in recipe.stages)
+    stages = tuple(
+        replace(stage, steps=max(1, round(stage.steps * steps / whole)), warmup=round(stage.warmup * steps / whole))
+        for stage in recipe.stages
+    )
+    return replace(recipe, stages=stages)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"ostrack_tiny": ostrack_tiny}
