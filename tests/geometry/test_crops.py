@@ -186,3 +186,18 @@ def test_gray_and_rgba_frames_become_rgb() -> None:
 def test_frames_that_would_need_a_guess_are_refused(frame: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_frame(frame)
+
+
+def test_jittered_crops_and_labels_equal_the_recorded_ones(shared: Path) -> None:
+    recorded = np.load(shared / "fixtures" / "ostrack_jitter_256.npz")
+    frame = np.ascontiguousarray(cv2.imread(str(shared / "fixtures" / "bag" / "00000006.jpg"))[..., ::-1])
+    for name, factor, size in (("template", 2.0, 128), ("search", 4.0, 256)):
+        for row, numbers in enumerate(recorded[f"{name}_gt4_n2_u2_jit4_boxincrop4"]):
+            box, jittered, label_xywh = numbers[:4], numbers[8:12], numbers[12:]
+            crop, scale = square_crop(frame, jittered, factor=factor, size=size)
+            key = f"{name}_{row // 6}_{row % 6}_crop"
+            if f"{key}_crc" in recorded:
+                np.testing.assert_array_equal(crop[::8, ::8], recorded[f"{key}_sub"])
+                assert zlib.crc32(crop.tobytes()) == recorded[f"{key}_crc"], key
+            label = box_to_crop(box, jittered, scale=scale, size=size)
+            np.testing.assert_allclose(cxcywh_to_xywh(label), label_xywh, atol=1e-6, err_msg=f"{name} {row}")
