@@ -31,6 +31,7 @@ def toy(**changes: object) -> Recipe:
         depth=3,
         eliminate_in=(1, 2),
         attention_to_head=(1, 2),
+        grid_convolutions=2,
         head_channels=16,
     )
     loss = LossWeights(attention=1.0, dense=True)
@@ -50,7 +51,6 @@ def toy(**changes: object) -> Recipe:
         name="toy",
         config=config,
         stages=(one, two),
-        optimizer="muon",
         ema=0.9,
         clip=1.0,
         from_similarity=True,

@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singletrack.errors import InputError
+
 TemplateRows = Literal["point", "rectangle", "all"]
 
 
@@ -56,6 +58,13 @@ class OSTrackConfig:
     stem: Literal["patch", "convolution"] = "patch"
     grid_convolutions: int = 0
     attention_to_head: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.grid_convolutions > min(self.eliminate_in, default=self.depth) + 1:
+            raise InputError(
+                f"expected grid_convolutions before tokens are eliminated in blocks {self.eliminate_in}; got "
+                f"{self.grid_convolutions}; a thinned-out grid has no neighbours, so take fewer"
+            )
 
     @property
     def template_grid(self) -> int:
@@ -459,7 +468,7 @@ def start_from_similarity(model: OSTrack) -> None:
 
 
 def sine_positions(grid: int, width: int) -> Tensor:
-    """Fixed sine and cosine positions (1, grid * grid, width), centred on the grid; x in the first half of the channels.
+    """Fixed sine and cosine positions (1, grid * grid, width), centred on the grid; first half of the channels: x.
 
     One step is one token of a grid whose centre is the origin, so that template and search region of the same scale
     speak the same positions.
