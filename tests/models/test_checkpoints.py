@@ -125,9 +125,7 @@ def test_every_kind_of_number_and_shape(tmp_path: Path) -> None:
         assert_same(read_weights(tmp_path / "weights.pth"), {k: v.detach() for k, v in weights.items()})
 
 
-def test_load_takes_official_and_our_names_alike(
-    model: OSTrack, official: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_load_takes_official_and_our_names_alike(model: OSTrack, official: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"net": official}, tmp_path / "official.pth.tar")
     torch.save(model.state_dict(), tmp_path / "ours.pth")
     convert(tmp_path / "official.pth.tar", "ostrack-256", tmp_path / "deep" / "ours.safetensors")

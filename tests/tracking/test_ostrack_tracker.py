@@ -16,9 +16,7 @@ CELLS = 16
 class Scripted:
     """Sees a centred target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
-    def __init__(
-        self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None
-    ) -> None:
+    def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
         self.frame = 0
 
@@ -178,9 +176,7 @@ def test_boxes_that_cannot_be_meant_are_refused(box: tuple[float, float, float, 
         OSTrackTracker(Scripted()).init(picture(), box)
 
 
-@pytest.mark.parametrize(
-    "box", [(100, 80, 1, 40), (0.2, 0.2, 1, 1), (319.9, 239.9, 0.1, 0.1), (-1e5, -1e5, 1e6, 1e6)]
-)
+@pytest.mark.parametrize("box", [(100, 80, 1, 40), (0.2, 0.2, 1, 1), (319.9, 239.9, 0.1, 0.1), (-1e5, -1e5, 1e6, 1e6)])
 def test_odd_boxes_are_followed(box: tuple[float, float, float, float]) -> None:
     tracker = OSTrackTracker(Scripted())
     tracker.init(picture(), box)
@@ -227,9 +223,7 @@ def test_frames_are_not_changed() -> None:
     np.testing.assert_array_equal(frame, picture())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"lost_below": 0.5, "found_above": 0.4}, {"lost_after": 0}, {"size_momentum": 1.5}]
-)
+@pytest.mark.parametrize("wrong", [{"lost_below": 0.5, "found_above": 0.4}, {"lost_after": 0}, {"size_momentum": 1.5}])
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="expected"):
         OSTrackSettings(**wrong)

@@ -23,7 +23,7 @@ Columns = NDArray[np.intp]
 Weights = NDArray[np.int32]
 
 # A larger square is never built: only the pixels that bilinear sampling reads are gathered from the frame.
-LARGEST_DENSE_SIDE = 2048
+LARGEST_DENSE_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,15 @@ def _crop_sparse(frame: Image, square: Square, size: int) -> Image:
     columns, column_weights = _taps(square.left, square.side, visible_columns, size)
     total = np.full((size, size, frame.shape[2]), 2, np.int32)  # half of the last shift: rounds to nearest
     for row, row_weight in zip(rows, row_weights, strict=True):
+        line = frame.take(row, axis=0)
         mixed = np.zeros_like(total)
         for column, column_weight in zip(columns, column_weights, strict=True):
-            mixed += frame[row[:, None], column] * column_weight[:, None]
+            mixed += line.take(column, axis=1) * column_weight[:, None]
         total += ((mixed >> 4) * row_weight[:, None, None]) >> 16
     return (total >> 2).astype(np.uint8)
 
 
-def _taps(
-    start: int, side: int, visible: slice, size: int
-) -> tuple[tuple[Columns, Columns], tuple[Weights, Weights]]:
+def _taps(start: int, side: int, visible: slice, size: int) -> tuple[tuple[Columns, Columns], tuple[Weights, Weights]]:
     """For each output the two frame indices that it mixes, and their weights in 1/2048 (0: padding)."""
     position = ((np.arange(size) + 0.5) * (1.0 / (size / side)) - 0.5).astype(np.float32)
     near = np.floor(position).astype(np.intp)
@@ -156,9 +155,7 @@ def _taps(
     return (indices[0], indices[1]), (weights[0], weights[1])
 
 
-def padding_mask(
-    size_wh: tuple[int, int], box_xywh: Sequence[float], *, factor: float, size: int
-) -> NDArray[np.bool_]:
+def padding_mask(size_wh: tuple[int, int], box_xywh: Sequence[float], *, factor: float, size: int) -> NDArray[np.bool_]:
     """Where `square_crop` of a frame of this size shows padding: (size, size), True = at least in part."""
     square = Square.around(box_xywh, factor)
     rows, columns = square.inside(size_wh)

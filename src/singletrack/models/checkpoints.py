@@ -101,9 +101,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 content = safetensors.torch.load_file(path)
             else:
                 got = f"which starts with {start!r}" if start else "which is empty"
-                raise CheckpointError(
-                    f"expected safetensors or a PyTorch checkpoint; got {path}, {got}; {FETCH}"
-                )
+                raise CheckpointError(f"expected safetensors or a PyTorch checkpoint; got {path}, {got}; {FETCH}")
         except CheckpointError:
             raise
         except Exception as error:  # arbitrary bytes can make a reader fail in any way
@@ -120,9 +118,7 @@ FETCH = "fetch the file again and compare its size with the original's"
 def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
     weights = content.get("net", content) if isinstance(content, dict) else content
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
-        held = (
-            ", ".join(map(str, list(content)[:NAMED_AT_MOST])) if isinstance(content, dict) else "no mapping"
-        )
+        held = ", ".join(map(str, list(content)[:NAMED_AT_MOST])) if isinstance(content, dict) else "no mapping"
         raise CheckpointError(
             f'expected named tensors, or a mapping that holds them under "net"; got {path} with {held}; '
             "give the checkpoint of a whole tracker"
@@ -255,14 +251,8 @@ class _SafeUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         kind, dtype, key, _, count = pid[:5]
-        if (
-            kind != "storage"
-            or not isinstance(dtype, torch.dtype)
-            or any(part is not None for part in pid[5:])
-        ):
-            raise CheckpointError(
-                f"expected a plain storage; got {pid!r}; save the weights again with a new PyTorch"
-            )
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(part is not None for part in pid[5:]):
+            raise CheckpointError(f"expected a plain storage; got {pid!r}; save the weights again with a new PyTorch")
         return self.read_storage(str(key), dtype, int(count))
 
 
@@ -282,9 +272,7 @@ def _read_zip(stream: BinaryIO) -> Any:
             )
         folder = pickles[0].split("/")[0]
         if f"{folder}/byteorder" in archive.namelist() and archive.read(f"{folder}/byteorder") != b"little":
-            raise CheckpointError(
-                "expected little-endian numbers; got big-endian; save the weights on another machine"
-            )
+            raise CheckpointError("expected little-endian numbers; got big-endian; save the weights on another machine")
         storages: dict[str, Tensor] = {}
 
         def read_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
@@ -310,9 +298,7 @@ def _read_legacy(stream: BinaryIO, file_size: int) -> Any:
     def promise_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
         if key not in storages:
             if not 0 <= count * dtype.itemsize <= file_size:
-                raise CheckpointError(
-                    f"expected a storage within {file_size} bytes; got {count} numbers; {FETCH}"
-                )
+                raise CheckpointError(f"expected a storage within {file_size} bytes; got {count} numbers; {FETCH}")
             storages[key] = torch.empty(count, dtype=dtype)
         return storages[key]
 
@@ -320,17 +306,13 @@ def _read_legacy(stream: BinaryIO, file_size: int) -> Any:
         return _SafeUnpickler(stream, promise_storage).load()
 
     if unpickle() != LEGACY_MAGIC:
-        raise CheckpointError(
-            "expected a checkpoint of PyTorch; got another pickle; give a file that torch.save wrote"
-        )
+        raise CheckpointError("expected a checkpoint of PyTorch; got another pickle; give a file that torch.save wrote")
     _protocol, _system = unpickle(), unpickle()
     content = unpickle()
     for key in unpickle():
         count = int.from_bytes(stream.read(8), "little")
         if count != storages[key].numel():
-            raise CheckpointError(
-                f"expected {storages[key].numel()} numbers in storage {key}; got {count}; {FETCH}"
-            )
+            raise CheckpointError(f"expected {storages[key].numel()} numbers in storage {key}; got {count}; {FETCH}")
         _fill(storages[key], stream)
     return content
 

@@ -134,9 +134,7 @@ class OSTrackTracker:
         rows, columns = Square.around(target.box, settings.search_factor).inside(target.size_wh)
         if _is_flat(frame[rows, columns]):
             return None
-        search, scale = square_crop(
-            frame, target.box, factor=settings.search_factor, size=settings.search_size
-        )
+        search, scale = square_crop(frame, target.box, factor=settings.search_factor, size=settings.search_size)
         maps = self.network.locate(target.features, normalise(search, settings.mean, settings.std))
         score_map = maps["score"][0]
         if not np.isfinite(score_map).all():
