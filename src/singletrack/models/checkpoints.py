@@ -38,7 +38,7 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-NAMED_AT_MOST = 5  # mismatches spelled out in an error; the rest are counted
+NAMED_AT_MOST = 3  # mismatches of a kind that an error spells out; the rest are counted
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: str) -> None:
@@ -192,18 +192,22 @@ def _check(
         other = official.get(name, name)
         return name if other == name else f"{name} (officially {other})"
 
-    mismatches = [f"missing {spell(name)}" for name in expected if name not in weights]
-    mismatches += [f"unexpected {name}" for name in weights if name not in expected]
-    mismatches += [
-        f"{spell(name)} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    if mismatches:
-        more = f"; and {len(mismatches) - NAMED_AT_MOST} more" if len(mismatches) > NAMED_AT_MOST else ""
+    mismatches = (
+        [f"missing {spell(name)}" for name in expected if name not in weights],
+        [f"unexpected {name}" for name in weights if name not in expected],
+        [
+            f"{spell(name)} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ],
+    )
+    if any(mismatches):
+        named = [text for kind in mismatches for text in kind[:NAMED_AT_MOST]]
+        unnamed = sum(map(len, mismatches)) - len(named)
         raise CheckpointError(
             f"expected the {len(expected)} tensors of {model_name}; got {path} with {len(weights)}: "
-            f"{'; '.join(mismatches[:NAMED_AT_MOST])}{more}; name the model that the weights were trained for"
+            f"{'; '.join(named)}{f'; and {unnamed} more' if unnamed else ''}; "
+            "name the model that the weights were trained for"
         )
 
 
