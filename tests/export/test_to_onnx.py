@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from singletrack.errors import ExportError
-from singletrack.export.to_onnx import MAPS, export_onnx, fold_batch_norms
+from singletrack.export.to_onnx import MAPS, export_onnx, fold_batch_norms, trace
 from singletrack.export.verify import Difference, compare_with_module, made_crops, require_agreement
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
 from singletrack.runtimes import installed_engines
@@ -34,13 +35,17 @@ LITTLE = OSTrackConfig(
 )
 
 
-def little_network(keep_ratio: float | None = None) -> OSTrack:
+# tracing takes a second for each block
+LEAST = replace(LITTLE, depth=1, eliminate_in=(), attention_to_head=(), grid_convolutions=0)
+
+
+def little_network(config: OSTrackConfig = LITTLE) -> OSTrack:
     torch.manual_seed(0)
-    network = build_ostrack(LITTLE, keep_ratio).eval()
+    network = build_ostrack(config).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            module.running_mean = torch.randn(module.num_features) * 0.1
+            module.running_var = torch.rand(module.num_features) + 0.5
     return network
 
 
@@ -69,7 +74,7 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
 
 
 def test_half_stores_the_same_numbers_in_less_room(tmp_path: Path) -> None:
-    network = little_network(keep_ratio=1.0)
+    network = little_network(LEAST)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     path = tmp_path / "half.onnx"
     differences = export_onnx(network, path, name="little", half=True)
@@ -79,14 +84,14 @@ def test_half_stores_the_same_numbers_in_less_room(tmp_path: Path) -> None:
 
     stored = {value.name: value.data_type for value in onnx.load(path).graph.initializer}
     halves = sum(kind == onnx.TensorProto.FLOAT16 for kind in stored.values())
-    assert halves >= 30
+    assert halves >= 20
     weights = sum(value.numel() for value in network.parameters())
     assert path.stat().st_size < 4 * weights  # little: the graph itself is half of it
 
 
 def test_file_that_disagrees_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="expected maps within 0 of PyTorch's; got"):
-        export_onnx(little_network(keep_ratio=1.0), tmp_path / "little.onnx", name="little", tolerance=0.0)
+        export_onnx(little_network(LEAST), tmp_path / "little.onnx", name="little", tolerance=0.0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,11 +125,14 @@ def test_made_crops_look_normalised_and_are_the_same_each_time() -> None:
 def test_published_network_with_elimination(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ViT-B, deterministic weights: OpenVINO and ONNX Runtime agree with PyTorch."""
     monkeypatch.syspath_prepend(str(shared / "fixtures"))
-    import detweights
+    import detweights  # type: ignore[import-not-found]
 
     network = build_ostrack(CONFIGS["ostrack-256"]).eval()
     state = network.state_dict()
     network.load_state_dict(detweights.det_state_dict({name: value.shape for name, value in state.items()}))
     sys.modules.pop("detweights")
-    differences = export_onnx(network, tmp_path / "vit.onnx", name="ostrack-256")
-    assert all(each.box < 0.02 for each in differences)
+    path = tmp_path / "vit.onnx"
+    onnx.save(trace(network), str(path))
+    differences = compare_with_module(path, network, batches=[1])
+    require_agreement(differences, 1e-4)
+    assert all(each.box < 0.01 for each in differences)

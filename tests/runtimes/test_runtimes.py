@@ -135,9 +135,7 @@ def test_engine_names(toy_file: Path) -> None:
         ("torch", 'pip install "singletrack[train]"'),
     ],
 )
-def test_missing_packages_name_the_command(
-    engine: str, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_name_the_command(engine: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda package: None)
     assert installed_engines() == []
     with pytest.raises(MissingDependencyError) as caught:

@@ -1,0 +1,250 @@
+"""Models by name: what can be loaded, from what, on which engine; and the cache of exports."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from singletrack import runtimes, zoo
+from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+from singletrack.export import to_onnx
+from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
+from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
+from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.zoo import ZOO, load
+
+BUNDLED = Path(zoo.__file__).parent / "weights" / "ostrack-tiny.onnx"
+# stands in for ostrack-tiny: the same crops, but a network that is exported in a few seconds
+LITTLE = OSTrackConfig(
+    template_size=112,
+    search_size=224,
+    width=32,
+    depth=2,
+    heads=2,
+    drop_path=0.0,
+    eliminate_in=(0,),
+    head_channels=16,
+)
+
+
+@pytest.fixture(scope="module")
+def little() -> Iterator[None]:
+    before = CONFIGS["ostrack-tiny"]
+    CONFIGS["ostrack-tiny"] = LITTLE
+    yield
+    CONFIGS["ostrack-tiny"] = before
+
+
+@pytest.fixture(scope="module")
+def weights(little: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "little.safetensors"
+    save_safetensors(build_ostrack(LITTLE).state_dict(), path, "ostrack-tiny")
+    return path
+
+
+@pytest.fixture(scope="module")
+def filled_cache(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds the export of ``weights``."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SINGLETRACK_CACHE", str(folder))
+        load("ostrack-tiny", weights=weights)
+    return folder
+
+
+@pytest.fixture
+def exported(filled_cache: Path) -> Path:
+    (path,) = filled_cache.glob("*.onnx")
+    return path
+
+
+@pytest.fixture
+def cache(filled_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the filled cache, in use."""
+    folder = tmp_path / "cache"
+    shutil.copytree(filled_cache, folder)
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Exporting only copies a ready file; what was asked for is noted."""
+    asked: list[str] = []
+
+    def export_onnx(model: OSTrack, path: Path, *, name: str) -> None:
+        asked.append(f"{name} {model.config.keep_ratio}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(exported, path)
+
+    monkeypatch.setattr(to_onnx, "export_onnx", export_onnx)
+    return asked
+
+
+def test_crops_of_tracker_and_network_are_of_one_size() -> None:
+    for name, entry in ZOO.items():
+        config = CONFIGS[entry.config]
+        sizes = (entry.settings.template_size, entry.settings.search_size)
+        assert sizes == (config.template_size, config.search_size), name
+        assert entry.description in str(entry)
+
+
+def test_engines_agree(weights: Path, cache: Path) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    boxes = {}
+    kinds = {"torch": TorchNetwork, "openvino": OpenVINONetwork, "onnx": ONNXRuntimeNetwork, "auto": OpenVINONetwork}
+    for engine, kind in kinds.items():
+        tracker = load("ostrack-tiny", weights=weights, engine=engine, device="cpu")
+        assert isinstance(tracker.network, kind)
+        tracker.init(frame, (60.0, 40.0, 30.0, 30.0))
+        boxes[engine] = tracker.update(frame).box
+    for engine, box in boxes.items():
+        np.testing.assert_allclose(box, boxes["torch"], atol=0.02, err_msg=engine)
+
+
+def test_exported_once_for_all_engines(weights: Path, cache: Path, exports: list[str]) -> None:
+    load("ostrack-tiny", weights=weights, engine="openvino")
+    load("ostrack-tiny", weights=str(weights), engine="onnx")
+    assert exports == []
+    assert sorted(file.suffix for file in cache.iterdir()) == [".blake2b", ".onnx"]
+
+
+def test_another_ratio_and_other_weights_are_exported_anew(
+    weights: Path, cache: Path, exports: list[str], tmp_path: Path
+) -> None:
+    load("ostrack-tiny", weights=weights, keep_ratio=1.0)
+    other = tmp_path / "other.safetensors"
+    save_safetensors(build_ostrack(LITTLE).state_dict(), other, "ostrack-tiny")
+    load("ostrack-tiny", weights=other)
+    assert exports == ["ostrack-tiny 1.0", "ostrack-tiny 0.7"]
+    assert len(list(cache.glob("*.onnx"))) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "seal gone"])
+def test_damaged_cache_is_made_anew(damage: str, weights: Path, cache: Path, exports: list[str]) -> None:
+    (path,) = cache.glob("*.onnx")
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[:1000])
+    elif damage == "changed":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.with_suffix(".blake2b").unlink()
+    load("ostrack-tiny", weights=weights)
+    assert exports == ["ostrack-tiny 0.7"]
+    load("ostrack-tiny", weights=weights)
+    assert exports == ["ostrack-tiny 0.7"]
+
+
+def test_a_ready_export_needs_no_torch(
+    weights: Path, cache: Path, exports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    load("ostrack-tiny", weights=weights)
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "empty"))
+    for engine in ("torch", "openvino"):
+        with pytest.raises(MissingDependencyError, match=r'run: pip install "singletrack\[train\]"'):
+            load("ostrack-tiny", weights=weights, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_exported_file_knows_its_model(exported: Path, engine: str) -> None:
+    for tracker in (load(exported, engine=engine), load("ostrack-tiny", weights=exported, engine=engine)):
+        assert tracker.settings == ZOO["ostrack-tiny"].settings
+    load(str(exported), engine=engine, keep_ratio=0.7)
+    with pytest.raises(InputError, match=r"expected a file with keep_ratio 1\.0; got .* with 0\.7"):
+        load(exported, engine=engine, keep_ratio=1.0)
+    with pytest.raises(CheckpointError, match=r"expected a file that holds ostrack-256; got .* with ostrack-tiny"):
+        load("ostrack-256", weights=exported, engine=engine)
+    with pytest.raises(InputError, match="expected one file of weights"):
+        load(exported, weights=exported, engine=engine)
+
+
+def test_export_of_other_crops_is_refused(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ZOO["ostrack-tiny"]
+    other = replace(entry, settings=replace(entry.settings, search_size=256))
+    monkeypatch.setitem(ZOO, "ostrack-tiny", other)
+    with pytest.raises(InputError, match=r"expected a file with search_size 256; got .* with 224"):
+        load(exported)
+
+
+def test_torch_takes_no_exported_file(exported: Path) -> None:
+    with pytest.raises(InputError, match="choose engine openvino or onnx"):
+        load(exported, engine="torch")
+
+
+def test_bundled_weights(
+    weights: Path, exported: Path, cache: Path, exports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {".onnx": exported, ".safetensors": weights}
+    monkeypatch.setattr(zoo, "bundled_file", lambda name, suffix: files[suffix])
+    load("ostrack-tiny")
+    load("ostrack-tiny", keep_ratio=0.7)
+    load("ostrack-tiny", engine="torch", keep_ratio=1.0)
+    assert exports == []
+    load("ostrack-tiny", keep_ratio=1.0)
+    assert exports == ["ostrack-tiny 1.0"]
+
+
+@pytest.mark.skipif(not BUNDLED.is_file(), reason="the bundled weights are not trained yet")
+def test_bundled_model_without_torch() -> None:
+    check = (
+        "import sys; sys.modules['torch'] = None; from singletrack.zoo import load; "
+        "load('ostrack-tiny', engine='openvino', device='cpu')"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_published_models_ask_for_weights(engine: str) -> None:
+    with pytest.raises(InputError, match=r"expected weights for ostrack-256.*pass weights=PATH"):
+        load("ostrack-256", engine=engine)
+
+
+@pytest.mark.parametrize("name", ["ostrack", "", "Ostrack-tiny", "tiny.pth"])
+def test_unknown_names_list_the_known(name: str) -> None:
+    with pytest.raises(InputError, match="expected a model among ostrack-tiny, ostrack-256, ostrack-384"):
+        load(name)
+
+
+@pytest.mark.parametrize("ratio", [0, -1, 1.01, float("nan"), "much"])
+def test_ratios_that_cannot_be_meant(ratio: float) -> None:
+    with pytest.raises(InputError, match="expected a keep ratio over 0 and up to 1; got"):
+        load("ostrack-tiny", keep_ratio=ratio)
+
+
+def test_weights_that_are_no_file(tmp_path: Path) -> None:
+    for name, weights in (("ostrack-tiny", tmp_path / "none.safetensors"), (tmp_path / "none.onnx", None)):
+        with pytest.raises(InputError, match=r"expected a file of weights; got .*none.*check the path"):
+            load(name, weights=weights)
+
+
+def test_unknown_engine_and_device(exported: Path) -> None:
+    with pytest.raises(InputError, match="expected an engine among openvino, onnx, torch; got 'tensorrt'"):
+        load(exported, engine="tensorrt")
+    with pytest.raises(InputError, match="expected a device that OpenVINO has here; got 'abacus'"):
+        load(exported, engine="openvino", device="abacus")
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SINGLETRACK_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert zoo.cache_folder() == tmp_path / ".cache" / "singletrack"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert zoo.cache_folder() == tmp_path / "xdg" / "singletrack"
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "own"))
+    assert zoo.cache_folder() == tmp_path / "own"
