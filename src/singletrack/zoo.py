@@ -87,7 +87,8 @@ def load(
 
     name: of a model in ``ZOO``; or the path of a file that ``singletrack export`` wrote, which knows its model.
     weights: .safetensors, an official checkpoint, or an exported .onnx; None takes the bundled ones.
-    engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed.
+    engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed ("torch" for a device
+        that only it knows, such as "cuda").
     device: as the engine calls it, such as "cpu" or "cuda"; "auto" for the engine's usual one.
     keep_ratio: share of the search tokens that each elimination keeps, over 0 and up to 1, which turns elimination
         off; None for the model's own.
@@ -106,7 +107,8 @@ def load(
         )
     ratio = None if keep_ratio is None else check_keep_ratio(keep_ratio)
     if engine == "auto":
-        engine = next(iter(installed_engines()), "openvino")
+        # only PyTorch knows CUDA and MPS here
+        engine = "torch" if device.startswith(("cuda", "mps")) else next(iter(installed_engines()), "openvino")
     require_engine(engine)
     path = None if weights is None else existing_file(weights)
     if engine == "torch":

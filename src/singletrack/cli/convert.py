@@ -11,9 +11,10 @@ from singletrack.errors import MissingDependencyError
 
 @click.command(short_help="Turn an official checkpoint into safetensors.")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--model", "model_name", required=True, help="The model it holds: ostrack-256 or ostrack-384.")
+@click.option("--model", "model_name", required=True, help="The model it holds, such as ostrack-256.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
-def command(source: Path, model_name: str, out: Path) -> None:
+@click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
+def command(source: Path, model_name: str, out: Path, half: bool) -> None:
     """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar, into safetensors.
 
     No code from the file is run. Every tensor must be there, with the shape that the model expects.
@@ -25,5 +26,5 @@ def command(source: Path, model_name: str, out: Path) -> None:
             f"expected PyTorch and safetensors for reading checkpoints; {error.name} is not installed; "
             "run: pip install 'singletrack[train]'"
         ) from error
-    convert(source, model_name, out)
+    convert(source, model_name, out, half=half)
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

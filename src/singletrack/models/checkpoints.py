@@ -53,19 +53,20 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: st
     module.load_state_dict(weights)
 
 
-def convert(source: str | os.PathLike[str], model_name: str, out: str | os.PathLike[str]) -> None:
-    """Read an official checkpoint and write it as safetensors under our names.
+def convert(
+    source: str | os.PathLike[str], model_name: str, out: str | os.PathLike[str], *, half: bool = False
+) -> None:
+    """Read weights, an official checkpoint or ours, and write them as safetensors under our names.
 
-    Raises CheckpointError when the file does not hold this model, InputError for a model that has no official
-    weights.
+    half: round every tensor of two or more dimensions to 16 bits. Raises CheckpointError when the file does not
+    hold this model, InputError for a model that there is not.
     """
-    if model_name not in OFFICIAL_NAMES:
-        raise InputError(
-            f"expected a model with official checkpoints ({', '.join(OFFICIAL_NAMES)}); got {model_name!r}; "
-            "give one of these"
-        )
+    if model_name not in CONFIGS:
+        raise InputError(f"expected a model among {', '.join(CONFIGS)}; got {model_name!r}; give one of these")
     weights = _under_our_names(read_weights(source), model_name)
     _check(weights, build_ostrack(CONFIGS[model_name]).state_dict(), source, model_name)
+    if half:
+        weights = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in weights.items()}
     save_safetensors(weights, out, model_name)
 
 

@@ -35,7 +35,8 @@ class Result:
 
     box: x, y, width, height in pixels of the frame, top-left corner first.
     score: how sure the network is, 0 to 1.
-    lost: True while the target is believed to be gone; the box is then the last one that was believed.
+    lost: True while the target is believed to be gone. The box is then the last one that was believed, or, with a
+        tracker whose settings follow the published code, still the network's best guess.
     """
 
     box: tuple[float, float, float, float]
