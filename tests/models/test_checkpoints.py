@@ -167,9 +167,22 @@ def test_weights_of_another_model_are_named(tmp_path: Path, official: dict[str, 
         load_weights(torch.nn.Linear(2, 3), tmp_path / "256.pth.tar", "ostrack-tiny")
 
 
-def test_convert_knows_only_models_with_official_weights(tmp_path: Path) -> None:
+def test_convert_refuses_a_model_that_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ostrack-256, ostrack-384"):
-        convert(tmp_path / "any", "ostrack-tiny", tmp_path / "out.safetensors")
+        convert(tmp_path / "any", "ostrack-huge", tmp_path / "out.safetensors")
+
+
+def test_convert_halves_our_own_weights(tmp_path: Path) -> None:
+    tiny = build_ostrack(CONFIGS["ostrack-tiny"])
+    save_safetensors(tiny.state_dict(), tmp_path / "full.safetensors", "ostrack-tiny")
+    convert(tmp_path / "full.safetensors", "ostrack-tiny", tmp_path / "half.safetensors", half=True)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.51 * (tmp_path / "full.safetensors").stat().st_size
+    again = build_ostrack(CONFIGS["ostrack-tiny"])
+    load_weights(again, tmp_path / "half.safetensors", "ostrack-tiny")
+    for name, value in tiny.state_dict().items():
+        loaded = again.state_dict()[name]
+        torch.testing.assert_close(loaded, value, rtol=1e-3, atol=1e-6)
+        assert value.dim() > 1 or torch.equal(loaded, value)
 
 
 # --- broken files ---
