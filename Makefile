@@ -29,8 +29,11 @@ $(VENV)/.runtime: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-# torch is named with its release: a newer one would bring gigabytes of CUDA packages
+# Where PyPI's torch is the CUDA build, name the index of the CPU builds: make test TORCH_INDEX=https://...
+TORCH_INDEX ?=
+
 $(VENV)/.development: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.runtime
