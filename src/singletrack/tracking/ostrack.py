@@ -27,14 +27,11 @@ class OSTrackSettings:
     template_size, search_size: side of a crop as the network takes it, in pixels.
     mean, std: of RGB in 0 to 1; the crops are normalised with them.
     clip_margin: the box keeps this many pixels inside the frame and is never smaller.
-    size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones
-    weigh
+    size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones weigh
         1 - size_momentum (1 - score / 2) against those of the frame before.
-    lost_below, lost_after, found_above: the target counts as lost after `lost_after` frames in a row with a
-    score under
-        `lost_below`, and as found again at the first score from `found_above` on.
-    hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it.
-    False
+    lost_below, lost_after, found_above: the target counts as lost after `lost_after` frames in a row with a score
+        under `lost_below`, and as found again at the first score from `found_above` on.
+    hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
         follows the peak in every frame, as published, and reports `lost` beside it.
     """
 
