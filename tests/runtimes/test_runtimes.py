@@ -97,6 +97,22 @@ def test_precision(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         OpenVINONetwork(toy_file, precision="f8")  # type: ignore[arg-type]
 
 
+def test_one_crop_needs_no_compiling_after_opening(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[tuple[str, int]] = []
+    compile_half = OpenVINONetwork._compile
+
+    def note(self: OpenVINONetwork, call: str, batch: int) -> Any:
+        compiled.append((call, batch))
+        return compile_half(self, call, batch)
+
+    monkeypatch.setattr(OpenVINONetwork, "_compile", note)
+    network = OpenVINONetwork(toy_file)
+    assert compiled == [("encode", 1), ("locate", 1)]
+    for batch in (1, 2, 2):
+        network.locate(network.encode(crops(batch, 1)), crops(batch, 2))
+    assert compiled[2:] == [("encode", 2), ("locate", 2)]
+
+
 def test_onnx_runtime_with_one_thread(toy_file: Path) -> None:
     template = crops(1, 0)
     features = ONNXRuntimeNetwork(toy_file, threads=1).encode(template)

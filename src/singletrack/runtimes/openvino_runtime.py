@@ -21,7 +21,9 @@ Precision = Literal["auto", "f32", "bf16"]
 
 
 class OpenVINONetwork:
-    """Runs an exported file. Compiles once for each batch size met, since fixed shapes run fastest.
+    """Runs an exported file. Compiled for one crop when opened, and once for each other batch size when met.
+
+    Fixed shapes run fastest; and a camera must not stand still at its first frame while something compiles.
 
     device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
     precision: "auto" is bf16 on a processor that computes in it and f32 on one that does not; on another kind
@@ -50,29 +52,30 @@ class OpenVINONetwork:
             self._settings[hint.inference_precision()] = types[self.precision]
         if threads is not None:
             self._settings[inference_num_threads()] = threads
-        self._encoder, self._locator, self.metadata = read_halves(self._core, path)
-        self._requests: dict[tuple[str, int], openvino.InferRequest] = {}
+        encoder, locator, self.metadata = read_halves(self._core, path)
+        self._halves = {"encode": encoder, "locate": locator}
+        self._requests = {(call, 1): self._compile(call, batch=1) for call in self._halves}
         self._lock = threading.Lock()
 
     def encode(self, template: FloatArray) -> FloatArray:
         """Template crops (B, 3, T, T) -> features (B, Nt, C)."""
-        return self._infer("encode", self._encoder, {"template": template})["features"]
+        return self._infer("encode", {"template": template})["features"]
 
     def locate(self, features: FloatArray, search: FloatArray) -> dict[str, FloatArray]:
         """Features and search crops (B, 3, S, S) -> maps by name, the batch first."""
-        return self._infer("locate", self._locator, {"features": features, "search": search})
+        return self._infer("locate", {"features": features, "search": search})
 
-    def _infer(self, call: str, model: openvino.Model, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def _infer(self, call: str, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
         batch = len(next(iter(inputs.values())))
         with self._lock:  # a request holds one inference at a time
             request = self._requests.get((call, batch))
             if request is None:
-                request = self._requests[call, batch] = self._compile(model, batch)
+                request = self._requests[call, batch] = self._compile(call, batch)
             results = request.infer(inputs, share_inputs=True)
             return {port.get_any_name(): values for port, values in results.items()}
 
-    def _compile(self, model: openvino.Model, batch: int) -> openvino.InferRequest:
-        fixed = model.clone()
+    def _compile(self, call: str, batch: int) -> openvino.InferRequest:
+        fixed = self._halves[call].clone()
         shapes = {port.get_any_name(): port.get_partial_shape() for port in fixed.inputs}
         for shape in shapes.values():
             shape[0] = batch
