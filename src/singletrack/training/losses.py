@@ -61,6 +61,11 @@ def clamped_xyxy(boxes_xywh: Tensor) -> Tensor:
     return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], -1).clamp(0, 1)
 
 
+def mean_or_zero(values: Tensor) -> Tensor:
+    """The mean of all values, and 0 of none: a batch in which no target is present has no box to be wrong about."""
+    return values.sum() / max(values.numel(), 1)
+
+
 def ostrack_loss(
     maps: dict[str, Tensor],
     boxes_xywh: Tensor,
@@ -71,7 +76,8 @@ def ostrack_loss(
     """The weighted sum and its parts (detached), with ``iou``, the overlap at the peak, for the log.
 
     maps: as from ``OSTrack.locate``. boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; where
-    False the score map should be empty and no box is read. attention: ``Trace.attention``, each (B, Ns).
+    False the score map should be empty and no box is read; where none is, all parts but ``focal`` are 0.
+    attention: ``Trace.attention``, each (B, Ns).
     """
     grid = maps["score"].shape[-1]
     heat = heatmaps(boxes_xywh, grid)
@@ -90,14 +96,14 @@ def ostrack_loss(
         parts["giou"] = ((1 - each) * share).sum() / total
         parts["l1"] = ((cells - truth[:, None]).abs().mean(-1) * share).sum() / total
     else:
-        parts["giou"] = (1 - at_peak).mean()
-        parts["l1"] = (predicted - truth).abs().mean()
+        parts["giou"] = mean_or_zero(1 - at_peak)
+        parts["l1"] = mean_or_zero((predicted - truth).abs())
     total_loss = weights.focal * parts["focal"] + weights.giou * parts["giou"] + weights.l1 * parts["l1"]
     if weights.attention and attention:
         parts["attention"] = attention_loss(attention, boxes_xywh, grid, present)
         total_loss = total_loss + weights.attention * parts["attention"]
     log = {name: value.detach() for name, value in parts.items()}
-    log["iou"] = overlap.detach().mean()
+    log["iou"] = mean_or_zero(overlap.detach())
     return total_loss, log
 
 
