@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,28 @@ def test_truncated_file_is_delivered_as_far_as_it_decodes(
     frames, message = read_until_damaged(cut(make_video(name, codec=codec, count=60), share))
     assert 60 * share - 8 <= len(frames) < 60
     assert f"{len(frames)} frames decoded" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "last_duration"), [("a.avi", "mpeg4", 1), ("a.mkv", "libx264", 1), ("a.mkv", "libx264", 90)]
+)
+def test_dropped_frames_and_a_long_last_one_are_no_damage(
+    tmp_path: Path, name: str, codec: str, last_duration: int
+) -> None:
+    times = [*range(10), *range(15, 25)]  # in thirtieths of a second
+    with av.open(str(tmp_path / name), "w") as container:
+        stream: Any = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for tick in [*times, None]:
+            picture = None if tick is None else av.VideoFrame.from_ndarray(draw_quarters(), format="rgb24")
+            if picture is not None:
+                picture.pts, picture.time_base = tick, Fraction(1, 30)
+            for packet in stream.encode(picture):
+                if packet.pts * packet.time_base == Fraction(times[-1], 30):
+                    packet.duration = int(last_duration / 30 / packet.time_base)
+                container.mux(packet)
+    with open_video(tmp_path / name) as video:
+        assert [seconds * 30 for seconds, _ in video.timed_frames()] == pytest.approx(times, abs=0.05)
 
 
 def test_damage_in_the_middle_does_not_lose_the_end(make_video: MakeVideo) -> None:

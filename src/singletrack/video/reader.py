@@ -235,7 +235,7 @@ def _decode(container: InputContainer, stream: VideoStream, *, name: str) -> Ite
     import av
 
     packets = damaged = frames = 0
-    seconds = -1.0
+    seconds, end = -1.0, 0.0
     interval = float(1 / stream.average_rate) if stream.average_rate else 1 / ASSUMED_FPS
     broken_off = ""
     demuxed = container.demux(stream)
@@ -248,6 +248,8 @@ def _decode(container: InputContainer, stream: VideoStream, *, name: str) -> Ite
         if packet is None:
             break
         packets += packet.size > 0
+        if packet.pts is not None and packet.time_base is not None:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         try:
             pictures = packet.decode()
         except av.FFmpegError:
@@ -259,12 +261,12 @@ def _decode(container: InputContainer, stream: VideoStream, *, name: str) -> Ite
             seconds = seconds + interval if picture.time is None else picture.time
             frames += 1
             yield seconds, _upright(picture)
-    announced = _announced_packets(container, stream)
-    if announced is not None and packets < announced:
+    announced, announced_end = _announced_packets(container, stream), _announced_end(container, stream)
+    if announced_end is not None:
+        if end + interval < announced_end:
+            broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {end:.2f}"
+    elif announced is not None and packets < announced:
         broken_off = broken_off or f"it announces {announced} frames"
-    announced_end = _announced_end(stream)
-    if announced_end is not None and seconds + 2 * interval < announced_end:
-        broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {seconds:.2f}"
     if broken_off or damaged:
         faults = ", ".join(filter(None, [broken_off, f"damaged pieces: {damaged}" if damaged else ""]))
         raise DamagedVideoError(
@@ -280,8 +282,13 @@ def _announced_packets(container: InputContainer, stream: VideoStream) -> int | 
     return stream.frames or None
 
 
-def _announced_end(stream: VideoStream) -> float | None:
-    """Seconds at which the last frame should end: Matroska and WebM note it for each track as h:m:s."""
+def _announced_end(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds at which the last frame should end, where the container says so.
+
+    Matroska and WebM note it for each track as h:m:s. An AVI counts its frames, those that were dropped included.
+    """
+    if container.format.name == "avi" and stream.frames and stream.time_base is not None:
+        return float(stream.frames * stream.time_base)
     noted = stream.metadata.get("DURATION")
     if noted is None or not re.fullmatch(r"\d+:\d+:[\d.]+", noted):
         return None
