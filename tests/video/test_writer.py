@@ -83,6 +83,17 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "a.gif", fps=25)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no colons in names")
+@pytest.mark.parametrize("name", ["10:20.mp4", "http:clip.mp4"])
+def test_colon_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter(name, fps=25) as writer:
+        writer.write(plain())
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    with open_video(name) as video:
+        assert len(list(video)) == 1
+
+
 def test_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="No such file"):
         VideoWriter(tmp_path / "nowhere" / "a.mp4", fps=25)

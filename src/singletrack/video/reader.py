@@ -201,8 +201,8 @@ def _open_container(url: str, *, name: str, timeout: float) -> VideoReader:
 
     live = "://" in url
     options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}  # over UDP, frames arrive torn
-    try:
-        container = av.open(url, timeout=timeout if live else None, options=options)
+    try:  # "file:", for FFmpeg takes what stands before a colon for a protocol
+        container = av.open(url if live else f"file:{url}", timeout=timeout if live else None, options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(_refusal(name, _reason(error), live=live)) from error
     try:

@@ -49,7 +49,8 @@ class VideoWriter:
         except OSError as error:
             raise self._refusal(error) from error
         movflags = {"movflags": "+hybrid_fragmented", "flush_packets": "1"}
-        self._container = av.open(str(self.path), "w", options=movflags)
+        # "file:", for FFmpeg takes what stands before a colon for a protocol
+        self._container = av.open(f"file:{self.path}", "w", options=movflags)
         self._stream: VideoStream | None = None
         self._fps = fps
         self._size_wh = (0, 0)
