@@ -1,4 +1,4 @@
-"""The models by name: network, settings of the tracker, bundled weights, score card; and ``load``, which opens one.
+"""The models by name: settings of the tracker, bundled weights, score card; and ``load``, which opens one.
 
 Needs no PyTorch for a bundled model or an exported file. Other weights run on PyTorch, or are exported once for
 another engine and kept in a cache.
@@ -33,40 +33,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One model of the zoo.
+    """One model of the zoo; its network is what ``models.ostrack.CONFIGS`` has under the same name.
 
-    config: its key in ``models.ostrack.CONFIGS``, which shapes the network.
     bundled: whether the package holds its weights, as weights/NAME.onnx and weights/NAME.safetensors.
     description: one line. score_card: what was measured, where, and by whom.
     """
 
-    config: str
     settings: OSTrackSettings
     bundled: bool
     description: str
     score_card: str
 
-    def __str__(self) -> str:
-        return f"{self.description} ({self.score_card})"
-
 
 ZOO: dict[str, Entry] = {
     "ostrack-tiny": Entry(
-        config="ostrack-tiny",
         settings=OSTrackSettings(template_size=112, search_size=224),
         bundled=True,
         description="ours: small and bundled, for processors",
         score_card="measured by us: see BENCHMARKS.md and weights/ostrack-tiny.md",
     ),
     "ostrack-256": Entry(
-        config="ostrack-256",
         settings=OSTrackSettings(),
         bundled=False,
         description="OSTrack with ViT-B at 256 px, as published",
         score_card="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
     ),
     "ostrack-384": Entry(
-        config="ostrack-384",
         settings=OSTrackSettings(template_size=192, search_size=384, search_factor=5.0),
         bundled=False,
         description="OSTrack with ViT-B at 384 px, as published",
@@ -96,11 +88,12 @@ def load(
     Raises InputError for a name, engine, device or ratio that cannot be meant, CheckpointError for weights that do
     not fit, MissingDependencyError for what is not installed.
     """
+    models = [str(name)]
     if str(name) not in ZOO and Path(name).suffix == ".onnx":
         if weights is not None:
             raise InputError(f"expected one file of weights; got {name} and {weights}; leave one of them out")
-        name, weights = "", name
-    elif name not in ZOO:
+        models, weights = list(ZOO), name
+    elif str(name) not in ZOO:
         raise InputError(
             f"expected a model among {', '.join(ZOO)}, or the path of an exported .onnx file; got {str(name)!r}; "
             "give one of these"
@@ -111,32 +104,32 @@ def load(
         engine = "torch" if device.startswith(("cuda", "mps")) else next(iter(installed_engines()), "openvino")
     require_engine(engine)
     path = None if weights is None else existing_file(weights)
+    if path is not None and path.suffix == ".onnx":
+        return _load_exported(models, path, engine, device, ratio)
     if engine == "torch":
         return _load_torch(str(name), path, device, ratio)
-    if path is not None and path.suffix == ".onnx":
-        return _load_exported(str(name), path, engine, device, ratio)
     return _load_on_engine(str(name), path, engine, device, ratio)
 
 
 def _load_torch(name: str, path: Path | None, device: str, keep_ratio: float | None) -> OSTrackTracker:
-    if path is not None and path.suffix == ".onnx":
-        raise InputError(
-            f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
-            "engine openvino or onnx"
-        )
     from singletrack.runtimes.torch_runtime import TorchNetwork
 
     model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
     return OSTrackTracker(TorchNetwork(model, device), ZOO[name].settings)
 
 
-def _load_exported(name: str, path: Path, engine: str, device: str, keep_ratio: float | None) -> OSTrackTracker:
-    """A tracker from an exported file; ``name`` is the model that it must hold, "" for any."""
+def _load_exported(models: list[str], path: Path, engine: str, device: str, keep_ratio: float | None) -> OSTrackTracker:
+    """A tracker from an exported file, which must hold one of ``models``."""
+    if engine == "torch":
+        raise InputError(
+            f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
+            "engine openvino or onnx"
+        )
     network = open_network(engine, path, device)
     held = network.metadata.get("model", "no name")
-    if held not in ZOO or name not in ("", held):
+    if held not in models:
         raise CheckpointError(
-            f"expected a file that holds {name or ' or '.join(ZOO)}; got {path} with {held}; name the right model, "
+            f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
             "or write the file with `singletrack export`"
         )
     settings = ZOO[held].settings
@@ -171,7 +164,7 @@ def build_model(name: str, path: Path, keep_ratio: float | None = None) -> OSTra
     from singletrack.models.checkpoints import load_weights
     from singletrack.models.ostrack import CONFIGS, build_ostrack
 
-    model = build_ostrack(CONFIGS[ZOO[name].config], keep_ratio).eval()
+    model = build_ostrack(CONFIGS[name], keep_ratio).eval()
     load_weights(model, path, name)
     return model
 
