@@ -316,6 +316,20 @@ def test_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         open_video("0")
 
 
+def test_number_that_no_camera_can_have() -> None:
+    with pytest.raises(VideoError, match="camera with number 20241121095600"):
+        open_video("20241121095600")
+
+
+def test_existing_path_of_digits_is_no_camera(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.rename(folder.with_name("3")).parent)
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    with open_video("3") as video:
+        assert video.frame_count == 12
+    with open_video(3) as video:
+        assert video.frame_count is None
+
+
 def test_http_stream(make_video: MakeVideo, web_server: str) -> None:
     path = make_video(count=40)
     with open_video(f"{web_server}/{path.name}") as video:

@@ -90,13 +90,14 @@ def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReade
     """Open a source and read its first frame, so that what cannot be read is refused here.
 
     source: a video file; a folder of pictures (jpg, png, bmp, webp) or a glob such as "frames/*.png", read in
-        natural order (2 before 10); the number of a camera, as 0 or "0"; a stream, as rtsp:// or http:// URL.
+        natural order (2 before 10); the number of a camera, as 0, or "0" where no file or folder is called so;
+        a stream, as rtsp:// or http:// URL.
     timeout: seconds to wait for a stream before it counts as broken.
 
     Raises VideoError when there is nothing to read.
     """
     text = str(source)
-    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
+    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not Path(source).exists()):
         return _open_camera(int(source))
     if "://" in text:
         return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
@@ -165,14 +166,18 @@ def _read_picture(path: Path) -> Frame:
 def _open_camera(index: int) -> VideoReader:
     import cv2
 
-    camera = cv2.VideoCapture(index)
-    there, first = camera.read()
+    refusal = (
+        f"expected a camera with number {index}, or a file or folder of that name; there is none; try another number, "
+        "close the program that uses the camera, or check the path"
+    )
+    try:
+        camera = cv2.VideoCapture(index)
+        there, first = camera.read()
+    except cv2.error as error:  # a number that OpenCV cannot hold, or a driver's fault
+        raise VideoError(refusal) from error
     if not there:
         camera.release()
-        raise VideoError(
-            f"expected a camera with number {index}; none answered; try another number, close the program "
-            f"that uses it, or write ./{index} if a file or folder is meant"
-        )
+        raise VideoError(refusal)
     start = time.monotonic()
 
     def timed_frames() -> Iterator[tuple[float, Frame]]:
