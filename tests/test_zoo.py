@@ -238,6 +238,32 @@ def test_unknown_engine_and_device(exported: Path) -> None:
         load(exported, engine="openvino", device="abacus")
 
 
+@pytest.mark.parametrize(
+    ("device", "weights", "installed", "chosen"),
+    [
+        ("auto", "tiny.onnx", ["openvino", "torch"], "openvino"),
+        ("cpu", "tiny.safetensors", ["onnx", "torch"], "onnx"),
+        ("cuda", "tiny.safetensors", ["openvino", "onnx", "torch"], "torch"),
+        ("CUDA:1", "tiny.safetensors", ["openvino", "onnx", "torch"], "torch"),
+        ("cuda", "tiny.safetensors", ["openvino", "onnx"], "onnx"),
+        ("Cuda", "tiny.onnx", ["openvino", "onnx", "torch"], "onnx"),
+        ("MPS", "tiny.safetensors", ["openvino", "onnx"], "torch"),
+        ("auto", "tiny.onnx", [], "openvino"),
+    ],
+)
+def test_engine_auto(
+    device: str, weights: str, installed: list[str], chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(engine: str) -> None:
+        raise MissingDependencyError(engine)
+
+    monkeypatch.setattr(zoo, "installed_engines", lambda: installed)
+    monkeypatch.setattr(zoo, "require_engine", refuse)
+    (tmp_path / weights).touch()
+    with pytest.raises(MissingDependencyError, match=f"^{chosen}$"):
+        load("ostrack-tiny", weights=tmp_path / weights, device=device)
+
+
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SINGLETRACK_CACHE", raising=False)

@@ -79,9 +79,9 @@ def load(
 
     name: of a model in ``ZOO``; or the path of a file that ``singletrack export`` wrote, which knows its model.
     weights: .safetensors, an official checkpoint, or an exported .onnx; None takes the bundled ones.
-    engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed ("torch" for a device
-        that only it knows, such as "cuda").
-    device: as the engine calls it, such as "cpu" or "cuda"; "auto" for the engine's usual one.
+    engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
+        "mps" for one that knows it.
+    device: as the engine calls it, such as "cpu" or "cuda", in upper or lower case; "auto" for the engine's usual one.
     keep_ratio: share of the search tokens that each elimination keeps, over 0 and up to 1, which turns elimination
         off; None for the model's own.
 
@@ -99,16 +99,26 @@ def load(
             "give one of these"
         )
     ratio = None if keep_ratio is None else check_keep_ratio(keep_ratio)
-    if engine == "auto":
-        # only PyTorch knows CUDA and MPS here
-        engine = "torch" if device.startswith(("cuda", "mps")) else next(iter(installed_engines()), "openvino")
-    require_engine(engine)
     path = None if weights is None else existing_file(weights)
+    if engine == "auto":
+        engine = _choose_engine(device.lower(), path)
+    require_engine(engine)
     if path is not None and path.suffix == ".onnx":
         return _load_exported(models, path, engine, device, ratio)
     if engine == "torch":
         return _load_torch(str(name), path, device, ratio)
     return _load_on_engine(str(name), path, engine, device, ratio)
+
+
+def _choose_engine(device: str, path: Path | None) -> str:
+    """What "auto" means for a device and a file of weights; the engine may turn out not to be installed."""
+    installed = installed_engines()
+    if device.startswith("mps"):  # which only PyTorch knows
+        return "torch"
+    if device.startswith("cuda"):  # ONNX Runtime knows it in its build for it, and PyTorch reads no .onnx
+        exported = path is not None and path.suffix == ".onnx"
+        return "torch" if "torch" in installed and not exported else "onnx"
+    return next(iter(installed), "openvino")
 
 
 def _load_torch(name: str, path: Path | None, device: str, keep_ratio: float | None) -> OSTrackTracker:

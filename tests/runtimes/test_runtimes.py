@@ -80,7 +80,7 @@ def test_unknown_device_lists_those_there_are(open_toy: Open) -> None:
         open_toy("abacus")
 
 
-@pytest.mark.parametrize("name", ["cpu", "CPU", "auto"])
+@pytest.mark.parametrize("name", ["cpu", "CPU", "auto", "AUTO"])
 def test_device_names_in_any_case(open_toy: Open, name: str) -> None:
     open_toy(name)
 

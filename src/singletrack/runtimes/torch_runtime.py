@@ -52,9 +52,9 @@ def find_device(device: str) -> torch.device:
     present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
         present.append("mps")
-    if device == "auto":
-        return torch.device(present[1] if len(present) > 1 else "cpu")
     asked = device.lower()
+    if asked == "auto":
+        return torch.device(present[1] if len(present) > 1 else "cpu")
     if asked not in present and f"{asked}:0" not in present:
         raise unknown_device("PyTorch", device, present)
     return torch.device(asked)
