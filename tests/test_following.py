@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack import following
-from singletrack.errors import DamagedVideoError, InputError, VideoError
+from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.following import follow, track
 from singletrack.results import read_results
 from singletrack.tracking.base import Result
@@ -133,6 +133,29 @@ def test_refused_box_leaves_older_files_untouched(clip: Path, tmp_path: Path) ->
     with open_video(clip) as video, pytest.raises(InputError, match="width"):
         follow(video, (1, 2, 0, 4), StepRight(), video_path=tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_text() == "older"
+
+
+@pytest.mark.parametrize(
+    ("video", "boxes"),
+    [("a.mp4", "a.json"), ("a.mp4", "nowhere/a.txt"), ("a.avi", "a.txt"), ("nowhere/a.mp4", "a.txt")],
+)
+def test_refused_path_leaves_both_older_files_untouched(clip: Path, tmp_path: Path, video: str, boxes: str) -> None:
+    for name in ("a.mp4", "a.txt"):
+        (tmp_path / name).write_text("older")
+    with open_video(clip) as source, pytest.raises(SingletrackError, match="to write"):
+        follow(source, BOX, StepRight(), video_path=tmp_path / video, boxes_path=tmp_path / boxes)
+    assert [(tmp_path / name).read_text() for name in ("a.mp4", "a.txt")] == ["older"] * 2
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.mp4", "a.txt", "clip.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+@pytest.mark.parametrize("name", ["a.mp4", "a.csv", "a.txt"])
+def test_full_disk(clip: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    path = tmp_path / name
+    video_path, boxes_path = (path, None) if path.suffix == ".mp4" else (None, path)
+    with open_video(clip) as video, pytest.raises(SingletrackError, match=f"cannot write .*{name}.*No space left"):
+        follow(video, BOX, StepRight(), video_path=video_path, boxes_path=boxes_path)
 
 
 def test_source_is_never_overwritten(clip: Path) -> None:

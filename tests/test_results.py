@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, SingletrackError
 from singletrack.results import Record, ResultWriter, read_results
 from singletrack.tracking.base import Result
 
@@ -101,7 +101,7 @@ def test_unknown_ending(tmp_path: Path, name: str) -> None:
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(SingletrackError, match="No such file"):
         ResultWriter(tmp_path / "nowhere" / "boxes.txt")
     with pytest.raises(InputError, match="cannot read"):
         read_results(tmp_path / "nowhere" / "boxes.txt")

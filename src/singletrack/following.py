@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from singletrack import zoo
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.errors import InputError
-from singletrack.results import ResultWriter
+from singletrack.geometry.boxes import Box
+from singletrack.results import FORMATS, ResultWriter
 from singletrack.tracking.base import Result, Tracker
 from singletrack.video import VideoReader, VideoWriter, open_video
+from singletrack.video.files import check_file
+from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
-Box = tuple[float, float, float, float]
 Frame = NDArray[np.uint8]
 
 
@@ -99,8 +101,13 @@ def follow(
     on_step: called after each frame is written.
 
     Both files are whole up to the last step, whatever ends the loop: the end of the source, an error, Ctrl-C.
-    They are opened after the first frame was taken: a box that cannot be meant leaves older files untouched.
+    They are opened after the first frame was taken, and after both were seen to be writable: a box or a path that
+    cannot be meant leaves older files untouched.
     """
+    if video_path:
+        check_file(video_path, VIDEO_ENDINGS)
+    if boxes_path:
+        check_file(boxes_path, FORMATS)
     if video_path and video.path and video_path.exists() and video_path.samefile(video.path):
         raise InputError(f"expected a video to write other than the source; got {video_path} twice; rename one")
     steps = follow_frames(video.timed_frames(), box, tracker)

@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
-
-Box = tuple[float, float, float, float]
+from singletrack.video.files import unwritable, writing
 
 CSV_COLUMNS = ("frame", "time", "x", "y", "width", "height", "score", "lost")
 
@@ -40,29 +41,34 @@ class ResultWriter:
 
     Each line is on its way to the disk before ``write`` returns: what was written outlives an interruption.
 
-    Raises InputError for an ending that is not .txt, .csv or .jsonl, and where the file cannot be written.
+    Raises InputError for an ending that is not .txt, .csv or .jsonl, SingletrackError where the file cannot be
+    written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._format_line = _find_format(self.path).format_line
-        try:
+        with writing(self.path):
             self._file = self.path.open("w", encoding="utf-8", buffering=1, newline="\n")
-        except OSError as error:
-            raise InputError(
-                f"expected a place to write boxes; cannot write {self.path} ({error.strerror}); "
-                "check that its folder exists and may be written to"
-            ) from error
         if self.path.suffix.lower() == ".csv":
-            self._file.write(",".join(CSV_COLUMNS) + "\n")
+            self._write_line(",".join(CSV_COLUMNS))
 
     def write(self, frame: int, seconds: float, result: Result) -> None:
         """Add the result of one frame: its number from 0, its time in seconds."""
-        self._file.write(self._format_line(frame, seconds, result) + "\n")
+        self._write_line(self._format_line(frame, seconds, result))
+
+    def _write_line(self, line: str) -> None:
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:
+            with suppress(OSError):  # what is left in its buffer would fail once more
+                self._file.close()
+            raise unwritable(self.path, error.strerror) from error
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
-        self._file.close()
+        with writing(self.path):
+            self._file.close()
 
     def __enter__(self) -> ResultWriter:
         return self

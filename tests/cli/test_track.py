@@ -56,6 +56,22 @@ def test_box_is_asked_for(make_clip: MakeClip, capsys: pytest.CaptureFixture[str
     assert "Missing option '--box'" in capsys.readouterr().err
 
 
+def test_refused_boxes_leave_the_older_video(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+    (tmp_path / "keep.mp4").write_text("older")
+    out, boxes = str(tmp_path / "keep.mp4"), str(tmp_path / "o.json")
+    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--out", out, "--boxes", boxes]) == 2
+    assert (tmp_path / "keep.mp4").read_text() == "older"
+
+
+@pytest.mark.parametrize("option", ["--boxes", "--out"])
+def test_folder_that_is_not_there(
+    make_clip: MakeClip, loads: Loads, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nowhere" / {"--boxes": "a.csv", "--out": "a.mp4"}[option]
+    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", option, str(path)]) == 1
+    assert capsys.readouterr().err.startswith(f"singletrack: expected a place to write to; cannot write {path}")
+
+
 @pytest.mark.parametrize(
     ("option", "name"), [("--boxes", "boxes.xml"), ("--out", "followed.gif"), ("--out", "clip.mp4")]
 )

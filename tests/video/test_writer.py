@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack.errors import DamagedVideoError, InputError, VideoError
+from singletrack.errors import DamagedVideoError, InputError, SingletrackError
 from singletrack.video import VideoWriter, open_video
 
 
@@ -95,7 +95,7 @@ def test_colon_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
 
 
 def test_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="No such file"):
+    with pytest.raises(SingletrackError, match="No such file"):
         VideoWriter(tmp_path / "nowhere" / "a.mp4", fps=25)
 
 
@@ -110,6 +110,7 @@ def test_closing_without_frames_and_twice(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "a.mp4", fps=25)
     writer.close()
     writer.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_exception_leaves_a_whole_video(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from singletrack import zoo
 from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic import generate_clip
-from singletrack.errors import VideoError
-from singletrack.following import Box, Step, follow
-from singletrack.geometry.boxes import iou
+from singletrack.following import Step, follow
+from singletrack.geometry.boxes import Box, iou
 from singletrack.video import VideoReader
+from singletrack.video.files import make_folder
 
 FRAMES = 150
 SIZE_WH = (640, 360)
@@ -33,12 +33,7 @@ def command(out: Path) -> None:
     Nothing is downloaded: the clip is drawn, and the model came with the package. demo.mp4 shows the box that
     was found with its score, and the true box dashed; demo.csv holds the boxes.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VideoError(
-            f"expected a folder to write to; cannot make {out} ({error.strerror}); choose another"
-        ) from error
+    make_folder(out)
     clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))
     true_boxes: list[Box] = [box for _, box in clip]
     found_boxes: list[Box] = []

@@ -8,7 +8,8 @@ import click
 
 from singletrack import zoo
 from singletrack.cli.progress import Progress
-from singletrack.following import Box, follow
+from singletrack.following import follow
+from singletrack.geometry.boxes import Box
 from singletrack.runtimes import ENGINES
 from singletrack.video import open_video
 
@@ -44,7 +45,12 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
     show_default=True,
     help="What runs the network.",
 )
-@click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda, gpu ...")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where it runs, as the engine calls it: cpu for all; GPU for openvino; cuda for torch.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
     "--boxes",

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError, VideoError
+from singletrack.video.files import check_file, unwritable, writing
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
     import av
     from av.video.stream import VideoStream
 
+ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
 BT709 = 1  # the number of this colour standard in H.264, for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
@@ -30,24 +32,20 @@ class VideoWriter:
 
     fps: frames per second, used where a frame comes without its time.
 
-    Raises InputError when `path` is no .mp4, VideoError when it cannot be written.
+    The file appears, or an older one is replaced, with the first frame. Raises InputError when `path` is no .mp4,
+    SingletrackError when it cannot be written.
     """
 
     def __init__(self, path: str | Path, fps: float) -> None:
         import av
 
         self.path = Path(path)
-        if self.path.suffix.lower() != ".mp4":
-            raise InputError(f"expected a video to write as .mp4; got {self.path}; let its name end in .mp4")
+        check_file(self.path, ENDINGS)
         if "libx264" not in av.codecs_available:
             raise VideoError(
                 "expected PyAV with the H.264 encoder libx264; this one is built without it; "
                 "install the wheel of PyPI: pip install --force-reinstall --only-binary=av av"
             )
-        try:
-            self.path.open("wb").close()  # PyAV would open it with the first frame only
-        except OSError as error:
-            raise self._refusal(error) from error
         movflags = {"movflags": "+hybrid_fragmented", "flush_packets": "1"}
         # "file:", for FFmpeg takes what stands before a colon for a protocol
         self._container = av.open(f"file:{self.path}", "w", options=movflags)
@@ -89,7 +87,8 @@ class VideoWriter:
             if stream is not None:
                 self._encode(stream, None)
         finally:
-            self._container.close()
+            with writing(self.path):
+                self._container.close()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -120,11 +119,4 @@ class VideoWriter:
         try:
             self._container.mux(stream.encode(picture))
         except (av.FFmpegError, OSError) as error:
-            raise self._refusal(error) from error
-
-    def _refusal(self, error: Exception) -> VideoError:
-        reason = error.strerror if isinstance(error, OSError) else error
-        return VideoError(
-            f"expected to write a video; cannot write {self.path} ({reason}); "
-            "check that its folder exists, may be written to and has room"
-        )
+            raise unwritable(self.path, str(error.strerror)) from error

@@ -1,0 +1,52 @@
+"""Places to write to: tried before anything there is touched, and one error for all that cannot be written.
+
+Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from singletrack.errors import InputError, SingletrackError
+
+
+def check_file(path: Path, endings: Collection[str]) -> None:
+    """See that a file can be written, without changing it or leaving an empty one.
+
+    Raises InputError for a name with none of these endings (such as ".mp4", small letters), SingletrackError where
+    nothing can be written.
+    """
+    if path.suffix.lower() not in endings:
+        raise InputError(f"expected a file to write that ends in {', '.join(endings)}; got {path}; change its name")
+    with writing(path):
+        existed = path.exists()
+        path.open("ab").close()
+        if not existed:
+            path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if it is not there, and see that it can be written to; raises SingletrackError if not."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError from the work inside into the error of ``unwritable``."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error.strerror or str(error)) from error
+
+
+def unwritable(path: Path, reason: str) -> SingletrackError:
+    """The error for a file or folder that cannot be written."""
+    return SingletrackError(
+        f"expected a place to write to; cannot write {path} ({reason}); "
+        "check that its folder exists, may be written to and has room"
+    )
