@@ -25,13 +25,13 @@ class Progress:
 
     @property
     def frames_per_second(self) -> float:
-        """Speed of the tracker alone: frames after the first, by the time they took it."""
-        return (self.steps - 1) / self._seconds if self._seconds else 0.0
+        """Speed of the tracker alone: updates after the first, which warms up, by the time they took; 0 before."""
+        return (self.steps - 2) / self._seconds if self._seconds else 0.0
 
     def show(self, step: Step) -> None:
         """Count one step."""
         self.steps += 1
-        self._seconds += step.seconds if step.index else 0.0
+        self._seconds += step.seconds if step.index > 1 else 0.0
         state = "LOST" if step.result.lost else "score"
         self._bar.set_postfix_str(
             f"{state} {step.result.score:.2f}, tracker {self.frames_per_second:.0f} frames/s", refresh=False
@@ -46,6 +46,7 @@ class Progress:
     ) -> None:
         self._bar.close()
         if self.steps:
-            click.echo(f"followed {self.steps} frames at {self.frames_per_second:.1f} frames/s (tracker alone)")
+            speed = f" at {self.frames_per_second:.1f} frames/s (tracker alone)" if self._seconds else ""
+            click.echo(f"followed {self.steps} frames{speed}")
             for path in self._files:
                 click.echo(f"wrote {path}")
