@@ -142,7 +142,7 @@ def test_refused_box_leaves_older_files_untouched(clip: Path, tmp_path: Path) ->
 def test_refused_path_leaves_both_older_files_untouched(clip: Path, tmp_path: Path, video: str, boxes: str) -> None:
     for name in ("a.mp4", "a.txt"):
         (tmp_path / name).write_text("older")
-    with open_video(clip) as source, pytest.raises(SingletrackError, match="to write"):
+    with open_video(clip) as source, pytest.raises(SingletrackError, match=r"file that ends in|place to write to"):
         follow(source, BOX, StepRight(), video_path=tmp_path / video, boxes_path=tmp_path / boxes)
     assert [(tmp_path / name).read_text() for name in ("a.mp4", "a.txt")] == ["older"] * 2
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.mp4", "a.txt", "clip.mp4"]

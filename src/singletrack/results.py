@@ -63,7 +63,7 @@ class ResultWriter:
         except OSError as error:
             with suppress(OSError):  # what is left in its buffer would fail once more
                 self._file.close()
-            raise unwritable(self.path, error.strerror) from error
+            raise unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""

@@ -329,7 +329,7 @@ def test_convert_command(model: OSTrack, official: dict[str, Tensor], tmp_path: 
 
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        command, [str(tmp_path / "absent"), "--model", "ostrack-256", "--out", str(tmp_path / "out")]
+        command, [str(tmp_path / "absent"), "--model", "ostrack-256", "--out", str(tmp_path / "out.safetensors")]
     )
     assert isinstance(result.exception, CheckpointError)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.safetensors").exists()

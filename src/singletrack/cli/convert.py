@@ -1,4 +1,4 @@
-"""`singletrack convert`: an official checkpoint as safetensors, under our names."""
+"""`singletrack convert`: weights, official or ours, as safetensors under our names."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ from pathlib import Path
 
 import click
 
-from singletrack.errors import MissingDependencyError
+from singletrack.runtimes import TRAIN_EXTRA, require_packages
+from singletrack.video.files import check_file, writing
 
 
-@click.command(short_help="Turn an official checkpoint into safetensors.")
+@click.command(short_help="Turn weights, official or ours, into safetensors.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--model", "model_name", required=True, help="The model it holds, such as ostrack-256.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
 def command(source: Path, model_name: str, out: Path, half: bool) -> None:
-    """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar, into safetensors.
+    """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar or weights of ours, into safetensors.
 
     No code from the file is run. Every tensor must be there, with the shape that the model expects.
     """
-    try:
-        from singletrack.models.checkpoints import convert
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"expected PyTorch and safetensors for reading checkpoints; {error.name} is not installed; "
-            "run: pip install 'singletrack[train]'"
-        ) from error
-    convert(source, model_name, out, half=half)
+    check_file(out, (".safetensors",), make_folders=True)
+    require_packages("converting", *TRAIN_EXTRA)
+    from singletrack.models.checkpoints import convert
+
+    with writing(out):
+        convert(source, model_name, out, half=half)
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

@@ -8,7 +8,8 @@ import click
 
 from singletrack import zoo
 from singletrack.errors import InputError
-from singletrack.runtimes import ENGINES, require_packages
+from singletrack.runtimes import TRAIN_EXTRA, require_packages
+from singletrack.video.files import check_file, writing
 
 
 @click.command(short_help="Write a model as ONNX and check its numbers.")
@@ -28,17 +29,18 @@ def command(
     """
     if model not in zoo.ZOO:
         raise InputError(f"expected a model among {', '.join(zoo.ZOO)}; got {model!r}; give one of these")
-    if out.suffix != ".onnx":
-        raise InputError(f"expected a file that ends in .onnx; got {out}; change its name")
     ratio = None if keep_ratio is None else zoo.check_keep_ratio(keep_ratio)
-    require_packages("exporting", ("torch", "safetensors", "onnx", "onnxscript"), ENGINES["torch"][1])
+    check_file(out, (".onnx",), make_folders=True)
+    require_packages("exporting", *TRAIN_EXTRA)
     from singletrack.export.to_onnx import export_onnx
     from singletrack.export.verify import compare_with_module
 
     path = zoo.existing_file(weights) if weights else zoo.bundled_file(model, ".safetensors")
     network = zoo.build_model(model, path, ratio)
     click.echo(f"largest differences from PyTorch{' with weights rounded alike' if half else ''}:")
-    for difference in export_onnx(network, out, name=model, half=half):
+    with writing(out):
+        differences = export_onnx(network, out, name=model, half=half)
+    for difference in differences:
         click.echo(f"  {difference}")
     if half:
         click.echo("and with weights not rounded:")

@@ -17,7 +17,7 @@ VERBS = {
     "track": ("singletrack.cli.track:command", "Follow one object through a video."),
     "demo": ("singletrack.cli.demo:command", "Follow an object in a made clip whose boxes are known."),
     "models": ("singletrack.cli.models:command", "List the models that can be loaded."),
-    "convert": ("singletrack.cli.convert:command", "Turn an official checkpoint into safetensors."),
+    "convert": ("singletrack.cli.convert:command", "Turn weights, official or ours, into safetensors."),
     "train": ("singletrack.cli.train:command", "Train a model by a recipe."),
     "export": ("singletrack.cli.export:command", "Write a model as ONNX and check its numbers."),
 }

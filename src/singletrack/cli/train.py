@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from singletrack.errors import InputError, MissingDependencyError
+from singletrack.errors import InputError
+from singletrack.runtimes import TRAIN_EXTRA, require_packages
+from singletrack.video.files import make_folder
 
 
 @click.command(short_help="Train a model by a recipe.")
@@ -22,7 +24,7 @@ from singletrack.errors import InputError, MissingDependencyError
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--device", default="cpu", show_default=True, help="Where it runs: cpu or cuda.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(min=0), help="Processes that make pairs.")
 @click.option("--batch", type=click.IntRange(min=1), help="Pairs a step in every stage, instead of the recipe's.")
 def command(
@@ -41,16 +43,17 @@ def command(
     at any moment and go on with --resume and the same flags. To use N processes:
     torchrun --nproc-per-node N -m singletrack train RECIPE ...
     """
-    try:
-        from singletrack.datasets.synthetic import Photos, Procedural
-        from singletrack.training.loop import train
-        from singletrack.training.recipes import RECIPES, shortened
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"training needs {error.name}, which is not installed; run: pip install 'singletrack[train]'"
-        ) from error
+    require_packages("training", *TRAIN_EXTRA)
+    from singletrack.datasets.synthetic import Photos, Procedural
+    from singletrack.runtimes.torch_runtime import find_device
+    from singletrack.training.loop import train
+    from singletrack.training.recipes import RECIPES, shortened
+
     if recipe not in RECIPES:
-        raise InputError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}")
+        raise InputError(f"expected a recipe among {', '.join(RECIPES)}; got {recipe!r}; give one of these")
+    find_device(device)
+    folder = out or Path("runs") / recipe
+    make_folder(folder)
     chosen = RECIPES[recipe]()
     if batch is not None:
         stages = tuple(dataclasses.replace(stage, batch=batch) for stage in chosen.stages)
@@ -62,7 +65,7 @@ def command(
         chosen,
         pictures,
         held_out,
-        out or Path("runs") / recipe,
+        folder,
         resume_run=resume,
         device=device,
         workers=workers,

@@ -76,8 +76,11 @@ def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str],
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(out.name + ".unfinished")
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    safetensors.torch.save_file(copies, unfinished, {"format": "pt", "model": model_name})
-    unfinished.replace(out)
+    try:  # written here: safetensors' own writer leaves a file that only its owner may read
+        unfinished.write_bytes(safetensors.torch.save(copies, {"format": "pt", "model": model_name}))
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:

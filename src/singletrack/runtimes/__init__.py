@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
     from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 
+# the packages of the [train] extra, and the command that installs them
+TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), 'pip install "singletrack[train]"')
 # engine -> the packages that it needs, and the command that installs them
 ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
     "openvino": (("openvino",), "pip install openvino"),
     "onnx": (("onnxruntime", "onnx"), 'pip install "singletrack[onnx]"'),
-    "torch": (("torch", "safetensors"), 'pip install "singletrack[train]"'),
+    "torch": (("torch", "safetensors"), TRAIN_EXTRA[1]),
 }
 
 

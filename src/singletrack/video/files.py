@@ -13,15 +13,19 @@ from pathlib import Path
 from singletrack.errors import InputError, SingletrackError
 
 
-def check_file(path: Path, endings: Collection[str]) -> None:
+def check_file(path: Path, endings: Collection[str], *, make_folders: bool = False) -> None:
     """See that a file can be written, without changing it or leaving an empty one.
+
+    make_folders: make the folders above it, where they are not there.
 
     Raises InputError for a name with none of these endings (such as ".mp4", small letters), SingletrackError where
     nothing can be written.
     """
     if path.suffix.lower() not in endings:
-        raise InputError(f"expected a file to write that ends in {', '.join(endings)}; got {path}; change its name")
+        raise InputError(f"expected a file that ends in {', '.join(endings)}; got {path}; change its name")
     with writing(path):
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         existed = path.exists()
         path.open("ab").close()
         if not existed:
@@ -41,11 +45,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unwritable(path, error.strerror or str(error)) from error
+        raise unwritable(path, error) from error
 
 
-def unwritable(path: Path, reason: str) -> SingletrackError:
-    """The error for a file or folder that cannot be written."""
+def unwritable(path: Path, error: Exception) -> SingletrackError:
+    """The error for a file or folder that cannot be written, as the system's or FFmpeg's error has it."""
+    reason = getattr(error, "strerror", None) or error
     return SingletrackError(
         f"expected a place to write to; cannot write {path} ({reason}); "
         "check that its folder exists, may be written to and has room"

@@ -119,4 +119,4 @@ class VideoWriter:
         try:
             self._container.mux(stream.encode(picture))
         except (av.FFmpegError, OSError) as error:
-            raise unwritable(self.path, str(error.strerror)) from error
+            raise unwritable(self.path, error) from error

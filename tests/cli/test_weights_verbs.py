@@ -1,0 +1,96 @@
+"""`convert`, `export` and `train`: what they need, and where they cannot write."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from singletrack import runtimes
+from singletrack.cli.main import main
+from singletrack.runtimes import TRAIN_EXTRA
+
+CALLS = {
+    "convert": ["convert", "in.safetensors", "--model", "ostrack-tiny", "--out", "new.safetensors"],
+    "export": ["export", "ostrack-tiny", "--out", "new.onnx"],
+    "train": ["train", "ostrack_tiny", "--out", "run"],
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the verbs run in: it holds a file called clip.mp4."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_text("older")
+    return tmp_path
+
+
+def save_weights(path: Path) -> None:
+    from singletrack.models.checkpoints import save_safetensors
+    from singletrack.models.ostrack import CONFIGS, build_ostrack
+
+    save_safetensors(build_ostrack(CONFIGS["ostrack-tiny"]).state_dict(), path, "ostrack-tiny")
+
+
+def test_packages_are_those_of_the_extra() -> None:
+    listed = [line for line in requires("singletrack") or [] if re.search(r"extra == .train.", line)]
+    assert [re.split(r"[<>=; ]", line)[0] for line in listed] == list(TRAIN_EXTRA[0])
+
+
+@pytest.mark.parametrize("verb", CALLS)
+@pytest.mark.parametrize("package", TRAIN_EXTRA[0])
+def test_a_missing_package_is_named(
+    verb: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == package else find(name))
+    assert main(CALLS[verb]) == 1
+    assert capsys.readouterr().err.endswith(f'got no {package}; run: pip install "singletrack[train]"\n')
+
+
+@pytest.mark.parametrize("verb", CALLS)
+@pytest.mark.parametrize("place", ["clip.mp4", "/proc"])
+def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if place == "/proc" and sys.platform != "linux":
+        pytest.skip("only Linux has a folder where nobody can write")
+    *arguments, name = CALLS[verb]
+    assert main([*arguments, f"{place}/{name}"]) == 1
+    assert capsys.readouterr().err.startswith(f"singletrack: expected a place to write to; cannot write {place}/{name}")
+    assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "ostrack_tiny", "--device", "foo"], "expected a device that PyTorch has here; got 'foo'; give"),
+        (["train", "ostrack_huge"], "expected a recipe among ostrack_tiny; got 'ostrack_huge'; give one of these"),
+        ([*CALLS["convert"][:-1], "x.onnx"], "expected a file that ends in .safetensors; got x.onnx; change its name"),
+        ([*CALLS["export"][:-1], "x.xml"], "expected a file that ends in .onnx; got x.xml; change its name"),
+    ],
+)
+def test_what_cannot_be_meant(
+    arguments: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"singletrack: {message}")
+    assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
+
+
+def test_train_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "ostrack_tiny", "--out", "clip.mp4"]) == 1
+    assert "cannot write clip.mp4 (File exists)" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_converted_weights_may_be_read_by_others(folder: Path) -> None:
+    save_weights(folder / "in.safetensors")
+    assert main([*CALLS["convert"][:-1], "deep/new.safetensors"]) == 0
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert (folder / "deep" / "new.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert [entry.name for entry in (folder / "deep").iterdir()] == ["new.safetensors"]
