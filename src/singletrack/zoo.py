@@ -47,7 +47,7 @@ class Entry:
 
 ZOO: dict[str, Entry] = {
     "ostrack-tiny": Entry(
-        settings=OSTrackSettings(template_size=112, search_size=224),
+        settings=OSTrackSettings(template_size=112, search_size=224, hold_when_lost=True),
         bundled=True,
         description="ours: small and bundled, for processors",
         score_card="measured by us: see BENCHMARKS.md and weights/ostrack-tiny.md",
