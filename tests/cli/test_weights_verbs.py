@@ -14,6 +14,7 @@ import pytest
 from singletrack import runtimes
 from singletrack.cli.main import main
 from singletrack.runtimes import TRAIN_EXTRA
+from singletrack.training import loop
 
 CALLS = {
     "convert": ["convert", "in.safetensors", "--model", "ostrack-tiny", "--out", "new.safetensors"],
@@ -79,6 +80,16 @@ def test_what_cannot_be_meant(
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(f"singletrack: {message}")
     assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("device", ["auto", "CPU"])
+def test_device_of_train(device: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr(loop, "train", lambda *_, device, **options: asked.append(device))
+    assert main([*CALLS["train"], "--device", device]) == 0
+    assert asked == ["cpu"]
 
 
 def test_train_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:

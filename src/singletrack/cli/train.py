@@ -51,7 +51,7 @@ def command(
 
     if recipe not in RECIPES:
         raise InputError(f"expected a recipe among {', '.join(RECIPES)}; got {recipe!r}; give one of these")
-    find_device(device)
+    where = str(find_device(device))
     folder = out or Path("runs") / recipe
     make_folder(folder)
     chosen = RECIPES[recipe]()
@@ -67,7 +67,7 @@ def command(
         held_out,
         folder,
         resume_run=resume,
-        device=device,
+        device=where,
         workers=workers,
     )
     click.echo(f"weights: {weights}")
