@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from singletrack.datasets.synthetic import Procedural
 from singletrack.errors import CheckpointError, InputError
@@ -21,6 +24,15 @@ from singletrack.training.losses import LossWeights
 from singletrack.training.recipes import RECIPES, Recipe, Stage, shortened
 
 PICTURES = Procedural(96)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks of toy size gain nothing from more, and sums keep their order in every process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def toy(**changes: object) -> Recipe:
@@ -134,6 +146,67 @@ def test_two_processes_share_a_batch_and_leave_one_log(tmp_path: Path) -> None:
     lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
     assert len(lines) == 1
     assert (tmp_path / "out" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_step_is_obeyed_at_its_end(number: int, tmp_path: Path) -> None:
+    recipe, handler = toy(), signal.getsignal(number)
+    hook = register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, PICTURES, PICTURES, tmp_path / "cut")
+    finally:
+        hook.remove()
+    assert signal.getsignal(number) is handler
+    train(recipe, PICTURES, PICTURES, tmp_path / "one", stop_after=1)
+    same_state(tmp_path / "cut", tmp_path / "one")
+
+
+def same_state(one: Path, two: Path) -> None:
+    """Both runs stand at the same step with the same weights and the same averages."""
+    left, right = (torch.load(out / "last.pt", weights_only=True) for out in (one, two))
+    assert (left["stage"], left["step"], left["updates"]) == (right["stage"], right["step"], right["updates"])
+    for part in ("model", "average"):
+        assert all(torch.equal(value, right[part][name]) for name, value in left[part].items())
+
+
+INTERRUPTED = """
+import functools, sys
+sys.path.insert(0, {here!r})
+from test_loop import long_toy
+from singletrack.cli.main import main
+from singletrack.training import loop, recipes
+recipes.RECIPES["toy"] = long_toy
+loop.train = functools.partial(loop.train, log_every=1)
+sys.exit(main(["train", "toy", "--out", {out!r}]))
+"""
+
+
+def long_toy() -> Recipe:
+    """One stage that does not end by itself within a test."""
+    return toy(stages=(dataclasses.replace(toy().stages[0], steps=1000),))
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(INTERRUPTED.format(here=str(Path(__file__).parent), out=str(tmp_path / "cut")))
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline().startswith("one 1/1000")
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert "singletrack: stopped" in errors
+    taken = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)["step"]
+    train(long_toy(), Procedural(), Procedural(), tmp_path / "cut", stop_after=2, resume_run=True)
+    train(long_toy(), Procedural(), Procedural(), tmp_path / "whole", stop_after=taken + 2)
+    same_state(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_learning_rate_warms_up_and_ends_low() -> None:

@@ -18,9 +18,11 @@ import json
 import math
 import os
 import platform
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +301,33 @@ def picture(
     return np.vstack([np.hstack(tiles[row : row + 3]) for row in range(0, len(tiles), 3)])
 
 
+@contextmanager
+def held_signals() -> Iterator[list[int]]:
+    """Inside, SIGINT (Ctrl-C) and SIGTERM are only written down in the list, and what is under way ends first.
+
+    An exception raised by the signal itself could land between two tensors of an optimizer's step. Outside the main
+    thread, where Python takes no signals, the list stays empty.
+    """
+    came: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def any_process(answer: bool, world: int, device: torch.device) -> bool:
+    """Whether ``answer`` is True in any process of the run, so that all leave after the same step."""
+    if world == 1:
+        return answer
+    shared = torch.tensor(int(answer), device=device)
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return bool(shared.item())
+
+
 def train(
     recipe: Recipe,
     pictures: Pictures,
@@ -317,7 +346,8 @@ def train(
     """Run a recipe and return the file of its weights. Under ``torchrun`` each process takes its share of every batch.
 
     stop_after: leave after so many steps of this call, as if cut off, with everything saved.
-    Ctrl-C leaves everything saved. Raises InputError when ``out`` holds a run already and ``resume_run`` is False.
+    Ctrl-C and SIGTERM are obeyed at the end of the step: everything is saved, then KeyboardInterrupt raised.
+    Raises InputError when ``out`` holds a run already and ``resume_run`` is False.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -340,7 +370,12 @@ def train(
     progress = resume(recipe, out, where) if resume_run else begin(recipe, 0, None, where)
     log = Log(out, recipe, world) if rank == 0 else None
     taken = 0
-    try:
+    with ExitStack() as ending:
+        if world > 1:
+            ending.callback(dist.destroy_process_group)
+        if log:
+            ending.callback(log.close)
+        signals = ending.enter_context(held_signals())
         while True:
             stage = recipe.stages[progress.stage]
             network: nn.Module = nn.parallel.DistributedDataParallel(progress.model) if world > 1 else progress.model
@@ -351,7 +386,6 @@ def train(
                 torch.manual_seed(hash((recipe.seed, progress.stage, progress.step, rank)))
                 numbers = train_step(network, progress, batch, recipe, where)
                 taken, fresh = taken + 1, fresh + 1
-                leave = taken == stop_after
                 at_end = progress.step == stage.steps
                 if log and (progress.step % log_every == 0 or at_end):
                     now = time.perf_counter()
@@ -362,23 +396,18 @@ def train(
                         log.picture(progress, picture(progress, recipe, held_out, where))
                         since = time.perf_counter()
                     log.write(progress, stage, numbers)
+                interrupted = any_process(bool(signals), world, where)
+                leave = interrupted or taken == stop_after
                 if rank == 0 and (leave or at_end or time.perf_counter() - last_save > save_seconds):
                     save(progress, recipe, out)
                     last_save = time.perf_counter()
+                if interrupted:
+                    raise KeyboardInterrupt
                 if leave:
                     return out / "weights.safetensors"
             if progress.stage + 1 == len(recipe.stages):
                 return out / "weights.safetensors"
             progress = begin(recipe, progress.stage + 1, progress, where)
-    except KeyboardInterrupt:
-        if rank == 0:
-            save(progress, recipe, out)
-        raise
-    finally:
-        if log:
-            log.close()
-        if world > 1:
-            dist.destroy_process_group()
 
 
 class Log:
