@@ -71,19 +71,28 @@ class PairStream(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         )
 
 
-def batches(
-    stream: PairStream, first: int, last: int, batch: int, rank: int, world: int, workers: int
-) -> Iterator[Batch]:
-    """This process's share of the batches ``first`` to ``last``: the same pairs whatever ``workers``."""
-    share = batch // world
-    order = [list(range(step * batch + rank * share, step * batch + (rank + 1) * share)) for step in range(first, last)]
+def batches(stream: PairStream, indices: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
+    """One batch for each list of pairs: the same whatever ``workers``, the processes that draw them."""
     yield from DataLoader(
-        stream, batch_sampler=order, num_workers=workers, worker_init_fn=_one_thread if workers else None
+        stream,
+        batch_sampler=indices,
+        num_workers=workers,
+        worker_init_fn=_ready_worker if workers else None,
+        # this process has threads by now (BLAS, TensorBoard): a fork of it could wait for a lock for ever
+        multiprocessing_context="forkserver" if workers else None,
     )
 
 
-def _one_thread(worker: int) -> None:
+def _ready_worker(worker: int) -> None:
+    """One thread; and Ctrl-C, which a terminal sends to all, is the training process's to obey."""
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def shares(first: int, last: int, batch: int, rank: int, world: int) -> list[range]:
+    """The pairs of the steps ``first`` to ``last`` (without it) that fall to this process of ``world``."""
+    share = batch // world
+    return [range(step * batch + rank * share, step * batch + (rank + 1) * share) for step in range(first, last)]
 
 
 def normalise(pixels: Tensor, device: torch.device) -> Tensor:
@@ -269,7 +278,8 @@ def validate(progress: Progress, recipe: Recipe, pictures: Pictures, pairs: int,
     model.load_state_dict(progress.result())
     stream = PairStream(pictures, stage, [recipe.seed, 1, 0])
     overlaps = []
-    for template, search, boxes, _ in batches(stream, 0, pairs // 32, 32, 0, 1, 0):
+    at_once = [range(first, min(first + 32, pairs)) for first in range(0, pairs, 32)]
+    for template, search, boxes, _ in batches(stream, at_once):
         maps = model(normalise(template, device), normalise(search, device))
         overlaps.append(giou(to_xyxy(decode(maps)), clamped_xyxy(boxes.to(device)))[1].cpu())
     return float(torch.cat(overlaps).clamp(min=0).mean())
@@ -283,7 +293,7 @@ def picture(
     stage = recipe.stages[progress.stage]
     model = staged(recipe, stage).to(device).eval()
     model.load_state_dict(progress.result())
-    template, search, boxes, _ = next(batches(PairStream(pictures, stage, [recipe.seed, 2]), 0, 1, 12, 0, 1, 0))
+    template, search, boxes, _ = next(batches(PairStream(pictures, stage, [recipe.seed, 2]), [range(12)]))
     maps = model(normalise(template, device), normalise(search, device))
     found = to_xyxy(decode(maps)).cpu() * stage.search_size
     truth = clamped_xyxy(boxes) * stage.search_size
@@ -382,7 +392,8 @@ def train(
             progress.model.train()
             stream = PairStream(pictures, stage, [recipe.seed, 0, progress.stage])
             since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
-            for batch in batches(stream, progress.step, stage.steps, stage.batch, rank, world, workers):
+            pairs = shares(progress.step, stage.steps, stage.batch, rank, world)
+            for batch in batches(stream, pairs, workers):
                 torch.manual_seed(hash((recipe.seed, progress.stage, progress.step, rank)))
                 numbers = train_step(network, progress, batch, recipe, where)
                 taken, fresh = taken + 1, fresh + 1
