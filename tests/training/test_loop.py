@@ -19,7 +19,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from singletrack.datasets.synthetic import Procedural
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.ostrack import CONFIGS, build_ostrack
-from singletrack.training.loop import learning_rate, resized, staged, train
+from singletrack.training import loop
+from singletrack.training.loop import Log, begin, kept_share, learning_rate, resized, staged, train, validate
 from singletrack.training.losses import LossWeights
 from singletrack.training.recipes import RECIPES, Recipe, Stage, shortened
 
@@ -100,9 +101,43 @@ def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-def test_workers_change_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pairs", [1, 33])
+def test_every_held_out_pair_is_validated(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def overlaps(a_xyxy: torch.Tensor, b_xyxy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(b_xyxy)
+        return a_xyxy[:, 0], torch.arange(len(a_xyxy)) / len(a_xyxy)
+
+    monkeypatch.setattr(loop, "giou", overlaps)
+    progress = begin(toy(), 0, None, torch.device("cpu"))
+    mean = validate(progress, toy(), PICTURES, pairs, torch.device("cpu"))
+    assert [len(boxes) for boxes in seen] == [min(pairs, 32), pairs - 32][: len(seen)]
+    assert sum(map(len, seen)) == pairs
+    assert len(torch.cat(seen).unique(dim=0)) == pairs
+    assert mean == pytest.approx(sum(i / 32 for i in range(32)) / 33 if pairs == 33 else 0)
+
+
+def test_the_log_counts_steps_over_all_stages(tmp_path: Path) -> None:
+    recipe = toy()
+    log = Log(tmp_path, recipe, 1)
+    first, second = (begin(recipe, stage, None, torch.device("cpu")) for stage in (0, 1))
+    first.step, second.step = 3, 2
+    assert [log.step(first), log.step(second)] == [3, 4 + 2]
+    log.close()
+
+
+def test_elimination_of_the_recipe_sets_in_by_fractions_of_the_stage() -> None:
+    stage = dataclasses.replace(toy().stages[0], steps=4000, keep_ratio=0.7, keep_from=0.25, keep_over=0.5)
+    shares = [kept_share(stage, step) for step in (0, 999, 1000, 2000, 2003, 3000, 3999)]
+    assert shares == pytest.approx([1, 1, 1, 0.85, 0.85, 0.7, 0.7])
+    assert kept_share(dataclasses.replace(stage, keep_from=0.0, keep_over=0.0), 0) == 0.7
+
+
+def test_workers_change_nothing_and_are_no_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = toy(stages=toy().stages[:1])
     inline = load_file(train(recipe, PICTURES, PICTURES, tmp_path / "inline"))
+    monkeypatch.delattr(os, "fork")  # of a process with threads: Python 3.12 warns
     workers = load_file(train(recipe, PICTURES, PICTURES, tmp_path / "workers", workers=1))
     assert all(torch.equal(value, workers[name]) for name, value in inline.items())
 
@@ -111,6 +146,8 @@ def test_what_must_be_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="found none"):
         train(toy(), PICTURES, PICTURES, tmp_path, resume_run=True)
     train(toy(), PICTURES, PICTURES, tmp_path, stop_after=1)
+    with pytest.raises(InputError, match="validation_pairs"):
+        train(toy(), PICTURES, PICTURES, tmp_path, validation_pairs=0)
     with pytest.raises(InputError, match="--resume"):
         train(toy(), PICTURES, PICTURES, tmp_path)
     with pytest.raises(CheckpointError, match="clip"):

@@ -110,6 +110,12 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.last_lr + (1 - stage.last_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
+def kept_share(stage: Stage, step: int) -> float:
+    """Share of search tokens that each eliminating block keeps at ``step``; it moves in thousandths of the stage."""
+    done = int(1000 * (step / stage.steps)) / 1000
+    return keep_ratio_at(done, stage.keep_from, stage.keep_over, stage.keep_ratio)
+
+
 def optimizer_of(model: OSTrack, recipe: Recipe, stage: Stage) -> torch.optim.AdamW:
     """AdamW with the two published groups, backbone and head; each remembers its peak rate."""
     groups = [
@@ -240,10 +246,7 @@ def train_step(
     stage = recipe.stages[progress.stage]
     template, search = normalise(batch[0], device), normalise(batch[1], device)
     boxes, present = batch[2].to(device), batch[3].to(device)
-    share = progress.step / stage.steps
-    keep = keep_ratio_at(
-        1 + int(1000 * share), int(1 + 1000 * stage.keep_from), int(1000 * stage.keep_over), stage.keep_ratio
-    )
+    keep = kept_share(stage, progress.step)
     trace = Trace()
     with autocast(device):
         maps = network(template, search, [keep] * len(recipe.config.eliminate_in), trace)
@@ -369,6 +372,8 @@ def train(
         elif device == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     where = torch.device(device)
+    if validation_pairs < 1:
+        raise InputError(f"expected 1 or more validation_pairs, got {validation_pairs}; leave it out for 256")
     for stage in recipe.stages:
         if stage.batch % world:
             raise InputError(
@@ -427,7 +432,7 @@ class Log:
     def __init__(self, out: Path, recipe: Recipe, world: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.out = out
+        self.out, self.recipe = out, recipe
         facts = {
             "recipe": dataclasses.asdict(recipe),
             "processes": world,
@@ -439,8 +444,8 @@ class Log:
         self.board = SummaryWriter(out / "tensorboard")
 
     def step(self, progress: Progress) -> int:
-        """Steps taken since the start of the run, over all stages, as TensorBoard counts them."""
-        return progress.stage * 1_000_000 + progress.step
+        """Steps taken since the start of the run, over all stages."""
+        return sum(stage.steps for stage in self.recipe.stages[: progress.stage]) + progress.step
 
     def write(self, progress: Progress, stage: Stage, numbers: dict[str, float]) -> None:
         line = {"stage": stage.name, "step": progress.step, "time": round(time.time(), 1)}

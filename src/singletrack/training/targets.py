@@ -40,10 +40,13 @@ def heatmaps(boxes: Tensor, grid: int) -> Tensor:
     return maps
 
 
-def keep_ratio_at(epoch: int, start: int, warm: int, keep_ratio: float) -> float:
-    """Share of search tokens kept at ``epoch`` (from 1): 1 up to ``start``, then a cosine over ``warm`` epochs."""
-    if epoch < start:
+def keep_ratio_at(done: float, start: float, over: float, keep_ratio: float) -> float:
+    """Share of search tokens kept: 1 up to ``start``, then a cosine over ``over`` down to ``keep_ratio``.
+
+    done, start, over: in one unit, whichever: fractions of a stage, or the epochs (from 1) of the published code.
+    """
+    if done < start:
         return 1.0
-    if epoch >= start + warm:
+    if done >= start + over:
         return keep_ratio
-    return keep_ratio + (1 - keep_ratio) * (math.cos(math.pi * (epoch - start) / warm) + 1) / 2
+    return keep_ratio + (1 - keep_ratio) * (math.cos(math.pi * (done - start) / over) + 1) / 2
