@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from safetensors.torch import save_file
+import torch
 
 from singletrack.datasets.synthetic import generate_clip
+from singletrack.models.checkpoints import OFFICIAL_NAMES
 from singletrack.models.ostrack import CONFIGS, build_ostrack
 from singletrack.video import VideoWriter
 
@@ -34,8 +37,8 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the README speaks of: clip.mp4, photos, and a checkpoint of the official kind's content."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what the README speaks of, clip.mp4 and photos; removed at the end, as it grows by gigabytes."""
     folder = tmp_path_factory.mktemp("readme")
     with VideoWriter(folder / "clip.mp4", 30.0) as video:
         for index, (frame, _) in enumerate(generate_clip(frames=6)):
@@ -44,7 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(3):
         noise = np.random.default_rng(index).integers(0, 255, (90, 120, 3)).astype(np.uint8)
         cv2.imwrite(str(folder / "photos" / f"{index}.jpg"), noise)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 def run(command: str, folder: Path) -> str:
@@ -104,10 +108,17 @@ def test_train(folder: Path) -> None:
     assert (folder / "runs/tiny/weights.safetensors").exists()
 
 
-def test_converted_weights_can_be_followed_with(folder: Path) -> None:
-    """The README's second track line, with a network of ostrack-256's shape and random weights; few frames."""
-    save_file(build_ostrack(CONFIGS["ostrack-256"]).state_dict(), folder / "ostrack-256.safetensors")
-    line = next(command for command in commands() if "--weights" in command and "track" in command)
-    told = run(f"{line} --boxes big.txt", folder)
+def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> None:
+    """Both lines of that block, with random weights of ostrack-256's shapes under the official names; few frames."""
+    ours = build_ostrack(CONFIGS["ostrack-256"]).state_dict()
+    unused = {"backbone.cls_token": torch.zeros(1, 1, 768), "backbone.pos_embed": torch.zeros(1, 197, 768)}
+    names = OFFICIAL_NAMES["ostrack-256"]
+    official = {name: unused[name] if own is None else ours[own] for name, own in names.items()}
+    torch.save({"net": official}, folder / "OSTrack_ep0300.pth.tar")
+    (block,) = (block for block in blocks("bash") if "OSTrack_ep0300.pth.tar" in block)
+    convert, track = block.splitlines()
+    told = run(convert, folder)
+    assert told.startswith("ostrack-256.safetensors: weights of ostrack-256")
+    told = run(f"{track} --boxes big.txt", folder)
     assert "Traceback" not in told
     assert len((folder / "big.txt").read_text().splitlines()) == 6
