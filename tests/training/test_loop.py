@@ -11,16 +11,30 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from singletrack.datasets.synthetic import Procedural
 from singletrack.errors import CheckpointError, InputError
+from singletrack.geometry.crops import normalise
 from singletrack.models.ostrack import CONFIGS, build_ostrack
+from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training import loop
-from singletrack.training.loop import Log, begin, kept_share, learning_rate, resized, staged, train, validate
+from singletrack.training.loop import (
+    Log,
+    begin,
+    kept_share,
+    learning_rate,
+    model_name,
+    resized,
+    staged,
+    train,
+    validate,
+)
 from singletrack.training.losses import LossWeights
 from singletrack.training.recipes import RECIPES, Recipe, Stage, shortened
 
@@ -99,6 +113,20 @@ def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
     assert {"loss", "focal", "giou", "l1", "attention", "norm", "pairs_per_second"} <= lines[0].keys()
     assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
     assert list((tmp_path / "tensorboard").iterdir())
+    with safe_open(tmp_path / "weights.safetensors", "pt") as weights:
+        assert weights.metadata()["model"] == "toy"
+
+
+def test_weights_are_named_by_their_network() -> None:
+    assert model_name(RECIPES["ostrack_tiny"]()) == "ostrack-tiny"
+    assert model_name(shortened(RECIPES["ostrack_tiny"](), 10)) == "ostrack-tiny"
+
+
+def test_training_normalises_as_tracking_does() -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    settings = OSTrackSettings()
+    seen = loop.normalise(torch.from_numpy(crop).permute(2, 0, 1)[None], torch.device("cpu"))
+    np.testing.assert_allclose(seen, normalise(crop, settings.mean, settings.std), atol=1e-6)
 
 
 @pytest.mark.parametrize("pairs", [1, 33])

@@ -22,6 +22,9 @@ Image = NDArray[np.uint8]
 Columns = NDArray[np.intp]
 Weights = NDArray[np.int32]
 
+# Mean and deviation of ImageNet's RGB in 0 to 1, as published with OSTrack: crops are normalised with them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # A larger square is never built: only the pixels that bilinear sampling reads are gathered from the frame.
 LARGEST_DENSE_SIDE = 4096
 

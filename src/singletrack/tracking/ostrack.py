@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import Square, box_from_crop, check_frame, normalise, square_crop
+from singletrack.geometry.crops import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Square,
+    box_from_crop,
+    check_frame,
+    normalise,
+    square_crop,
+)
 from singletrack.geometry.windows import hann_window
 from singletrack.tracking.base import Network, Result
 
@@ -39,8 +47,8 @@ class OSTrackSettings:
     template_size: int = 128
     search_factor: float = 4.0
     search_size: int = 256
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
     clip_margin: float = 10.0
     size_momentum: float = 0.0
     lost_below: float = 0.25

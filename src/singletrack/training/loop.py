@@ -35,7 +35,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from singletrack.datasets.synthetic import Pictures, draw_pair
 from singletrack.errors import CheckpointError, InputError
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
+from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import (
+    CONFIGS,
     OSTrack,
     Trace,
     build_ostrack,
@@ -47,8 +50,8 @@ from singletrack.training.losses import clamped_xyxy, giou, ostrack_loss, to_xyx
 from singletrack.training.recipes import Recipe, Stage
 from singletrack.training.targets import keep_ratio_at
 
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+MEAN = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+STD = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -196,10 +199,13 @@ def begin(recipe: Recipe, stage: int, before: Progress | None, device: torch.dev
     return Progress(model, optimizer_of(model, recipe, recipe.stages[stage]), average, stage)
 
 
+def model_name(recipe: Recipe) -> str:
+    """The name that the zoo knows the recipe's network by; for a network of no name, the recipe's own."""
+    return next((name for name, config in CONFIGS.items() if config == recipe.config), recipe.name)
+
+
 def save(progress: Progress, recipe: Recipe, out: Path) -> None:
     """Write ``last.pt`` and ``weights.safetensors``, each whole or not at all."""
-    from safetensors.torch import save_file
-
     state = {
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "stage": progress.stage,
@@ -211,9 +217,7 @@ def save(progress: Progress, recipe: Recipe, out: Path) -> None:
     }
     torch.save(state, out / "last.pt.part")
     os.replace(out / "last.pt.part", out / "last.pt")
-    weights = {name: value.detach().cpu().contiguous() for name, value in progress.result().items()}
-    save_file(weights, out / "weights.safetensors.part")
-    os.replace(out / "weights.safetensors.part", out / "weights.safetensors")
+    save_safetensors(progress.result(), out / "weights.safetensors", model_name(recipe))
 
 
 def resume(recipe: Recipe, out: Path, device: torch.device) -> Progress:
