@@ -16,6 +16,7 @@ from singletrack.datasets.synthetic import (
     blacken_outside,
     cut_piece,
     deform,
+    degrade,
     draw_pair,
     generate_clip,
     near_edge,
@@ -114,6 +115,17 @@ def test_outside_the_frame_is_black_and_cuts_at_most_a_third() -> None:
     blacken_outside(crop, np.array([2, -np.inf, np.inf, 7]))
     assert crop[:7, 2:].all()
     assert crop.sum() == 9 * 7 * 8 * 3
+
+
+def test_noise_is_faint_and_drawn_from_the_generator() -> None:
+    gray = np.full((64, 64, 3), 128, np.uint8)
+    noisy = 0
+    for seed in range(40):
+        one, two = (degrade(np.random.default_rng(seed), gray).astype(int) for _ in range(2))
+        assert np.array_equal(one, two)
+        assert np.abs(one - 128).max() < 80
+        noisy += one.std() > 0.3
+    assert 4 < noisy < 25
 
 
 def test_photos_come_from_files_and_are_held_out(tmp_path: Path) -> None:

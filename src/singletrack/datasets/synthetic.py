@@ -324,7 +324,9 @@ def degrade(random: Random, pixels: Image) -> Image:
     if chance[2] < 0.3:
         noise = np.empty(pixels.shape, np.int16)
         cv2.setRNGSeed(int(random.integers(1 << 31)))
-        cv2.randn(noise, np.zeros(1), np.full(1, random.uniform(1, 12)))
+        # on red alone, as in the pairs that the bundled model was trained on; one number for each channel, or OpenCV
+        # reads past the end of the array
+        cv2.randn(noise, np.zeros(3), np.array([random.uniform(1, 12), 0.0, 0.0]))
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
     if chance[3] < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(15, 70))]

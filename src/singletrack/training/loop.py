@@ -74,11 +74,11 @@ class PairStream(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         )
 
 
-def batches(stream: PairStream, indices: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
+def batches(stream: PairStream, indices: Sequence[range], workers: int = 0) -> Iterator[Batch]:
     """One batch for each list of pairs: the same whatever ``workers``, the processes that draw them."""
     yield from DataLoader(
         stream,
-        batch_sampler=indices,
+        batch_sampler=[list(pairs) for pairs in indices],
         num_workers=workers,
         worker_init_fn=_ready_worker if workers else None,
         # this process has threads by now (BLAS, TensorBoard): a fork of it could wait for a lock for ever
