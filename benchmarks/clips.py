@@ -15,7 +15,8 @@ import click
 import numpy as np
 
 import singletrack
-from singletrack.datasets.synthetic import Photos, Procedural, generate_clip
+from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.pictures import Photos, Procedural
 from singletrack.geometry.boxes import iou
 from singletrack.tracking.ostrack import OSTrackTracker
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import load
-from singletrack.datasets.synthetic import generate_clip
+from singletrack.datasets.clips import generate_clip
 from singletrack.runtimes import installed_engines
 from singletrack.tracking.base import Network
 from singletrack.tracking.ostrack import OSTrackTracker

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from singletrack.datasets.synthetic import Procedural
+from singletrack.datasets.pictures import Procedural
 from singletrack.errors import CheckpointError, InputError
 from singletrack.geometry.crops import normalise
 from singletrack.models.ostrack import CONFIGS, build_ostrack

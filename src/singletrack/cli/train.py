@@ -44,7 +44,7 @@ def command(
     torchrun --nproc-per-node N -m singletrack train RECIPE ...
     """
     require_packages("training", *TRAIN_EXTRA)
-    from singletrack.datasets.synthetic import Photos, Procedural
+    from singletrack.datasets.pictures import Photos, Procedural
     from singletrack.runtimes.torch_runtime import find_device
     from singletrack.training.loop import train
     from singletrack.training.recipes import RECIPES, shortened

@@ -33,7 +33,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from singletrack.datasets.synthetic import Pictures, draw_pair
+from singletrack.datasets.pairs import draw_pair
+from singletrack.datasets.pictures import Pictures
 from singletrack.errors import CheckpointError, InputError
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
 from singletrack.models.checkpoints import save_safetensors

@@ -1,0 +1,134 @@
+"""How a camera sees a scene: from where, where its frame ends, in what light, and how blur, noise and codecs spoil it.
+
+Knows nothing of targets and boxes but that a frame's edge may cut one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from singletrack.datasets.pictures import Array, Image, Random
+
+EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # xyxy of a frame that has no edge
+
+
+def view(picture: Image, centre: Array, scale: float, size: int, matrix: Array | None = None) -> Image:
+    """A (size, size) look at ``picture`` round the point ``centre``, enlarged by ``scale``; edges mirrored."""
+    if scale < 0.6:
+        shrink = max(scale, 0.1)
+        picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        centre, scale = centre * shrink, scale / shrink
+    linear = (np.eye(2) if matrix is None else matrix) * scale
+    mapping = np.column_stack([linear, np.array([size / 2, size / 2]) - linear @ centre])
+    mapping[:, 2] += linear @ np.array([0.5, 0.5]) - 0.5
+    seen = cv2.warpAffine(picture, mapping, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return seen.astype(np.uint8)
+
+
+def frame_in_view(picture: Image, centre: Array, scale: float, size: int) -> Array:
+    """Where the picture's own edges lie in such a view that is not turned, xyxy."""
+    size_xy = np.array([picture.shape[1], picture.shape[0]])
+    return np.concatenate([-centre, size_xy - centre]) * scale + size / 2
+
+
+def near_edge(random: Random, size: int, box: Array, frame: Array) -> Array:
+    """The frame (x0, y0, x1, y1 in the crop), one side moved so near that it cuts at most a third off ``box``."""
+    axis, far = random.integers(2), random.integers(2)
+    start, extent = box[axis], box[2 + axis]
+    frame = frame.copy()
+    if far:
+        line = random.uniform(max(start + 0.67 * extent, 0.3 * size), max(size, start + extent))
+        frame[2 + axis] = min(frame[2 + axis], round(line))
+    else:
+        line = random.uniform(min(0, start), min(start + 0.33 * extent, 0.7 * size))
+        frame[axis] = max(frame[axis], round(line))
+    return frame
+
+
+def blacken_outside(crop: Image, frame: Array) -> None:
+    """Black wherever ``crop`` shows what is outside ``frame`` (x0, y0, x1, y1), in place."""
+    x0, y0, x1, y1 = np.round(np.clip(frame, 0, crop.shape[0])).astype(int)
+    crop[:y0], crop[y1:], crop[:, :x0], crop[:, x1:] = 0, 0, 0, 0
+
+
+@dataclass(frozen=True)
+class Light:
+    """One light for a view: gain and offset by channel, gamma, saturation."""
+
+    gain: Array
+    offset: Array
+    gamma: float
+    saturation: float
+
+    @staticmethod
+    def draw(random: Random) -> Light:
+        """Mostly daylight; sometimes gray, dark or of low contrast."""
+        kind = random.random(3)
+        gain = np.exp(random.normal(0, 0.12)) * np.exp(random.normal(0, 0.06, 3))
+        offset = np.full(3, random.normal(0, 10.0))
+        saturation = float(np.clip(random.normal(1, 0.25), 0, 2))
+        if kind[0] < 0.22:
+            saturation, gain, offset = 0.0, np.full(3, gain.mean()), np.full(3, offset.mean())
+        if kind[1] < 0.15:
+            gain = gain * random.uniform(0.15, 0.6)
+        if kind[2] < 0.12:
+            contrast = random.uniform(0.15, 0.6)
+            gain, offset = gain * contrast, offset + (1 - contrast) * random.uniform(30, 200)
+        return Light(gain, offset, float(np.exp(random.normal(0, 0.18))), saturation)
+
+    def varied(self, random: Random) -> Light:
+        """Nearly the same light, as the other view of a pair sees it."""
+        return Light(
+            self.gain * np.exp(random.normal(0, 0.08)) * (np.exp(random.normal(0, 0.02, 3)) if self.saturation else 1),
+            self.offset + random.normal(0, 4),
+            self.gamma * float(np.exp(random.normal(0, 0.06))),
+            self.saturation * float(np.exp(random.normal(0, 0.1))),
+        )
+
+    def shine(self, pixels: Image) -> Image:
+        """The pixels (H, W, 3) in this light."""
+        if abs(self.saturation - 1) > 0.02:
+            gray = np.array([0.299, 0.587, 0.114])
+            mix = self.saturation * np.eye(3) + (1 - self.saturation) * np.tile(gray, (3, 1))
+            pixels = cv2.transform(pixels, mix).astype(np.uint8)
+        steps = (np.arange(256) / 255.0) ** self.gamma * 255
+        table = np.clip(steps[:, None] * self.gain + self.offset, 0, 255).astype(np.uint8)[None]
+        return cv2.LUT(pixels, table).astype(np.uint8)
+
+
+def degrade(random: Random, pixels: Image) -> Image:
+    """What cameras and codecs do: motion blur, low resolution, noise, JPEG; each in some of the pictures."""
+    chance = random.random(4)
+    size = pixels.shape[0]
+    if chance[0] < 0.25:
+        length = random.uniform(2, 0.06 * size + 2)
+        angle = random.uniform(0, math.pi)
+        taps = int(length) | 1
+        kernel = np.zeros((taps, taps), np.float32)
+        middle = taps // 2
+        reach = np.array([math.cos(angle), math.sin(angle)]) * length / 2
+        ends = [tuple(int(v) for v in np.round((middle + sign * reach) * 16)) for sign in (-1, 1)]
+        cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, shift=4)
+        if kernel.sum() > 0:
+            pixels = cv2.filter2D(pixels, -1, kernel / kernel.sum()).astype(np.uint8)
+    if chance[1] < 0.3:
+        small = max(16, int(size / random.uniform(1.3, 3.5)))
+        pixels = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    if chance[2] < 0.3:
+        noise = np.empty(pixels.shape, np.int16)
+        cv2.setRNGSeed(int(random.integers(1 << 31)))
+        # on red alone, as in the pairs that the bundled model was trained on; one number for each channel, or OpenCV
+        # reads past the end of the array
+        cv2.randn(noise, np.zeros(3), np.array([random.uniform(1, 12), 0.0, 0.0]))
+        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+    if chance[3] < 0.2:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(15, 70))]
+        decoded = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR)
+        assert decoded is not None
+        pixels = decoded.astype(np.uint8)
+    return pixels
