@@ -10,13 +10,12 @@ import pytest
 
 from singletrack.errors import InputError
 from singletrack.geometry import crops
-from singletrack.geometry.boxes import clip_box, cxcywh_to_xywh
+from singletrack.geometry.boxes import clip_box
 from singletrack.geometry.crops import (
     box_from_crop,
     box_to_crop,
     check_frame,
     normalise,
-    padding_mask,
     square_crop,
 )
 
@@ -49,7 +48,6 @@ def test_squares_wholly_outside_are_black(box: tuple[float, ...]) -> None:
     crop, _ = square_crop(noise(100, 120), box, factor=2.0, size=16)
     assert crop.shape == (16, 16, 3)
     assert not crop.any()
-    assert padding_mask((120, 100), box, factor=2.0, size=16).all()
 
 
 def test_crop_keeps_a_single_channel() -> None:
@@ -86,20 +84,6 @@ def test_runaway_box_costs_no_memory() -> None:
     assert peak < 20_000_000
 
 
-def test_padding_mask_equals_the_resized_mask_of_the_padded_image() -> None:
-    for box in ((-20, -10, 60, 50), (440, 320, 60, 60), (0, 0, 480, 360), (200.5, 100.5, 31, 17)):
-        square = crops.Square.around(box, 4.0)
-        rows, columns = square.inside((480, 360))
-        padding = np.ones((square.side, square.side), np.float32)
-        padding[
-            rows.start - square.top : rows.stop - square.top,
-            columns.start - square.left : columns.stop - square.left,
-        ] = 0
-        np.testing.assert_array_equal(
-            padding_mask((480, 360), box, factor=4.0, size=64), cv2.resize(padding, (64, 64)) > 0
-        )
-
-
 def test_normalise_by_hand() -> None:
     crop = np.zeros((2, 3, 3), np.uint8)
     crop[0, 1] = (255, 51, 0)
@@ -127,7 +111,7 @@ def test_published_labels_lie_half_a_crop_pixel_up_left() -> None:
     np.testing.assert_allclose(np.subtract(back, around), [-0.5 / scale, -0.5 / scale, 0, 0], atol=1e-9)
 
 
-def test_crops_and_masks_equal_the_recorded_ones(shared: Path) -> None:
+def test_crops_equal_the_recorded_ones(shared: Path) -> None:
     recorded = np.load(shared / "fixtures" / "ostrack_crops.npz")
     frame = cv2.imread(str(shared / "fixtures" / "bag" / "00000006.jpg"))[..., ::-1]
     frame = np.ascontiguousarray(frame)
@@ -136,14 +120,17 @@ def test_crops_and_masks_equal_the_recorded_ones(shared: Path) -> None:
         for factor, size in ((2, 128), (4, 64), (5, 64)):
             key = f"b{index:02d}_f{factor}_s{size}"
             crop, scale = square_crop(frame, box, factor=factor, size=size)
-            mask = padding_mask((480, 360), box, factor=factor, size=size)
             if f"{key}_crop" in recorded:
                 np.testing.assert_array_equal(crop, recorded[f"{key}_crop"], err_msg=key)
             else:
                 np.testing.assert_array_equal(crop[::4, ::4], recorded[f"{key}_crop_sub"], err_msg=key)
                 assert zlib.crc32(crop.tobytes()) == recorded[f"{key}_crop_crc"], key
-            np.testing.assert_array_equal(np.packbits(mask), recorded[f"{key}_att"], err_msg=key)
             assert scale == recorded[f"{key}_rf"]
+
+
+def from_centre(box_cxcywh: np.ndarray) -> np.ndarray:
+    """cxcywh -> xywh."""
+    return np.concatenate([box_cxcywh[:2] - box_cxcywh[2:] / 2, box_cxcywh[2:]])
 
 
 def test_labels_equal_the_recorded_ones(shared: Path) -> None:
@@ -151,7 +138,7 @@ def test_labels_equal_the_recorded_ones(shared: Path) -> None:
     for row in recorded:
         box, around, scale, label_xywh = row[:4], row[4:8], row[8], row[9:]
         label = box_to_crop(box, around, scale=scale, size=256)
-        np.testing.assert_allclose(cxcywh_to_xywh(label), label_xywh, atol=1e-6)
+        np.testing.assert_allclose(from_centre(label), label_xywh, atol=1e-6)
 
 
 def test_clipping_equals_the_recorded_one(shared: Path) -> None:
@@ -200,4 +187,4 @@ def test_jittered_crops_and_labels_equal_the_recorded_ones(shared: Path) -> None
                 np.testing.assert_array_equal(crop[::8, ::8], recorded[f"{key}_sub"])
                 assert zlib.crc32(crop.tobytes()) == recorded[f"{key}_crc"], key
             label = box_to_crop(box, jittered, scale=scale, size=size)
-            np.testing.assert_allclose(cxcywh_to_xywh(label), label_xywh, atol=1e-6, err_msg=f"{name} {row}")
+            np.testing.assert_allclose(from_centre(label), label_xywh, atol=1e-6, err_msg=f"{name} {row}")

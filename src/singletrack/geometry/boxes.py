@@ -1,8 +1,6 @@
-"""Boxes: three orders and the ways between them, overlap, clipping, and the check of a user's box.
+"""Boxes: overlap, clipping, and the check of a user's box.
 
 The order stands in the name: xywh is top-left corner and size, xyxy two corners, cxcywh centre and size.
-Functions take arrays of shape (..., 4), never change them, and keep the unit that they are given (pixels or
-fractions).
 """
 
 from __future__ import annotations
@@ -20,30 +18,6 @@ Box = tuple[float, float, float, float]
 Array = NDArray[np.floating[Any]]
 
 
-def xywh_to_xyxy(boxes_xywh: ArrayLike) -> Array:
-    """Top-left corner and size -> top-left and bottom-right corner."""
-    x, y, w, h = _columns(boxes_xywh)
-    return np.stack([x, y, x + w, y + h], axis=-1)
-
-
-def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> Array:
-    """Two corners -> top-left corner and size."""
-    x1, y1, x2, y2 = _columns(boxes_xyxy)
-    return np.stack([x1, y1, x2 - x1, y2 - y1], axis=-1)
-
-
-def xywh_to_cxcywh(boxes_xywh: ArrayLike) -> Array:
-    """Top-left corner and size -> centre and size."""
-    x, y, w, h = _columns(boxes_xywh)
-    return np.stack([x + 0.5 * w, y + 0.5 * h, w, h], axis=-1)
-
-
-def cxcywh_to_xywh(boxes_cxcywh: ArrayLike) -> Array:
-    """Centre and size -> top-left corner and size."""
-    cx, cy, w, h = _columns(boxes_cxcywh)
-    return np.stack([cx - 0.5 * w, cy - 0.5 * h, w, h], axis=-1)
-
-
 def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
     """Intersection over union, 0 to 1, of boxes that broadcast: (..., 4), (..., 4) -> (...).
 
@@ -56,12 +30,6 @@ def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
     shared = np.clip(width, 0, None) * np.clip(height, 0, None)
     union = aw * ah + bw * bh - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
-
-
-def center_distance(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
-    """Distance between the centres, in the unit of the boxes: (..., 4), (..., 4) -> (...)."""
-    difference = xywh_to_cxcywh(a_xywh)[..., :2] - xywh_to_cxcywh(b_xywh)[..., :2]
-    return np.asarray(np.hypot(difference[..., 0], difference[..., 1]))
 
 
 def clip_box(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: float = 10.0) -> Box:

@@ -1,7 +1,7 @@
 """The square crop round a box, and boxes from frame to crop and back: both directions in one file.
 
-Follows the published code of OSTrack to the pixel, quirks included. Knows nothing of networks; training and
-tracking both stand on it, so that what is learned is what is seen.
+Follows the published code of OSTrack to the pixel, quirks included. Knows nothing of networks. Tracking crops with
+it; training renders its pairs straight into crops, and a test holds them to show what is cut here.
 """
 
 from __future__ import annotations
@@ -156,22 +156,6 @@ def _taps(start: int, side: int, visible: slice, size: int) -> tuple[tuple[Colum
         indices.append(np.where(seen, in_frame, 0))
         weights.append(np.where(seen, np.rint(share * np.float32(2048)), 0).astype(np.int32))
     return (indices[0], indices[1]), (weights[0], weights[1])
-
-
-def padding_mask(size_wh: tuple[int, int], box_xywh: Sequence[float], *, factor: float, size: int) -> NDArray[np.bool_]:
-    """Where `square_crop` of a frame of this size shows padding: (size, size), True = at least in part."""
-    square = Square.around(box_xywh, factor)
-    rows, columns = square.inside(size_wh)
-    padded_rows = _padded_axis(square.top, square.side, rows, size)
-    padded_columns = _padded_axis(square.left, square.side, columns, size)
-    return padded_rows[:, None] | padded_columns[None, :]
-
-
-def _padded_axis(start: int, side: int, visible: slice, size: int) -> NDArray[np.bool_]:
-    """One axis of the mask; each axis can be resized alone, since one padded axis makes the pixel padded."""
-    padding = np.ones((side, 1), np.float32)
-    padding[visible.start - start : visible.stop - start] = 0
-    return np.asarray(cv2.resize(padding, (1, size)) > 0)[:, 0]
 
 
 def normalise(crop: Image, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
