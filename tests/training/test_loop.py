@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -11,13 +12,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from singletrack.cli.main import singletrack
+from singletrack.datasets.pairs import PairSettings
 from singletrack.datasets.pictures import Procedural
 from singletrack.errors import CheckpointError, InputError
 from singletrack.geometry.crops import normalise
@@ -83,6 +88,39 @@ def toy(**changes: object) -> Recipe:
         from_similarity=True,
     )
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    easy = PairSettings(anywhere=0.0, scale=0.1, occluded=0.0, absent=0.0)
+    stage = dataclasses.replace(toy().stages[0], steps=40, batch=8, lr=3e-3, head_lr=1e-2, warmup=5, pairs=easy)
+    train(toy(stages=(stage,)), PICTURES, PICTURES, tmp_path, log_every=1, validation_pairs=1)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines]
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+
+
+def test_the_verb_goes_on_with_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(4):
+        cv2.imwrite(str(photos / f"{index}.png"), PICTURES.draw(np.random.default_rng(index)))
+    monkeypatch.setitem(RECIPES, "toy", toy)
+    short = functools.partial(train, validation_pairs=2)
+
+    def run(out: str, *flags: str, stop_after: int | None = None) -> Result:
+        monkeypatch.setattr(loop, "train", functools.partial(short, stop_after=stop_after))
+        arguments = ["train", "toy", "--photos", photos, "--out", tmp_path / out, "--steps", 4, "--batch", 2, *flags]
+        return CliRunner().invoke(singletrack, [str(argument) for argument in arguments])
+
+    assert run("whole").exit_code == 0
+    assert run("cut", stop_after=3).exit_code == 0
+    again = run("cut")
+    assert isinstance(again.exception, InputError)
+    assert "--resume" in str(again.exception)
+    done = run("cut", "--resume")
+    assert done.exit_code == 0, done.output
+    assert str(tmp_path / "cut" / "weights.safetensors") in done.output
+    same_state(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_run_cut_off_ends_as_one_that_was_not(tmp_path: Path) -> None:
