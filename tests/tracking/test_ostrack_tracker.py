@@ -83,6 +83,24 @@ def test_size_momentum_blends_the_size_about_the_new_centre() -> None:
     np.testing.assert_allclose(result.box, (120 - 31, 100 - 31, 62, 62), atol=1e-5)
 
 
+def test_the_error_of_the_first_frame_is_taken_out_of_every_box() -> None:
+    """The network sees half the width and a tenth of its own height too low; it is told so once, at the start."""
+
+    def err(frame: int, maps: dict[str, np.ndarray]) -> None:
+        maps["size"][:, 0] *= 0.5
+        maps["offset"][:, 1] += 0.1 * maps["size"][:, 1] * maps["score"].shape[-1]
+
+    box = (130.0, 90.0, 60.0, 60.0)
+    plain, corrected = Scripted(err), Scripted(err)
+    wrong = OSTrackTracker(plain, OSTrackSettings())
+    right = OSTrackTracker(corrected, OSTrackSettings(first_frame_correction=1.0))
+    for tracker in (wrong, right):
+        tracker.init(picture(), box)
+    first_wrong, first_right = (tracker.update(picture()).box for tracker in (wrong, right))
+    assert first_wrong[2] == pytest.approx(30, abs=1)
+    assert first_right == pytest.approx(box, abs=1.0)
+
+
 def scores(values: list[float]) -> Scripted:
     def change(frame: int, maps: dict[str, np.ndarray]) -> None:
         maps["score"][0, 8, 8] = values[frame - 1]

@@ -74,7 +74,7 @@ class Light:
         if kind[0] < 0.22:
             saturation, gain, offset = 0.0, np.full(3, gain.mean()), np.full(3, offset.mean())
         if kind[1] < 0.15:
-            gain = gain * random.uniform(0.15, 0.6)
+            gain, offset = gain * math.exp(random.uniform(math.log(0.06), math.log(0.6))), 0.3 * offset
         if kind[2] < 0.12:
             contrast = random.uniform(0.15, 0.6)
             gain, offset = gain * contrast, offset + (1 - contrast) * random.uniform(30, 200)
@@ -120,11 +120,11 @@ def degrade(random: Random, pixels: Image) -> Image:
         pixels = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA).astype(np.uint8)
         pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     if chance[2] < 0.3:
-        noise = np.empty(pixels.shape, np.int16)
+        # grain is the same in all channels of a gray picture, and nearly so in many others
+        channels = 1 if random.random() < 0.6 else 3
+        noise = np.empty((*pixels.shape[:2], channels), np.int16)
         cv2.setRNGSeed(int(random.integers(1 << 31)))
-        # on red alone, as in the pairs that the bundled model was trained on; one number for each channel, or OpenCV
-        # reads past the end of the array
-        cv2.randn(noise, np.zeros(3), np.array([random.uniform(1, 12), 0.0, 0.0]))
+        cv2.randn(noise, np.zeros(channels), np.full(channels, random.uniform(1, 12)))
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
     if chance[3] < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(15, 70))]

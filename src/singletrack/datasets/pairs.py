@@ -46,11 +46,11 @@ class PairSettings:
     search_factor: float = 4.0
     in_place: float = 0.3
     same_background: float = 0.7
-    anywhere: float = 0.5
+    anywhere: float = 0.4
     scale: float = 0.4
     rotation: float = 0.2
     occluded: float = 0.25
-    absent: float = 0.04
+    absent: float = 0.06
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ def textured_box(random: Random, picture: Image) -> Array:
     height, width = picture.shape[:2]
     for _ in range(6):
         across = min(height, width) * random.uniform(0.12, 0.45)
-        aspect = math.exp(random.normal(0, 0.4))
+        aspect = math.exp(random.normal(0, 0.6))
         w = min(across * math.sqrt(aspect), 0.9 * width)
         h = min(across / math.sqrt(aspect), 0.9 * height)
         x, y = random.uniform(0, width - w), random.uniform(0, height - h)

@@ -63,7 +63,7 @@ def cut_piece(random: Random, pictures: Pictures, side: int = 112) -> Piece:
     """A piece of some picture, about ``side`` pixels across, its aspect and outline random."""
     picture = pictures.draw(random)
     height, width = picture.shape[:2]
-    aspect = math.exp(random.normal(0, 0.45))
+    aspect = math.exp(np.clip(random.normal(0, 0.7), -1.5, 1.5))  # a person who stands: about -1
     across = random.uniform(0.25, 0.85) * min(height, width)
     w = int(np.clip(across * math.sqrt(aspect), 16, width))
     h = int(np.clip(across / math.sqrt(aspect), 16, height))

@@ -37,6 +37,10 @@ class OSTrackSettings:
     clip_margin: the box keeps this many pixels inside the frame and is never smaller.
     size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones weigh
         1 - size_momentum (1 - score / 2) against those of the frame before.
+    first_frame_correction: 0 trusts the network's boxes, as published; otherwise the network is first asked for the
+        box of the first frame, which is known, and every later box is corrected by that error: the centre by this
+        share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
+        thin target above all, it gets wrong in the same way in each frame.
     lost_below, lost_after, found_above: the target counts as lost after `lost_after` frames in a row with a score
         under `lost_below`, and as found again at the first score from `found_above` on.
     hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
@@ -51,6 +55,7 @@ class OSTrackSettings:
     std: tuple[float, float, float] = IMAGENET_STD
     clip_margin: float = 10.0
     size_momentum: float = 0.0
+    first_frame_correction: float = 0.0
     lost_below: float = 0.25
     found_above: float = 0.4
     lost_after: int = 5
@@ -66,6 +71,36 @@ class OSTrackSettings:
             raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
         if not 0.0 <= self.size_momentum <= 1.0:
             raise InputError(f"expected size_momentum of 0 to 1; got {self.size_momentum}; 0 is as published")
+        if not 0.0 <= self.first_frame_correction <= 1.0:
+            raise InputError(
+                f"expected first_frame_correction of 0 to 1; got {self.first_frame_correction}; 0 is as published"
+            )
+
+
+@dataclass(frozen=True)
+class _Correction:
+    """How the network errs with one target: size by its ratio, centre in widths and heights of the network's box."""
+
+    ratio_wh: tuple[float, float] = (1.0, 1.0)
+    shift_xy: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def of_error(cls, seen: Box, known: Box, strength: float) -> _Correction:
+        """What leads from the box that was seen to the one that is known, at most a factor of 2 and a quarter box."""
+        ratios = [min(2.0, max(0.5, known[side] / seen[side])) ** strength for side in (2, 3)]
+        shifts = [
+            strength * min(0.25, max(-0.25, (known[i] + known[i + 2] / 2 - seen[i] - seen[i + 2] / 2) / seen[i + 2]))
+            for i in (0, 1)
+        ]
+        return cls((ratios[0], ratios[1]), (shifts[0], shifts[1]))
+
+    def apply(self, box: Box) -> Box:
+        """The box with this error taken out of it."""
+        x, y, width, height = box
+        center_x = x + width / 2 + self.shift_xy[0] * width
+        center_y = y + height / 2 + self.shift_xy[1] * height
+        width, height = width * self.ratio_wh[0], height * self.ratio_wh[1]
+        return center_x - width / 2, center_y - height / 2, width, height
 
 
 @dataclass
@@ -76,6 +111,7 @@ class _Target:
     size_wh: tuple[int, int]
     box: Box
     believed: Box
+    correction: _Correction = _Correction()
     doubtful_frames: int = 0
     lost: bool = False
 
@@ -101,7 +137,12 @@ class OSTrackTracker:
         box = check_box(box, size_wh)
         template, _ = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
         features = self.network.encode(normalise(template, settings.mean, settings.std))
-        self._target = _Target(features, size_wh, box, box)
+        target = _Target(features, size_wh, box, box)
+        if settings.first_frame_correction:
+            seen, score = self._read(frame, target) or (box, 0.0)
+            if score >= settings.lost_below:
+                target.correction = _Correction.of_error(seen, box, settings.first_frame_correction)
+        self._target = target
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, of the same size as the first.
@@ -134,7 +175,18 @@ class OSTrackTracker:
         return Result(box=box, score=score, lost=target.lost)
 
     def _look(self, frame: NDArray[np.uint8], target: _Target) -> tuple[Box, float] | None:
-        """Where the network sees the target in this frame, and its score; None where nothing can be read."""
+        """Where the target is in this frame, inside the frame, and its score; None where nothing can be read."""
+        settings = self.settings
+        read = self._read(frame, target)
+        if read is None:
+            return None
+        seen, score = read
+        box = target.correction.apply(seen)
+        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - score / 2.0))
+        return clip_box(box, target.size_wh, margin=settings.clip_margin), score
+
+    def _read(self, frame: NDArray[np.uint8], target: _Target) -> tuple[Box, float] | None:
+        """The network's own box, not clipped, and its score; None where nothing can be read."""
         settings = self.settings
         rows, columns = Square.around(target.box, settings.search_factor).inside(target.size_wh)
         if _is_flat(frame[rows, columns]):
@@ -150,10 +202,7 @@ class OSTrackTracker:
         box_cxcywh = ((x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x])
         if not np.isfinite(box_cxcywh).all():
             return None
-        score = float(score_map[y, x])
-        box = box_from_crop(box_cxcywh, target.box, scale=scale, size=settings.search_size)
-        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - score / 2.0))
-        return clip_box(box, target.size_wh, margin=settings.clip_margin), score
+        return box_from_crop(box_cxcywh, target.box, scale=scale, size=settings.search_size), float(score_map[y, x])
 
 
 def _is_flat(image: NDArray[np.uint8]) -> bool:

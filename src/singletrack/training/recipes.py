@@ -85,7 +85,7 @@ def ostrack_tiny() -> Recipe:
         name="full",
         template_size=112,
         search_size=224,
-        steps=2000,
+        steps=1800,
         batch=24,
         lr=3e-4,
         head_lr=4e-4,
