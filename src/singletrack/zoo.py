@@ -47,10 +47,18 @@ class Entry:
 
 ZOO: dict[str, Entry] = {
     "ostrack-tiny": Entry(
-        settings=OSTrackSettings(template_size=112, search_size=224, hold_when_lost=True),
+        settings=OSTrackSettings(
+            template_size=112,
+            search_size=224,
+            hold_when_lost=True,
+            size_momentum=0.6,
+            first_frame_correction=0.6,
+            lost_below=0.35,
+            found_above=0.45,
+        ),
         bundled=True,
         description="ours: small and bundled, for processors",
-        score_card="measured by us: see BENCHMARKS.md and weights/ostrack-tiny.md",
+        score_card="measured by us: AO 0.551 on 20 real sequences",
     ),
     "ostrack-256": Entry(
         settings=OSTrackSettings(),
