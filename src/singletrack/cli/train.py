@@ -22,6 +22,11 @@ from singletrack.video.files import make_folder
 @click.option(
     "--steps", type=click.IntRange(min=1), help="Steps of the whole run, shared by its stages.  [default: the recipe's]"
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Start from these weights of the recipe's model.  [default: from nothing]",
+)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")
 @click.option("--device", default="cpu", show_default=True, help="Where it runs: cpu or cuda.")
@@ -31,6 +36,7 @@ def command(
     recipe: str,
     photos: Path | None,
     steps: int | None,
+    weights: Path | None,
     resume: bool,
     out: Path | None,
     device: str,
@@ -67,6 +73,7 @@ def command(
         held_out,
         folder,
         resume_run=resume,
+        weights=weights,
         device=where,
         workers=workers,
     )

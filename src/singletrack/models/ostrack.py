@@ -150,12 +150,22 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+        out = self.mix(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
         seen = None
         if rows is not None:
             logits = (q.index_select(2, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
             seen = logits.softmax(-1).mean(2).mean(1)
         return self.proj(out), seen
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, heads, N, C / heads) each -> the values, mixed by attention; plainly when training in bf16 on a processor.
+
+        There the fused kernel's backward pass takes two to three times as long (see BENCHMARKS.md).
+        """
+        if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            return logits.softmax(-1).to(v.dtype) @ v
+        return F.scaled_dot_product_attention(q, k, v)
 
 
 class MLP(nn.Module):

@@ -37,7 +37,7 @@ from singletrack.datasets.pairs import draw_pair
 from singletrack.datasets.pictures import Pictures
 from singletrack.errors import CheckpointError, InputError
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
-from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.checkpoints import load_weights, save_safetensors
 from singletrack.models.ostrack import (
     CONFIGS,
     OSTrack,
@@ -187,17 +187,24 @@ def resized(state: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
     return {n: resize_positions(v, grids[n]) if n in grids else v for n, v in state.items()}
 
 
-def begin(recipe: Recipe, stage: int, before: Progress | None, device: torch.device) -> Progress:
-    """The state before the first step of a stage: new optimizers, the averaged weights of the stage before."""
+def begin(recipe: Recipe, stage: int, weights: Mapping[str, Tensor] | None, device: torch.device) -> Progress:
+    """The state before the first step of a stage: a new optimizer, and ``weights``, of whatever size, or from nothing."""
     torch.manual_seed(recipe.seed)
     model = staged(recipe, recipe.stages[stage])
-    if before is not None:
-        model.load_state_dict(resized(before.result(), model))
+    if weights is not None:
+        model.load_state_dict(resized(weights, model))
     elif recipe.from_similarity:
         start_from_similarity(model)
-    model.to(device)
+    model.to(device, memory_format=torch.channels_last)
     average = Average(model, recipe.ema) if recipe.ema else None
     return Progress(model, optimizer_of(model, recipe, recipe.stages[stage]), average, stage)
+
+
+def read_start(recipe: Recipe, path: Path) -> dict[str, Tensor]:
+    """The weights to start from. Raises CheckpointError when the file is not of the recipe's network."""
+    model = build_ostrack(recipe.config)
+    load_weights(model, path, model_name(recipe))
+    return model.state_dict()
 
 
 def model_name(recipe: Recipe) -> str:
@@ -353,6 +360,7 @@ def train(
     out: Path,
     *,
     resume_run: bool = False,
+    weights: Path | None = None,
     device: str = "cpu",
     workers: int = 0,
     stop_after: int | None = None,
@@ -363,6 +371,7 @@ def train(
 ) -> Path:
     """Run a recipe and return the file of its weights. Under ``torchrun`` each process takes its share of every batch.
 
+    weights: a file to start from instead of nothing, of the recipe's network.
     stop_after: leave after so many steps of this call, as if cut off, with everything saved.
     Ctrl-C and SIGTERM are obeyed at the end of the step: everything is saved, then KeyboardInterrupt raised.
     Raises InputError when ``out`` holds a run already and ``resume_run`` is False.
@@ -387,7 +396,10 @@ def train(
     if (out / "last.pt").exists() and not resume_run:
         raise InputError(f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out")
     out.mkdir(parents=True, exist_ok=True)
-    progress = resume(recipe, out, where) if resume_run else begin(recipe, 0, None, where)
+    if resume_run:
+        progress = resume(recipe, out, where)
+    else:
+        progress = begin(recipe, 0, read_start(recipe, weights) if weights else None, where)
     log = Log(out, recipe, world) if rank == 0 else None
     taken = 0
     with ExitStack() as ending:
@@ -428,7 +440,7 @@ def train(
                     return out / "weights.safetensors"
             if progress.stage + 1 == len(recipe.stages):
                 return out / "weights.safetensors"
-            progress = begin(recipe, progress.stage + 1, progress, where)
+            progress = begin(recipe, progress.stage + 1, progress.result(), where)
 
 
 class Log:

@@ -105,6 +105,16 @@ def ostrack_tiny() -> Recipe:
     )
 
 
+def ostrack_tiny_on() -> Recipe:
+    """The bundled model, longer: from the weights of ``ostrack_tiny``, at the final size throughout.
+
+    Command: as ``ostrack_tiny``, with ``--weights`` the file that it left.
+    """
+    before = ostrack_tiny()
+    full = replace(before.stages[-1], name="longer", steps=8000, batch=32, lr=4e-4, head_lr=5e-4, warmup=200)
+    return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999)
+
+
 def shortened(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with ``steps`` in all, shared by its stages as before; each stage keeps one at least."""
     whole = sum(stage.steps for stage in recipe.stages)
@@ -115,4 +125,7 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
     return replace(recipe, stages=stages)
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"ostrack_tiny": ostrack_tiny}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "ostrack_tiny": ostrack_tiny,
+    "ostrack_tiny_on": ostrack_tiny_on,
+}
