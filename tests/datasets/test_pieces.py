@@ -35,7 +35,7 @@ def test_a_pasted_piece_fills_exactly_its_box() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_box_fits_the_pixels_of_a_turned_and_bent_piece(seed: int) -> None:
     random = np.random.default_rng(seed)
-    piece = deform(random, cut_piece(random, Procedural(128)), 0.06)
+    piece = deform(random, cut_piece(random, Procedural(128).draw(random)), 0.06)
     white = Piece(np.full_like(piece.pixels, 255), piece.alpha, piece.outline)
     canvas = np.zeros((200, 200, 3), np.uint8)
     form = turn(random.normal(0, 0.5), 1.2, 0.1)

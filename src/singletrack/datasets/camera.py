@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from singletrack.datasets.pictures import Array, Image, Random
 
@@ -74,18 +75,21 @@ class Light:
         if kind[0] < 0.22:
             saturation, gain, offset = 0.0, np.full(3, gain.mean()), np.full(3, offset.mean())
         if kind[1] < 0.15:
-            gain, offset = gain * math.exp(random.uniform(math.log(0.06), math.log(0.6))), 0.3 * offset
+            gain, offset = gain * math.exp(random.uniform(math.log(0.08), math.log(0.6))), 0.3 * offset
         if kind[2] < 0.12:
             contrast = random.uniform(0.15, 0.6)
             gain, offset = gain * contrast, offset + (1 - contrast) * random.uniform(30, 200)
         return Light(gain, offset, float(np.exp(random.normal(0, 0.18))), saturation)
 
     def varied(self, random: Random) -> Light:
-        """Nearly the same light, as the other view of a pair sees it."""
+        """Nearly the same light, as the other view of a pair sees it; now and then clearly another."""
+        much = 3.5 if random.random() < 0.2 else 1.0
         return Light(
-            self.gain * np.exp(random.normal(0, 0.08)) * (np.exp(random.normal(0, 0.02, 3)) if self.saturation else 1),
-            self.offset + random.normal(0, 4),
-            self.gamma * float(np.exp(random.normal(0, 0.06))),
+            self.gain
+            * np.exp(random.normal(0, 0.08 * much))
+            * (np.exp(random.normal(0, 0.02, 3)) if self.saturation else 1),
+            self.offset + random.normal(0, 4 * much),
+            self.gamma * float(np.exp(random.normal(0, 0.06 * much))),
             self.saturation * float(np.exp(random.normal(0, 0.1))),
         )
 
@@ -100,25 +104,36 @@ class Light:
         return cv2.LUT(pixels, table).astype(np.uint8)
 
 
+def motion_kernel(random: Random, length: float) -> NDArray[np.float32]:
+    """The kernel of a straight motion over ``length`` pixels in any direction, of sum 1."""
+    angle = random.uniform(0, math.pi)
+    taps = int(length) | 1
+    kernel = np.zeros((taps, taps), np.float32)
+    middle = taps // 2
+    reach = np.array([math.cos(angle), math.sin(angle)]) * length / 2
+    ends = [tuple(int(v) for v in np.round((middle + sign * reach) * 16)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, shift=4)
+    kernel[middle, middle] = max(kernel[middle, middle], 1e-3)
+    weights: NDArray[np.float32] = kernel / kernel.sum()
+    return weights
+
+
+def coarser(pixels: Image, factor: float) -> Image:
+    """The picture as a camera of ``factor`` times fewer pixels a side sees it, enlarged again."""
+    size = pixels.shape[0]
+    small = max(16, int(size / factor))
+    pixels = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
 def degrade(random: Random, pixels: Image) -> Image:
     """What cameras and codecs do: motion blur, low resolution, noise, JPEG; each in some of the pictures."""
     chance = random.random(4)
     size = pixels.shape[0]
     if chance[0] < 0.25:
-        length = random.uniform(2, 0.06 * size + 2)
-        angle = random.uniform(0, math.pi)
-        taps = int(length) | 1
-        kernel = np.zeros((taps, taps), np.float32)
-        middle = taps // 2
-        reach = np.array([math.cos(angle), math.sin(angle)]) * length / 2
-        ends = [tuple(int(v) for v in np.round((middle + sign * reach) * 16)) for sign in (-1, 1)]
-        cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, shift=4)
-        if kernel.sum() > 0:
-            pixels = cv2.filter2D(pixels, -1, kernel / kernel.sum()).astype(np.uint8)
-    if chance[1] < 0.3:
-        small = max(16, int(size / random.uniform(1.3, 3.5)))
-        pixels = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+        pixels = cv2.filter2D(pixels, -1, motion_kernel(random, random.uniform(2, 0.06 * size + 2))).astype(np.uint8)
+    if chance[1] < 0.2:
+        pixels = coarser(pixels, random.uniform(1.3, 3.0))
     if chance[2] < 0.3:
         # grain is the same in all channels of a gray picture, and nearly so in many others
         channels = 1 if random.random() < 0.6 else 3

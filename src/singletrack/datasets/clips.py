@@ -33,7 +33,7 @@ def generate_clip(
     enlarge = 1.35 * max(width / photo.shape[1], height / photo.shape[0])
     world = cv2.resize(photo, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     slack = np.array([world.shape[1] - width, world.shape[0] - height])
-    cast = [cut_piece(random, pictures) for _ in range(distractors + 1)]
+    cast = [cut_piece(random, pictures.draw(random)) for _ in range(distractors + 1)]
     scale = min(size_wh) / 360
     sizes = random.uniform(45, 80, len(cast)) * scale
     waves = [random.uniform(0, 2 * np.pi, 6) for _ in range(len(cast) + 1)]

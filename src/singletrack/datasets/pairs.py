@@ -13,10 +13,21 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from singletrack.datasets.camera import EVERYWHERE, Light, blacken_outside, degrade, frame_in_view, near_edge, view
+from singletrack.datasets.camera import (
+    EVERYWHERE,
+    Light,
+    blacken_outside,
+    coarser,
+    degrade,
+    frame_in_view,
+    near_edge,
+    view,
+)
+from singletrack.datasets.figures import cut_figure, pose
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
-from singletrack.datasets.pieces import Piece, box_of, cut_piece, deform, paste, place, recolour, shade, turn
+from singletrack.datasets.pieces import Piece, box_of, cut_piece, deform, paste, place, recolour, shade, smear, turn
 
 # Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.
 TEMPLATE_AT_EDGE = 0.12
@@ -39,7 +50,10 @@ class PairSettings:
     anywhere: share of targets placed uniformly over the search crop; the others lie near its centre.
     scale: the target's size in the search crop is off by exp(U(-scale, scale)).
     rotation: standard deviation of the turn between the crops, radians.
-    absent: share of pairs whose search crop does not show the target.
+    absent: share of composed pairs whose search crop does not show the target.
+    camouflaged: share of composed pairs whose target stands before the photo that it was cut from.
+    swing: standard deviation of the turn of a figure's limbs between the crops, radians.
+    coarse: share of pairs filmed from so far that both crops are enlarged.
     """
 
     template_factor: float = 2.0
@@ -50,7 +64,10 @@ class PairSettings:
     scale: float = 0.4
     rotation: float = 0.2
     occluded: float = 0.25
-    absent: float = 0.06
+    absent: float = 0.08
+    camouflaged: float = 0.12
+    swing: float = 0.45
+    coarse: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -90,8 +107,11 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
     if random.random() < SEARCH_AT_EDGE:
         search_visible = near_edge(random, search_size, scene.box_xywh, search_visible)
     light = Light.draw(random)
-    template = degrade(random, light.shine(scene.template))
-    search = degrade(random, light.varied(random).shine(scene.search))
+    template, search = light.shine(scene.template), light.varied(random).shine(scene.search)
+    if random.random() < settings.coarse:
+        factor = math.exp(random.uniform(0.2, 1.5))
+        template, search = coarser(template, factor), coarser(search, factor)
+    template, search = degrade(random, template), degrade(random, search)
     # after the light, which would brighten the black that the tracker pads with
     blacken_outside(template, template_visible)
     blacken_outside(search, search_visible)
@@ -130,16 +150,22 @@ def composed_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
     """A cut piece over a background, then bent, turned, lit anew, moved, among distractors and behind an occluder."""
-    piece = cut_piece(random, pictures)
-    template, search = backgrounds(random, pictures, template_size, search_size, settings)
+    source = pictures.draw(random)
+    figure = cut_figure(random, source, pictures)
+    piece = pose(random, figure, 0.0)
+    # now and then before the photo it was cut from, where it is hard to tell apart
+    behind = source if random.random() < settings.camouflaged else pictures.draw(random)
+    template, search = backgrounds(random, pictures, behind, template_size, search_size, settings)
     angle = random.normal(0, 0.15)
     paste_into_template(random, pictures, template, piece, angle, template_size / settings.template_factor)
 
     centre, side = search_place(random, search_size, settings)
-    later = changed(random, piece)
-    form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.12)), random.normal(0, 0.08))
-    paste_distractors(random, pictures, search, piece, centre, side)
+    later = changed(random, pose(random, figure, settings.swing))
+    form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
+    paste_distractors(random, pictures, search, source, piece, centre, side)
     if random.random() < settings.absent:
+        if random.random() < 0.25:
+            search = nothing(random, search_size)
         where_it_would_be = np.array([centre[0] - side / 2, centre[1] - side / 2, side, side])
         return Scene(template, search, where_it_would_be, EVERYWHERE, False)
     box = paste(search, later, place(form, later, centre, side))
@@ -148,8 +174,16 @@ def composed_scene(
     return Scene(template, search, box, EVERYWHERE, True)
 
 
+def nothing(random: Random, size: int) -> Image:
+    """What a covered or broken camera shows: one colour under noise of any strength."""
+    noise = np.empty((size, size, 3), np.int16)
+    cv2.setRNGSeed(int(random.integers(1 << 31)))
+    cv2.randn(noise, random.uniform(0, 255, 3), np.full(3, random.uniform(0, 90)))
+    return np.clip(noise, 0, 255).astype(np.uint8)
+
+
 def backgrounds(
-    random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
+    random: Random, pictures: Pictures, behind: Image, template_size: int, search_size: int, settings: PairSettings
 ) -> tuple[Image, Image]:
     """What lies behind the target in both crops: one photo, the second time drifted and zoomed, or two photos."""
 
@@ -160,7 +194,6 @@ def backgrounds(
     def look(picture: Image, point: Array, scale: float, size: int) -> Image:
         return view(picture, point, scale, size, turn(random.normal(0, 0.05)))
 
-    behind = pictures.draw(random)
     ahead = behind if random.random() < settings.same_background else pictures.draw(random)
     scale = wide_scale(behind)
     # the template shows the same scene nearer: its crop is smaller in the scene
@@ -184,7 +217,7 @@ def paste_into_template(
     middle = np.full(2, size / 2) + random.normal(0, 0.012, 2) * size
     side *= math.exp(random.normal(0, 0.04))
     if random.random() < 0.3:
-        intruder = cut_piece(random, pictures, SMALL_PIECE)
+        intruder = cut_piece(random, pictures.draw(random), SMALL_PIECE)
         spot = beside(random, middle, side, 0.8, 1.2)
         paste(template, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
     paste(template, piece, place(turn(angle), piece, middle, side))
@@ -193,18 +226,20 @@ def paste_into_template(
 def changed(random: Random, piece: Piece) -> Piece:
     """The target some frames later: mostly bent, often lit from another side."""
     if random.random() < 0.7:
-        piece = deform(random, piece, random.uniform(0.02, 0.09))
+        piece = deform(random, piece, random.uniform(0.02, 0.12))
     if random.random() < 0.4:
         piece = shade(random, piece)
+    if random.random() < 0.1:
+        piece = smear(random, piece)
     return piece
 
 
 def paste_distractors(
-    random: Random, pictures: Pictures, search: Image, piece: Piece, centre: Array, side: float
+    random: Random, pictures: Pictures, search: Image, source: Image, piece: Piece, centre: Array, side: float
 ) -> None:
     """Up to three others about as large as the target, none over its middle."""
     for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
-        other = distractor(random, pictures, piece)
+        other = distractor(random, pictures, source, piece)
         spot = random.uniform(0, search.shape[0], 2)
         if np.abs(spot - centre).max() < 0.7 * side:
             continue
@@ -212,12 +247,12 @@ def paste_distractors(
         paste(search, other, place(turn(random.normal(0, 0.3)), other, spot, size))
 
 
-def distractor(random: Random, pictures: Pictures, piece: Piece) -> Piece:
-    """The target in other colours, another pattern in the target's outline, or another piece altogether."""
+def distractor(random: Random, pictures: Pictures, source: Image, piece: Piece) -> Piece:
+    """The target in other colours, another pattern in its outline, a neighbour from its photo, or anything else."""
     kind = random.random()
     if kind < 0.35:
         return replace(piece, pixels=recolour(random, piece.pixels))
-    other = cut_piece(random, pictures)
+    other = cut_piece(random, source if random.random() < 0.5 else pictures.draw(random))
     if kind < 0.5:
         height, width = piece.alpha.shape
         return replace(piece, pixels=cv2.resize(other.pixels, (width, height)).astype(np.uint8))
@@ -228,7 +263,7 @@ def paste_occluder(
     random: Random, pictures: Pictures, search: Image, centre: Array, side: float, *, nearest: float, largest: float
 ) -> None:
     """Something over part of the target: from ``nearest`` to 0.75 of its side off its centre, up to ``largest``."""
-    occluder = cut_piece(random, pictures, SMALL_PIECE)
+    occluder = cut_piece(random, pictures.draw(random), SMALL_PIECE)
     spot = beside(random, centre, side, nearest, 0.75)
     form = turn(random.normal(0, 0.5))
     paste(search, occluder, place(form, occluder, spot, side * random.uniform(0.3, largest)))
@@ -275,17 +310,36 @@ def in_place_scene(
 
 
 def textured_box(random: Random, picture: Image) -> Array:
-    """A box, xywh, of 0.12 to 0.45 of the picture's short side; the first of six with texture, else the last."""
+    """A box, xywh, of 0.12 to 0.45 of the picture's short side: of four, the one least like what is round it."""
     height, width = picture.shape[:2]
-    for _ in range(6):
+    small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA).astype(np.float32)
+    best, found = -1.0, np.zeros(4)
+    for _ in range(4):
         across = min(height, width) * random.uniform(0.12, 0.45)
         aspect = math.exp(random.normal(0, 0.6))
         w = min(across * math.sqrt(aspect), 0.9 * width)
         h = min(across / math.sqrt(aspect), 0.9 * height)
         x, y = random.uniform(0, width - w), random.uniform(0, height - h)
-        if picture[int(y) : int(y + h) + 1, int(x) : int(x + w) + 1].std() > LEAST_TEXTURE:
-            break
-    return np.array([x, y, w, h])
+        box = np.array([x, y, w, h])
+        unlike = stands_out(small, box / 4)
+        if unlike > best:
+            best, found = unlike, box
+    return found
+
+
+def stands_out(picture: Array | NDArray[np.float32], box_xywh: Array) -> float:
+    """How much a box of the picture differs from a frame round it, in colour and contrast, and how textured it is."""
+    low = np.floor(box_xywh[:2]).astype(int)
+    high = np.ceil(box_xywh[:2] + box_xywh[2:]).astype(int)
+    margin = np.maximum(1, (0.3 * (high - low)).astype(int))
+    outer_low, outer_high = np.maximum(low - margin, 0), high + margin
+    inner = picture[low[1] : high[1], low[0] : high[0]]
+    outer = picture[outer_low[1] : outer_high[1], outer_low[0] : outer_high[0]]
+    weight = inner.size / max(outer.size - inner.size, 1)
+    # mean and deviation of the frame, from those of the whole and of the inside
+    ring = outer.mean((0, 1)) + weight * (outer.mean((0, 1)) - inner.mean((0, 1)))
+    texture = float(inner.std())
+    return float(np.abs(ring - inner.mean((0, 1))).mean()) + min(texture, LEAST_TEXTURE)
 
 
 def corners(box_xywh: Array) -> Array:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from singletrack.datasets.pictures import Array, Image, Pictures, Random
+from singletrack.datasets.camera import motion_kernel
+from singletrack.datasets.pictures import Array, Image, Random
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ def outline_of(alpha: Image) -> Array:
     return points
 
 
-def cut_piece(random: Random, pictures: Pictures, side: int = 112) -> Piece:
-    """A piece of some picture, about ``side`` pixels across, its aspect and outline random."""
-    picture = pictures.draw(random)
+def cut_piece(random: Random, picture: Image, side: float = 112, aspect: float | None = None) -> Piece:
+    """A piece of the picture, about ``side`` pixels across; its outline, and its aspect if None, are random."""
     height, width = picture.shape[:2]
-    aspect = math.exp(np.clip(random.normal(0, 0.7), -1.5, 1.5))  # a person who stands: about -1
+    if aspect is None:
+        aspect = math.exp(np.clip(random.normal(0, 0.7), -1.5, 1.5))  # a person who stands: about -1
     across = random.uniform(0.25, 0.85) * min(height, width)
     w = int(np.clip(across * math.sqrt(aspect), 16, width))
     h = int(np.clip(across / math.sqrt(aspect), 16, height))
@@ -75,6 +76,9 @@ def cut_piece(random: Random, pictures: Pictures, side: int = 112) -> Piece:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     pixels = cv2.resize(picture[y : y + h, x : x + w], size, interpolation=how)
     alpha = random_mask(random, *size)
+    if random.random() < 0.35:  # a soft edge, as fur has, or what is out of focus
+        softness = 2 * int(random.integers(1, 5)) + 1
+        alpha = cv2.blur(alpha, (softness, softness), borderType=cv2.BORDER_CONSTANT).astype(np.uint8)
     return Piece(pixels.astype(np.uint8), alpha, outline_of(alpha))
 
 
@@ -92,8 +96,22 @@ def deform(random: Random, piece: Piece, strength: float) -> Piece:
     return Piece(pixels.astype(np.uint8), alpha.astype(np.uint8), outline_of(alpha.astype(np.uint8)))
 
 
+def smear(random: Random, piece: Piece) -> Piece:
+    """The piece blurred by a fast motion of its own, by up to a fifth of its size."""
+    length = random.uniform(0.04, 0.2) * math.sqrt(piece.alpha.size)
+    kernel = motion_kernel(random, length)
+    margin = kernel.shape[0] // 2
+    wide = [(margin, margin), (margin, margin)]
+    pixels = cv2.filter2D(np.pad(piece.pixels, [*wide, (0, 0)], "edge"), -1, kernel).astype(np.uint8)
+    alpha = cv2.filter2D(np.pad(piece.alpha, wide), -1, kernel).astype(np.uint8)
+    return Piece(pixels, alpha, outline_of(alpha))
+
+
 def recolour(random: Random, pixels: Image) -> Image:
-    """The same pattern in other colours: channels mixed anew."""
+    """The same pattern in other colours, now near the true ones, now far: channels mixed anew."""
+    if random.random() < 0.4:
+        tint = np.exp(random.normal(0, 0.12, 3)) * pixels + random.normal(0, 18, 3)
+        return np.clip(tint, 0, 255).astype(np.uint8)
     mix = np.eye(3) * random.uniform(0.3, 0.8) + random.dirichlet(np.ones(3), 3) * random.uniform(0.3, 0.9)
     moved = cv2.transform(pixels, mix) if random.random() < 0.7 else 255 - pixels
     return np.clip(moved.astype(np.float32) + random.normal(0, 25, 3), 0, 255).astype(np.uint8)
