@@ -164,7 +164,8 @@ class Attention(nn.Module):
         """
         if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            return logits.softmax(-1).to(v.dtype) @ v
+            mixed: Tensor = logits.softmax(-1).to(v.dtype) @ v
+            return mixed
         return F.scaled_dot_product_attention(q, k, v)
 
 

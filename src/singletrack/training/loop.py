@@ -188,14 +188,14 @@ def resized(state: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
 
 
 def begin(recipe: Recipe, stage: int, weights: Mapping[str, Tensor] | None, device: torch.device) -> Progress:
-    """The state before the first step of a stage: a new optimizer, and ``weights``, of whatever size, or from nothing."""
+    """The state before a stage's first step: a new optimizer, and ``weights``, of whatever size, or from nothing."""
     torch.manual_seed(recipe.seed)
     model = staged(recipe, recipe.stages[stage])
     if weights is not None:
         model.load_state_dict(resized(weights, model))
     elif recipe.from_similarity:
         start_from_similarity(model)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(model, recipe.ema) if recipe.ema else None
     return Progress(model, optimizer_of(model, recipe, recipe.stages[stage]), average, stage)
 
