@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from singletrack.datasets.camera import Light
-from singletrack.datasets.pictures import Image, Pictures, Procedural
-from singletrack.datasets.pieces import cut_piece, paste, place, turn
+from singletrack.datasets.figures import Figure, cut_figure, pose
+from singletrack.datasets.pictures import Image, Pictures, Procedural, Random
+from singletrack.datasets.pieces import paste, place, recolour, turn
 
 
 def generate_clip(
@@ -21,10 +23,11 @@ def generate_clip(
     distractors: int = 3,
     absent: Sequence[range] = (),
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
-    """A moving, turning, breathing piece over a drifting background: frames and the target's exact boxes, xywh.
+    """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
 
-    ``absent`` lists ranges of frames in which the target is not drawn; its box there is NaN. Without ``pictures``
-    everything is procedural. The path is smooth and stays inside the frame.
+    The first of the ``distractors`` is its double in other colours. ``absent`` lists ranges of frames in which the
+    target is not drawn; its box there is NaN. Without ``pictures`` everything is procedural. The path is smooth and
+    stays inside the frame; some clips are filmed coarsely, with grain, or in a light that comes and goes.
     """
     random = np.random.default_rng(seed)
     pictures = pictures or Procedural()
@@ -33,12 +36,16 @@ def generate_clip(
     enlarge = 1.35 * max(width / photo.shape[1], height / photo.shape[0])
     world = cv2.resize(photo, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     slack = np.array([world.shape[1] - width, world.shape[0] - height])
-    cast = [cut_piece(random, pictures.draw(random)) for _ in range(distractors + 1)]
+    cast = [cut_figure(random, pictures.draw(random), pictures) for _ in range(distractors + 1)]
+    if distractors:
+        cast[1] = recoloured(random, cast[0])
     scale = min(size_wh) / 360
     sizes = random.uniform(45, 80, len(cast)) * scale
     waves = [random.uniform(0, 2 * np.pi, 6) for _ in range(len(cast) + 1)]
-    paces = [random.uniform(0.012, 0.03, 4) for _ in range(len(cast) + 1)]
-    light = Light.draw(np.random.default_rng([seed, 1]))
+    paces = [random.uniform(0.012, 0.04, 4) for _ in range(len(cast) + 1)]
+    camera = np.random.default_rng([seed, 1])
+    light = Light.draw(camera)
+    dimming, coarse, grain = camera.uniform(0, 0.5), math.exp(camera.uniform(-1, 0.9)), camera.uniform(-8, 8)
     gone = {index for span in absent for index in span}
     for index in range(frames):
         drift = 0.5 + 0.5 * np.sin(waves[-1][:2] + paces[-1][:2] * 0.6 * index)
@@ -48,7 +55,9 @@ def generate_clip(
         for actor in reversed(range(len(cast))):
             if actor == 0 and index in gone:
                 continue
-            piece, wave, pace = cast[actor], waves[actor], paces[actor]
+            figure, wave, pace = cast[actor], waves[actor], paces[actor]
+            limbs = np.arange(len(figure.limbs))
+            piece = pose(figure, 0.6 * np.sin(wave[5] + 2 * limbs + 5 * pace[3] * index))
             side = sizes[actor] * math.exp(0.25 * math.sin(wave[4] + 0.8 * pace[2] * index))
             reach = np.array([width, height]) / 2 - 1.1 * side
             centre = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
@@ -60,4 +69,15 @@ def generate_clip(
             drawn = paste(frame, piece, place(form, piece, centre, side))
             if actor == 0:
                 box = drawn
-        yield light.shine(frame), (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        frame = replace(light, gain=light.gain * (1 - dimming * math.sin(0.05 * index) ** 2)).shine(frame)
+        if coarse > 1:
+            small = round(width / coarse), round(height / coarse)
+            frame = cv2.resize(cv2.resize(frame, small, interpolation=cv2.INTER_AREA), size_wh).astype(np.uint8)
+        if grain > 0:
+            frame = np.clip(frame + camera.normal(0, grain, (height, width, 1)), 0, 255).astype(np.uint8)
+        yield frame, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def recoloured(random: Random, figure: Figure) -> Figure:
+    """The same figure in other colours."""
+    return replace(figure, body=replace(figure.body, pixels=recolour(random, figure.body.pixels)))

@@ -55,11 +55,14 @@ def _cut_limb(random: Random, body: Piece, picture: Image) -> Limb:
     return Limb(piece, middle + 0.8 * away, angle, bool(random.random() < 0.5))
 
 
-def pose(random: Random, figure: Figure, swing: float) -> Piece:
-    """The figure as one piece, each limb turned from its rest by N(0, ``swing``) radians."""
+def pose(figure: Figure, turns: Array) -> Piece:
+    """The figure as one piece, each limb turned from its rest by so many radians."""
     if not figure.limbs:
         return figure.body
-    layers = [(limb.behind, limb.piece, _hang(limb, limb.angle + random.normal(0, swing))) for limb in figure.limbs]
+    layers = [
+        (limb.behind, limb.piece, _hang(limb, limb.angle + turn))
+        for limb, turn in zip(figure.limbs, turns, strict=True)
+    ]
     layers.append((False, figure.body, np.eye(2, 3)))
     layers = [layer for layer in layers if layer[0]] + layers[-1:] + [layer for layer in layers[:-1] if not layer[0]]
     spans = np.array([_span(piece, mapping) for _, piece, mapping in layers])

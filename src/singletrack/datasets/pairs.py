@@ -152,7 +152,8 @@ def composed_scene(
     """A cut piece over a background, then bent, turned, lit anew, moved, among distractors and behind an occluder."""
     source = pictures.draw(random)
     figure = cut_figure(random, source, pictures)
-    piece = pose(random, figure, 0.0)
+    limbs = len(figure.limbs)
+    piece = pose(figure, np.zeros(limbs))
     # now and then before the photo it was cut from, where it is hard to tell apart
     behind = source if random.random() < settings.camouflaged else pictures.draw(random)
     template, search = backgrounds(random, pictures, behind, template_size, search_size, settings)
@@ -160,7 +161,7 @@ def composed_scene(
     paste_into_template(random, pictures, template, piece, angle, template_size / settings.template_factor)
 
     centre, side = search_place(random, search_size, settings)
-    later = changed(random, pose(random, figure, settings.swing))
+    later = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
     form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
     paste_distractors(random, pictures, search, source, piece, centre, side)
     if random.random() < settings.absent:

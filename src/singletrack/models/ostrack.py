@@ -158,9 +158,10 @@ class Attention(nn.Module):
         return self.proj(out), seen
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(B, heads, N, C / heads) each -> the values, mixed by attention; plainly when training in bf16 on a processor.
+        """(B, heads, N, C / heads) each -> the values, mixed by attention.
 
-        There the fused kernel's backward pass takes two to three times as long (see BENCHMARKS.md).
+        Plainly when training in bf16 on a processor: there the fused kernel's backward pass takes two to three
+        times as long (see BENCHMARKS.md).
         """
         if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
