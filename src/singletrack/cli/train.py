@@ -10,6 +10,7 @@ import click
 from singletrack.errors import InputError
 from singletrack.runtimes import TRAIN_EXTRA, require_packages
 from singletrack.video.files import make_folder
+from singletrack.zoo import cache_folder
 
 
 @click.command(short_help="Train a model by a recipe.")
@@ -66,7 +67,9 @@ def command(
         chosen = dataclasses.replace(chosen, stages=stages)
     if steps is not None:
         chosen = shortened(chosen, steps)
-    pictures, held_out = Photos(photos).split() if photos else (Procedural(), Procedural())
+    pictures, held_out = (
+        Photos(photos, objects=cache_folder() / "objects").split() if photos else (Procedural(), Procedural())
+    )
     weights = train(
         chosen,
         pictures,

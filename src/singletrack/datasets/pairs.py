@@ -25,9 +25,22 @@ from singletrack.datasets.camera import (
     near_edge,
     view,
 )
-from singletrack.datasets.figures import cut_figure, pose
+from singletrack.datasets.figures import Figure, cut_figure, pose
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
-from singletrack.datasets.pieces import Piece, box_of, cut_piece, deform, paste, place, recolour, shade, smear, turn
+from singletrack.datasets.pieces import (
+    Piece,
+    box_of,
+    cut_object,
+    cut_piece,
+    deform,
+    draw_piece,
+    paste,
+    place,
+    recolour,
+    shade,
+    smear,
+    turn,
+)
 
 # Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.
 TEMPLATE_AT_EDGE = 0.12
@@ -36,6 +49,8 @@ SEARCH_AT_EDGE = 0.25
 SMALL_PIECE = 64
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25
+# A larger object, as a share of its photo's short side, would stand before little but black.
+LARGEST_IN_PLACE = 0.6
 # The target's centre is at most this far from the search crop's, as a fraction of its side: it stays in view.
 FARTHEST = 0.42
 
@@ -51,7 +66,8 @@ class PairSettings:
     scale: the target's size in the search crop is off by exp(U(-scale, scale)).
     rotation: standard deviation of the turn between the crops, radians.
     absent: share of composed pairs whose search crop does not show the target.
-    camouflaged: share of composed pairs whose target stands before the photo that it was cut from.
+    whole: share of pairs, among those from a photo in which an object was found, whose target is that object.
+    camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
     swing: standard deviation of the turn of a figure's limbs between the crops, radians.
     coarse: share of pairs filmed from so far that both crops are enlarged.
     """
@@ -65,6 +81,7 @@ class PairSettings:
     rotation: float = 0.2
     occluded: float = 0.25
     absent: float = 0.08
+    whole: float = 0.7
     camouflaged: float = 0.12
     swing: float = 0.45
     coarse: float = 0.3
@@ -150,12 +167,16 @@ def composed_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
     """A cut piece over a background, then bent, turned, lit anew, moved, among distractors and behind an occluder."""
-    source = pictures.draw(random)
-    figure = cut_figure(random, source, pictures)
+    source, mask = pictures.draw_object(random)
+    whole = mask is not None and random.random() < settings.whole
+    if mask is not None and whole:
+        figure = Figure(cut_object(source, mask), ())
+    else:
+        figure = cut_figure(random, source, pictures)
     limbs = len(figure.limbs)
     piece = pose(figure, np.zeros(limbs))
     # now and then before the photo it was cut from, where it is hard to tell apart
-    behind = source if random.random() < settings.camouflaged else pictures.draw(random)
+    behind = source if random.random() < settings.camouflaged and not whole else pictures.draw(random)
     template, search = backgrounds(random, pictures, behind, template_size, search_size, settings)
     angle = random.normal(0, 0.15)
     paste_into_template(random, pictures, template, piece, angle, template_size / settings.template_factor)
@@ -218,7 +239,7 @@ def paste_into_template(
     middle = np.full(2, size / 2) + random.normal(0, 0.012, 2) * size
     side *= math.exp(random.normal(0, 0.04))
     if random.random() < 0.3:
-        intruder = cut_piece(random, pictures.draw(random), SMALL_PIECE)
+        intruder = draw_piece(random, pictures, SMALL_PIECE)
         spot = beside(random, middle, side, 0.8, 1.2)
         paste(template, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
     paste(template, piece, place(turn(angle), piece, middle, side))
@@ -253,7 +274,7 @@ def distractor(random: Random, pictures: Pictures, source: Image, piece: Piece) 
     kind = random.random()
     if kind < 0.35:
         return replace(piece, pixels=recolour(random, piece.pixels))
-    other = cut_piece(random, source if random.random() < 0.5 else pictures.draw(random))
+    other = cut_piece(random, source) if random.random() < 0.4 else draw_piece(random, pictures)
     if kind < 0.5:
         height, width = piece.alpha.shape
         return replace(piece, pixels=cv2.resize(other.pixels, (width, height)).astype(np.uint8))
@@ -264,7 +285,7 @@ def paste_occluder(
     random: Random, pictures: Pictures, search: Image, centre: Array, side: float, *, nearest: float, largest: float
 ) -> None:
     """Something over part of the target: from ``nearest`` to 0.75 of its side off its centre, up to ``largest``."""
-    occluder = cut_piece(random, pictures.draw(random), SMALL_PIECE)
+    occluder = draw_piece(random, pictures, SMALL_PIECE)
     spot = beside(random, centre, side, nearest, 0.75)
     form = turn(random.normal(0, 0.5))
     paste(search, occluder, place(form, occluder, spot, side * random.uniform(0.3, largest)))
@@ -290,8 +311,12 @@ def in_place_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
     """A box of one photo that has some texture, seen twice: nearer, farther, slightly turned and off centre."""
-    picture = pictures.draw(random)
+    picture, mask = pictures.draw_object(random)
     target_xywh = textured_box(random, picture)
+    if mask is not None and random.random() < settings.whole:
+        found_xywh = np.array(cv2.boundingRect(mask)) * np.tile(size_xy(picture) / size_xy(mask), 2)
+        if found_xywh[2:].prod() < (LARGEST_IN_PLACE * min(picture.shape[:2])) ** 2:
+            target_xywh = found_xywh
     middle = target_xywh[:2] + target_xywh[2:] / 2
     extent = math.sqrt(target_xywh[2] * target_xywh[3])
     shift = random.normal(0, 0.012, 2) * extent * settings.template_factor

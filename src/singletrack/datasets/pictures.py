@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from singletrack.datasets.objects import cached_object, find_object
 from singletrack.errors import InputError
 
 Image = NDArray[np.uint8]
@@ -28,14 +29,20 @@ class Pictures(Protocol):
     def draw(self, random: Random) -> Image:
         """Some picture, (H, W, 3) RGB, at least 64 pixels on each side."""
 
+    def draw_object(self, random: Random) -> tuple[Image, Image | None]:
+        """Some picture, and the object in it as a mask (h, w), 0 or 255, maybe smaller; None where none was found."""
+
 
 class Photos:
     """Pictures from the files below a folder, read when drawn."""
 
-    def __init__(self, folder: str | Path, longest: int = 480) -> None:
-        """Larger photos are shrunk to ``longest`` pixels on their longer side. Raises InputError without photos."""
+    def __init__(self, folder: str | Path, longest: int = 480, objects: Path | None = None) -> None:
+        """Larger photos are shrunk to ``longest`` pixels on their longer side. Raises InputError without photos.
+
+        objects: folder that keeps the outlines of the objects found in photos; None finds them anew each time.
+        """
         self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURE_ENDINGS)
-        self.longest = longest
+        self.longest, self.objects = longest, objects
         if not self.paths:
             raise InputError(f"expected photos below {folder} ({', '.join(sorted(PICTURE_ENDINGS))}), found none")
 
@@ -50,7 +57,15 @@ class Photos:
         return train, held
 
     def draw(self, random: Random) -> Image:
+        return self.read(self.paths[random.integers(len(self.paths))])
+
+    def draw_object(self, random: Random) -> tuple[Image, Image | None]:
         path = self.paths[random.integers(len(self.paths))]
+        picture = self.read(path)
+        return picture, cached_object(path, picture, self.objects) if self.objects else find_object(picture)
+
+    def read(self, path: Path) -> Image:
+        """The photo of a file, shrunk. Raises InputError where there is none."""
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is None:
             raise InputError(f"expected a readable picture, got {path}; remove it from the folder or replace it")
@@ -67,6 +82,9 @@ class Procedural:
 
     def __init__(self, size: int = 320) -> None:
         self.size = size
+
+    def draw_object(self, random: Random) -> tuple[Image, Image | None]:
+        return self.draw(random), None
 
     def draw(self, random: Random) -> Image:
         size = self.size

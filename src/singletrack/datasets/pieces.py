@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from singletrack.datasets.camera import motion_kernel
-from singletrack.datasets.pictures import Array, Image, Random
+from singletrack.datasets.pictures import Array, Image, Pictures, Random
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,31 @@ def cut_piece(random: Random, picture: Image, side: float = 112, aspect: float |
         softness = 2 * int(random.integers(1, 5)) + 1
         alpha = cv2.blur(alpha, (softness, softness), borderType=cv2.BORDER_CONSTANT).astype(np.uint8)
     return Piece(pixels.astype(np.uint8), alpha, outline_of(alpha))
+
+
+def cut_object(picture: Image, mask: Image, side: float = 112) -> Piece:
+    """The whole object of the picture that ``mask`` (h, w), maybe smaller, marks; about ``side`` pixels across."""
+    height, width = picture.shape[:2]
+    x, y, w, h = cv2.boundingRect(mask)
+    grow = np.array([width / mask.shape[1], height / mask.shape[0]])
+    low = np.floor((np.array([x, y]) - 1) * grow).clip(0).astype(int)
+    high = np.minimum(np.ceil((np.array([x + w, y + h]) + 1) * grow), [width, height]).astype(int)
+    whole = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    around = slice(low[1], high[1]), slice(low[0], high[0])
+    scale = side / math.sqrt((high - low).prod())
+    size = tuple(np.maximum(12, np.round((high - low) * scale)).astype(int).tolist())
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    alpha = cv2.resize(whole[around], size, interpolation=how).astype(np.uint8)
+    pixels = cv2.resize(picture[around], size, interpolation=how).astype(np.uint8)
+    return Piece(pixels, alpha, outline_of(alpha))
+
+
+def draw_piece(random: Random, pictures: Pictures, side: float = 112) -> Piece:
+    """A whole object as often as not, where one is found; else a piece at random."""
+    picture, mask = pictures.draw_object(random)
+    if mask is not None and random.random() < 0.5:
+        return cut_object(picture, mask, side)
+    return cut_piece(random, picture, side)
 
 
 def deform(random: Random, piece: Piece, strength: float) -> Piece:
