@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.pairs import PairSettings, draw_pair
+from singletrack.datasets.pairs import draw_pair
 from singletrack.datasets.pictures import Procedural
+from singletrack.datasets.scenes import PairSettings
 
 
 @pytest.mark.parametrize("in_place", [0.0, 1.0])

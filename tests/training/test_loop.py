@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from singletrack.cli.main import singletrack
-from singletrack.datasets.pairs import PairSettings
 from singletrack.datasets.pictures import Procedural
+from singletrack.datasets.scenes import PairSettings
 from singletrack.errors import CheckpointError, InputError
 from singletrack.geometry.crops import normalise
 from singletrack.models.ostrack import CONFIGS, build_ostrack

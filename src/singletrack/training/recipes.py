@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from singletrack.datasets.pairs import PairSettings
+from singletrack.datasets.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS, OSTrackConfig
 from singletrack.training.losses import LossWeights
 

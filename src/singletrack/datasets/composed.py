@@ -1,0 +1,145 @@
+"""Composed scenes: a thing cut from one photo, moved over another among others, between template and search crop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from singletrack.datasets.camera import EVERYWHERE, view
+from singletrack.datasets.figures import Figure, cut_figure, pose
+from singletrack.datasets.pictures import Array, Image, Pictures, Random
+from singletrack.datasets.pieces import (
+    Piece,
+    cut_object,
+    cut_piece,
+    deform,
+    draw_piece,
+    paste,
+    place,
+    recolour,
+    shade,
+    smear,
+    turn,
+)
+from singletrack.datasets.scenes import SMALL_PIECE, PairSettings, Scene, beside, paste_occluder, search_place, size_xy
+
+
+def composed_scene(
+    random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
+) -> Scene:
+    """A cut piece over a background, then bent, turned, lit anew, moved, among distractors and behind an occluder."""
+    source, mask = pictures.draw_object(random)
+    whole = mask is not None and random.random() < settings.whole
+    if mask is not None and whole:
+        figure = Figure(cut_object(source, mask), ())
+    else:
+        figure = cut_figure(random, source, pictures)
+    limbs = len(figure.limbs)
+    piece = pose(figure, np.zeros(limbs))
+    # now and then before the photo it was cut from, where it is hard to tell apart
+    behind = source if random.random() < settings.camouflaged and not whole else pictures.draw(random)
+    template, search = backgrounds(random, pictures, behind, template_size, search_size, settings)
+    angle = random.normal(0, 0.15)
+    paste_into_template(random, pictures, template, piece, angle, template_size / settings.template_factor)
+
+    centre, side = search_place(random, search_size, settings)
+    later = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
+    form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
+    paste_distractors(random, pictures, search, source, piece, centre, side)
+    if random.random() < settings.absent:
+        if random.random() < 0.25:
+            search = nothing(random, search_size)
+        where_it_would_be = np.array([centre[0] - side / 2, centre[1] - side / 2, side, side])
+        return Scene(template, search, where_it_would_be, EVERYWHERE, False)
+    box = paste(search, later, place(form, later, centre, side))
+    if random.random() < settings.occluded:
+        paste_occluder(random, pictures, search, centre, side, nearest=0.25, largest=0.8)
+    return Scene(template, search, box, EVERYWHERE, True)
+
+
+def nothing(random: Random, size: int) -> Image:
+    """What a covered or broken camera shows: one colour under noise of any strength."""
+    noise = np.empty((size, size, 3), np.int16)
+    cv2.setRNGSeed(int(random.integers(1 << 31)))
+    cv2.randn(noise, random.uniform(0, 255, 3), np.full(3, random.uniform(0, 90)))
+    return np.clip(noise, 0, 255).astype(np.uint8)
+
+
+def backgrounds(
+    random: Random, pictures: Pictures, behind: Image, template_size: int, search_size: int, settings: PairSettings
+) -> tuple[Image, Image]:
+    """What lies behind the target in both crops: one photo, the second time drifted and zoomed, or two photos."""
+
+    def wide_scale(picture: Image) -> float:
+        """Crop pixels a photo pixel at which the search crop shows 0.5 to 1.1 of the photo's short side."""
+        return float(search_size / (min(picture.shape[:2]) * random.uniform(0.5, 1.1)))
+
+    def look(picture: Image, point: Array, scale: float, size: int) -> Image:
+        return view(picture, point, scale, size, turn(random.normal(0, 0.05)))
+
+    ahead = behind if random.random() < settings.same_background else pictures.draw(random)
+    scale = wide_scale(behind)
+    # the template shows the same scene nearer: its crop is smaller in the scene
+    near = scale * settings.search_factor / settings.template_factor * template_size / search_size
+    point = size_xy(behind) * random.uniform(0.25, 0.75, 2)
+    template = look(behind, point, near, template_size)
+    if ahead is behind:
+        point = np.clip(point + random.normal(0, 0.12, 2) * size_xy(behind), 0, size_xy(behind))
+        scale *= math.exp(random.normal(0, 0.1))
+    else:
+        point = size_xy(ahead) * random.uniform(0.2, 0.8, 2)
+        scale = wide_scale(ahead)
+    return template, look(ahead, point, scale, search_size)
+
+
+def paste_into_template(
+    random: Random, pictures: Pictures, template: Image, piece: Piece, angle: float, side: float
+) -> None:
+    """The target in the middle of its crop, as well as a user's box fits; at times with an intruder beside it."""
+    size = template.shape[0]
+    middle = np.full(2, size / 2) + random.normal(0, 0.012, 2) * size
+    side *= math.exp(random.normal(0, 0.04))
+    if random.random() < 0.3:
+        intruder = draw_piece(random, pictures, SMALL_PIECE)
+        spot = beside(random, middle, side, 0.8, 1.2)
+        paste(template, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
+    paste(template, piece, place(turn(angle), piece, middle, side))
+
+
+def changed(random: Random, piece: Piece) -> Piece:
+    """The target some frames later: mostly bent, often lit from another side."""
+    if random.random() < 0.7:
+        piece = deform(random, piece, random.uniform(0.02, 0.12))
+    if random.random() < 0.4:
+        piece = shade(random, piece)
+    if random.random() < 0.1:
+        piece = smear(random, piece)
+    return piece
+
+
+def paste_distractors(
+    random: Random, pictures: Pictures, search: Image, source: Image, piece: Piece, centre: Array, side: float
+) -> None:
+    """Up to three others about as large as the target, none over its middle."""
+    for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
+        other = distractor(random, pictures, source, piece)
+        spot = random.uniform(0, search.shape[0], 2)
+        if np.abs(spot - centre).max() < 0.7 * side:
+            continue
+        size = side * math.exp(random.normal(0, 0.25))
+        paste(search, other, place(turn(random.normal(0, 0.3)), other, spot, size))
+
+
+def distractor(random: Random, pictures: Pictures, source: Image, piece: Piece) -> Piece:
+    """The target in other colours, another pattern in its outline, a neighbour from its photo, or anything else."""
+    kind = random.random()
+    if kind < 0.35:
+        return replace(piece, pixels=recolour(random, piece.pixels))
+    other = cut_piece(random, source) if random.random() < 0.4 else draw_piece(random, pictures)
+    if kind < 0.5:
+        height, width = piece.alpha.shape
+        return replace(piece, pixels=cv2.resize(other.pixels, (width, height)).astype(np.uint8))
+    return other
