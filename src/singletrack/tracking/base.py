@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +52,32 @@ class Tracker(Protocol):
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame: (H, W, 3) uint8 RGB."""
+
+
+class Inputs(NamedTuple):
+    """What one tracker wants its network to see in one frame, each with a batch of 1.
+
+    template: as ``encode`` takes it; the same object from frame to frame, as long as it shows the same.
+    search: as ``locate`` takes it.
+    """
+
+    template: FloatArray
+    search: FloatArray
+
+
+@runtime_checkable
+class BatchTracker(Tracker, Protocol):
+    """A tracker whose ``update`` comes in two halves, so that several can share one pass through the network.
+
+    ``update(frame)`` gives what ``read(network.locate(network.encode(template), search))`` does, with the template
+    and the search of ``prepare(frame)``. A shallow copy, made before ``init``, follows another target with the same
+    network.
+    """
+
+    network: Network
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+        """What the network should see of the next frame; None where there is nothing to be seen."""
+
+    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+        """Where the target is, from what the network made of it, each map with a batch of 1, or None."""

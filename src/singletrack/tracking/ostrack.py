@@ -6,6 +6,7 @@ state of one target; knows nothing of the engine that runs the network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from singletrack.geometry.crops import (
     square_crop,
 )
 from singletrack.geometry.windows import hann_window
-from singletrack.tracking.base import Network, Result
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,7 @@ class _Correction:
 class _Target:
     """All that is remembered from one frame to the next."""
 
+    template: FloatArray
     features: Any
     size_wh: tuple[int, int]
     box: Box
@@ -114,10 +116,11 @@ class _Target:
     correction: _Correction = _Correction()
     doubtful_frames: int = 0
     lost: bool = False
+    scale: float = 1.0  # of the last search crop: its pixels per pixel of the frame
 
 
 class OSTrackTracker:
-    """Follows one target. The network remembers nothing, so many trackers may share it."""
+    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it."""
 
     def __init__(self, network: Network, settings: OSTrackSettings | None = None) -> None:
         self.network = network
@@ -135,11 +138,13 @@ class OSTrackTracker:
         frame = check_frame(frame)
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
-        template, _ = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
-        features = self.network.encode(normalise(template, settings.mean, settings.std))
-        target = _Target(features, size_wh, box, box)
+        crop, _ = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
+        template = normalise(crop, settings.mean, settings.std)
+        target = _Target(template, self.network.encode(template), size_wh, box, box)
         if settings.first_frame_correction:
-            seen, score = self._read(frame, target) or (box, 0.0)
+            search = self._crop(frame, target)
+            maps = None if search is None else self.network.locate(target.features, search)
+            seen, score = self._decode(maps, target) or (box, 0.0)
             if score >= settings.lost_below:
                 target.correction = _Correction.of_error(seen, box, settings.first_frame_correction)
         self._target = target
@@ -152,16 +157,26 @@ class OSTrackTracker:
         finite, scores 0 and leaves the box where it was. Raises InputError before `init` and for a frame
         that cannot be meant.
         """
-        target, settings = self._target, self.settings
-        if target is None:
-            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+        inputs = self.prepare(frame)
+        features = self._followed().features
+        return self.read(None if inputs is None else self.network.locate(features, inputs.search))
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
+        target = self._followed()
         frame = check_frame(frame)
         if (frame.shape[1], frame.shape[0]) != target.size_wh:
             raise InputError(
                 f"expected a frame of {target.size_wh[0]} x {target.size_wh[1]} pixels, as the first one; "
                 f"got {frame.shape[1]} x {frame.shape[0]}; resize it, or call init with a box of this frame"
             )
-        box, score = self._look(frame, target) or (target.box, 0.0)
+        search = self._crop(frame, target)
+        return None if search is None else Inputs(target.template, search)
+
+    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
+        target, settings = self._followed(), self.settings
+        box, score = self._place(maps, target) or (target.box, 0.0)
         target.doubtful_frames = target.doubtful_frames + 1 if score < settings.lost_below else 0
         if target.lost:
             target.lost = score < settings.found_above
@@ -174,35 +189,44 @@ class OSTrackTracker:
         target.box = box
         return Result(box=box, score=score, lost=target.lost)
 
-    def _look(self, frame: NDArray[np.uint8], target: _Target) -> tuple[Box, float] | None:
-        """Where the target is in this frame, inside the frame, and its score; None where nothing can be read."""
-        settings = self.settings
-        read = self._read(frame, target)
-        if read is None:
-            return None
-        seen, score = read
-        box = target.correction.apply(seen)
-        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - score / 2.0))
-        return clip_box(box, target.size_wh, margin=settings.clip_margin), score
+    def _followed(self) -> _Target:
+        if self._target is None:
+            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+        return self._target
 
-    def _read(self, frame: NDArray[np.uint8], target: _Target) -> tuple[Box, float] | None:
-        """The network's own box, not clipped, and its score; None where nothing can be read."""
+    def _crop(self, frame: NDArray[np.uint8], target: _Target) -> FloatArray | None:
+        """The search crop for the network, (1, 3, S, S); None where all of it would have one colour."""
         settings = self.settings
         rows, columns = Square.around(target.box, settings.search_factor).inside(target.size_wh)
         if _is_flat(frame[rows, columns]):
             return None
-        search, scale = square_crop(frame, target.box, factor=settings.search_factor, size=settings.search_size)
-        maps = self.network.locate(target.features, normalise(search, settings.mean, settings.std))
-        score_map = maps["score"][0]
-        if not np.isfinite(score_map).all():
+        search, target.scale = square_crop(frame, target.box, factor=settings.search_factor, size=settings.search_size)
+        return normalise(search, settings.mean, settings.std)
+
+    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
+        """Where the target is, inside the frame, and its score; None where nothing can be read."""
+        settings = self.settings
+        decoded = self._decode(maps, target)
+        if decoded is None:
             return None
+        seen, score = decoded
+        box = target.correction.apply(seen)
+        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - score / 2.0))
+        return clip_box(box, target.size_wh, margin=settings.clip_margin), score
+
+    def _decode(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
+        """The network's own box, not clipped, and its score; None where nothing can be read."""
+        if maps is None or not np.isfinite(maps["score"]).all():
+            return None
+        score_map = maps["score"][0]
         height, width = score_map.shape
         y, x = divmod(int(np.argmax(score_map * hann_window(width))), width)
         offset_x, offset_y = maps["offset"][0, :, y, x]
         box_cxcywh = ((x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x])
         if not np.isfinite(box_cxcywh).all():
             return None
-        return box_from_crop(box_cxcywh, target.box, scale=scale, size=settings.search_size), float(score_map[y, x])
+        box = box_from_crop(box_cxcywh, target.box, scale=target.scale, size=self.settings.search_size)
+        return box, float(score_map[y, x])
 
 
 def _is_flat(image: NDArray[np.uint8]) -> bool:
