@@ -26,6 +26,7 @@ LEVELS = {
     "export": 3,
     "zoo": 4,
     "following": 5,
+    "integrations": 5,
     "cli": 6,
     "__init__": 7,
     "__main__": 7,

@@ -1,0 +1,180 @@
+"""The VOT toolkit's two ways to a tracker: over TraX, and in a Python process of its own.
+
+Knows nothing of experiments, sequences or scores, which are the toolkit's. The toolkit is never imported; the package
+`trax` is, when it is served.
+"""
+
+from __future__ import annotations
+
+import configparser
+import copy
+import io
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack import zoo
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
+from singletrack.runtimes import require_packages
+from singletrack.tracking.base import Tracker
+from singletrack.video.files import writing
+from singletrack.video.reader import _read_picture as read_picture
+
+Picture = str | Mapping[str, NDArray[np.uint8]]
+Target = tuple[Any, Mapping[str, Any]]  # region and properties, as the toolkit gives them
+Answer = tuple[Box, dict[str, float]]  # xywh in pixels, and what the toolkit's long-term measures read
+
+# the package that speaks TraX, and the command that installs it
+VOT_EXTRA = (("trax",), 'pip install "singletrack[vot]"')
+# Seconds that the toolkit waits for a process of its own: its 30 count the loading too. Over TraX they do not.
+IN_PROCESS_TIMEOUT = 120
+
+
+class VOTTracker:
+    """What the toolkit calls in its protocol `python`; ``serve`` speaks TraX for the same object.
+
+    Follows any number of targets, with one network. The model is loaded and has seen a frame before this returns, so
+    that the first frame of a sequence takes no longer than any other.
+    """
+
+    multiobject = True  # which the toolkit reads
+
+    def __init__(
+        self,
+        model: str = "ostrack-tiny",
+        weights: str | Path | None = None,
+        engine: str = "auto",
+        device: str = "auto",
+    ) -> None:
+        """The arguments are those of ``zoo.load``, and raise what it raises."""
+        self._loaded = zoo.load(model, weights=weights, engine=engine, device=device)
+        noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+        self._loaded.init(noise, (32.0, 32.0, 32.0, 32.0))
+        self._loaded.update(noise)
+        self._trackers: list[Tracker] = []
+
+    def init(self, frame: Picture, new: Sequence[Target]) -> list[Answer]:
+        """Forget all targets and take new ones from this frame; as ``update``."""
+        self._trackers = []
+        return self.update(frame, new)
+
+    def update(self, frame: Picture, new: Sequence[Target] = ()) -> list[Answer]:
+        """Find the targets in the next frame, and take those that are new in it.
+
+        frame: path of the picture; or, of several channels, their pixels by name, of which "color" is used.
+        new: x, y, width, height in pixels and the properties, which are not used, of each new target.
+
+        Gives, for each target in the order of coming, its box and {"confidence": score}, 1 for a new one. Raises
+        InputError for a region that is no box, and for what the tracker does not take.
+        """
+        pixels = read_picture(Path(frame)) if isinstance(frame, str) else frame["color"]
+        results = [tracker.update(pixels) for tracker in self._trackers]
+        answers: list[Answer] = [(result.box, {"confidence": result.score}) for result in results]
+        for region, _ in new:
+            box = _box_of(region)
+            tracker = copy.copy(self._loaded)  # which shares its network; the target is its own
+            tracker.init(pixels, box)
+            self._trackers.append(tracker)
+            answers.append((box, {"confidence": 1.0}))
+        return answers
+
+
+def _box_of(region: Any) -> Box:
+    """x, y, width, height of a rectangle, which is four numbers; or of a mask, which comes as its corner pixels.
+
+    The latter is what toolkit 0.9.0 makes of a mask under `convert = rectangle`.
+    """
+    if isinstance(region, tuple) and len(region) == 4:
+        x, y, width, height = (float(value) for value in region)
+        return x, y, width, height
+    if isinstance(region, list) and region and all(isinstance(point, tuple) for point in region):
+        columns, rows = zip(*region, strict=True)
+        left, top = float(min(columns)), float(min(rows))
+        return left, top, float(max(columns)) - left + 1, float(max(rows)) - top + 1
+    raise InputError(
+        f"expected a region of x, y, width, height; got {region!r:.100}; put `convert = rectangle` into this "
+        "tracker's entry in trackers.ini"
+    )
+
+
+def serve(tracker: VOTTracker) -> None:
+    """Speak TraX on standard input and output, as the toolkit started this process, until it says goodbye.
+
+    Raises MissingDependencyError without the package `trax`, trax.TraxException where nobody speaks TraX.
+    """
+    require_packages("speaking TraX", *VOT_EXTRA)
+    trax = import_module("trax")
+    with trax.Server([trax.Region.RECTANGLE], [trax.Image.PATH], multiobject=True) as server:
+        while (request := server.wait()).type != trax.TraxStatus.QUIT:
+            handle = tracker.init if request.type == trax.TraxStatus.INITIALIZE else tracker.update
+            new = [(region.bounds(), properties) for region, properties in request.objects or ()]
+            answers = handle(request.image["color"].path(), new)
+            server.status([(trax.Rectangle.create(*box), notes) for box, notes in answers])
+
+
+def make_entry(
+    name: str,
+    *,
+    model: str = "ostrack-tiny",
+    weights: Path | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    in_process: bool = False,
+) -> str:
+    """A tracker as it stands in the toolkit's trackers.ini.
+
+    name: letters, digits, - and _. model, weights, engine, device: as for ``zoo.load``.
+    in_process: for a process of the toolkit's own interpreter, which must then have singletrack; else the toolkit
+        starts this interpreter, and may itself be installed elsewhere.
+
+    Raises InputError for a name that the toolkit would pass over.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InputError(f"expected a name of letters, digits, - and _; got {name!r}; give one with --name")
+    # paths are made absolute, for the toolkit starts trackers in folders of its own
+    options = {"model": model if model in zoo.ZOO else str(Path(model).resolve())}
+    if weights is not None:
+        options["weights"] = str(weights.resolve())
+    options |= {key: value for key, value in (("engine", engine), ("device", device)) if value != "auto"}
+    if in_process:
+        entry = {"protocol": "python", "command": f"{__name__}:{VOTTracker.__name__}", "convert": "rectangle"}
+        entry |= {f"arg_{key}": value for key, value in options.items()}
+        entry["timeout"] = str(IN_PROCESS_TIMEOUT)
+    else:
+        words = [sys.executable, "-m", "singletrack", "vot", "serve"]
+        words += [word for key, value in options.items() for word in (f"--{key}", value)]
+        join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+        entry = {"protocol": "trax", "command": join(words)}
+    registry = configparser.ConfigParser()
+    registry[name] = {key: value.replace("%", "%%") for key, value in {"label": name, **entry}.items()}
+    text = io.StringIO()
+    registry.write(text)
+    return text.getvalue()
+
+
+def add_entry(registry: Path, name: str, entry: str) -> None:
+    """Add an entry to a trackers.ini, which is made if it is not there; what stands in it stays as it is.
+
+    Raises InputError for a file that is none or has this name already, SingletrackError if it cannot be written.
+    """
+    held = configparser.ConfigParser()
+    try:
+        held.read(registry, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise InputError(f"expected a trackers.ini; cannot read {registry} ({error}); mend it first") from error
+    if held.has_section(name):
+        raise InputError(
+            f"expected a name that is new to {registry}; got {name!r}, which is there; remove that section, or "
+            "give another --name"
+        )
+    with writing(registry), registry.open("a", encoding="utf-8") as file:
+        file.write(f"\n{entry}")
