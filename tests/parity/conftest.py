@@ -18,9 +18,12 @@ import torch
 from torch import Tensor
 
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.ostrack import CONFIGS, OSTrack, build_ostrack
+from singletrack.models.networks import Network, build_network
+from singletrack.models.ostrack import OSTrack
+from singletrack.models.stark import STARK
 
 CONFIG = "vitb_256_mae_ce_32x4_ep300"
+STARKS = {"stark_s50": "stark-s50", "stark_st50": "stark-st50", "stark_st101": "stark-st101"}
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +34,14 @@ def fixtures(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def recorded(fixtures: Path) -> Callable[[str], Mapping[str, np.ndarray]]:
     """Read a file of recorded numbers by its name without ending."""
-    return lambda name: np.load(fixtures / f"{name}.npz")
+
+    def read(name: str) -> Mapping[str, np.ndarray]:
+        path = fixtures / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"{name} is not among the records here")
+        return np.load(path)
+
+    return read
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +84,24 @@ def inputs_256() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(template), torch.from_numpy(rng.standard_normal((2, 3, 256, 256), dtype=np.float32))
 
 
+@pytest.fixture(scope="session", params=STARKS)
+def stark_name(request: pytest.FixtureRequest) -> str:
+    """The name that a STARK has in the records."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def stark_weights(stark_name: str, fixtures: Path, detweights: ModuleType) -> dict[str, Tensor]:
+    """The deterministic weights of a STARK under the official names."""
+    return detweights.det_state_dict(json.loads((fixtures / "keys" / f"{stark_name}.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def stark(stark_name: str, stark_weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> STARK:
+    return through_a_checkpoint(stark_weights, STARKS[stark_name], tmp_path_factory)
+
+
 @pytest.fixture(scope="session")
 def frames(fixtures: Path) -> dict[str, Callable[[int], np.ndarray]]:
     """Frame number -> (H, W, 3) RGB, of the photographed and of the generated sequence."""
@@ -93,11 +121,11 @@ def module_at(path: Path) -> ModuleType:
     return module
 
 
-def through_a_checkpoint(weights: dict[str, Tensor], name: str, folders: pytest.TempPathFactory) -> OSTrack:
+def through_a_checkpoint(weights: dict[str, Tensor], name: str, folders: pytest.TempPathFactory) -> Network:
     """The network as a user gets it: from an official checkpoint."""
-    path = folders.mktemp("weights") / "OSTrack_ep0300.pth.tar"
+    path = folders.mktemp("weights") / "official.pth.tar"
     torch.save({"net": weights}, path)
-    model = build_ostrack(CONFIGS[name])
+    model = build_network(name)
     load_weights(model, path, name)
     path.unlink()
     return model.eval()

@@ -1,8 +1,8 @@
-"""Weights from files: official checkpoints and safetensors, under our names, without running the files' code.
+"""Weights from files: other people's checkpoints and safetensors, under our names, without running the files' code.
 
-Official checkpoints are pickles that hold objects of the training code beside the weights. They are read
+Those checkpoints are pickles that hold objects of the training code beside the weights. They are read
 here by an unpickler that knows tensors and plain containers, and makes an inert stand-in of everything else.
-A name table for each model then meets the network strictly: nothing missing, nothing left over.
+A name table (``names``) then meets the network strictly: nothing missing, nothing left over.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from singletrack.errors import CheckpointError, InputError
-from singletrack.models.ostrack import CONFIGS, build_ostrack
+from singletrack.errors import CheckpointError
+from singletrack.models.names import MMTRACKING_NAMES, OFFICIAL_NAMES, Table
+from singletrack.models.networks import build_network
 
 # The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -38,6 +39,7 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+HOLDERS = ("net", "state_dict")  # where other people's checkpoints keep the weights
 NAMED_AT_MOST = 3  # mismatches of a kind that an error spells out; the rest are counted
 
 
@@ -61,10 +63,10 @@ def convert(
     half: round every tensor of two or more dimensions to 16 bits. Raises CheckpointError when the file does not
     hold this model, InputError for a model that there is not.
     """
-    if model_name not in CONFIGS:
-        raise InputError(f"expected a model among {', '.join(CONFIGS)}; got {model_name!r}; give one of these")
+    with torch.device("meta"):  # shapes alone: nothing is drawn at random
+        expected = build_network(model_name).state_dict()
     weights = _under_our_names(read_weights(source), model_name)
-    _check(weights, build_ostrack(CONFIGS[model_name]).state_dict(), source, model_name)
+    _check(weights, expected, source, model_name)
     if half:
         weights = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in weights.items()}
     save_safetensors(weights, out, model_name)
@@ -86,9 +88,10 @@ def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str],
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a file by the names that stand in it, on the CPU.
 
-    Takes safetensors and what torch.save wrote, before and since PyTorch 1.6: a mapping of names to tensors,
-    or one that holds such a mapping under "net", as official checkpoints do. Runs no code from the file.
-    Raises CheckpointError for files that are absent, empty, cut short, of another kind or without weights.
+    Takes safetensors and what torch.save wrote, before and since PyTorch 1.6: a mapping of names to tensors, or
+    one that holds such a mapping under "net", as official checkpoints do, or "state_dict", as MMTracking's do.
+    Runs no code from the file. Raises CheckpointError for files that are absent, empty, cut short, of another kind
+    or without weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -120,12 +123,15 @@ FETCH = "fetch the file again and compare its size with the original's"
 
 
 def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
-    weights = content.get("net", content) if isinstance(content, dict) else content
+    weights = content
+    for holder in HOLDERS:
+        if isinstance(content, dict) and holder in content:
+            weights = content[holder]
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
         held = ", ".join(map(str, list(content)[:NAMED_AT_MOST])) if isinstance(content, dict) else "no mapping"
         raise CheckpointError(
-            f'expected named tensors, or a mapping that holds them under "net"; got {path} with {held}; '
-            "give the checkpoint of a whole tracker"
+            f'expected named tensors, or a mapping that holds them under "net" or "state_dict"; got {path} with '
+            f"{held}; give the checkpoint of a whole tracker"
         )
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -138,45 +144,17 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
 # --- names ---
 
 
-def _ostrack_names() -> dict[str, str | None]:
-    """botaoye/OSTrack's names -> ours; None for the two tensors that its network carries but never uses."""
-    names: dict[str, str | None] = {
-        "backbone.cls_token": None,
-        "backbone.pos_embed": None,
-        "backbone.pos_embed_z": "backbone.template_position",
-        "backbone.pos_embed_x": "backbone.search_position",
-        "backbone.patch_embed.proj.weight": "backbone.patch_embed.weight",
-        "backbone.patch_embed.proj.bias": "backbone.patch_embed.bias",
-        "backbone.norm.weight": "backbone.norm.weight",
-        "backbone.norm.bias": "backbone.norm.bias",
-    }
-    for block in range(12):
-        for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
-            for tensor in ("weight", "bias"):
-                name = f"backbone.blocks.{block}.{layer}.{tensor}"
-                names[name] = name
-    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    for official, ours in (("ctr", "score"), ("offset", "offset"), ("size", "size")):
-        for stage in range(4):
-            for layer, tensors in (("0", norm[:2]), ("1", norm)):
-                for tensor in tensors:
-                    names[f"box_head.conv{stage + 1}_{official}.{layer}.{tensor}"] = (
-                        f"head.{ours}.{stage}.{layer}.{tensor}"
-                    )
-        for tensor in ("weight", "bias"):
-            names[f"box_head.conv5_{official}.{tensor}"] = f"head.{ours}.4.{tensor}"
-    return names
-
-
-OFFICIAL_NAMES: dict[str, dict[str, str | None]] = {
-    "ostrack-256": _ostrack_names(),
-    "ostrack-384": _ostrack_names(),
-}
+def _tables(model_name: str) -> list[Table]:
+    """Other people's names for this model's tensors."""
+    return [table[model_name] for table in (OFFICIAL_NAMES, MMTRACKING_NAMES) if model_name in table]
 
 
 def _under_our_names(weights: dict[str, Tensor], model_name: str) -> dict[str, Tensor]:
-    """Official names turned into ours, unused tensors dropped; names in no table stay as they are."""
-    names = OFFICIAL_NAMES.get(model_name, {})
+    """Other people's names turned into ours, unused tensors dropped; names in no table stay as they are.
+
+    Whose names they are is told by how many of them are known.
+    """
+    names: Table = max(_tables(model_name), key=lambda table: len(weights.keys() & table.keys()), default={})
     if len(weights.keys() & names.keys()) <= len(weights.keys() & set(names.values())):
         return weights
     renamed = {names.get(name, name): tensor for name, tensor in weights.items()}

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -26,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
+from singletrack.models.layers.towers import convolution_tower
 
 TemplateRows = Literal["point", "rectangle", "all"]
 
@@ -266,7 +266,7 @@ class Backbone(nn.Module):
         )
         self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
         self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
-        rates = torch.linspace(0.0, config.drop_path, config.depth).tolist()
+        rates = torch.linspace(0.0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
         self.grid_convolutions = nn.ModuleList(GridConvolution(width) for _ in range(config.grid_convolutions))
         self.norm = nn.LayerNorm(width, eps=1e-6)
@@ -347,18 +347,9 @@ class CentreHead(nn.Module):
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.score = self.tower(inputs, channels, 1)
-        self.size = self.tower(inputs, channels, 2)
-        self.offset = self.tower(inputs, channels, 2)
-
-    @staticmethod
-    def tower(inputs: int, channels: int, outputs: int) -> nn.Sequential:
-        """Four convolutions with batch norm, halving the channels, and a 1x1 convolution."""
-        widths = [inputs, channels, channels // 2, channels // 4, channels // 8]
-        layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            layers += [nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU())]
-        return nn.Sequential(*layers, nn.Conv2d(widths[-1], outputs, 1))
+        self.score = convolution_tower(inputs, channels, 1)
+        self.size = convolution_tower(inputs, channels, 2)
+        self.offset = convolution_tower(inputs, channels, 2)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, C, h, w) -> score (B, h, w) and size (B, 2, h, w), both in [1e-4, 1 - 1e-4], and offset (B, 2, h, w)."""

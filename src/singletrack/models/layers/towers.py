@@ -1,0 +1,19 @@
+"""The tower of convolutions that heads read their maps from."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+
+def convolution_tower(inputs: int, channels: int, outputs: int) -> nn.Sequential:
+    """(B, inputs, h, w) -> (B, outputs, h, w): four 3x3 convolutions with batch norm and ReLU, then a 1x1 one.
+
+    They have ``channels``, a half, a quarter and an eighth of them (OSTrack's and STARK's heads).
+    """
+    widths = [inputs, channels, channels // 2, channels // 4, channels // 8]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], outputs, 1))

@@ -1,0 +1,132 @@
+"""Names of tensors in other people's checkpoints -> ours: one table for each model and each place it comes from.
+
+A table names every tensor of a checkpoint. None stands for what a network carries along but never uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from singletrack.models import stark
+
+Table = dict[str, str | None]
+
+NORM = ("weight", "bias", "running_mean", "running_var")
+COUNT = "num_batches_tracked"  # what BatchNorm keeps beside them, and FrozenBatchNorm does not
+BOTH = ("weight", "bias")
+
+
+def _layer(theirs: str, ours: str, tensors: Iterable[str] = BOTH) -> Table:
+    """The tensors of one layer, which are called alike there and here."""
+    return {f"{theirs}.{tensor}": f"{ours}.{tensor}" for tensor in tensors}
+
+
+def _attention(theirs: str, ours: str) -> Table:
+    """Those of an nn.MultiheadAttention."""
+    return _layer(theirs, ours, ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"))
+
+
+def _ostrack_official() -> Table:
+    """botaoye/OSTrack."""
+    names: Table = {
+        "backbone.cls_token": None,
+        "backbone.pos_embed": None,
+        "backbone.pos_embed_z": "backbone.template_position",
+        "backbone.pos_embed_x": "backbone.search_position",
+    }
+    names |= _layer("backbone.patch_embed.proj", "backbone.patch_embed")
+    names |= _layer("backbone.norm", "backbone.norm")
+    for block in range(12):
+        for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
+            names |= _layer(f"backbone.blocks.{block}.{layer}", f"backbone.blocks.{block}.{layer}")
+    for theirs, ours in (("ctr", "score"), ("offset", "offset"), ("size", "size")):
+        for stage in range(4):
+            names |= _layer(f"box_head.conv{stage + 1}_{theirs}.0", f"head.{ours}.{stage}.0")
+            names |= _layer(f"box_head.conv{stage + 1}_{theirs}.1", f"head.{ours}.{stage}.1", (*NORM, COUNT))
+        names |= _layer(f"box_head.conv5_{theirs}", f"head.{ours}.4")
+    return names
+
+
+def _stark_resnet(config: stark.STARKConfig, prefix: str, counted: bool) -> Table:
+    """The ResNet, whose layers have torchvision's names everywhere. counted: whether its norms are BatchNorm."""
+    layers = {"conv1": "bn1"}  # convolution -> the norm behind it
+    for stage, blocks in enumerate(config.blocks, start=1):
+        for block in range(blocks):
+            layers |= {f"layer{stage}.{block}.conv{i}": f"layer{stage}.{block}.bn{i}" for i in (1, 2, 3)}
+        layers[f"layer{stage}.0.downsample.0"] = f"layer{stage}.0.downsample.1"
+    names: Table = {}
+    for convolution, norm in layers.items():
+        names |= _layer(f"{prefix}.{convolution}", f"backbone.{convolution}", ["weight"])
+        names |= _layer(f"{prefix}.{norm}", f"backbone.{norm}", NORM)
+        if counted:
+            names[f"{prefix}.{norm}.{COUNT}"] = None
+    return names
+
+
+def _stark_official(config: stark.STARKConfig) -> Table:
+    """researchmm/Stark. Its first stage of training has a score head already, which nothing has trained yet."""
+    names = _stark_resnet(config, "backbone.0.body", counted=False)
+    names |= _layer("bottleneck", "reduce")
+    for part, layers, attentions, norms in (
+        ("encoder", config.encoder_layers, {"self_attn": "self_attn"}, 2),
+        ("decoder", config.decoder_layers, {"self_attn": "self_attn", "multihead_attn": "cross_attn"}, 3),
+    ):
+        for layer in range(layers):
+            theirs, ours = f"transformer.{part}.layers.{layer}", f"{part}.layers.{layer}"
+            for attention, our_attention in attentions.items():
+                names |= _attention(f"{theirs}.{attention}", f"{ours}.{our_attention}")
+            for linear in ("linear1", "linear2"):
+                names |= _layer(f"{theirs}.{linear}", f"{ours}.feed_forward.{linear}")
+            for norm in range(1, norms + 1):
+                names |= _layer(f"{theirs}.norm{norm}", f"{ours}.norm{norm}")
+    names |= _layer("transformer.decoder.norm", "decoder.norm")
+    names["query_embed.weight"] = "decoder.query"
+    for theirs, ours in (("tl", "top_left"), ("br", "bottom_right")):
+        for stage in range(4):
+            names |= _layer(f"box_head.conv{stage + 1}_{theirs}.0", f"corner_head.{ours}.{stage}.0")
+            names |= _layer(f"box_head.conv{stage + 1}_{theirs}.1", f"corner_head.{ours}.{stage}.1", (*NORM, COUNT))
+        names |= _layer(f"box_head.conv5_{theirs}", f"corner_head.{ours}.4")
+    if config.templates > 1:
+        for layer in range(3):
+            for tensor in BOTH:
+                ours = f"score_head.{2 * layer}.{tensor}"
+                names[f"cls_head.layers.{layer}.{tensor}"] = ours if config.score_head else None
+    return names
+
+
+def _stark_mmtracking(config: stark.STARKConfig) -> Table:
+    """open-mmlab/mmtracking. Its first stage of training has no score head."""
+    names = _stark_resnet(config, "backbone", counted=True)
+    names |= _layer("neck.convs.0.conv", "reduce")
+    for part, layers, attentions in (
+        ("encoder", config.encoder_layers, ("self_attn",)),
+        ("decoder", config.decoder_layers, ("self_attn", "cross_attn")),
+    ):
+        for layer in range(layers):
+            theirs, ours = f"head.transformer.{part}.layers.{layer}", f"{part}.layers.{layer}"
+            for number, attention in enumerate(attentions):
+                names |= _attention(f"{theirs}.attentions.{number}.attn", f"{ours}.{attention}")
+            names |= _layer(f"{theirs}.ffns.0.layers.0.0", f"{ours}.feed_forward.linear1")
+            names |= _layer(f"{theirs}.ffns.0.layers.1", f"{ours}.feed_forward.linear2")
+            for norm in range(len(attentions) + 1):
+                names |= _layer(f"{theirs}.norms.{norm}", f"{ours}.norm{norm + 1}")
+    names |= _layer("head.transformer.decoder.post_norm", "decoder.norm")
+    names["head.query_embedding.weight"] = "decoder.query"
+    for theirs, ours in (("tl", "top_left"), ("br", "bottom_right")):
+        for stage in range(4):
+            tower = f"head.bbox_head.{theirs}_corner_pred"
+            names |= _layer(f"{tower}.{stage}.conv", f"corner_head.{ours}.{stage}.0")
+            names |= _layer(f"{tower}.{stage}.bn", f"corner_head.{ours}.{stage}.1", (*NORM, COUNT))
+        names |= _layer(f"head.bbox_head.{theirs}_corner_pred.4", f"corner_head.{ours}.4")
+    if config.score_head:
+        for layer in range(3):
+            names |= _layer(f"head.cls_head.layers.{layer}", f"score_head.{2 * layer}")
+    return names
+
+
+OFFICIAL_NAMES: dict[str, Table] = {
+    "ostrack-256": _ostrack_official(),
+    "ostrack-384": _ostrack_official(),
+    **{name: _stark_official(config) for name, config in stark.CONFIGS.items()},
+}
+MMTRACKING_NAMES: dict[str, Table] = {name: _stark_mmtracking(config) for name, config in stark.CONFIGS.items()}

@@ -1,0 +1,400 @@
+"""STARK (arXiv 2103.17154): a ResNet sees each crop, an encoder-decoder relates them, a head finds two corners.
+
+Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
+
+    templates (B, K, 3, T, T) ──encode──> features (B, K * Nt, 2C + 1) ─┐
+    search    (B, 3, S, S)    ──────────────────────────────────────────┴─locate──> corners, box, score
+
+The encoder mixes the tokens of all crops; the decoder asks them one learned question; the answer weighs the
+search tokens, from which the two corners are read. STARK-ST has a second template, which its tracker renews
+while a small head calls the answer trustworthy. What a crop shows from beyond the frame is padding: it is
+marked, counts for no position, and nobody attends to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singletrack.models.layers.towers import convolution_tower
+
+STRIDE = 16  # of the ResNet up to its third stage: pixels of a crop for one token
+
+
+@dataclass(frozen=True, kw_only=True)
+class STARKConfig:
+    """All that shapes the network. The defaults are STARK-S50.
+
+    template_size, search_size: side of the square crops in pixels.
+    templates: how many templates are looked at together.
+    blocks: of the ResNet's first three stages; it has no fourth.
+    resnet_width: channels of the first stage's inner convolutions; its output has sixteen times as many.
+    score_head: whether a head tells how much the answer can be trusted.
+    """
+
+    template_size: int = 128
+    search_size: int = 320
+    templates: int = 1
+    blocks: tuple[int, int, int] = (3, 4, 6)
+    resnet_width: int = 64
+    width: int = 256
+    heads: int = 8
+    hidden: int = 2048
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    dropout: float = 0.1
+    score_head: bool = False
+
+    @property
+    def search_grid(self) -> int:
+        """Tokens along one side of the search region, and cells along one side of the corner maps."""
+        return self.search_size // STRIDE
+
+
+CONFIGS: dict[str, STARKConfig] = {
+    "stark-s50": STARKConfig(),
+    "stark-st50": STARKConfig(templates=2, score_head=True),
+    "stark-st101": STARKConfig(templates=2, score_head=True, blocks=(3, 4, 23)),
+    # after the first of the two stages of training: nothing tells yet when to renew the second template
+    "stark-st50-stage1": STARKConfig(templates=2),
+    "stark-st101-stage1": STARKConfig(templates=2, blocks=(3, 4, 23)),
+}
+
+
+class Tokens(NamedTuple):
+    """What is known of one or more crops, token by token, row by row.
+
+    content, position: (B, N, C). padding: (B, N) bool, True where the crop lies beyond the frame.
+    """
+
+    content: Tensor
+    position: Tensor
+    padding: Tensor
+
+
+# --- the ResNet ---
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm whose statistics and scale are constants, in training too."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.eps = 1e-5
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+class Bottleneck(nn.Module):
+    """Residual block of three convolutions: 1x1, 3x3 (which strides), 1x1 to four times the width."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = FrozenBatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = FrozenBatchNorm(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = FrozenBatchNorm(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), FrozenBatchNorm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """The first three stages of a ResNet: (B, 3, H, W) -> (B, 16 width, H / 16, W / 16)."""
+
+    def __init__(self, blocks: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = FrozenBatchNorm(width)
+        self.layer1 = self.stage(width, width, blocks[0], stride=1)
+        self.layer2 = self.stage(4 * width, 2 * width, blocks[1], stride=2)
+        self.layer3 = self.stage(8 * width, 4 * width, blocks[2], stride=2)
+
+    @staticmethod
+    def stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+        """Blocks of one width, the first of which strides."""
+        rest = (Bottleneck(4 * width, width, 1) for _ in range(blocks - 1))
+        return nn.Sequential(Bottleneck(inputs, width, stride), *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        out: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return out
+
+
+# --- the encoder and the decoder ---
+
+
+def sine_positions(padding: Tensor, width: int) -> Tensor:
+    """Padding on a grid (B, h, w) -> sine and cosine positions (B, h * w, width), as in DETR (arXiv 2005.12872).
+
+    Rows and columns are counted over what is not padding, so that a whole crop spans 2 pi in each direction;
+    first half of the channels: y, even channels: sine.
+    """
+    axes = []
+    pairs = torch.arange(width // 4, dtype=torch.float32, device=padding.device)
+    waves = 10000.0 ** (pairs / (width // 4))
+    for axis in (1, 2):
+        count = (~padding).cumsum(axis, dtype=torch.float32)
+        angle = count / (count.narrow(axis, -1, 1) + 1e-6) * (2 * math.pi)
+        phase = angle[..., None] / waves
+        axes += [torch.stack([phase.sin(), phase.cos()], -1).flatten(3)]
+    return torch.cat(axes, 3).flatten(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU and dropout between."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear2(self.dropout(F.relu(self.linear1(x))))
+        return out
+
+
+def attend(
+    attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None
+) -> Tensor:
+    """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C); nothing is heard from keys where ``padding`` (B, N) is True."""
+    mixed: Tensor = attention(query, key, value, key_padding_mask=padding, need_weights=False)[0]
+    return mixed
+
+
+class EncoderLayer(nn.Module):
+    """Post-norm: all tokens attend to all that is not padding; positions join queries and keys only."""
+
+    def __init__(self, config: STARKConfig) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
+        self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
+        self.norm1 = nn.LayerNorm(config.width)
+        self.norm2 = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, position: Tensor, padding: Tensor) -> Tensor:
+        placed = x + position
+        x = self.norm1(x + self.dropout(attend(self.self_attn, placed, placed, x, padding)))
+        out: Tensor = self.norm2(x + self.dropout(self.feed_forward(x)))
+        return out
+
+
+class DecoderLayer(nn.Module):
+    """Post-norm: the answers attend to each other, then to the memory that the encoder leaves."""
+
+    def __init__(self, config: STARKConfig) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
+        self.cross_attn = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
+        self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
+        self.norm1 = nn.LayerNorm(config.width)
+        self.norm2 = nn.LayerNorm(config.width)
+        self.norm3 = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, answer: Tensor, query: Tensor, memory: Tokens, keys: Tensor) -> Tensor:
+        asked = answer + query
+        answer = self.norm1(answer + self.dropout(attend(self.self_attn, asked, asked, answer)))
+        heard = attend(self.cross_attn, answer + query, keys, memory.content, memory.padding)
+        answer = self.norm2(answer + self.dropout(heard))
+        out: Tensor = self.norm3(answer + self.dropout(self.feed_forward(answer)))
+        return out
+
+
+class Encoder(nn.Module):
+    """Layers that mix the tokens of all crops."""
+
+    def __init__(self, config: STARKConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        x = tokens.content
+        for layer in self.layers:
+            x = layer(x, tokens.position, tokens.padding)
+        return tokens._replace(content=x)
+
+
+class Decoder(nn.Module):
+    """One learned query, answered from the encoder's memory."""
+
+    def __init__(self, config: STARKConfig) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(1, config.width))
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, memory: Tokens) -> Tensor:
+        """Memory of N tokens -> the answer (B, 1, C)."""
+        query = self.query.expand(memory.content.shape[0], 1, -1)
+        keys = memory.content + memory.position
+        answer = torch.zeros_like(query)
+        for layer in self.layers:
+            answer = layer(answer, query, memory, keys)
+        out: Tensor = self.norm(answer)
+        return out
+
+
+# --- the heads ---
+
+
+class CornerHead(nn.Module):
+    """Search tokens, weighed by how much they are like the answer, through one tower for each corner."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.top_left = convolution_tower(width, width, 1)
+        self.bottom_right = convolution_tower(width, width, 1)
+
+    def forward(self, search: Tensor, answer: Tensor) -> Tensor:
+        """Search tokens (B, n * n, C) and answer (B, 1, C) -> logits (B, 2, n, n): top left, bottom right."""
+        grid = math.isqrt(search.shape[1])
+        weighed = search * self.likeness(search, answer)
+        image = weighed.transpose(1, 2).reshape(*weighed.shape[::2], grid, grid)
+        return torch.cat([self.top_left(image), self.bottom_right(image)], 1)
+
+    @staticmethod
+    def likeness(search: Tensor, answer: Tensor) -> Tensor:
+        """Plain dot products (B, N, 1): neither scaled nor normalised."""
+        return search @ answer.transpose(1, 2)
+
+
+def expected_corners(chances: Tensor) -> Tensor:
+    """Chances (B, 2, n, n), each map of sum 1 -> boxes (B, 4): cxcywh in [0, 1] of the crop.
+
+    A corner is where its chances are on average. Cell i stands for coordinate i / n: no half cell is added.
+    Nothing holds the second corner right of and below the first: width and height may be negative.
+    """
+    grid = chances.shape[-1]
+    cells = torch.arange(grid, dtype=chances.dtype, device=chances.device) / grid
+    corners = torch.stack([(chances.sum(2) * cells).sum(2), (chances.sum(3) * cells).sum(2)], 2)  # (B, corner, xy)
+    first, second = corners[:, 0], corners[:, 1]
+    return torch.cat([(first + second) / 2, second - first], 1)
+
+
+def build_score_head(width: int) -> nn.Sequential:
+    """(B, 1, width) -> logit (B, 1, 1): three linear layers with ReLU between."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+
+
+class STARK(nn.Module):
+    """ResNet, encoder, decoder and heads behind the two calls of every network: ``encode`` and ``locate``."""
+
+    def __init__(
+        self,
+        config: STARKConfig,
+        backbone: ResNet,
+        reduce: nn.Conv2d,
+        encoder: Encoder,
+        decoder: Decoder,
+        corner_head: CornerHead,
+        score_head: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.reduce = reduce
+        self.encoder = encoder
+        self.decoder = decoder
+        self.corner_head = corner_head
+        self.score_head = score_head
+
+    def encode(self, template: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Normalised template crops (B, K, 3, T, T) -> features (B, K * Nt, 2C + 1): all of them that can be kept.
+
+        padding: (B, K, T, T) bool, True where a crop lies beyond the frame; None means nowhere. The features
+        are content, position and padding, side by side.
+        """
+        batch = template.shape[0]
+        tokens = self.see(template.flatten(0, 1), None if padding is None else padding.flatten(0, 1))
+        parts = [tokens.content, tokens.position, tokens.padding[..., None].to(tokens.content.dtype)]
+        features = torch.cat(parts, 2)
+        return features.reshape(batch, -1, features.shape[2])
+
+    def locate(self, features: Tensor, search: Tensor, padding: Tensor | None = None) -> dict[str, Tensor]:
+        """Features and normalised search crops (B, 3, S, S) -> maps.
+
+        padding: (B, S, S) bool, True where the crop lies beyond the frame; None means nowhere.
+        corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. box_cxcywh: (B, 4) in
+        [0, 1] of the search crop. score: (B,) in [0, 1], where the network has a score head.
+        """
+        width = self.config.width
+        content, position, flags = torch.split(features, [width, width, 1], 2)
+        templates = Tokens(content, position, flags.squeeze(2) > 0.5)
+        seen, answer = self.relate(templates, self.see(search, padding))
+        logits = self.corner_head(seen, answer)
+        chances = logits.flatten(2).softmax(2).view_as(logits)
+        maps = {"corners": chances, "box_cxcywh": expected_corners(chances)}
+        if self.score_head is not None:
+            maps["score"] = self.score_head(answer).flatten().sigmoid()
+        return maps
+
+    def see(self, image: Tensor, padding: Tensor | None) -> Tokens:
+        """Crops (B, 3, H, W), and their padding (B, H, W) bool or None -> tokens, each crop by itself."""
+        content = self.reduce(self.backbone(image)).flatten(2).transpose(1, 2)
+        if padding is None:
+            padding = torch.zeros(image.shape[0], *image.shape[2:], dtype=torch.bool, device=image.device)
+        padding = padding[:, ::STRIDE, ::STRIDE]  # of each token, its first pixel: nearest interpolation, as published
+        return Tokens(content, sine_positions(padding, self.config.width), padding.flatten(1))
+
+    def relate(self, templates: Tokens, search: Tokens) -> tuple[Tensor, Tensor]:
+        """Tokens of all templates and of the search region -> encoded search tokens (B, N, C), answer (B, 1, C)."""
+        memory = self.encoder(Tokens(*(torch.cat(pair, 1) for pair in zip(templates, search, strict=True))))
+        return memory.content[:, -search.content.shape[1] :], self.decoder(memory)
+
+    def forward(
+        self,
+        template: Tensor,
+        search: Tensor,
+        template_padding: Tensor | None = None,
+        search_padding: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Both calls in one, as in training: crops in, maps out."""
+        return self.locate(self.encode(template, template_padding), search, search_padding)
+
+
+def build_stark(config: STARKConfig) -> STARK:
+    """The network of ``config``, freshly initialised; the ResNet's stem and first stage do not learn."""
+    model = STARK(
+        config,
+        backbone=ResNet(config.blocks, config.resnet_width),
+        reduce=nn.Conv2d(16 * config.resnet_width, config.width, 1),
+        encoder=Encoder(config),
+        decoder=Decoder(config),
+        corner_head=CornerHead(config.width),
+        score_head=build_score_head(config.width) if config.score_head else None,
+    )
+    for module in model.backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for part in (model.encoder.layers, model.decoder.layers):
+        for parameter in part.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+    for still in (model.backbone.conv1, model.backbone.layer1):
+        still.requires_grad_(False)
+    return model
