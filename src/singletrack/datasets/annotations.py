@@ -1,0 +1,152 @@
+"""The texts that benchmarks write, as arrays: boxes, polygons, masks, flags and frame ranges. Knows nothing of files.
+
+All of these raise InputError for a text that is not of their form; it says what is wrong, the caller says where.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.base import Array
+from singletrack.errors import InputError
+
+NO_BOX = (np.nan,) * 4
+
+
+def read_table(text: str) -> Array:
+    """Numbers of a text, (rows, columns), parted by commas, tabs or spaces; empty lines are left out."""
+    rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
+    widths = {len(row) for row in rows}
+    if len(widths) > 1:
+        odd = next(number for number, row in enumerate(rows) if len(row) != len(rows[0]))
+        raise InputError(f"expected {len(rows[0])} numbers in every line; line {odd + 1} has {len(rows[odd])}")
+    try:
+        return np.array(rows, np.float64) if rows else np.zeros((0, 0))
+    except ValueError as error:
+        raise InputError(f"expected numbers; {error}") from error
+
+
+def read_boxes(text: str) -> Array:
+    """Lines of x,y,width,height -> (N, 4). "NaN" stands for no box."""
+    table = read_table(text)
+    if table.shape[1] not in {0, 4}:
+        raise InputError(f"expected x,y,width,height in every line; got {table.shape[1]} numbers")
+    return table.reshape(-1, 4)
+
+
+def read_values(text: str) -> Array:
+    """Numbers of a text in one row, whether they stand in one line or in many: (N,)."""
+    return read_table(",".join(text.split())).reshape(-1)
+
+
+def read_regions(text: str) -> Array:
+    """Lines of regions as VOT writes them -> the upright boxes round them, (N, 4) xywh.
+
+    A line is a box, a polygon (x1,y1,x2,y2,x3,y3, ...), a mask (m and x,y,width,height and runs of pixels outside
+    and inside, by turns, row by row), or one number for a frame without a region. NaN rows stand for no box.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not any(line.startswith("m") for line in lines) and len({line.count(",") for line in lines}) == 1:
+        return _box_round(read_table(text))
+    boxes = [_box_in_mask(line) if line.startswith("m") else _box_round(read_table(line))[0] for line in lines]
+    return np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def _box_round(table: Array) -> Array:
+    """Rows of boxes or of polygons, (N, 4) or (N, 2 corners) -> (N, 4)."""
+    columns = table.shape[1]
+    if columns == 4:
+        boxes = np.array(table)
+    elif columns >= 6 and columns % 2 == 0:
+        x, y = table[:, 0::2], table[:, 1::2]
+        boxes = np.stack([x.min(1), y.min(1), np.ptp(x, 1), np.ptp(y, 1)], 1)
+    elif columns == 1:
+        boxes = np.full((len(table), 4), np.nan)
+    else:
+        raise InputError(f"expected a box (4 numbers), a polygon (6 or more) or a mask (m...); got {columns} numbers")
+    boxes[np.isnan(boxes).any(1)] = np.nan
+    return boxes
+
+
+def _box_in_mask(line: str) -> Array:
+    """The box round the pixels of a mask; each pixel is 1 wide and high."""
+    left, top, width, height, *runs = read_values(line[1:]).astype(int)
+    pixels = np.repeat(np.arange(len(runs)) % 2, runs)
+    if len(pixels) > width * height:
+        raise InputError(f"expected a mask of {width} x {height} pixels; its runs add up to {len(pixels)}")
+    inside = np.flatnonzero(pixels)
+    if not len(inside):
+        return np.array(NO_BOX)
+    rows, columns = np.divmod(inside, width)
+    x, y = columns.min(), rows.min()
+    return np.array([left + x, top + y, columns.max() - x + 1, rows.max() - y + 1], np.float64)
+
+
+def read_vatic(text: str, step: int) -> tuple[Array, NDArray[np.bool_]]:
+    """Lines of VATIC, the tool behind NFS -> (N, 4) xywh and (N,) is it in sight, for every `step`-th frame.
+
+    A line is track, xmin, ymin, xmax, ymax, frame (from 1), lost, occluded, generated and a label in quotes.
+    Frames without a line are NaN and out of sight; N ends with the last frame that has one.
+    """
+    table = read_table(re.sub(r'".*', "", text, flags=re.MULTILINE))
+    if not len(table) or table.shape[1] != 9:
+        raise InputError('expected lines such as 0 10 20 50 60 1 0 0 0 "ball": nine numbers and a label')
+    frames = table[:, 5].astype(int) - 1
+    chosen = frames % step == 0
+    table, frames = table[chosen], frames[chosen] // step
+    boxes = np.full((frames.max(initial=-1) + 1, 4), np.nan)
+    boxes[frames] = np.concatenate([table[:, 1:3], table[:, 3:5] - table[:, 1:3]], 1)
+    in_sight = np.zeros(len(boxes), np.bool_)
+    in_sight[frames] = table[:, 6] == 0
+    return boxes, in_sight
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A sequence that is a stretch of a video: its name, the video's folder, its first and last frame, from 1."""
+
+    name: str
+    folder: str
+    numbers: tuple[int, int]
+
+
+def read_config_seqs(text: str) -> list[list[Excerpt]]:
+    """The cell arrays of a ``configSeqs.m``, UAV123's Matlab list of sequences, in the order of the file."""
+    code = re.sub(r"%.*", "", text)
+    entry = re.compile(
+        r"'name'\s*,\s*'(?P<name>[^']+)'\s*,\s*'path'\s*,(?P<path>.*?)'startFrame'\s*,\s*(?P<first>\d+)"
+        r"\s*,\s*'endFrame'\s*,\s*(?P<last>\d+)",
+        re.DOTALL,
+    )
+    arrays = []
+    for array in re.split(r"=\s*\{", code):
+        found = [
+            Excerpt(match["name"], _last_folder(match["path"]), (int(match["first"]), int(match["last"])))
+            for match in entry.finditer(array)
+        ]
+        if found:
+            arrays.append(found)
+    if not arrays:
+        raise InputError("expected a configSeqs.m with struct('name',...,'path',...,'startFrame',...,'endFrame',...)")
+    return arrays
+
+
+def _last_folder(path: str) -> str:
+    r"""'..\data_seq\UAV123\bird1\' or [root '\bird1\'] -> bird1"""
+    quoted = "/".join(re.findall(r"'([^']*)'", path))
+    return [part for part in re.split(r"[\\/]+", quoted) if part][-1]
+
+
+def read_list(text: str) -> list[str]:
+    """Names of a list, one a line; empty lines are left out."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_properties(text: str) -> dict[str, str]:
+    """Lines of key = value (or key: value), as VOT and GOT-10k write them; others are left out."""
+    pairs = (re.split(r"\s*[=:]\s*", line.strip(), maxsplit=1) for line in text.splitlines())
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}

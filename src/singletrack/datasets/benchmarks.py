@@ -1,0 +1,544 @@
+"""Each benchmark's layout: which sequences a split has, where they lie, and how one of them is read.
+
+``BENCHMARKS``, at the end, is the table. A finder gives the sequences of a split, each as a function that reads it;
+what a benchmark does not ship, such as a list of names, comes from a file that the user points to. Boxes stay as the
+benchmark writes them. OTB, LaSOT, UAV123 and others made in Matlab count pixels from 1; published trackers and
+toolkits take these numbers as they are, and so does this, for the published scores were made that way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.annotations import (
+    read_boxes,
+    read_config_seqs,
+    read_list,
+    read_properties,
+    read_regions,
+    read_values,
+    read_vatic,
+)
+from singletrack.datasets.base import Array, Sequence
+from singletrack.datasets.storage import Storage, StoredFrames
+from singletrack.errors import InputError
+
+Found = dict[str, Callable[[], Sequence]]  # name of a sequence -> reads it; raises InputError where it is not whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One row of the table.
+
+    splits: name of a split -> how many sequences it has; None where that differs. The first one is the default.
+    find: (storage, split, text of a split file or None) -> the sequences of a split, in the benchmark's order; it
+        needs the text only where the copy does not tell. Raises InputError where neither does.
+    needs_file: splits that a split file alone tells -> which file that is.
+    attributes: the challenges that its files of flags (0 or 1 each) name, in their order, parted by spaces.
+    """
+
+    about: str
+    splits: dict[str, int | None]
+    find: Callable[[Storage, str, str | None], Found]
+    needs_file: dict[str, str] = field(default_factory=dict)
+    attributes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where one sequence lies: its folder, folders of which one holds its frames, and the file with its boxes.
+
+    numbers: first and last of the frames that belong to it, as the files are numbered; None: all in the folder.
+    first_box_only: the file may hold the first box alone.
+    """
+
+    name: str
+    folder: str
+    frames: tuple[str, ...]
+    boxes: str
+    numbers: tuple[int, int] | None = None
+    first_box_only: bool = False
+
+
+# --- what all of them need ---------------------------------------------------------------------------------
+
+
+def in_folder(name: str, folder: str, images: tuple[str, ...], boxes: str = "groundtruth.txt") -> Target:
+    """A target whose boxes lie in its own folder, and its frames in that or in one below it."""
+    frames = tuple(f"{folder}/{image}" for image in images)
+    return Target(name=name, folder=folder, frames=frames, boxes=f"{folder}/{boxes}")
+
+
+def first_there(storage: Storage, places: Iterable[str]) -> str:
+    """The first of these folders that is there and not empty; "", the root, where none is."""
+    return next((place for place in places if any(storage.place(place).contents())), "")
+
+
+def by_class(name: str) -> str:
+    """airplane-9 -> airplane/airplane-9"""
+    return f"{name.rpartition('-')[0]}/{name}"
+
+
+def names_by_class(storage: Storage, base: str) -> list[str]:
+    """Names of the folders that lie as ``by_class`` has it."""
+    groups = storage.folders(base)
+    return [name for group in groups for name in storage.folders(f"{base}/{group}") if name.startswith(f"{group}-")]
+
+
+def number_of(name: str) -> int:
+    """frame_0012.jpg -> 12; -1 where there is no number."""
+    digits = re.findall(r"\d+", name.rpartition(".")[0])
+    return int(digits[-1]) if digits else -1
+
+
+def frames_of(storage: Storage, target: Target) -> StoredFrames:
+    """The frames of a target, in their order. Raises InputError where there are none."""
+    for folder in target.frames:
+        names = storage.pictures(folder)
+        if target.numbers is not None:
+            first, last = target.numbers
+            names = [name for name in names if first <= number_of(name) <= last]
+        if names:
+            return storage.frames(folder, names)
+    raise InputError(f"expected frames in {storage.place(target.frames[0])}; found none; get a whole copy")
+
+
+def read(storage: Storage, path: str, how: Callable[[str], Any]) -> Any:
+    """A file as one of the functions of ``annotations`` reads it; its errors are told with the file's name."""
+    text = storage.text(path)
+    try:
+        return how(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; get a whole copy") from error
+
+
+def read_flags(storage: Storage, path: str) -> NDArray[np.bool_]:
+    """A file of 0 and 1, in one line or in many: (N,)."""
+    return np.asarray(read(storage, path, read_values) > 0)
+
+
+def has_size(boxes_xywh: Array) -> NDArray[np.bool_]:
+    """Which rows are boxes: neither NaN nor empty. (N, 4) -> (N,)."""
+    return np.asarray((boxes_xywh[:, 2:] > 0).all(1))
+
+
+def words(storage: Storage, target: Target, *files: str) -> str:
+    """The sentence in the first of these files that is there; "" where none is."""
+    there = (f"{target.folder}/{file}" for file in files if storage.has(f"{target.folder}/{file}"))
+    return next((" ".join(storage.text(path).split()) for path in there), "")
+
+
+def sequence(storage: Storage, target: Target, boxes_xywh: Array, **facts: Any) -> Sequence:
+    """The sequence of a target. Raises InputError where its boxes and frames do not fit each other."""
+    frames = frames_of(storage, target)
+    if len(boxes_xywh) != len(frames) and not (target.first_box_only and len(boxes_xywh) == 1):
+        raise InputError(
+            f"expected a box for each frame; got {len(boxes_xywh)} boxes in {target.boxes} and {len(frames)} frames "
+            f"in {frames.folder}; get a whole copy"
+        )
+    return Sequence(name=target.name, frames=frames, boxes_xywh=boxes_xywh, **facts)
+
+
+def read_plain(storage: Storage, target: Target, **facts: Any) -> Sequence:
+    """A sequence of which the benchmark tells the boxes and no more."""
+    return sequence(storage, target, read(storage, target.boxes, read_boxes), **facts)
+
+
+def read_hidden_without_box(storage: Storage, target: Target, **facts: Any) -> Sequence:
+    """A sequence that has no box (NaN or 0,0,0,0) where its target cannot be seen."""
+    boxes = read(storage, target.boxes, read_boxes)
+    return sequence(storage, target, boxes, visible=has_size(boxes), **facts)
+
+
+# --- a folder for each sequence: LaSOT, its extension, VastTrack, TNL2K, DTB70 ------------------------------
+
+LASOT_LISTS = {"test": "testing_set.txt", "train": "training_set.txt"}
+# Boxes end there, pictures go on; LaSOT's toolkit cuts results off.
+LASOT_NUMBERS = {"monkey-17": (1, 2260)}
+
+
+def find_lasot(storage: Storage, split: str, text: str | None) -> Found:
+    if text is None:
+        if not storage.has(LASOT_LISTS[split]):
+            raise InputError(
+                f"expected {LASOT_LISTS[split]} in {storage.root}; it is not there; get it from LaSOT's download or "
+                "toolkit, or point to a list of names as split file"
+            )
+        text = storage.text(LASOT_LISTS[split])
+    targets = (in_folder(name, by_class(name), ("img",)) for name in read_list(text))
+    targets = (replace(target, numbers=LASOT_NUMBERS.get(target.name)) for target in targets)
+    return {target.name: partial(read_lasot, storage, target) for target in targets}
+
+
+def find_lasot_ext(storage: Storage, split: str, text: str | None) -> Found:
+    base = first_there(storage, ("LaSOT_extension_subset", "lasot_extension_subset", "LaSOT_Ext"))
+    targets = (in_folder(name, f"{base}/{by_class(name)}", ("img",)) for name in names_by_class(storage, base))
+    return {target.name: partial(read_lasot, storage, target) for target in targets}
+
+
+def read_lasot(storage: Storage, target: Target) -> Sequence:
+    hidden, outside = (read_flags(storage, f"{target.folder}/{what}.txt") for what in ("full_occlusion", "out_of_view"))
+    if len(hidden) != len(outside):
+        raise InputError(
+            f"expected full_occlusion.txt and out_of_view.txt of {target.folder} to be of one length; got "
+            f"{len(hidden)} and {len(outside)} flags; get a whole copy"
+        )
+    return read_plain(storage, target, visible=~(hidden | outside), language=words(storage, target, "nlp.txt"))
+
+
+def find_vasttrack(storage: Storage, split: str, text: str | None) -> Found:
+    base = first_there(storage, (split, f"VastTrack_{split}", f"VastTrack/{split}"))
+    folders = {name: f"{base}/{by_class(name)}" for name in names_by_class(storage, base)}
+    return {name: partial(read_vasttrack, storage, name, folder) for name, folder in folders.items()}
+
+
+def read_vasttrack(storage: Storage, name: str, folder: str) -> Sequence:
+    boxes = "groundtruth.txt" if storage.has(f"{folder}/groundtruth.txt") else "Groundtruth.txt"
+    target = in_folder(name, folder, ("imgs", "img"), boxes)
+    return read_hidden_without_box(storage, target, language=words(storage, target, "nlp.txt"))
+
+
+def find_tnl2k(storage: Storage, split: str, text: str | None) -> Found:
+    """Sequences lie in the folder of the split or, as handed out, in parts of it (TNL2K_train_subset_p1)."""
+    base = first_there(storage, (f"TNL2K_{split}_subset", f"TNL2K_{split}", split))
+    folders = {}
+    for name in storage.folders(base):
+        inner = storage.folders(f"{base}/{name}")
+        if "imgs" in inner:
+            folders[name] = f"{base}/{name}"
+        else:
+            folders |= {part: f"{base}/{name}/{part}" for part in inner}
+    targets = (in_folder(name, folder, ("imgs",)) for name, folder in folders.items())
+    return {target.name: partial(read_tnl2k, storage, target) for target in targets}
+
+
+def read_tnl2k(storage: Storage, target: Target) -> Sequence:
+    return read_plain(storage, target, language=words(storage, target, "language.txt"))
+
+
+def find_dtb70(storage: Storage, split: str, text: str | None) -> Found:
+    base = first_there(storage, ("DTB70",))
+    names = storage.folders(base)
+    targets = (in_folder(name, f"{base}/{name}", ("img",), "groundtruth_rect.txt") for name in names)
+    return {target.name: partial(read_plain, storage, target) for target in targets}
+
+
+# --- GOT-10k, TrackingNet, COCO ----------------------------------------------------------------------------
+
+GOT10K_COVER_LEVELS = 8  # cover.label counts from 0, nothing to see, to 8
+TRACKINGNET_CHUNKS = 12
+TRACKINGNET_CHUNK_SIZE = 2511
+
+
+def find_got10k(storage: Storage, split: str, text: str | None) -> Found:
+    part = "train" if split in {"vottrain", "votval"} else split
+    base = first_there(storage, (part, f"{part}_data", f"full_data/{part}_data"))
+    if not base:
+        raise InputError(f"expected a folder {part} or {part}_data in {storage.root}; it is not there; check the path")
+    # The list is not in every download of the train split.
+    listing = f"{base}/list.txt"
+    names = read_list(storage.text(listing)) if storage.has(listing) else storage.folders(base)
+    targets = (replace(in_folder(name, f"{base}/{name}", ("",)), first_box_only=part == "test") for name in names)
+    return {target.name: partial(read_got10k, storage, target) for target in targets}
+
+
+def read_got10k(storage: Storage, target: Target) -> Sequence:
+    facts: dict[str, Any] = {}
+    if not target.first_box_only:
+        cover = read(storage, f"{target.folder}/cover.label", read_values) / GOT10K_COVER_LEVELS
+        absent = read_flags(storage, f"{target.folder}/absence.label")
+        if len(absent) != len(cover):
+            raise InputError(
+                f"expected absence.label and cover.label of {target.folder} to be of one length; got {len(absent)} "
+                f"and {len(cover)} lines; get a whole copy"
+            )
+        facts |= {"cover": cover, "visible": ~absent & (cover > 0)}
+    if storage.has(f"{target.folder}/meta_info.ini"):
+        told = read_properties(storage.text(f"{target.folder}/meta_info.ini"))
+        rate = re.match(r"[\d.]+", told.get("anno_fps", ""))  # 10Hz
+        size = re.findall(r"\d+", told.get("resolution", ""))  # (1920, 1080)
+        facts |= {"fps": float(rate[0])} if rate else {}
+        facts |= {"told_size_wh": (int(size[0]), int(size[1]))} if len(size) == 2 else {}
+    return read_plain(storage, target, **facts)
+
+
+def find_trackingnet(storage: Storage, split: str, text: str | None) -> Found:
+    """A chunk holds anno/NAME.txt and frames/NAME, or zips/NAME.zip as handed out."""
+    chunks = [split.upper()] if split != "train" else [f"TRAIN_{number}" for number in range(TRACKINGNET_CHUNKS)]
+    targets = (
+        Target(
+            name=name,
+            folder=chunk,
+            frames=(f"{chunk}/frames/{name}", f"{chunk}/zips/{name}"),
+            boxes=f"{chunk}/anno/{name}.txt",
+            first_box_only=split == "test",
+        )
+        for chunk in chunks
+        for name in names_of(storage.files(f"{chunk}/anno"))
+    )
+    return {target.name: partial(read_plain, storage, target) for target in targets}
+
+
+def names_of(files: list[str], ending: str = ".txt") -> list[str]:
+    """["a.txt", "b.md"] -> ["a"]"""
+    return [file.removesuffix(ending) for file in files if file.endswith(ending)]
+
+
+def find_coco(storage: Storage, split: str, text: str | None) -> Found:
+    """Every annotated object of a picture is a sequence of one frame, called PICTURE_OBJECT; crowds are left out."""
+    images = f"{split}2017"
+    base = first_there(storage, (f"images/{images}", images))
+    content = json.loads(storage.text(f"annotations/instances_{images}.json"))
+    there = set(storage.pictures(base))
+    pictures = {}
+    for picture in content["images"]:
+        names = [picture["file_name"]] if picture["file_name"] in there else []
+        pictures[picture["id"]] = storage.frames(base, names), (int(picture["width"]), int(picture["height"]))
+    found: Found = {}
+    for thing in content["annotations"]:
+        if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
+            name = f"{thing['image_id']:012d}_{thing['id']}"
+            found[name] = partial(read_coco, name, *pictures[thing["image_id"]], thing["bbox"])
+    return found
+
+
+def read_coco(name: str, frames: StoredFrames, size_wh: tuple[int, int], box_xywh: list[float]) -> Sequence:
+    if not len(frames):
+        raise InputError(f"expected the picture of {name} in {frames.folder}; it is not there; get a whole copy")
+    return Sequence(name=name, frames=frames, boxes_xywh=np.array([box_xywh], np.float64), told_size_wh=size_wh)
+
+
+# --- OTB, NFS, UAV123 --------------------------------------------------------------------------------------
+
+# Where a folder has more pictures than boxes, the benchmark's page names those that count: first and last.
+OTB_NUMBERS = {
+    "David": (300, 770),
+    "Diving": (1, 215),
+    "Football1": (1, 74),
+    "Freeman3": (1, 460),
+    "Freeman4": (1, 283),
+}
+NFS_RATE = 240  # frames a second in which all its files count
+UAV_ATTRIBUTES = "SV ARC LR FM FOC POC OV BC IV VC CM SOB"
+
+
+def find_otb(storage: Storage, split: str, text: str | None) -> Found:
+    """Of two targets in one folder each has a file of its own; they are called as in PyTracking, Jogging_1."""
+    base = first_there(storage, ("OTB100", "OTB2015"))
+    found: Found = {}
+    for folder in storage.folders(base):
+        for file in storage.files(f"{base}/{folder}"):
+            match = re.fullmatch(r"groundtruth_rect(?:\.(\d+))?\.txt", file)
+            if match and storage.text(f"{base}/{folder}/{file}").strip():  # Human4's first one is empty
+                name = f"{folder}_{match[1]}" if match[1] else folder
+                target = in_folder(name, f"{base}/{folder}", ("img",), file)
+                found[name] = partial(read_plain, storage, replace(target, numbers=OTB_NUMBERS.get(folder)))
+    return found
+
+
+def find_nfs(storage: Storage, split: str, text: str | None) -> Found:
+    """As handed out (airboard_1/30/airboard_1.txt), or as PyTracking packed it (anno/nfs_airboard_1.txt)."""
+    packed = [name.removeprefix("nfs_") for name in names_of(storage.files("anno"))] if split == "30" else []
+    if packed:
+        targets = {
+            name: Target(name=name, folder="anno", frames=(f"sequences/{name}",), boxes=f"anno/nfs_{name}.txt")
+            for name in packed
+        }
+        return {name: partial(read_plain, storage, target, fps=30.0) for name, target in targets.items()}
+    names = [name for name in storage.folders("") if storage.has(f"{name}/{split}/{name}.txt")]
+    targets = {name: in_folder(name, f"{name}/{split}", (name,), f"{name}.txt") for name in names}
+    return {name: partial(read_nfs, storage, target, int(split)) for name, target in targets.items()}
+
+
+def read_nfs(storage: Storage, target: Target, fps: int) -> Sequence:
+    """Frames and boxes of the files may differ by one, as they do in several sequences."""
+    boxes, in_sight = read(storage, target.boxes, partial(read_vatic, step=NFS_RATE // fps))
+    frames = frames_of(storage, target)
+    count = min(len(frames), len(boxes))
+    if max(len(frames), len(boxes)) - count > 1:
+        raise InputError(
+            f"expected as many boxes as frames, give or take one; got {len(boxes)} boxes in {target.boxes} and "
+            f"{len(frames)} frames in {frames.folder}; get a whole copy"
+        )
+    return Sequence(
+        name=target.name,
+        frames=StoredFrames(frames.folder, frames.names[:count]),
+        boxes_xywh=boxes[:count],
+        visible=in_sight[:count],
+        fps=float(fps),
+    )
+
+
+def find_uav(version: str) -> Callable[[Storage, str, str | None], Found]:
+    """A finder for UAV123 or UAV20L, two lists over the same videos, both in configSeqs.m."""
+
+    def find(storage: Storage, split: str, text: str | None) -> Found:
+        if text is None or "startFrame" not in text:
+            if not storage.has("configSeqs.m"):
+                raise InputError(
+                    f"expected configSeqs.m, which tells the frames of each sequence, in {storage.root}; it is not "
+                    "there; give the folder UAV123 of the download, or point to that file as split file"
+                )
+            text = storage.text("configSeqs.m")
+        annotated = set(names_of(storage.files(f"anno/{version}")))
+        # Of the arrays in the file, the one whose names have boxes; some names are in both, with other frames.
+        arrays = [{excerpt.name: excerpt for excerpt in array} for array in read_config_seqs(text)]
+        excerpts = max(arrays, key=lambda array: len(array.keys() & annotated) - len(array.keys() - annotated))
+        videos = dict.fromkeys((version, "UAV123"))
+        targets = (
+            Target(
+                name=excerpt.name,
+                folder=f"anno/{version}",
+                frames=tuple(f"data_seq/{place}/{excerpt.folder}" for place in videos),
+                boxes=f"anno/{version}/{excerpt.name}.txt",
+                numbers=excerpt.numbers,
+            )
+            for excerpt in excerpts.values()
+        )
+        return {target.name: partial(read_uav, storage, target) for target in targets}
+
+    return find
+
+
+def read_uav(storage: Storage, target: Target) -> Sequence:
+    challenges = f"{target.folder}/att/{target.name}.txt"
+    told = read_flags(storage, challenges) if storage.has(challenges) else np.zeros(0, np.bool_)
+    attributes = tuple(name for name, here in zip(UAV_ATTRIBUTES.split(), told, strict=False) if here)
+    return read_hidden_without_box(storage, target, attributes=attributes)
+
+
+# --- VOT, and a user's own folder --------------------------------------------------------------------------
+
+
+def find_vot(storage: Storage, split: str, text: str | None) -> Found:
+    """Also the folder of a VOT workspace; of several targets in one video each is a sequence, NAME_TARGET."""
+    base = "sequences" if storage.has("sequences/list.txt") else ""
+    listing = f"{base}/list.txt"
+    found: Found = {}
+    for name in read_list(storage.text(listing)) if storage.has(listing) else storage.folders(base):
+        folder = f"{base}/{name}"
+        told = read_properties(storage.text(f"{folder}/sequence")) if storage.has(f"{folder}/sequence") else {}
+        images = (told["channels.color"].rpartition("/")[0],) if "channels.color" in told else ("color", "")
+        objects = [file for file in storage.files(folder) if re.fullmatch(r"groundtruth_.+\.txt", file)]
+        for file in objects or ["groundtruth.txt"]:
+            full = name + file.removeprefix("groundtruth").removesuffix(".txt") if len(objects) > 1 else name
+            found[full] = partial(read_vot, storage, in_folder(full, folder, images, file), told)
+    return found
+
+
+def read_vot(storage: Storage, target: Target, told: dict[str, str]) -> Sequence:
+    """The box of a polygon or mask is the upright one round it. What is not written, VOT says, is not known."""
+    boxes = read(storage, target.boxes, read_regions)
+    lacking = len(frames_of(storage, target)) - len(boxes)
+    if len(boxes) and lacking > 0:
+        boxes = np.concatenate([boxes, np.full((lacking, 4), np.nan)])
+    tags = [file for file in storage.files(target.folder) if file.endswith((".tag", ".label"))]
+    facts: dict[str, Any] = {
+        "attributes": tuple(
+            tag.rpartition(".")[0] for tag in tags if read_flags(storage, f"{target.folder}/{tag}").any()
+        )
+    }
+    if told.get("width", "").isdecimal() and told.get("height", "").isdecimal():
+        facts["told_size_wh"] = int(told["width"]), int(told["height"])
+    if told.get("fps", "").isdecimal():
+        facts["fps"] = float(told["fps"])
+    return sequence(storage, target, boxes, visible=has_size(boxes), **facts)
+
+
+FOLDER_IMAGES = ("", "img", "imgs", "color", "frames")
+FOLDER_BOXES = ("groundtruth.txt", "groundtruth_rect.txt")
+
+
+def find_folder(storage: Storage, split: str, text: str | None) -> Found:
+    """A sequence in each folder that has frames or boxes; a root with boxes of its own is one itself."""
+    found: Found = {}
+    alone = any(storage.has(file) for file in FOLDER_BOXES)
+    for name in ["."] if alone else storage.folders(""):
+        boxes = [file for file in FOLDER_BOXES if storage.has(f"{name}/{file}")]
+        if boxes or any(storage.pictures(f"{name}/{image}") for image in FOLDER_IMAGES):
+            called = storage.root.resolve().stem if alone else name
+            target = in_folder(called, name, FOLDER_IMAGES, *boxes[:1])
+            found[called] = partial(read_folder, storage, replace(target, first_box_only=True))
+    return found
+
+
+def read_folder(storage: Storage, target: Target) -> Sequence:
+    boxes = read(storage, target.boxes, read_regions)
+    visible = has_size(boxes) if len(boxes) > 1 else None
+    return sequence(storage, target, boxes, visible=visible, language=words(storage, target, "language.txt", "nlp.txt"))
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+
+LASOT_ATTRIBUTES = "IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC"
+TNL2K_ATTRIBUTES = "CM ROT DEF FOC IV OV POC VC SV BC MB ARC LR FM AS TC MS"
+VASTTRACK_ATTRIBUTES = "LR SV FM ARC IV INV DEF ROT BC MB"
+
+BENCHMARKS = {
+    "lasot": Benchmark(
+        about="LaSOT, long videos of 70 classes",
+        splits={"test": 280, "train": 1120},
+        find=find_lasot,
+        attributes=LASOT_ATTRIBUTES,
+    ),
+    "lasot_ext": Benchmark(
+        about="LaSOT extension, 15 further classes",
+        splits={"test": 150},
+        find=find_lasot_ext,
+        attributes=LASOT_ATTRIBUTES,
+    ),
+    "trackingnet": Benchmark(
+        about="TrackingNet, YouTube videos in chunks",
+        splits={
+            "test": 511,
+            "train": TRACKINGNET_CHUNKS * TRACKINGNET_CHUNK_SIZE,
+            **{f"train_{number}": TRACKINGNET_CHUNK_SIZE for number in range(TRACKINGNET_CHUNKS)},
+        },
+        find=find_trackingnet,
+    ),
+    "got10k": Benchmark(
+        about="GOT-10k, classes of the test unseen in training",
+        splits={"test": 180, "val": 180, "train": 9335, "vottrain": None, "votval": None},
+        find=find_got10k,
+        needs_file={
+            "vottrain": "got10k_vot_train_split.txt of PyTracking or OSTrack",
+            "votval": "got10k_vot_val_split.txt of PyTracking or OSTrack",
+        },
+    ),
+    "coco": Benchmark(
+        about="COCO 2017, objects in single pictures, for training",
+        splits={"train": None, "val": None},
+        find=find_coco,
+    ),
+    "nfs": Benchmark(about="Need for Speed", splits={"30": 100, "240": 100}, find=find_nfs),
+    "uav123": Benchmark(
+        about="UAV123, seen from drones", splits={"test": 123}, find=find_uav("UAV123"), attributes=UAV_ATTRIBUTES
+    ),
+    "uav20l": Benchmark(
+        about="UAV20L, its long videos", splits={"test": 20}, find=find_uav("UAV20L"), attributes=UAV_ATTRIBUTES
+    ),
+    "tnl2k": Benchmark(
+        about="TNL2K, with a sentence for each target",
+        splits={"test": 700, "train": 1300},
+        find=find_tnl2k,
+        attributes=TNL2K_ATTRIBUTES,
+    ),
+    "otb": Benchmark(about="OTB2015, also called OTB100", splits={"test": 100}, find=find_otb),
+    "vot": Benchmark(about="a VOT challenge: a list of sequences", splits={"test": None}, find=find_vot),
+    "vasttrack": Benchmark(
+        about="VastTrack, 2,115 classes",
+        splits={"test": 3500, "train": 47110},
+        find=find_vasttrack,
+        attributes=VASTTRACK_ATTRIBUTES,
+    ),
+    "dtb70": Benchmark(about="DTB70, seen from drones", splits={"test": 70}, find=find_dtb70),
+    "folder": Benchmark(about="your own: frames and groundtruth.txt", splits={"test": None}, find=find_folder),
+}

@@ -1,0 +1,262 @@
+"""Files of a benchmark wherever they lie: in folders, or in the zip and tar files in which it is handed out.
+
+An archive is seen as if it were unpacked where it lies: into its own folder where files lie at its top, else beside
+it. So ``airplane.zip``, which holds ``airplane/airplane-1/...``, stands for the folder ``airplane``, and
+``zips/V_0.zip``, which holds ``0.jpg``, for the folder ``zips/V_0``. A folder hides an archive of its name.
+
+Knows nothing of benchmarks. Paths are relative to the root and are written with "/".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from singletrack.datasets.base import Image
+from singletrack.errors import InputError, VideoError
+from singletrack.video.reader import PICTURE_ENDINGS
+
+ARCHIVE_ENDINGS = (".zip", ".tar")
+# These must be read from their start to reach a frame.
+SOLID_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+ARCHIVES_KEPT_OPEN = 256  # in each process; LaSOT has one for each of 70 classes, TrackingNet for each sequence
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorts as a person would: runs of digits count as numbers, so 2.jpg stands before 10.jpg."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder: `path` on the disk, or `inside` the archive that lies at `path` ("" is its top)."""
+
+    path: Path
+    inside: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.inside is None else f"{self.path}:{self.inside}"
+
+    def below(self, name: str) -> Place:
+        """What is called `name` in this folder, whether it is there or not."""
+        if self.inside is None:
+            return Place(self.path / name)
+        return Place(self.path, f"{self.inside}/{name}".lstrip("/"))
+
+    def read(self) -> bytes:
+        """The bytes of this file. Raises OSError where it is not there or an archive is damaged."""
+        if self.inside is None:
+            return self.path.read_bytes()
+        return _opened(self.path, os.getpid()).read(self.inside)
+
+    def contents(self) -> tuple[set[str], set[str]]:
+        """Names of the folders and of the files in this folder, hidden ones left out; of none, if it is not there."""
+        if self.inside is not None:
+            return _opened(self.path, os.getpid()).contents(self.inside)
+        folders: set[str] = set()
+        files: set[str] = set()
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        (folders if entry.is_dir() else files).add(entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return folders, files
+
+
+class Storage:
+    """The tree of files below a root, which is a folder or an archive. Raises InputError where there is none.
+
+    A root archive that holds one folder and nothing else is taken from that folder down.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if self.root.name.lower().endswith(SOLID_ENDINGS):
+            raise InputError(
+                f"expected a folder, a .zip or a .tar; got {root}, which cannot be read from its middle; unpack it"
+            )
+        if self.root.is_dir():
+            self._top = Place(self.root)
+        elif self.root.is_file() and self.root.suffix.lower() in ARCHIVE_ENDINGS:
+            folders, files = Place(self.root, "").contents()
+            self._top = Place(self.root, folders.pop() if len(folders) == 1 and not files else "")
+        else:
+            raise InputError(f"expected the folder, .zip or .tar of a data set; {root} is none; check the path")
+
+    def place(self, path: str) -> Place:
+        """Where a folder lies, or would lie."""
+        here = self._top
+        for part in [part for part in path.split("/") if part not in {"", "."}]:
+            below = here.below(part)
+            if here.inside is None and not below.path.exists():
+                below = _in_archives(here.path, part) or below
+            here = below
+        return here
+
+    def folders(self, path: str) -> list[str]:
+        """Names of the folders in a folder, in natural order."""
+        place = self.place(path)
+        folders, files = place.contents()
+        if place.inside is None:
+            for archive in _archives(place.path, files):
+                folders |= _unpacked(archive).keys()
+        return sorted(folders, key=natural_key)
+
+    def files(self, path: str) -> list[str]:
+        """Names of the files in a folder, in natural order."""
+        return sorted(self.place(path).contents()[1], key=natural_key)
+
+    def has(self, path: str) -> bool:
+        """Is there such a file?"""
+        folder, _, name = path.rpartition("/")
+        place = self.place(folder)
+        return place.below(name).path.is_file() if place.inside is None else name in place.contents()[1]
+
+    def text(self, path: str) -> str:
+        """The text of a file. Raises InputError where it cannot be read."""
+        folder, _, name = path.rpartition("/")
+        place = self.place(folder).below(name)
+        try:
+            return place.read().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"expected a text file {place}; cannot read it ({reason}); get a whole copy") from error
+
+    def pictures(self, path: str) -> list[str]:
+        """Names of the pictures in a folder, in natural order."""
+        return [name for name in self.files(path) if name.lower().endswith(PICTURE_ENDINGS)]
+
+    def frames(self, path: str, names: Iterable[str]) -> StoredFrames:
+        """The pictures of these names in a folder, as frames."""
+        return StoredFrames(self.place(path), names)
+
+
+class StoredFrames:
+    """Frames that are pictures of one folder, on the disk or in an archive, read when asked for."""
+
+    def __init__(self, folder: Place, names: Iterable[str]) -> None:
+        self.folder = folder
+        # thousands of sequences count their frames alike: one string for all that are called 00000001.jpg
+        self.names = tuple(map(sys.intern, names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Image:
+        place = self.folder.below(self.names[index])
+        try:
+            data = place.read()
+        except OSError as error:
+            raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        if picture is None:
+            raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+    def is_cut_short(self, index: int) -> bool:
+        """Does the file of a frame lack the mark of its end? OpenCV reads such a JPEG and paints the rest grey."""
+        data = self.folder.below(self.names[index]).read()
+        end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2])
+        return end is not None and end not in data[-4096:]
+
+
+# --- archives ----------------------------------------------------------------------------------------------
+
+
+class _Archive:
+    """The files in one zip or tar, found by name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._zip: zipfile.ZipFile | None = None
+        self._in_zip: dict[str, zipfile.ZipInfo] = {}
+        self._in_tar: dict[str, tuple[int, int]] = {}  # where its bytes begin, how many they are
+        try:
+            if path.suffix.lower() == ".zip":
+                self._zip = zipfile.ZipFile(path)
+                infos = self._zip.infolist()
+                self._in_zip = {_plain(info.filename): info for info in infos if not info.is_dir()}
+            else:
+                with tarfile.open(path, "r:") as tar:
+                    self._in_tar = {_plain(m.name): (m.offset_data, m.size) for m in tar if m.isfile()}
+        except (zipfile.BadZipFile, tarfile.TarError) as error:
+            raise InputError(f"expected a whole archive; cannot read {path} ({error}); get it again") from error
+        self._contents: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
+        for name in [*self._in_zip, *self._in_tar]:
+            if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
+                self._add(name)
+
+    def _add(self, name: str) -> None:
+        folder, _, file = name.rpartition("/")
+        self._contents.setdefault(folder, (set(), set()))[1].add(file)
+        while folder:
+            above, _, last = folder.rpartition("/")
+            self._contents.setdefault(above, (set(), set()))[0].add(last)
+            folder = above
+
+    def contents(self, folder: str) -> tuple[set[str], set[str]]:
+        folders, files = self._contents.get(folder, (set(), set()))
+        return set(folders), set(files)
+
+    def read(self, name: str) -> bytes:
+        try:
+            if self._zip is not None:
+                return self._zip.read(self._in_zip[name])
+            start, size = self._in_tar[name]
+            with self._path.open("rb") as file:
+                file.seek(start)
+                data = file.read(size)
+        except KeyError as error:
+            raise FileNotFoundError(2, "not in the archive", f"{self._path}:{name}") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise OSError(f"the archive is damaged or locked: {error}") from error
+        if len(data) < size:
+            raise OSError("the archive is cut short")
+        return data
+
+
+@lru_cache(maxsize=ARCHIVES_KEPT_OPEN)
+def _opened(path: Path, process: int) -> _Archive:
+    """An archive, opened once in each process: one that was forked must not move its parent's place in the file."""
+    return _Archive(path)
+
+
+def _plain(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./").strip("/")
+
+
+def _archives(folder: Path, files: Iterable[str]) -> list[Path]:
+    return [folder / name for name in sorted(files) if name.lower().endswith(ARCHIVE_ENDINGS)]
+
+
+def _unpacked(archive: Path) -> dict[str, str]:
+    """The folders that unpacking would make beside an archive: name -> where its contents lie inside."""
+    folders, files = _opened(archive, os.getpid()).contents("")
+    if files and archive.stem not in folders:
+        return {archive.stem: ""}
+    return {name: name for name in folders}
+
+
+def _in_archives(folder: Path, name: str) -> Place | None:
+    """Where the folder `name` lies in an archive of `folder`: in one of its own name, else in any."""
+    for ending in ARCHIVE_ENDINGS:
+        own = folder / f"{name}{ending}"
+        if own.is_file():
+            return Place(own, _unpacked(own).get(name, ""))
+    for archive in _archives(folder, Place(folder).contents()[1]):
+        if name in _unpacked(archive):
+            return Place(archive, _unpacked(archive)[name])
+    return None
