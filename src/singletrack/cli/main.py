@@ -20,6 +20,7 @@ VERBS = {
     "convert": ("singletrack.cli.convert:command", "Turn weights, official or ours, into safetensors."),
     "train": ("singletrack.cli.train:command", "Train a model by a recipe."),
     "export": ("singletrack.cli.export:command", "Write a model as ONNX and check its numbers."),
+    "datasets": ("singletrack.cli.datasets:command", "List the benchmarks, or check a copy of one."),
     "vot": ("singletrack.cli.vot:command", "Run a model in the VOT toolkit."),
 }
 
