@@ -111,7 +111,7 @@ def ostrack_tiny_on() -> Recipe:
     Command: as ``ostrack_tiny``, with ``--weights`` the file that it left.
     """
     before = ostrack_tiny()
-    full = replace(before.stages[-1], name="longer", steps=8000, batch=32, lr=4e-4, head_lr=5e-4, warmup=200)
+    full = replace(before.stages[-1], name="longer", steps=7500, batch=32, lr=4e-4, head_lr=5e-4, warmup=200)
     return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999)
 
 
