@@ -23,6 +23,7 @@ LEVELS = {
     "drawing": 2,
     "results": 2,
     "training": 3,
+    "evaluation": 3,
     "export": 3,
     "zoo": 4,
     "following": 5,

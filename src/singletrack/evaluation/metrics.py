@@ -1,0 +1,274 @@
+"""What the field measures, as pure functions of arrays.
+
+Knows nothing of benchmarks and of the toolkits' special rules, which stand in ``protocols``, and nothing of files.
+
+Boxes are (N, 4) xywh in pixels, a row a frame. A curve is the share of frames, 0 to 1, at each of its thresholds.
+Frames are left out by leaving out their rows; a NaN overlap or error never counts as right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import iou
+
+Array = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
+
+OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
+PIXEL_THRESHOLDS = np.arange(51.0)
+SIZE_THRESHOLDS = np.arange(51) / 100
+CONFIDENCE_COUNT = 100  # thresholds of a precision-recall curve, as in the VOT toolkit
+
+
+# --- one number a frame ------------------------------------------------------------------------------------
+
+
+def overlap(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
+    """Intersection over union, 0 to 1, of each pair of boxes; 0 where one is NaN or has no area."""
+    return iou(prediction_xywh, truth_xywh)
+
+
+def center(boxes_xywh: ArrayLike) -> Array:
+    """(N, 2) x and y of the middle, counted from pixel to pixel: that of a box one pixel wide is the pixel itself."""
+    boxes = np.asarray(boxes_xywh, dtype=np.float64)
+    return boxes[..., :2] + 0.5 * (boxes[..., 2:] - 1)
+
+
+def center_error(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
+    """Pixels between the two centres (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
+    return _length(center(prediction_xywh) - center(truth_xywh))
+
+
+def normalized_center_error(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
+    """The same in sizes of the true box, x by its width and y by its height (Müller et al., TrackingNet, 2018).
+
+    Where the true box has no width or no height it is NaN or infinite.
+    """
+    sizes = np.asarray(truth_xywh, dtype=np.float64)[..., 2:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _length(center(prediction_xywh) / sizes - center(truth_xywh) / sizes)
+
+
+def _length(vectors: Array) -> Array:
+    return np.asarray(np.sqrt(vectors[..., 0] ** 2 + vectors[..., 1] ** 2))
+
+
+# --- one curve or number a sequence ------------------------------------------------------------------------
+
+
+def success_curve(
+    overlaps: ArrayLike, thresholds: ArrayLike = OVERLAP_THRESHOLDS, *, frame_count: int | None = None
+) -> Array:
+    """Share of frames whose overlap is *above* each threshold, of `frame_count` frames (of those given, if None)."""
+    values = np.asarray(overlaps, dtype=np.float64)
+    return _share(values[:, None] > np.asarray(thresholds), frame_count)
+
+
+def precision_curve(
+    errors: ArrayLike, thresholds: ArrayLike = PIXEL_THRESHOLDS, *, frame_count: int | None = None
+) -> Array:
+    """Share of frames whose centre error is *at most* each threshold, of `frame_count` (of those given, if None).
+
+    With errors in sizes of the target and SIZE_THRESHOLDS it is the normalized precision.
+    """
+    values = np.asarray(errors, dtype=np.float64)
+    return _share(values[:, None] <= np.asarray(thresholds), frame_count)
+
+
+def _share(right: Flags, frame_count: int | None) -> Array:
+    count = len(right) if frame_count is None else frame_count
+    if count == 0:
+        return np.full(right.shape[1], np.nan)
+    return np.asarray(right.sum(axis=0) / count)
+
+
+def area_under(curve: ArrayLike) -> float:
+    """The mean of a curve, which the field calls AUC."""
+    return float(np.mean(np.asarray(curve)))
+
+
+def success_rate(overlaps: ArrayLike, threshold: float) -> float:
+    """Share of frames whose overlap is above the threshold: OP50 and SR50 at 0.5, OP75 and SR75 at 0.75."""
+    return float(success_curve(overlaps, [threshold])[0])
+
+
+def average_overlap(overlaps: ArrayLike) -> float:
+    """The mean overlap of the frames, AO; NaN of no frames."""
+    values = np.asarray(overlaps, dtype=np.float64)
+    return float(values.mean()) if len(values) else float("nan")
+
+
+# --- speed -------------------------------------------------------------------------------------------------
+
+
+def frames_per_second(seconds: ArrayLike) -> float:
+    """Frames by the time they took together; NaN where no time is known.
+
+    seconds: of each frame; those that are not above zero are unknown.
+    """
+    known = _known(seconds)
+    return float(len(known) / known.sum()) if len(known) else float("nan")
+
+
+def mean_frame_rate(seconds: ArrayLike) -> float:
+    """The mean of 1 / seconds over frames: the got10k toolkit's speed. A few fast frames lift it; NaN if unknown."""
+    known = _known(seconds)
+    return float(np.mean(1 / known)) if len(known) else float("nan")
+
+
+def _known(seconds: ArrayLike) -> Array:
+    values = np.asarray(seconds, dtype=np.float64).ravel()
+    return np.asarray(values[values > 0])
+
+
+# --- long-term: does the tracker know when the target is gone? ---------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongTerm:
+    """Precision and recall of a tracker that may say "not there", over the confidence from which it is believed.
+
+    thresholds, precision, recall: (T,), from the highest confidence to the lowest; f_scores likewise.
+    """
+
+    thresholds: Array
+    precision: Array
+    recall: Array
+
+    @property
+    def f_scores(self) -> Array:
+        total = self.precision + self.recall
+        product = 2 * self.precision * self.recall
+        return np.divide(product, total, out=np.zeros_like(total), where=total > 0)
+
+    @property
+    def best(self) -> tuple[float, float, float]:
+        """Precision, recall and F where F is highest: the three numbers of VOT-LT."""
+        index = int(np.argmax(self.f_scores))
+        return float(self.precision[index]), float(self.recall[index]), float(self.f_scores[index])
+
+
+def long_term(
+    overlaps: Sequence[ArrayLike], confidences: Sequence[ArrayLike], present: Sequence[ArrayLike]
+) -> LongTerm:
+    """VOT-LT over sequences (Lukežič et al., "Now you see me", 2018, eq. 2 to 4, with the VOT toolkit's thresholds).
+
+    Precision is the mean overlap of the frames where the tracker is believed, 1 where it never is; recall is the sum
+    of these overlaps by the number of frames where the target is present. Both are means over sequences.
+
+    overlaps, confidences, present: of each sequence, (N,) each; an overlap where the target is absent counts as 0, a
+    confidence that is NaN as never believed.
+
+    Raises InputError for lengths that differ, or for a sequence without its target.
+    """
+    if not overlaps:
+        raise InputError("expected at least one sequence with confidences; got none; run the tracker first")
+    scored = []
+    for values, sure, there in zip(overlaps, confidences, present, strict=True):
+        shared, score, seen = np.asarray(values, float), np.asarray(sure, float), np.asarray(there, bool)
+        if not len(shared) == len(score) == len(seen):
+            raise InputError(
+                f"expected an overlap, a confidence and a presence for each frame; got {len(shared)}, {len(score)} and "
+                f"{len(seen)}; give three arrays of one length"
+            )
+        if not seen.any():
+            raise InputError("expected the target in some frame; got a sequence without it; leave that sequence out")
+        scored.append((np.where(seen, np.nan_to_num(shared), 0.0), score, int(seen.sum())))
+    thresholds = confidence_thresholds(np.concatenate([score for _, score, _ in scored]))
+    curves = np.mean([_precision_recall(*entry, thresholds) for entry in scored], axis=0)
+    return LongTerm(thresholds=thresholds, precision=curves[0], recall=curves[1])
+
+
+def confidence_thresholds(confidences: ArrayLike, count: int = CONFIDENCE_COUNT) -> Array:
+    """Up to `count` thresholds that part the confidences evenly, highest first; infinite at both ends."""
+    values = np.asarray(confidences, dtype=np.float64)
+    falling = np.sort(values[~np.isnan(values)])[::-1]
+    if len(falling) > count - 2:
+        step = len(falling) // (count - 2)
+        falling = falling[np.round(np.linspace(step, len(falling) - step, count - 2)).astype(int)]
+    return np.concatenate([[np.inf], falling, [-np.inf]])
+
+
+def _precision_recall(shared: Array, score: Array, present_count: int, thresholds: Array) -> tuple[Array, Array]:
+    """Both at each threshold: sums over the frames in the order of falling confidence."""
+    known = ~np.isnan(score)
+    order = np.argsort(-score[known], kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(shared[known][order])])
+    believed = np.searchsorted(-score[known][order], -thresholds, side="right")
+    precision = np.divide(sums[believed], believed, out=np.ones(len(thresholds)), where=believed > 0)
+    return precision, np.asarray(sums[believed] / present_count)
+
+
+# --- between two trackers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much one tracker is above another: the difference, and the interval that holds it 95 times in 100.
+
+    better: share of resamples, 0 to 1, in which the first is above the second; a tie counts half.
+    """
+
+    value: float
+    low: float
+    high: float
+    better: float
+
+
+def bootstrap_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    first_weights: ArrayLike | None = None,
+    second_weights: ArrayLike | None = None,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Difference:
+    """The paired bootstrap over sequences of the difference of two weighted means (Efron's percentile interval).
+
+    first, second: (N,) the measure of the same sequences in the same order. weights: (N,) of each; equal, if None.
+    What is drawn is whole sequences, as the frames of one sequence depend on each other. The same seed gives the same
+    interval.
+
+    Raises InputError for arrays that differ in length, or none at all.
+    """
+    values = [np.asarray(array, dtype=np.float64) for array in (first, second)]
+    weights = [
+        np.ones(len(array)) if weight is None else np.asarray(weight, dtype=np.float64)
+        for array, weight in zip(values, (first_weights, second_weights), strict=True)
+    ]
+    lengths = {len(array) for array in values + weights}
+    if len(lengths) != 1 or 0 in lengths:
+        raise InputError(
+            f"expected the same sequences from both trackers, at least one; got {len(values[0])} and {len(values[1])}; "
+            "compare runs on one data set"
+        )
+    count = lengths.pop()
+    random = np.random.default_rng(seed)
+    drawn = []
+    for start in range(0, resamples, 1000):  # in pieces: 10,000 draws of 3,500 sequences would fill 280 MB
+        times = random.multinomial(count, np.full(count, 1 / count), size=min(1000, resamples - start))
+        a, b = (_weighted_means(times, *pair) for pair in zip(values, weights, strict=True))
+        drawn.append(a - b)
+    once = np.ones((1, count))
+    value = float((_weighted_means(once, values[0], weights[0]) - _weighted_means(once, values[1], weights[1]))[0])
+    differences = np.concatenate(drawn)
+    differences = differences[np.isfinite(differences)]
+    low, high = np.quantile(differences, [0.025, 0.975]) if len(differences) else (np.nan, np.nan)
+    better = float(np.mean((np.sign(differences) + 1) / 2)) if len(differences) else float("nan")
+    return Difference(value=value, low=float(low), high=float(high), better=better)
+
+
+def _weighted_means(times: NDArray[Any], values: Array, weights: Array) -> Array:
+    """The mean of each resample; sequences whose value is NaN have no weight."""
+    known = np.where(np.isfinite(values), weights, 0.0)
+    totals = times @ known
+    sums = times @ (known * np.nan_to_num(values))
+    return np.asarray(np.divide(sums, totals, out=np.full(len(totals), np.nan), where=totals > 0))
