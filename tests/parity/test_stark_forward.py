@@ -14,7 +14,7 @@ from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
 from singletrack.models.stark import STARK, Tokens, expected_corners
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+Inputs = tuple[Tensor, Tensor]
 
 PARAMETERS = {"stark_s50": 28_095_554, "stark_st50": 28_227_395, "stark_st101": 47_167_299}
 
@@ -26,16 +26,17 @@ def record(recorded: Recorded, stark_name: str) -> Mapping[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def inputs(stark: STARK) -> Inputs:
-    """The recorded random input: templates, their padding, search, its padding."""
+    """The recorded random input, RGB and padding: templates and search."""
     count = stark.config.templates
     rng = np.random.default_rng(2024)
-    templates = [rng.standard_normal((2, 3, 128, 128), dtype=np.float32) for _ in range(count)]
-    search = rng.standard_normal((2, 3, 320, 320), dtype=np.float32)
-    template_padding = torch.zeros(2, count, 128, 128, dtype=torch.bool)
-    template_padding[0, 0, :, -40:] = template_padding[0, 0, :20] = True
-    search_padding = torch.zeros(2, 320, 320, dtype=torch.bool)
-    search_padding[0, :, -90:] = search_padding[0, :45] = True
-    return torch.from_numpy(np.stack(templates, 1)), template_padding, torch.from_numpy(search), search_padding
+    template = torch.zeros(2, count, 4, 128, 128)
+    for slot in range(count):
+        template[:, slot, :3] = torch.from_numpy(rng.standard_normal((2, 3, 128, 128), dtype=np.float32))
+    search = torch.zeros(2, 4, 320, 320)
+    search[:, :3] = torch.from_numpy(rng.standard_normal((2, 3, 320, 320), dtype=np.float32))
+    template[0, 0, 3, :, -40:] = template[0, 0, 3, :20] = 1.0
+    search[0, 3, :, -90:] = search[0, 3, :45] = 1.0
+    return template, search
 
 
 def close(got: Tensor, expected: np.ndarray, tolerance: float = 1e-4) -> None:
@@ -60,12 +61,11 @@ def test_parameters_are_as_many_as_published(stark: STARK, stark_name: str) -> N
 
 @torch.inference_mode()
 def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark: STARK, inputs: Inputs) -> None:
-    template, template_padding, search, search_padding = inputs
-    body = stark.backbone(search)
+    template, search = inputs
+    body = stark.backbone(search[:, :3])
     close(body[:, ::64, ::3, ::3], record["body_search_sub"])
 
-    seen = [stark.see(*pair) for pair in zip(template.unbind(1), template_padding.unbind(1), strict=True)]
-    seen += [stark.see(search, search_padding)]
+    seen = [stark.see(crops) for crops in (*template.unbind(1), search)]
     tokens = Tokens(*(torch.cat(parts, 1) for parts in zip(*seen, strict=True)))
     assert torch.equal(tokens.padding, bits(record["seq_mask"], *record["seq_mask_shape"]))
     for name, values in (("pos", tokens.position), ("feat", tokens.content)):
@@ -87,10 +87,10 @@ def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark:
 
 @torch.inference_mode()
 def test_the_two_calls(record: Mapping[str, np.ndarray], stark: STARK, inputs: Inputs) -> None:
-    template, template_padding, search, search_padding = inputs
-    features = stark.encode(template, template_padding)
+    template, search = inputs
+    features = stark.encode(template)
     assert features.shape == (2, 64 * stark.config.templates, 513)
-    maps = stark.locate(features, search, search_padding)
+    maps = stark.locate(features, search)
     for corner, name in enumerate(("tl_map", "br_map")):
         expected = torch.from_numpy(record[name]).flatten(1).softmax(1).reshape(2, 20, 20)
         close(maps["corners"][:, corner], expected.numpy(), 1e-6)
@@ -103,23 +103,13 @@ def test_the_two_calls(record: Mapping[str, np.ndarray], stark: STARK, inputs: I
 @torch.inference_mode()
 def test_real_crops(record: Mapping[str, np.ndarray], stark: STARK) -> None:
     """A crop at the border of the frame; its template stands in every slot."""
-    count = stark.config.templates
-    template = torch.from_numpy(normalise(record["real_template_u8"], IMAGENET_MEAN, IMAGENET_STD))
-    search = torch.from_numpy(normalise(record["real_search_u8"], IMAGENET_MEAN, IMAGENET_STD))
-    template_padding = bits(record["real_template_att"], 1, 128, 128)
-    search_padding = bits(record["real_search_att"], 1, 320, 320)
-    assert search_padding.any()
-    features = stark.encode(torch.stack([template] * count, 1), torch.stack([template_padding] * count, 1))
-    maps = stark.locate(features, search, search_padding)
+    crops = {}
+    for name, size in (("template", 128), ("search", 320)):
+        pixels = torch.from_numpy(normalise(record[f"real_{name}_u8"], IMAGENET_MEAN, IMAGENET_STD))
+        padding = bits(record[f"real_{name}_att"], 1, 1, size, size)
+        crops[name] = torch.cat([pixels, padding.float()], 1)
+    assert crops["search"][0, 3].any()
+    maps = stark(torch.stack([crops["template"]] * stark.config.templates, 1), crops["search"])
     close(maps["box_cxcywh"][:, None], record["real_pred_boxes"], 1e-5)
     if "score" in maps:
         close(maps["score"].logit(), record["real_pred_logits"][:, 0, 0])
-
-
-@torch.inference_mode()
-def test_no_padding_may_be_left_out(stark: STARK, inputs: Inputs) -> None:
-    template, template_padding, search, search_padding = (tensor[:1] for tensor in inputs)
-    left_out = stark(template, search)
-    given = stark(template, search, torch.zeros_like(template_padding), torch.zeros_like(search_padding))
-    for name, values in left_out.items():
-        torch.testing.assert_close(values, given[name])

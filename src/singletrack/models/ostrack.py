@@ -67,6 +67,16 @@ class OSTrackConfig:
             )
 
     @property
+    def template_shape(self) -> tuple[int, ...]:
+        """Of what ``encode`` takes, without the batch: RGB, pixels."""
+        return (3, self.template_size, self.template_size)
+
+    @property
+    def search_shape(self) -> tuple[int, ...]:
+        """Of what ``locate`` takes beside the features, without the batch: RGB, pixels."""
+        return (3, self.search_size, self.search_size)
+
+    @property
     def template_grid(self) -> int:
         """Tokens along one side of the template."""
         return self.template_size // self.patch_size

@@ -2,13 +2,13 @@
 
 Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
 
-    templates (B, K, 3, T, T) ──encode──> features (B, K * Nt, 2C + 1) ─┐
-    search    (B, 3, S, S)    ──────────────────────────────────────────┴─locate──> corners, box, score
+    templates (B, K, 4, T, T) ──encode──> features (B, K * Nt, 2C + 1) ─┐
+    search    (B, 4, S, S)    ──────────────────────────────────────────┴─locate──> corners, box, score
 
-The encoder mixes the tokens of all crops; the decoder asks them one learned question; the answer weighs the
-search tokens, from which the two corners are read. STARK-ST has a second template, which its tracker renews
-while a small head calls the answer trustworthy. What a crop shows from beyond the frame is padding: it is
-marked, counts for no position, and nobody attends to it.
+A crop's fourth channel is 1 where the crop lies beyond the frame and 0 elsewhere: such padding counts for no
+position, and nobody attends to it. The encoder mixes the tokens of all crops; the decoder asks them one learned
+question; the answer weighs the search tokens, from which the two corners are read. STARK-ST has a second
+template, which its tracker renews while a small head calls the answer trustworthy.
 """
 
 from __future__ import annotations
@@ -51,9 +51,19 @@ class STARKConfig:
     score_head: bool = False
 
     @property
-    def search_grid(self) -> int:
-        """Tokens along one side of the search region, and cells along one side of the corner maps."""
-        return self.search_size // STRIDE
+    def template_shape(self) -> tuple[int, ...]:
+        """Of what ``encode`` takes, without the batch: K, RGB and padding, pixels."""
+        return (self.templates, 4, self.template_size, self.template_size)
+
+    @property
+    def search_shape(self) -> tuple[int, ...]:
+        """Of what ``locate`` takes beside the features, without the batch: RGB and padding, pixels."""
+        return (4, self.search_size, self.search_size)
+
+    @property
+    def template_tokens(self) -> int:
+        """Tokens of all templates together."""
+        return self.templates * (self.template_size // STRIDE) ** 2
 
 
 CONFIGS: dict[str, STARKConfig] = {
@@ -323,29 +333,25 @@ class STARK(nn.Module):
         self.corner_head = corner_head
         self.score_head = score_head
 
-    def encode(self, template: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Normalised template crops (B, K, 3, T, T) -> features (B, K * Nt, 2C + 1): all of them that can be kept.
+    def encode(self, template: Tensor) -> Tensor:
+        """Template crops (B, K, 4, T, T) -> features (B, K * Nt, 2C + 1): all of them that can be kept.
 
-        padding: (B, K, T, T) bool, True where a crop lies beyond the frame; None means nowhere. The features
-        are content, position and padding, side by side.
+        Crops are normalised RGB and padding. Features are content, position and padding, side by side.
         """
-        batch = template.shape[0]
-        tokens = self.see(template.flatten(0, 1), None if padding is None else padding.flatten(0, 1))
+        tokens = self.see(template.flatten(0, 1))
         parts = [tokens.content, tokens.position, tokens.padding[..., None].to(tokens.content.dtype)]
-        features = torch.cat(parts, 2)
-        return features.reshape(batch, -1, features.shape[2])
+        return torch.cat(parts, 2).reshape(template.shape[0], self.config.template_tokens, -1)
 
-    def locate(self, features: Tensor, search: Tensor, padding: Tensor | None = None) -> dict[str, Tensor]:
-        """Features and normalised search crops (B, 3, S, S) -> maps.
+    def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
+        """Features and search crops (B, 4, S, S), normalised RGB and padding -> maps.
 
-        padding: (B, S, S) bool, True where the crop lies beyond the frame; None means nowhere.
         corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. box_cxcywh: (B, 4) in
         [0, 1] of the search crop. score: (B,) in [0, 1], where the network has a score head.
         """
         width = self.config.width
         content, position, flags = torch.split(features, [width, width, 1], 2)
         templates = Tokens(content, position, flags.squeeze(2) > 0.5)
-        seen, answer = self.relate(templates, self.see(search, padding))
+        seen, answer = self.relate(templates, self.see(search))
         logits = self.corner_head(seen, answer)
         chances = logits.flatten(2).softmax(2).view_as(logits)
         maps = {"corners": chances, "box_cxcywh": expected_corners(chances)}
@@ -353,12 +359,10 @@ class STARK(nn.Module):
             maps["score"] = self.score_head(answer).flatten().sigmoid()
         return maps
 
-    def see(self, image: Tensor, padding: Tensor | None) -> Tokens:
-        """Crops (B, 3, H, W), and their padding (B, H, W) bool or None -> tokens, each crop by itself."""
-        content = self.reduce(self.backbone(image)).flatten(2).transpose(1, 2)
-        if padding is None:
-            padding = torch.zeros(image.shape[0], *image.shape[2:], dtype=torch.bool, device=image.device)
-        padding = padding[:, ::STRIDE, ::STRIDE]  # of each token, its first pixel: nearest interpolation, as published
+    def see(self, crops: Tensor) -> Tokens:
+        """Crops (B, 4, H, W) -> their tokens, each crop by itself."""
+        content = self.reduce(self.backbone(crops[:, :3])).flatten(2).transpose(1, 2)
+        padding = crops[:, 3, ::STRIDE, ::STRIDE] > 0.5  # a token's first pixel: nearest interpolation, as published
         return Tokens(content, sine_positions(padding, self.config.width), padding.flatten(1))
 
     def relate(self, templates: Tokens, search: Tokens) -> tuple[Tensor, Tensor]:
@@ -366,15 +370,9 @@ class STARK(nn.Module):
         memory = self.encoder(Tokens(*(torch.cat(pair, 1) for pair in zip(templates, search, strict=True))))
         return memory.content[:, -search.content.shape[1] :], self.decoder(memory)
 
-    def forward(
-        self,
-        template: Tensor,
-        search: Tensor,
-        template_padding: Tensor | None = None,
-        search_padding: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
         """Both calls in one, as in training: crops in, maps out."""
-        return self.locate(self.encode(template, template_padding), search, search_padding)
+        return self.locate(self.encode(template), search)
 
 
 def build_stark(config: STARKConfig) -> STARK:
