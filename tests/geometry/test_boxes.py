@@ -9,6 +9,7 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import (
     check_box,
     clip_box,
+    clip_corner,
     iou,
 )
 
@@ -42,6 +43,20 @@ def test_clip_box(box: tuple[float, ...], clipped: tuple[float, ...]) -> None:
 
 def test_clip_box_in_a_frame_smaller_than_the_margin() -> None:
     assert clip_box((2, 3, 4, 4), (6, 8)) == (0, 0, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [
+        ((10, 20, 30, 40), (10, 20, 30, 40)),
+        ((-50, -60, 20, 20), (0, 0, 20, 20)),
+        ((635, 475, 100, 2), (630, 470, 100, 10)),
+        ((-5, -5, 1000, 900), (0, 0, 640, 480)),
+        ((5, 5, -30, -40), (5, 5, 10, 10)),
+    ],
+)
+def test_clip_corner(box: tuple[float, ...], clipped: tuple[float, ...]) -> None:
+    assert clip_corner(box, (640, 480)) == clipped
 
 
 def test_check_box_accepts_what_can_be_meant() -> None:

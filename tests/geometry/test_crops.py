@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from singletrack.errors import InputError
 from singletrack.geometry import crops
@@ -17,6 +19,8 @@ from singletrack.geometry.crops import (
     check_frame,
     normalise,
     square_crop,
+    square_crop_unrounded,
+    square_padding,
 )
 
 
@@ -69,7 +73,7 @@ def test_gathered_pixels_equal_the_padded_and_resized_image(size: int) -> None:
         side = int(rng.integers(4 * size + 1, 5000))
         left, top = (int(value) for value in rng.integers(-side, 1400, 2))
         square = crops.Square(left, top, side)
-        dense, sparse = (cut(frame, square, size) for cut in (crops._crop_dense, crops._crop_sparse))
+        dense, sparse = crops._resize(crops._cut(frame, square), size), crops._crop_sparse(frame, square, size)
         np.testing.assert_array_equal(sparse, dense)
 
 
@@ -84,6 +88,48 @@ def test_runaway_box_costs_no_memory() -> None:
     assert peak < 20_000_000
 
 
+def test_padding_is_what_resizing_a_mask_leaves_above_zero() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        width, height, size = (int(value) for value in rng.integers(20, 400, 3))
+        box = (*rng.uniform(-50, 300, 2), *rng.uniform(3, 200, 2))
+        mask = np.ones((height, width), np.uint8)
+        square = crops.Square.around(box, 3.0)
+        padding = cv2.resize(1.0 - crops._cut(mask, square), (size, size)) != 0
+        np.testing.assert_array_equal(square_padding((width, height), box, factor=3.0, size=size), padding)
+
+
+def test_padding_of_squares_inside_outside_and_beyond_measure() -> None:
+    assert not square_padding((100, 100), (40, 40, 10, 10), factor=2.0, size=16).any()
+    assert square_padding((100, 100), (400, 40, 10, 10), factor=2.0, size=16).all()
+    assert square_padding((100, 100), (0, 40, 10, 10), factor=2.0, size=20).sum() == 5 * 20
+    vast = square_padding((640, 480), (-1e6, -1e6, 5e6, 5e6), factor=4.0, size=256)
+    assert vast.sum() == 256 * 256
+
+
+@pytest.mark.parametrize("box", [(10, 20, 80, 60), (200, 200, 30, 30), (-20, -10, 90, 90), (100, 100, 5, 5)])
+def test_unrounded_crops_are_those_of_bilinear_interpolation(box: tuple[float, ...]) -> None:
+    frame = noise(240, 320)
+    crop, scale = square_crop_unrounded(frame, box, factor=2.0, size=128)
+    rounded, same_scale = square_crop(frame, box, factor=2.0, size=128)
+    assert crop.dtype == np.float32
+    assert scale == same_scale
+    assert np.abs(crop - rounded).max() < 1.01
+    padded = torch.from_numpy(crops._cut(frame, crops.Square.around(box, 2.0))).permute(2, 0, 1)[None].float()
+    expected = F.interpolate(padded, (128, 128), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(crop.transpose(2, 0, 1)[None], expected, atol=2e-3)
+    unrounded, whole = (normalise(each, crops.IMAGENET_MEAN, crops.IMAGENET_STD) for each in (crop, rounded))
+    assert unrounded.shape == whole.shape
+    assert unrounded.flags.c_contiguous
+    assert np.abs(unrounded - whole).max() < 1.01 / 255 / 0.22
+
+
+def test_a_vast_unrounded_crop_is_rounded() -> None:
+    crop, _ = square_crop_unrounded(noise(480, 640), (-1e4, -1e4, 5e4, 5e4), factor=4.0, size=256)
+    assert crop.shape == (256, 256, 3)
+    assert crop.dtype == np.float32
+
+
 def test_normalise_by_hand() -> None:
     crop = np.zeros((2, 3, 3), np.uint8)
     crop[0, 1] = (255, 51, 0)
@@ -92,6 +138,8 @@ def test_normalise_by_hand() -> None:
     assert tensor.dtype == np.float32
     np.testing.assert_allclose(tensor[0, :, 0, 1], [1, 0, -1], atol=1e-6)
     np.testing.assert_allclose(tensor[0, :, 1, 2], [-1, -2, -1], atol=1e-6)
+    unrounded = normalise(crop.astype(np.float32), (0.5, 0.2, 0.25), (0.5, 0.1, 0.25))
+    np.testing.assert_allclose(unrounded, tensor, atol=1e-6)
 
 
 def test_there_and_back() -> None:
@@ -126,6 +174,8 @@ def test_crops_equal_the_recorded_ones(shared: Path) -> None:
                 np.testing.assert_array_equal(crop[::4, ::4], recorded[f"{key}_crop_sub"], err_msg=key)
                 assert zlib.crc32(crop.tobytes()) == recorded[f"{key}_crop_crc"], key
             assert scale == recorded[f"{key}_rf"]
+            padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
+            np.testing.assert_array_equal(np.packbits(padding), recorded[f"{key}_att"], err_msg=key)
 
 
 def from_centre(box_cxcywh: np.ndarray) -> np.ndarray:

@@ -52,6 +52,18 @@ def _clip_span(start: float, length: float, limit: float, margin: float) -> tupl
     return float(start), float(max(margin, end - start))
 
 
+def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: float = 10.0) -> Box:
+    """As ``clip_box``, but only the top-left corner is brought into the frame; the box may reach beyond it.
+
+    As in MMTracking: width and height stay, between `margin` and those of the frame.
+    """
+    (x, width), (y, height) = (
+        (min(max(0.0, start), limit - min(margin, limit)), min(max(min(margin, limit), length), limit))
+        for start, length, limit in zip(box_xywh[:2], box_xywh[2:], size_wh, strict=True)
+    )
+    return float(x), float(y), float(width), float(height)
+
+
 def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
     """The box as four floats, if it can be meant in a frame of this size; one pixel wide is enough.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 
 Image = NDArray[np.uint8]
+Crop = NDArray[np.uint8] | NDArray[np.float32]
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Columns = NDArray[np.intp]
 Weights = NDArray[np.int32]
 
@@ -103,30 +105,66 @@ def square_crop(frame: Image, box_xywh: Sequence[float], *, factor: float, size:
     if square.side > max(LARGEST_DENSE_SIDE, 4 * size):
         crop = _crop_sparse(frame, square, size)
     else:
-        crop = _crop_dense(frame, square, size)
+        crop = _resize(_cut(frame, square), size)
     return crop, size / square.side
 
 
-def _crop_dense(frame: Image, square: Square, size: int) -> Image:
+def square_crop_unrounded(
+    frame: Image, box_xywh: Sequence[float], *, factor: float, size: int
+) -> tuple[NDArray[np.float32], float]:
+    """As ``square_crop``, but float32: what resizing gives between two levels of brightness is kept (MMTracking).
+
+    A square of more than `LARGEST_DENSE_SIDE` pixels a side is rounded all the same.
+    """
+    square = Square.around(box_xywh, factor)
+    if square.side > max(LARGEST_DENSE_SIDE, 4 * size):
+        return _crop_sparse(frame, square, size).astype(np.float32), size / square.side
+    return _resize(_cut(frame, square).astype(np.float32), size), size / square.side
+
+
+def square_padding(
+    size_wh: tuple[int, int], box_xywh: Sequence[float], *, factor: float, size: int
+) -> NDArray[np.bool_]:
+    """Which pixels of ``square_crop`` show, at least in part, what is beyond the frame: (size, size), True there.
+
+    size_wh: of the frame. The last column and row of the frame count as beyond it where the square reaches them.
+    """
+    square = Square.around(box_xywh, factor)
+    rows, columns = square.inside(size_wh)
+    beyond_rows = _beyond(square.top, square.side, rows, size)
+    return beyond_rows[:, None] | _beyond(square.left, square.side, columns, size)
+
+
+def _beyond(start: int, side: int, visible: slice, size: int) -> NDArray[np.bool_]:
+    """Along one axis, which of `size` outputs mix in anything that is not visible; cv2 repeats the outermost."""
+    near, fraction = _positions(side, size)
+    inside = (near >= 0) & (near < side - 1)
+    near, fraction = near.clip(0, side - 1), np.where(inside, fraction, 0)
+    first, second = ((index < visible.start) | (index >= visible.stop) for index in (start + near, start + near + 1))
+    return np.asarray(first | (second & (fraction > 0)))
+
+
+def _cut(frame: Image, square: Square) -> Image:
+    """The square at its own size, padded with black."""
     rows, columns = square.inside((frame.shape[1], frame.shape[0]))
     if rows.stop - rows.start == square.side and columns.stop - columns.start == square.side:
-        return _resize(frame[rows, columns], size)
+        return frame[rows, columns]
     padded = np.zeros((square.side, square.side, *frame.shape[2:]), np.uint8)
     if rows.stop > rows.start and columns.stop > columns.start:
         padded[
             rows.start - square.top : rows.stop - square.top,
             columns.start - square.left : columns.stop - square.left,
         ] = frame[rows, columns]
-    return _resize(padded, size)
+    return padded
 
 
-def _resize(image: Image, size: int) -> Image:
-    resized = np.asarray(cv2.resize(image, (size, size)), np.uint8)
+def _resize(image: NDArray[Pixel], size: int) -> NDArray[Pixel]:
+    resized = np.asarray(cv2.resize(image, (size, size)), image.dtype)
     return resized.reshape(size, size, *image.shape[2:])  # cv2 drops a last axis of length one
 
 
 def _crop_sparse(frame: Image, square: Square, size: int) -> Image:
-    """The same pixels as `_crop_dense`, without the padded image: for squares much larger than the crop.
+    """The same pixels as `_cut` and `_resize` give, without the padded image: for squares much larger than the crop.
 
     cv2.resize on uint8 mixes two columns, then two rows, with weights in 1/2048, and drops four bits in
     between (the fixed-point arithmetic of OpenCV's imgproc); a test holds the two ways equal to the pixel.
@@ -146,9 +184,7 @@ def _crop_sparse(frame: Image, square: Square, size: int) -> Image:
 
 def _taps(start: int, side: int, visible: slice, size: int) -> tuple[tuple[Columns, Columns], tuple[Weights, Weights]]:
     """For each output the two frame indices that it mixes, and their weights in 1/2048 (0: padding)."""
-    position = ((np.arange(size) + 0.5) * (1.0 / (size / side)) - 0.5).astype(np.float32)
-    near = np.floor(position).astype(np.intp)
-    fraction = position - near.astype(np.float32)
+    near, fraction = _positions(side, size)
     indices, weights = [], []
     for index, share in ((near, np.float32(1) - fraction), (near + 1, fraction)):
         in_frame = start + index
@@ -158,8 +194,18 @@ def _taps(start: int, side: int, visible: slice, size: int) -> tuple[tuple[Colum
     return (indices[0], indices[1]), (weights[0], weights[1])
 
 
-def normalise(crop: Image, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 RGB -> (1, 3, H, W) float32, each channel (value / 255 - mean) / std."""
+def _positions(side: int, size: int) -> tuple[Columns, NDArray[np.float32]]:
+    """Where each of `size` outputs lies among `side` inputs, as cv2.resize has it: the one before, and how far on."""
+    position = ((np.arange(size) + 0.5) * (1.0 / (size / side)) - 0.5).astype(np.float32)
+    near = np.floor(position).astype(np.intp)
+    return near, position - near.astype(np.float32)
+
+
+def normalise(crop: Crop, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """(H, W, 3) RGB in 0 to 255, uint8 or float32 -> (1, 3, H, W) float32, each channel (value / 255 - mean) / std."""
+    if crop.dtype != np.uint8:
+        scaled = (crop / np.float32(255) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
     values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     table = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.stack([table[crop[..., channel], channel] for channel in range(3)])[None]
