@@ -106,15 +106,24 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
     assert again.done() == ["one"]
 
 
+def test_more_sequences_or_fewer_may_be_asked_for(tmp_path: Path) -> None:
+    RunFolder.start(tmp_path, facts()).write("one", result())
+    more = RunFolder.start(tmp_path, facts(sequences={"three": 1, "one": 3}))
+    assert list(more.facts.sequences) == ["one", "two", "three"]
+    assert more.facts == RunFolder.open(tmp_path).facts
+    assert (more.done(), more.missing()) == (["one"], ["two", "three"])
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"model": "ostrack-256"}, "model 'ostrack-tiny' there, 'ostrack-256' now"),
         ({"weights": "9"}, "weights '0123' there, '9' now"),
         ({"batch": 8}, "batch 1 there, 8 now"),
-        ({"settings": {"mean": (0.1, 0.2), "lost_after": 6}}, "settings that differ in lost_after"),
-        ({"sequences": {"one": 4, "three": 2}}, "sequences that differ in one, two, three"),
-        ({"sequences": {"one": 3, "two": 2, "a": 1, "b": 1, "c": 1, "d": 1}}, "differ in a, b, c and 1 more"),
+        ({"settings": {"mean": (0.1, 0.2), "lost_after": 6}}, "settings with another lost_after"),
+        ({"settings": {"a": 1, "b": 2, "mean": (0.1, 0.2)}}, "settings with another lost_after, a, b"),
+        ({"settings": {"a": 1, "b": 2}}, "settings with another mean, lost_after, a and 1 more"),
+        ({"sequences": {"one": 4, "three": 2}}, "got another: other frames of one;"),
         ({"integers": True, "engine": "onnx"}, "engine 'openvino' there, 'onnx' now; integers False there, True now"),
     ],
 )
@@ -125,6 +134,13 @@ def test_another_run_is_refused(tmp_path: Path, changes: dict[str, object], said
         RunFolder.start(tmp_path, facts(**changes))
     assert said in str(caught.value)
     assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_boxes_of_nobody_knows_what_are_refused(tmp_path: Path) -> None:
+    RunFolder.start(tmp_path, facts()).write("one", result())
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(InputError, match=r"boxes without a run\.json"):
+        RunFolder.start(tmp_path, facts())
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"dataset": "folder"}', "not json"])

@@ -47,9 +47,9 @@ class SequenceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What ran on what: all that may change a digit of the boxes, and for the reader the processor.
+    """What ran on what: all that may change a digit of the boxes; and the sequences, and for the reader the processor.
 
-    dataset, split: as the catalogue has them. sequences: name -> frames, of the whole split, not only of what was run.
+    dataset, split: as the catalogue has them. sequences: name -> frames, of all that were asked for so far.
     model, engine, device, precision: as the zoo and the engine name them. weights: digest of the file.
     settings: of the tracker. batch: how many sequences went through the network together.
     integers: whether the boxes are cut to whole pixels. version: of singletrack. processor: its own name.
@@ -57,7 +57,7 @@ class RunFacts:
 
     dataset: str
     split: str
-    sequences: Mapping[str, int]
+    sequences: Mapping[str, int] = field(compare=False)
     model: str
     weights: str
     engine: str
@@ -81,18 +81,25 @@ class RunFolder:
     def start(cls, path: str | Path, facts: RunFacts) -> RunFolder:
         """The folder of this run, made if it is not there.
 
-        Raises InputError where another run lives there already, or a sequence has a name that no file can have;
-        SingletrackError where nothing can be written.
+        Other sequences may be asked for than before; what is known of them is put together. Raises InputError where
+        another run lives there, or a sequence has a name that no file can have; SingletrackError where nothing can be
+        written.
         """
         path = Path(path)
         _check_names(facts.sequences)
         facts = _from_json(json.loads(_to_json(facts)))  # as it will be read: lists for tuples
         if (path / "run.json").exists():
-            _check_same(path, cls.open(path).facts, facts)
-        else:
-            for folder in (path, path / BOXES, path / TIMES, path / SCORES):
-                make_folder(folder)
-            _write_whole(path / "run.json", _to_json(facts))
+            held = cls.open(path).facts
+            _check_same(path, held, facts)
+            facts = dataclasses.replace(held, sequences={**held.sequences, **facts.sequences})
+        elif any((path / BOXES).glob("*")):
+            raise InputError(
+                f"expected {path} to be empty or to hold a run; got boxes without a run.json; "
+                "give another folder (--out)"
+            )
+        for folder in (path, path / BOXES, path / TIMES, path / SCORES):
+            make_folder(folder)
+        _write_whole(path / "run.json", _to_json(facts))
         return cls(path, facts)
 
     @classmethod
@@ -112,11 +119,11 @@ class RunFolder:
         return self._file(BOXES, name).exists()
 
     def done(self) -> list[str]:
-        """Names of the sequences that are done, in the order of the data set."""
+        """Names of the sequences that are done, in the order in which they were asked for."""
         return [name for name in self.facts.sequences if self.is_done(name)]
 
     def missing(self) -> list[str]:
-        """Names of the sequences of the data set that are not done."""
+        """Names of the sequences that were asked for and are not done."""
         return [name for name in self.facts.sequences if not self.is_done(name)]
 
     def write(self, name: str, result: SequenceResult) -> None:
@@ -190,26 +197,28 @@ def _check_names(names: Iterable[str]) -> None:
 
 def _check_same(path: Path, held: RunFacts, asked: RunFacts) -> None:
     """Raise InputError, saying what differs, if another run lives there."""
-    if held == asked:
+    said = []
+    for name in (each.name for each in dataclasses.fields(RunFacts) if each.compare):
+        before, now = getattr(held, name), getattr(asked, name)
+        if isinstance(before, Mapping) and before != now:
+            said.append(f"{name} with another {_differing(before, now)}")
+        elif before != now:
+            said.append(f"{name} {before!r} there, {now!r} now")
+    known = {name: count for name, count in asked.sequences.items() if name in held.sequences}
+    if differing := _differing({name: held.sequences[name] for name in known}, known):
+        said.append(f"other frames of {differing}")
+    if not said:
         return
-    differing = [each.name for each in dataclasses.fields(RunFacts) if each.compare]
-    differing = [name for name in differing if getattr(held, name) != getattr(asked, name)]
-    said = [
-        f"{name} {getattr(held, name)!r} there, {getattr(asked, name)!r} now"
-        for name in differing
-        if not isinstance(getattr(held, name), Mapping)
-    ]
-    for name in ("sequences", "settings"):
-        if name in differing:
-            before, now = getattr(held, name), getattr(asked, name)
-            keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-            said.append(
-                f"{name} that differ in {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if keys[3:] else "")
-            )
     raise InputError(
         f"expected {path} to be empty or to hold this very run; got another: {'; '.join(said)}; "
         "give another folder (--out), or ask for the same as before"
     )
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first few names whose values differ; "" where none does."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def _lines(lines: Iterable[str]) -> str:
