@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +75,25 @@ def test_threads_may_share_a_network(open_toy: Open) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+DROPPED = """
+import gc, signal, sys
+from singletrack.runtimes import open_network
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+older, newer = open_network("openvino", sys.argv[1]), open_network("openvino", sys.argv[1])
+del older
+gc.collect()
+del newer
+gc.collect()
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_after_networks_were_dropped_is_survived(toy_file: Path) -> None:
+    command = [sys.executable, "-c", DROPPED, str(toy_file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_unknown_device_lists_those_there_are(open_toy: Open) -> None:

@@ -19,6 +19,11 @@ from singletrack.runtimes import unknown_device, unreadable, wrong_graph
 FloatArray = NDArray[np.float32]
 Precision = Literal["auto", "f32", "bf16"]
 
+# One for the process, and never dropped. Each Core gives the thread that first uses it a stack for signals. Of two,
+# the second to be dropped gives back the stack of the first, which may be gone by then; and the next signal that
+# Python handles, such as Ctrl-C, ends the process with a segmentation fault (OpenVINO 2026.4).
+CORE = openvino.Core()
+
 
 class OpenVINONetwork:
     """Runs an exported file. Compiled for one crop when opened, and once for each other batch size when met.
@@ -43,8 +48,7 @@ class OpenVINONetwork:
         precision: Precision = "auto",
         threads: int | None = None,
     ) -> None:
-        self._core = openvino.Core()
-        self.device = find_device(self._core, device)
+        self.device = find_device(device)
         self.precision = self._choose_precision(precision)
         self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
         if self.precision != "auto":
@@ -52,7 +56,7 @@ class OpenVINONetwork:
             self._settings[hint.inference_precision()] = types[self.precision]
         if threads is not None:
             self._settings[inference_num_threads()] = threads
-        encoder, locator, self.metadata = read_halves(self._core, path)
+        encoder, locator, self.metadata = read_halves(path)
         self._halves = {"encode": encoder, "locate": locator}
         self._requests = {(call, 1): self._compile(call, batch=1) for call in self._halves}
         self._lock = threading.Lock()
@@ -80,31 +84,31 @@ class OpenVINONetwork:
         for shape in shapes.values():
             shape[0] = batch
         fixed.reshape(shapes)
-        return self._core.compile_model(fixed, self.device, self._settings).create_infer_request()
+        return CORE.compile_model(fixed, self.device, self._settings).create_infer_request()
 
     def _choose_precision(self, precision: Precision) -> Precision:
         if precision not in ("auto", "f32", "bf16"):
             raise InputError(f"expected a precision among auto, f32 and bf16; got {precision!r}; give one of these")
         if precision != "auto" or self.device != "CPU":
             return precision
-        return "bf16" if "BF16" in self._core.get_property("CPU", device_properties.capabilities()) else "f32"
+        return "bf16" if "BF16" in CORE.get_property("CPU", device_properties.capabilities()) else "f32"
 
 
-def find_device(core: openvino.Core, device: str) -> str:
+def find_device(device: str) -> str:
     """OpenVINO's name of the device; raises InputError, listing what there is."""
     asked = "CPU" if device.lower() == "auto" else device.upper()
-    present = core.available_devices
+    present = CORE.available_devices
     if asked not in present and f"{asked}.0" not in present:
         raise unknown_device("OpenVINO", device, present)
     return asked
 
 
-def read_halves(core: openvino.Core, path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[str, str]]:
+def read_halves(path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[str, str]]:
     """The file's two halves, template -> features and features, search -> maps, and its metadata."""
     if not Path(path).is_file():
         raise unreadable(path, "no such file")
     try:
-        whole = core.read_model(str(path))
+        whole = CORE.read_model(str(path))
     except RuntimeError as error:
         raise unreadable(path, f"OpenVINO cannot read it ({str(error).strip().splitlines()[-1]})") from error
     inputs = {port.get_any_name(): port.get_node() for port in whole.inputs}
