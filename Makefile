@@ -13,8 +13,7 @@ test: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --ignore tests/training
-	$(BIN)/python -m pytest tests/training
+	$(BIN)/python -m pytest
 
 format: $(VENV)/.development
 	$(BIN)/ruff format .

@@ -108,7 +108,7 @@ def test_damaged_video_fails_and_keeps_the_output(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_keeps_what_was_written(make_clip: MakeClip, tmp_path: Path) -> None:
     program = """
-import sys, time
+import signal, sys, time
 from singletrack import zoo
 from singletrack.cli.main import main
 from singletrack.tracking.base import Result
@@ -121,21 +121,22 @@ class Slow:
         return Result(box=self.box, score=0.5, lost=False)
 
 zoo.load = lambda name, **options: Slow()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 sys.exit(main(sys.argv[1:]))
 """
     out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.csv"
     options = ["--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program, "track", str(make_clip(2000)), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    while not boxes.exists() or boxes.stat().st_size < 500:  # some ten frames
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    ) as process:
+        while not boxes.exists() or boxes.stat().st_size < 500:  # some ten frames
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "singletrack: stopped" in errors
     assert "Traceback" not in errors
