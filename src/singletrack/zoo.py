@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.runtimes import (
-    ENGINES,
+    TRAIN_EXTRA,
     installed_engines,
     open_network,
     require_engine,
@@ -231,9 +231,7 @@ def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
     seal = path.with_suffix(".blake2b")
     if path.is_file() and seal.is_file() and seal.read_text() == _digest(path):
         return path
-    require_packages(
-        f"exporting {name} to another engine", ("torch", "safetensors", "onnx", "onnxscript"), ENGINES["torch"][1]
-    )
+    require_packages(f"exporting {name} to another engine", *TRAIN_EXTRA)
     from singletrack.export.to_onnx import export_onnx
 
     log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
