@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from singletrack.datasets.objects import cached_object, find_object
 from singletrack.errors import InputError
+from singletrack.video.reader import PICTURE_ENDINGS
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
 Random = np.random.Generator
-
-PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 class Pictures(Protocol):
@@ -44,7 +43,7 @@ class Photos:
         self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURE_ENDINGS)
         self.longest, self.objects = longest, objects
         if not self.paths:
-            raise InputError(f"expected photos below {folder} ({', '.join(sorted(PICTURE_ENDINGS))}), found none")
+            raise InputError(f"expected photos below {folder} ({', '.join(PICTURE_ENDINGS)}), found none")
 
     def __len__(self) -> int:
         return len(self.paths)
