@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_copies import Tree, archive, picture
+from made_copies import Tree, archive
 
 from singletrack.datasets.storage import Storage, natural_key
 from singletrack.errors import InputError, VideoError
@@ -113,13 +113,18 @@ def test_what_is_no_picture(tree: Tree) -> None:
             frames[index]
 
 
-def test_pictures_that_are_cut_short(tmp_path: Path) -> None:
-    for ending in (".jpg", ".png", ".bmp"):
-        (tmp_path / f"1{ending}").write_bytes(picture(7, ending))
-        (tmp_path / f"2{ending}").write_bytes(picture(7, ending)[:-30])
-    names = ["1.bmp", "1.jpg", "1.png", "2.jpg", "2.png"]
-    frames = Storage(tmp_path).frames("", names)
-    assert [frames.is_cut_short(index) for index in range(5)] == [False, False, False, True, True]
+def test_a_jpeg_that_is_cut_short_is_read_as_imread_does(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise)[1].tobytes()
+    for name, end in (("whole", len(data)), ("no_end", -2), ("half", len(data) // 2)):
+        (tmp_path / f"{name}.jpg").write_bytes(data[:end])
+    frames = Storage(tmp_path).frames("", ["whole.jpg", "no_end.jpg", "half.jpg"])
+    assert [frames.is_cut_short(index) for index in range(3)] == [False, True, True]
+    for frame, name in zip(frames, frames.names, strict=True):
+        assert np.array_equal(frame, cv2.imread(str(tmp_path / name))[..., ::-1])
+    assert np.array_equal(frames[1], frames[0])
+    assert not np.array_equal(frames[2], frames[0])
+    assert "JPEG" in capfd.readouterr().err  # libjpeg's own warning
 
 
 def test_a_damaged_archive_is_told_when_its_frame_is_read(tree: Tree, tmp_path: Path) -> None:

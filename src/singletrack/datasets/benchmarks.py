@@ -297,11 +297,11 @@ def find_coco(storage: Storage, split: str, text: str | None) -> Found:
     images = f"{split}2017"
     base = first_there(storage, (f"images/{images}", images))
     content = json.loads(storage.text(f"annotations/instances_{images}.json"))
-    there = set(storage.pictures(base))
+    folder, there = storage.place(base), set(storage.pictures(base))
     pictures = {}
     for picture in content["images"]:
         names = [picture["file_name"]] if picture["file_name"] in there else []
-        pictures[picture["id"]] = storage.frames(base, names), (int(picture["width"]), int(picture["height"]))
+        pictures[picture["id"]] = StoredFrames(folder, names), (int(picture["width"]), int(picture["height"]))
     found: Found = {}
     for thing in content["annotations"]:
         if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:

@@ -30,6 +30,7 @@ from singletrack.video.reader import PICTURE_ENDINGS
 ARCHIVE_ENDINGS = (".zip", ".tar")
 # These must be read from their start to reach a frame.
 SOLID_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 ARCHIVES_KEPT_OPEN = 256  # in each process; LaSOT has one for each of 70 classes, TrackingNet for each sequence
 
 
@@ -161,16 +162,17 @@ class StoredFrames:
             data = place.read()
         except OSError as error:
             raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
+        if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
+            data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is grey
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
         if picture is None:
             raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
     def is_cut_short(self, index: int) -> bool:
-        """Does the file of a frame lack the mark of its end? OpenCV reads such a JPEG and paints the rest grey."""
+        """Is the file of a frame a JPEG that lacks the mark of its end? Published tools read it, and so is it here."""
         data = self.folder.below(self.names[index]).read()
-        end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2])
-        return end is not None and end not in data[-4096:]
+        return data.startswith(JPEG_START) and JPEG_END not in data[-4096:]
 
 
 # --- archives ----------------------------------------------------------------------------------------------
