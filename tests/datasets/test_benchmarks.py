@@ -192,7 +192,9 @@ def test_got10k_splits_from_files(tree: Tree, tmp_path: Path) -> None:
     chosen = open_dataset("got10k", root, split="vottrain", split_file=numbers)
     assert [sequence.name for sequence in chosen] == [names[0], names[3]]
     forbidden = listing(tmp_path, names[1])  # as VOT lists the thousand that it forbids
-    allowed = open_dataset("got10k", root, split="train", exclude_file=forbidden)
+    with pytest.raises(InputError, match="9335 sequences expected, 4 found"):
+        open_dataset("got10k", root, split="train", exclude_file=forbidden)
+    allowed = open_dataset("got10k", root, split="train", exclude_file=forbidden, incomplete=True)
     assert [sequence.name for sequence in allowed] == [names[0], names[2], names[3]]
     with pytest.raises(InputError, match="numbers below 4"):
         open_dataset("got10k", root, split="votval", split_file=listing(tmp_path, "4"))
@@ -317,6 +319,16 @@ def test_otb_stretches(tree: Tree) -> None:
     for folder, (_, _, start, end) in stretches.items():
         names = found[folder].frames.names  # type: ignore[attr-defined]
         assert (names[0], names[-1]) == (f"{start:04d}.jpg", f"{end:04d}.jpg")
+
+
+def test_otb_as_pytracking_begins_tiger1(tree: Tree) -> None:
+    tree.frames("Tiger1/img", range(1, 9), "{:04d}.jpg")
+    tree.text("Tiger1/groundtruth_rect.txt", boxes(8, "\t"))
+    (whole,) = open_dataset("otb", tree.root, limit=1)
+    assert len(whole) == 8
+    (late,) = open_dataset("otb", tree.root, split="pytracking", limit=1)
+    assert greys(late) == [6, 7, 8]
+    assert late.boxes_xywh[0].tolist() == [15, 20, 30, 40]
 
 
 # --- NFS ---------------------------------------------------------------------------------------------------

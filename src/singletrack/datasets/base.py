@@ -35,8 +35,9 @@ class Sequence:
     """One target in one video (in a single picture, for a data set of pictures).
 
     name: as the benchmark writes it; unique in its data set.
-    boxes_xywh: (N, 4) pixels, a row a frame, 0-based top-left corner first; NaN in all of a row where there is no box
-        (it is the benchmark's own 0,0,0,0 where that is what it writes); (1, 4) where only the first box is given.
+    boxes_xywh: (N, 4) pixels, a row a frame, top-left corner first, as the benchmark writes them: NaN or 0,0,0,0 where
+        there is no box, and in some of them (``benchmarks`` says which) the first pixel is 1. (1, 4) where only the
+        first box is given.
     visible: (N,) False where the benchmark says that the target is absent or wholly hidden, so that a protocol may
         leave the frame out; None where it does not say.
     cover: (N,) 0 to 1, the part of the target that can be seen; None where the benchmark does not say.

@@ -116,13 +116,12 @@ def choose(
         )
     text = None if split_file is None else _read_own(split_file)
     found = benchmark.find(Storage(root), split, text)
-    problems: dict[str, str] = {}
     listed = list(found) if text is None or "startFrame" in text else _listed(text, list(found))
+    counts = text is None and names is None and limit is None
+    problems = _count_problem(benchmark.splits[split], len(listed)) if counts else {}
     if exclude_file is not None:
         left_out = set(_listed(_read_own(exclude_file), list(found)))
         listed = [sequence for sequence in listed if sequence not in left_out]
-    elif text is None and names is None and limit is None:
-        problems = _count_problem(benchmark.splits[split], len(listed))
     if names is not None:
         listed = list(names)
         unknown = [sequence for sequence in listed if sequence not in found]
