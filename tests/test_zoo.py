@@ -166,6 +166,11 @@ def test_a_ready_export_needs_no_torch(
             load("ostrack-tiny", weights=weights, engine=engine)
 
 
+def test_an_export_is_made_anew_when_any_code_of_models_changed() -> None:
+    sources = {str(path.relative_to(Path(zoo.__file__).parent).as_posix()) for path in zoo._sources()}
+    assert {"models/ostrack.py", "models/checkpoints.py", "models/layers/towers.py", "export/to_onnx.py"} <= sources
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_exported_file_knows_its_model(exported: Path, engine: str) -> None:
     for tracker in (load(exported, engine=engine), load("ostrack-tiny", weights=exported, engine=engine)):

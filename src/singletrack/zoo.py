@@ -253,7 +253,7 @@ def cache_folder() -> Path:
 def _sources() -> list[Path]:
     """The code that a graph depends on."""
     package = Path(__file__).parent
-    return [package / "models/ostrack.py", package / "models/checkpoints.py", package / "export/to_onnx.py"]
+    return [*sorted((package / "models").rglob("*.py")), package / "export/to_onnx.py"]
 
 
 def _digest(*parts: Path | bytes) -> str:
