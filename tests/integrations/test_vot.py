@@ -76,7 +76,8 @@ def test_targets_come_at_any_frame_and_are_answered_in_their_order(drift: Drift,
 def test_a_picture_is_read_as_rgb_and_of_several_channels_the_color_is_used(
     drift: Drift, picture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker, seen = VOTTracker(), []
+    tracker = VOTTracker()
+    seen: list[NDArray[np.uint8]] = []
     monkeypatch.setattr(Drift, "init", lambda self, frame, box: seen.append(frame))
     tracker.init(picture, [(BOX, {})])
     assert seen[0][0, 0].tolist() == [0, 128, 255]

@@ -57,10 +57,10 @@ class VOTTracker:
     ) -> None:
         """The arguments are those of ``zoo.load``, and raise what it raises."""
         self._loaded = zoo.load(model, weights=weights, engine=engine, device=device)
-        noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
-        self._loaded.init(noise, (32.0, 32.0, 32.0, 32.0))
-        self._loaded.update(noise)
         self._trackers: list[Tracker] = []
+        noise = {"color": np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)}
+        self.init(noise, [((32.0, 32.0, 32.0, 32.0), {})])
+        self.update(noise)
 
     def init(self, frame: Picture, new: Sequence[Target]) -> list[Answer]:
         """Forget all targets and take new ones from this frame; as ``update``."""
