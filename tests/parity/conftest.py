@@ -23,7 +23,6 @@ from singletrack.models.ostrack import OSTrack
 from singletrack.models.stark import STARK
 
 CONFIG = "vitb_256_mae_ce_32x4_ep300"
-STARKS = {"stark_s50": "stark-s50", "stark_st50": "stark-st50", "stark_st101": "stark-st101"}
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +83,7 @@ def inputs_256() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(template), torch.from_numpy(rng.standard_normal((2, 3, 256, 256), dtype=np.float32))
 
 
-@pytest.fixture(scope="session", params=STARKS)
+@pytest.fixture(scope="session", params=["stark_s50", "stark_st50", "stark_st101"])
 def stark_name(request: pytest.FixtureRequest) -> str:
     """The name that a STARK has in the records."""
     name: str = request.param
@@ -99,7 +98,7 @@ def stark_weights(stark_name: str, fixtures: Path, detweights: ModuleType) -> di
 
 @pytest.fixture(scope="session")
 def stark(stark_name: str, stark_weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> STARK:
-    return through_a_checkpoint(stark_weights, STARKS[stark_name], tmp_path_factory)
+    return through_a_checkpoint(stark_weights, stark_name.replace("_", "-"), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ state of one target; knows nothing of the engine that runs the network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,61 +15,34 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Square,
-    box_from_crop,
-    check_frame,
-    normalise,
-    square_crop,
-)
+from singletrack.geometry.crops import box_from_crop, check_frame, normalise, square_crop
 from singletrack.geometry.windows import hann_window
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
-class OSTrackSettings:
+class OSTrackSettings(CropSettings, LostSettings):
     """How the loop round the network works. The defaults are those published for OSTrack-256.
 
-    template_factor, search_factor: side of a crop, in square roots of the box's area.
-    template_size, search_size: side of a crop as the network takes it, in pixels.
-    mean, std: of RGB in 0 to 1; the crops are normalised with them.
-    clip_margin: the box keeps this many pixels inside the frame and is never smaller.
     size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones weigh
         1 - size_momentum (1 - score / 2) against those of the frame before.
     first_frame_correction: 0 trusts the network's boxes, as published; otherwise the network is first asked for the
         box of the first frame, which is known, and every later box is corrected by that error: the centre by this
         share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
         thin target above all, it gets wrong in the same way in each frame.
-    lost_below, lost_after, found_above: the target counts as lost after `lost_after` frames in a row with a score
-        under `lost_below`, and as found again at the first score from `found_above` on.
     hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
         follows the peak in every frame, as published, and reports `lost` beside it.
     """
 
-    template_factor: float = 2.0
-    template_size: int = 128
     search_factor: float = 4.0
     search_size: int = 256
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    clip_margin: float = 10.0
     size_momentum: float = 0.0
     first_frame_correction: float = 0.0
-    lost_below: float = 0.25
-    found_above: float = 0.4
-    lost_after: int = 5
     hold_when_lost: bool = False
 
     def __post_init__(self) -> None:
-        if not self.lost_below <= self.found_above:
-            raise InputError(
-                f"expected lost_below <= found_above; got {self.lost_below} and {self.found_above}; "
-                "leave a gap between them, so that one score near the threshold does not flip the verdict"
-            )
-        if self.lost_after < 1:
-            raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
+        super().__post_init__()
         if not 0.0 <= self.size_momentum <= 1.0:
             raise InputError(f"expected size_momentum of 0 to 1; got {self.size_momentum}; 0 is as published")
         if not 0.0 <= self.first_frame_correction <= 1.0:
@@ -114,8 +87,7 @@ class _Target:
     box: Box
     believed: Box
     correction: _Correction = _Correction()
-    doubtful_frames: int = 0
-    lost: bool = False
+    doubt: Doubt = field(default_factory=Doubt)
     scale: float = 1.0  # of the last search crop: its pixels per pixel of the frame
 
 
@@ -164,12 +136,7 @@ class OSTrackTracker:
     def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
-        frame = check_frame(frame)
-        if (frame.shape[1], frame.shape[0]) != target.size_wh:
-            raise InputError(
-                f"expected a frame of {target.size_wh[0]} x {target.size_wh[1]} pixels, as the first one; "
-                f"got {frame.shape[1]} x {frame.shape[0]}; resize it, or call init with a box of this frame"
-            )
+        frame = check_next_frame(frame, target.size_wh)
         search = self._crop(frame, target)
         return None if search is None else Inputs(target.template, search)
 
@@ -177,17 +144,13 @@ class OSTrackTracker:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         box, score = self._place(maps, target) or (target.box, 0.0)
-        target.doubtful_frames = target.doubtful_frames + 1 if score < settings.lost_below else 0
-        if target.lost:
-            target.lost = score < settings.found_above
-        else:
-            target.lost = target.doubtful_frames >= settings.lost_after
-        if target.lost and settings.hold_when_lost:
+        target.doubt.hear(score, settings)
+        if target.doubt.lost and settings.hold_when_lost:
             box = target.believed
-        elif target.doubtful_frames == 0:
+        elif target.doubt.frames == 0:
             target.believed = box
         target.box = box
-        return Result(box=box, score=score, lost=target.lost)
+        return Result(box=box, score=score, lost=target.doubt.lost)
 
     def _followed(self) -> _Target:
         if self._target is None:
@@ -197,8 +160,7 @@ class OSTrackTracker:
     def _crop(self, frame: NDArray[np.uint8], target: _Target) -> FloatArray | None:
         """The search crop for the network, (1, 3, S, S); None where all of it would have one colour."""
         settings = self.settings
-        rows, columns = Square.around(target.box, settings.search_factor).inside(target.size_wh)
-        if _is_flat(frame[rows, columns]):
+        if shows_nothing(frame, target.box, settings.search_factor):
             return None
         search, target.scale = square_crop(frame, target.box, factor=settings.search_factor, size=settings.search_size)
         return normalise(search, settings.mean, settings.std)
@@ -227,13 +189,6 @@ class OSTrackTracker:
             return None
         box = box_from_crop(box_cxcywh, target.box, scale=target.scale, size=self.settings.search_size)
         return box, float(score_map[y, x])
-
-
-def _is_flat(image: NDArray[np.uint8]) -> bool:
-    """Whether all pixels (or none) have one colour; a sparse look settles it for nearly every image."""
-    if image.size == 0:
-        return True
-    return bool((image[::16, ::16] == image[0, 0]).all() and (image == image[0, 0]).all())
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:

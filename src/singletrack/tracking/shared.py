@@ -1,0 +1,89 @@
+"""What trackers share that look, frame by frame, at one square round the last box: settings, checks, and doubt.
+
+Knows nothing of any one model, of engines or torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Square, check_frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """How crops are taken and boxes kept inside the frame.
+
+    template_factor, search_factor: side of a crop, in square roots of the box's area.
+    template_size, search_size: side of a crop as the network takes it, in pixels.
+    mean, std: of RGB in 0 to 1; the crops are normalised with them.
+    clip_margin: the box keeps this many pixels inside the frame and is never smaller.
+    """
+
+    template_factor: float = 2.0
+    template_size: int = 128
+    search_factor: float
+    search_size: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    clip_margin: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostSettings:
+    """When a target counts as lost: after `lost_after` frames in a row with a score under `lost_below`.
+
+    It counts as found again at the first score from `found_above` on.
+    """
+
+    lost_below: float = 0.25
+    found_above: float = 0.4
+    lost_after: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.lost_below <= self.found_above:
+            raise InputError(
+                f"expected lost_below <= found_above; got {self.lost_below} and {self.found_above}; "
+                "leave a gap between them, so that one score near the threshold does not flip the verdict"
+            )
+        if self.lost_after < 1:
+            raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
+
+
+@dataclass
+class Doubt:
+    """Whether the target counts as lost, and for how many frames in a row its score has been too low."""
+
+    frames: int = 0
+    lost: bool = False
+
+    def hear(self, score: float, settings: LostSettings) -> None:
+        """Take in the score of the next frame."""
+        self.frames = self.frames + 1 if score < settings.lost_below else 0
+        self.lost = score < settings.found_above if self.lost else self.frames >= settings.lost_after
+
+
+def check_next_frame(frame: NDArray[np.uint8], size_wh: tuple[int, int]) -> Image:
+    """The frame as (H, W, 3) uint8 RGB. Raises InputError if it cannot be meant or is not as large as the first."""
+    frame = check_frame(frame)
+    if (frame.shape[1], frame.shape[0]) != size_wh:
+        raise InputError(
+            f"expected a frame of {size_wh[0]} x {size_wh[1]} pixels, as the first one; "
+            f"got {frame.shape[1]} x {frame.shape[0]}; resize it, or call init with a box of this frame"
+        )
+    return frame
+
+
+def shows_nothing(frame: Image, box: Box, factor: float) -> bool:
+    """Whether all pixels of the square round a box (or none, beyond the frame) have one colour."""
+    rows, columns = Square.around(box, factor).inside((frame.shape[1], frame.shape[0]))
+    image = frame[rows, columns]
+    if image.size == 0:
+        return True
+    # a sparse look settles it for nearly every image
+    return bool((image[::16, ::16] == image[0, 0]).all() and (image == image[0, 0]).all())

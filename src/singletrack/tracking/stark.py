@@ -1,0 +1,195 @@
+"""Follows one target with STARK: crop, network, box; and renews the second template while the network is sure.
+
+The loop is the published one (researchmm/Stark, lib/test/tracker) to the hundredth of a pixel, and by two
+settings that of MMTracking. Holds the state of one target; knows nothing of the engine that runs the network,
+and of no benchmark: how often a template is renewed is a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box, check_box, clip_box, clip_corner
+from singletrack.geometry.crops import (
+    Image,
+    box_from_crop,
+    check_frame,
+    normalise,
+    square_crop,
+    square_crop_unrounded,
+    square_padding,
+)
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class STARKSettings(CropSettings, LostSettings):
+    """How the loop round the network works. The defaults are those published for STARK-ST on most benchmarks.
+
+    templates: how many the network looks at; all start as the first frame's.
+    update_interval: every so many frames the last template may be replaced by a crop of that frame; None keeps it.
+        What was published for which benchmark stands in docs/stark.md.
+    update_above: it is replaced only where the score is over this.
+    lost_below, found_above: by the score head, where there is one. It was trained to tell by 0.5 whether a crop
+        shows the target.
+    unrounded_crops: False resizes crops to whole levels of brightness, as published; True keeps what lies between,
+        as MMTracking does.
+    keep_size_at_border: False clips boxes to the frame, as published; True keeps their width and height, as
+        MMTracking does: they may then reach beyond it.
+    """
+
+    search_factor: float = 5.0
+    search_size: int = 320
+    lost_below: float = 0.5
+    found_above: float = 0.5
+    templates: int = 2
+    update_interval: int | None = 200
+    update_above: float = 0.5
+    unrounded_crops: bool = False
+    keep_size_at_border: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.templates < 1:
+            raise InputError(f"expected 1 template or more; got {self.templates}; give as many as the network takes")
+        if self.update_interval is None:
+            return
+        if self.update_interval < 1:
+            raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
+        if self.templates < 2:
+            raise InputError(
+                f"expected no update_interval with a single template, which stays the first frame's; got "
+                f"{self.update_interval}; give None, or a network of two templates"
+            )
+
+
+@dataclass
+class _Target:
+    """All that is remembered from one frame to the next.
+
+    templates: (1, K, 4, T, T). features: of these; None until somebody needs them.
+    frames: how many came after the first.
+    frame: the one that the network is being asked about.
+    scale: of its search crop: crop pixels per pixel of the frame.
+    """
+
+    templates: FloatArray
+    features: Any
+    size_wh: tuple[int, int]
+    box: Box
+    doubt: Doubt = field(default_factory=Doubt)
+    frames: int = 0
+    frame: Image | None = None
+    scale: float = 1.0
+
+
+class STARKTracker:
+    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it."""
+
+    def __init__(self, network: Network, settings: STARKSettings | None = None) -> None:
+        self.network = network
+        self.settings = settings or STARKSettings()
+        self._target: _Target | None = None
+
+    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+        """Take the target from the first frame; may be called again, to start anew.
+
+        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
+        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
+        cannot be meant.
+        """
+        frame = check_frame(frame)
+        size_wh = (frame.shape[1], frame.shape[0])
+        box = check_box(box, size_wh)
+        templates = np.stack([self._template(frame, box)] * self.settings.templates, 1)
+        self._target = _Target(templates, self.network.encode(templates), size_wh, box)
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        """Find the target in the next frame, of the same size as the first.
+
+        The score is the score head's; or, where the network has none, how far it is decided on two corners:
+        see `decidedness`. A frame in which nothing can be seen (one colour all round the box), or for which
+        the network gives numbers that are not finite, scores 0 and leaves the box where it was. Raises
+        InputError before `init` and for a frame that cannot be meant.
+        """
+        inputs = self.prepare(frame)
+        if inputs is None:
+            return self.read(None)
+        target = self._followed()
+        if target.features is None:
+            target.features = self.network.encode(inputs.template)
+        return self.read(self.network.locate(target.features, inputs.search))
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
+        target, settings = self._followed(), self.settings
+        target.frame = frame = check_next_frame(frame, target.size_wh)
+        target.frames += 1
+        if shows_nothing(frame, target.box, settings.search_factor):
+            return None
+        search, target.scale = self._crop(frame, target.box, settings.search_factor, settings.search_size)
+        return Inputs(target.templates, search)
+
+    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
+        target, settings = self._followed(), self.settings
+        frame, target.frame = target.frame, None
+        target.box, score = self._place(maps, target) or (target.box, 0.0)
+        target.doubt.hear(score, settings)
+        due = settings.update_interval is not None and target.frames % settings.update_interval == 0
+        if due and score > settings.update_above:
+            assert frame is not None
+            newest = self._template(frame, target.box)[:, None]
+            target.templates = np.concatenate([target.templates[:, :-1], newest], 1)
+            target.features = None
+        return Result(box=target.box, score=score, lost=target.doubt.lost)
+
+    def _followed(self) -> _Target:
+        if self._target is None:
+            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+        return self._target
+
+    def _template(self, frame: Image, box: Box) -> FloatArray:
+        """The template crop round a box: (1, 4, T, T)."""
+        return self._crop(frame, box, self.settings.template_factor, self.settings.template_size)[0]
+
+    def _crop(self, frame: Image, box: Box, factor: float, size: int) -> tuple[FloatArray, float]:
+        """A crop as the network takes it, (1, 4, size, size): normalised RGB and padding; and its scale."""
+        settings = self.settings
+        cut = square_crop_unrounded if settings.unrounded_crops else square_crop
+        crop, scale = cut(frame, box, factor=factor, size=size)
+        padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
+        pixels = normalise(crop, settings.mean, settings.std)
+        return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1), scale
+
+    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
+        """Where the target is, clipped, and its score; None where nothing can be read."""
+        settings = self.settings
+        if maps is None or not all(np.isfinite(values).all() for values in maps.values()):
+            return None
+        box = box_from_crop(maps["box_cxcywh"][0], target.box, scale=target.scale, size=settings.search_size)
+        clip = clip_corner if settings.keep_size_at_border else clip_box
+        score = float(maps["score"][0]) if "score" in maps else decidedness(maps["corners"][0])
+        return clip(box, target.size_wh, margin=settings.clip_margin), score
+
+
+def decidedness(corners: FloatArray) -> float:
+    """How far a network is decided on two corners, 0 to 1, from their chances (2, n, n), each map of sum 1.
+
+    For each corner, the share of its chances within two cells of where it is on average; the lesser one. Our own
+    measure, for networks without a score head: about 1 for one sharp peak, low where there are several or none.
+    """
+    cells = np.arange(corners.shape[-1])
+    shares = []
+    for chances in corners:
+        along_y, along_x = chances.sum(1), chances.sum(0)
+        near_y, near_x = (np.abs(cells - cells @ line) <= 2 for line in (along_y, along_x))
+        shares.append(float(chances[np.ix_(near_y, near_x)].sum()))
+    return min(1.0, *shares)

@@ -1,0 +1,82 @@
+"""The STARK tracker over all recorded frames: what the network answers, boxes, and when the template is renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from singletrack.models.names import OFFICIAL_NAMES
+from singletrack.models.stark import CONFIGS, STARK, build_stark
+from singletrack.tracking.stark import STARKSettings, STARKTracker
+
+Frames = dict[str, Callable[[int], np.ndarray]]
+Recorded = Callable[[str], Mapping[str, np.ndarray]]
+
+
+class Listening:
+    """A network that keeps the box of its last answer, and counts how often it was shown templates."""
+
+    def __init__(self, model: STARK) -> None:
+        self.model = model
+        self.encoded = 0
+
+    @torch.inference_mode()
+    def encode(self, template: np.ndarray) -> Tensor:
+        self.encoded += 1
+        return self.model.encode(torch.from_numpy(template))
+
+    @torch.inference_mode()
+    def locate(self, features: Tensor, search: np.ndarray) -> dict[str, np.ndarray]:
+        maps = {name: values.numpy() for name, values in self.model.locate(features, torch.from_numpy(search)).items()}
+        self.box = maps["box_cxcywh"][0]
+        return maps
+
+
+@pytest.mark.parametrize("sequence", ["loop", "synthloop"])
+@pytest.mark.parametrize("run", ["natural", "forced", "update"])
+def test_loop(
+    run: str,
+    sequence: str,
+    recorded: Recorded,
+    frames: Frames,
+    detweights: ModuleType,
+    stark_name: str,
+    stark_weights: dict[str, Tensor],
+) -> None:
+    record = recorded(f"stark_{sequence}_{stark_name}")
+    if f"{run}_boxes" not in record:
+        pytest.skip(f"{stark_name} has no score head, and so no run with renewed templates")
+    changed = detweights.stark_loop_overrides(stark_weights, *([1.0] if run == "update" else []))
+    assert detweights.checksum(changed) == record[f"{run}_weights_crc"]
+    name = stark_name.replace("_", "-")
+    config, names = CONFIGS[name], OFFICIAL_NAMES[name]
+    model = build_stark(config).eval()
+    model.load_state_dict({ours: changed[theirs] for theirs, ours in names.items() if ours is not None})
+
+    network = Listening(model)
+    interval = None if config.templates == 1 else int(record["update_interval"]) if run == "update" else 200
+    tracker = STARKTracker(network, STARKSettings(templates=config.templates, update_interval=interval))
+    tracker.init(frames[sequence](0), tuple(record["init"]))
+    boxes, answers, scores, renewed = [tuple(record["init"])], [], [], []
+    for index in range(1, 21):
+        assert tracker._target is not None
+        if run != "natural":
+            tracker._target.box = tuple(record["forced_states"][index])
+        before = tracker._target.templates
+        result = tracker.update(frames[sequence](index))
+        boxes.append(result.box)
+        answers.append(network.box)
+        scores.append(result.score)
+        renewed.append(tracker._target.templates is not before)
+        np.testing.assert_array_equal(tracker._target.templates[:, 0], before[:, 0])
+    np.testing.assert_allclose(answers, record[f"{run}_pred_cxcywh"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(boxes, record[f"{run}_boxes"], rtol=0, atol=0.05)
+    if config.score_head:
+        np.testing.assert_allclose(scores, record[f"{run}_conf"], rtol=0, atol=1e-5)
+    assert renewed == record[f"{run}_updated"].astype(bool).tolist()
+    assert network.encoded == 1 + sum(renewed[:-1])
