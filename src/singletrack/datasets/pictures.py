@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from singletrack.datasets.objects import cached_object, find_object
 from singletrack.errors import InputError
-from singletrack.video.reader import PICTURE_ENDINGS
+from singletrack.video.pictures import PICTURE_ENDINGS
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]

@@ -10,7 +10,6 @@ Knows nothing of benchmarks. Paths are relative to the root and are written with
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tarfile
 import zipfile
@@ -20,23 +19,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from singletrack.datasets.base import Image
 from singletrack.errors import InputError, VideoError
-from singletrack.video.reader import PICTURE_ENDINGS
+from singletrack.video.pictures import PICTURE_ENDINGS, decode_picture, natural_key
 
 ARCHIVE_ENDINGS = (".zip", ".tar")
 # These must be read from their start to reach a frame.
 SOLID_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 ARCHIVES_KEPT_OPEN = 256  # in each process; LaSOT has one for each of 70 classes, TrackingNet for each sequence
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts as a person would: runs of digits count as numbers, so 2.jpg stands before 10.jpg."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
 
 
 @dataclass(frozen=True)
@@ -164,10 +155,10 @@ class StoredFrames:
             raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
         if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
             data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is grey
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        picture = decode_picture(data)
         if picture is None:
             raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return picture
 
     def is_cut_short(self, index: int) -> bool:
         """Is the file of a frame a JPEG that lacks the mark of its end? Published tools read it, and so is it here."""

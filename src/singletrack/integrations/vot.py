@@ -27,7 +27,7 @@ from singletrack.geometry.boxes import Box
 from singletrack.runtimes import require_packages
 from singletrack.tracking.base import Tracker
 from singletrack.video.files import writing
-from singletrack.video.reader import _read_picture as read_picture
+from singletrack.video.pictures import read_picture
 
 Picture = str | Mapping[str, NDArray[np.uint8]]
 Target = tuple[Any, Mapping[str, Any]]  # region and properties, as the toolkit gives them

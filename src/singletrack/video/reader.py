@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.video.pictures import PICTURE_ENDINGS, natural_key, read_picture
 
 if TYPE_CHECKING:  # PyAV and OpenCV are slow to import and are loaded when a source is opened
     import av
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # PyAV and OpenCV are slow to import and are loaded when a so
 
 Frame = NDArray[np.uint8]
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 ASSUMED_FPS = 30.0  # where the source tells no rate: folders of frames, some cameras and streams
 
 
@@ -119,45 +119,24 @@ def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReade
 
 
 def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
-    paths = sorted((path for path in paths if not path.name.startswith(".")), key=_natural_key)
+    paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: natural_key(str(path)))
     if not paths:
         raise VideoError(
             f"expected pictures ({', '.join(PICTURE_ENDINGS)}) in {name}; found none; "
             "give the folder or glob that holds the frames themselves"
         )
-    first = _read_picture(paths[0])
+    first = read_picture(paths[0])
 
     def timed_frames() -> Iterator[tuple[float, Frame]]:
         yield 0.0, first
         for index, path in enumerate(paths[1:], start=1):
             try:
-                frame = _read_picture(path)
+                frame = read_picture(path)
             except VideoError as error:
                 raise DamagedVideoError(f"{index} of {len(paths)} frames were read, then: {error}") from error
             yield index / ASSUMED_FPS, frame
 
     return VideoReader(timed_frames(), fps=ASSUMED_FPS, size_wh=_size_wh(first), frame_count=len(paths))
-
-
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    """Sorts as a person would: runs of digits count as numbers, so frame2 stands before frame10."""
-    parts = re.split(r"(\d+)", str(path).lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _read_picture(path: Path) -> Frame:
-    import cv2
-
-    try:  # read by Python and not by OpenCV, which takes no path outside ASCII on Windows
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise VideoError(f"expected a picture; cannot read {path} ({error.strerror}); check the file") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise VideoError(
-            f"expected a picture; got {path} ({data.size} bytes), which does not decode; replace or remove it"
-        )
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 # --- cameras -----------------------------------------------------------------------------------------------
