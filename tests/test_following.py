@@ -66,8 +66,9 @@ def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.Mon
         return StepRight()
 
     monkeypatch.setattr(following.zoo, "load", load)
-    assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch"))) == 5
-    assert asked == [("ostrack-256", {"weights": "w.safetensors", "engine": "torch", "device": "auto"})]
+    assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
+    options = {"weights": "w.safetensors", "engine": "torch", "device": "auto", "threads": 2}
+    assert asked == [("ostrack-256", options)]
 
 
 def test_track_can_be_left_early(clip: Path) -> None:

@@ -237,6 +237,32 @@ def test_ratios_that_cannot_be_meant(ratio: float) -> None:
         load("ostrack-tiny", keep_ratio=ratio)
 
 
+@pytest.mark.parametrize(
+    ("engine", "kind"),
+    [("openvino", "weights"), ("openvino", "exported"), ("onnx", "exported"), ("torch", "weights")],
+)
+def test_threads_reach_the_engine(
+    engine: str, kind: str, weights: Path, exported: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    def note(self: object, *_: object, threads: int | None, **options: object) -> None:
+        asked.append(threads)
+        raise MissingDependencyError
+
+    for network in (OpenVINONetwork, ONNXRuntimeNetwork, TorchNetwork):
+        monkeypatch.setattr(network, "__init__", note)
+    with pytest.raises(MissingDependencyError):
+        load("ostrack-tiny", weights={"weights": weights, "exported": exported}[kind], engine=engine, threads=2)
+    assert asked == [2]
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_that_cannot_be_meant(threads: int) -> None:
+    with pytest.raises(InputError, match="expected 1 or more threads; got"):
+        load("ostrack-tiny", threads=threads)
+
+
 def test_weights_that_are_no_file(tmp_path: Path) -> None:
     for name, weights in (("ostrack-tiny", tmp_path / "none.safetensors"), (tmp_path / "none.onnx", None)):
         with pytest.raises(InputError, match=r"expected a file of weights; got .*none.*check the path"):

@@ -51,13 +51,14 @@ def track(
     weights: str | Path | None = None,
     engine: str = "auto",
     device: str = "auto",
+    threads: int | None = None,
     tracker: Tracker | None = None,
 ) -> Iterator[Result]:
     """Follow one object and give its place frame by frame; the first result is the box itself, with score 1.
 
     source: anything that ``open_video`` takes.
     box: x, y, width, height in pixels of the first frame.
-    model, weights, engine, device: as for ``load``.
+    model, weights, engine, device, threads: as for ``load``.
     tracker: one that is already loaded, used instead.
 
     Raises, with the first result, VideoError for the source and InputError for the box; and DamagedVideoError
@@ -65,7 +66,7 @@ def track(
     """
     with open_video(source) as video:
         if tracker is None:
-            tracker = zoo.load(model, weights=weights, engine=engine, device=device)
+            tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads)
         for step in follow_frames(video.timed_frames(), box, tracker):
             yield step.result
 

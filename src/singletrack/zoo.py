@@ -82,6 +82,7 @@ def load(
     engine: str = "auto",
     device: str = "auto",
     keep_ratio: float | None = None,
+    threads: int | None = None,
 ) -> OSTrackTracker:
     """A tracker, ready for ``init``.
 
@@ -92,9 +93,11 @@ def load(
     device: as the engine calls it, such as "cpu" or "cuda", in upper or lower case; "auto" for the engine's usual one.
     keep_ratio: share of the search tokens that each elimination keeps, over 0 and up to 1, which turns elimination
         off; None for the model's own.
+    threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
+        PyTorch has one number for the whole process.
 
-    Raises InputError for a name, engine, device or ratio that cannot be meant, CheckpointError for weights that do
-    not fit, MissingDependencyError for what is not installed.
+    Raises InputError for a name, engine, device, ratio or number that cannot be meant, CheckpointError for weights
+    that do not fit, MissingDependencyError for what is not installed.
     """
     models = [str(name)]
     if str(name) not in ZOO and Path(name).suffix == ".onnx":
@@ -107,15 +110,17 @@ def load(
             "give one of these"
         )
     ratio = None if keep_ratio is None else check_keep_ratio(keep_ratio)
+    if threads is not None and threads < 1:
+        raise InputError(f"expected 1 or more threads; got {threads}; leave it out for the engine's own number")
     path = None if weights is None else existing_file(weights)
     if engine == "auto":
         engine = _choose_engine(device.lower(), path)
     require_engine(engine)
     if path is not None and path.suffix == ".onnx":
-        return _load_exported(models, path, engine, device, ratio)
+        return _load_exported(models, path, engine, device, ratio, threads)
     if engine == "torch":
-        return _load_torch(str(name), path, device, ratio)
-    return _load_on_engine(str(name), path, engine, device, ratio)
+        return _load_torch(str(name), path, device, ratio, threads)
+    return _load_on_engine(str(name), path, engine, device, ratio, threads)
 
 
 def _choose_engine(device: str, path: Path | None) -> str:
@@ -129,21 +134,25 @@ def _choose_engine(device: str, path: Path | None) -> str:
     return next(iter(installed), "openvino")
 
 
-def _load_torch(name: str, path: Path | None, device: str, keep_ratio: float | None) -> OSTrackTracker:
+def _load_torch(
+    name: str, path: Path | None, device: str, keep_ratio: float | None, threads: int | None
+) -> OSTrackTracker:
     from singletrack.runtimes.torch_runtime import TorchNetwork
 
     model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
-    return OSTrackTracker(TorchNetwork(model, device), ZOO[name].settings)
+    return OSTrackTracker(TorchNetwork(model, device, threads=threads), ZOO[name].settings)
 
 
-def _load_exported(models: list[str], path: Path, engine: str, device: str, keep_ratio: float | None) -> OSTrackTracker:
+def _load_exported(
+    models: list[str], path: Path, engine: str, device: str, keep_ratio: float | None, threads: int | None
+) -> OSTrackTracker:
     """A tracker from an exported file, which must hold one of ``models``."""
     if engine == "torch":
         raise InputError(
             f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
             "engine openvino or onnx"
         )
-    network = open_network(engine, path, device)
+    network = open_network(engine, path, device, threads)
     held = network.metadata.get("model", "no name")
     if held not in models:
         raise CheckpointError(
@@ -159,15 +168,17 @@ def _load_exported(models: list[str], path: Path, engine: str, device: str, keep
     return OSTrackTracker(network, settings)
 
 
-def _load_on_engine(name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None) -> OSTrackTracker:
+def _load_on_engine(
+    name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None, threads: int | None
+) -> OSTrackTracker:
     """A tracker from the bundled file where that is what was asked for, else from an export of the weights."""
     settings = ZOO[name].settings
     if path is None:
-        network = open_network(engine, bundled_file(name, ".onnx"), device)
+        network = open_network(engine, bundled_file(name, ".onnx"), device, threads)
         if keep_ratio is None or network.metadata.get("keep_ratio") == str(keep_ratio):
             return OSTrackTracker(network, settings)
         path = bundled_file(name, ".safetensors")
-    return OSTrackTracker(open_network(engine, cached_export(name, path, keep_ratio), device), settings)
+    return OSTrackTracker(open_network(engine, cached_export(name, path, keep_ratio), device, threads), settings)
 
 
 def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str], advice: str) -> None:

@@ -24,15 +24,17 @@ def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, caps
     assert len(read_results(boxes)) == 6
     with open_video(out) as video:
         assert len(list(video)) == 6
-    assert loads == [("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto"})]
+    assert loads == [("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto", "threads": None})]
     assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {out}", f"wrote {boxes}"]
 
 
 def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     options = ["--model", "ostrack-256", "--weights", "w.safetensors", "--engine", "torch", "--device", "cuda"]
+    options += ["--threads", "2"]
     boxes = tmp_path / "boxes.txt"
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--boxes", str(boxes), *options]) == 0
-    assert loads == [("ostrack-256", {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda"})]
+    asked = {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda", "threads": 2}
+    assert loads == [("ostrack-256", asked)]
     assert boxes.read_text().splitlines() == ["4.0000,5.0000,20.0000,16.0000"] * 2
     assert not (tmp_path / "followed.mp4").exists()
 

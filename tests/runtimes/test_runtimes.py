@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 from torch import nn
 
 from singletrack import runtimes
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.runtimes import installed_engines, open_network, require_engine
-from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 from singletrack.runtimes.torch_runtime import TorchNetwork
 
@@ -134,10 +134,28 @@ def test_one_crop_needs_no_compiling_after_opening(toy_file: Path, monkeypatch: 
     assert compiled[2:] == [("encode", 2), ("locate", 2)]
 
 
-def test_onnx_runtime_with_one_thread(toy_file: Path) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_one_thread(engine: str, toy_file: Path) -> None:
     template = crops(1, 0)
-    features = ONNXRuntimeNetwork(toy_file, threads=1).encode(template)
+    features = open_network(engine, toy_file, threads=1).encode(template)
     np.testing.assert_allclose(features, template + 1)
+
+
+def test_threads_of_openvino_are_those_of_the_processor(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singletrack.runtimes.openvino_runtime.find_device", lambda device: "GPU")
+    with pytest.raises(InputError, match="expected device cpu with a number of threads; got GPU; leave one of them"):
+        OpenVINONetwork(toy_file, device="gpu", threads=1)
+
+
+def test_threads_of_torch_are_those_of_the_process(toy_module: nn.Module) -> None:
+    before = torch.get_num_threads()
+    try:
+        TorchNetwork(toy_module, "cpu", threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+        TorchNetwork(toy_module, "cpu")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])

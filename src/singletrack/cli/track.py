@@ -51,6 +51,9 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
     show_default=True,
     help="Where it runs, as the engine calls it: cpu for all; GPU for openvino; cuda for torch.",
 )
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the processor to compute with.  [default: the engine's]"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
     "--boxes",
@@ -64,6 +67,7 @@ def command(
     weights: Path | None,
     engine: str,
     device: str,
+    threads: int | None,
     out: Path | None,
     boxes: Path | None,
 ) -> None:
@@ -77,6 +81,6 @@ def command(
     if out is None and boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = zoo.load(model, weights=weights, engine=engine, device=device)
+        tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads)
         with Progress(video.frame_count, [path for path in (out, boxes) if path]) as progress:
             follow(video, box, tracker, video_path=out, boxes_path=boxes, on_step=progress.show)

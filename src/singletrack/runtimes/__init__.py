@@ -48,8 +48,12 @@ def require_packages(purpose: str, packages: tuple[str, ...], command: str) -> N
         )
 
 
-def open_network(engine: str, path: str | Path, device: str = "auto") -> OpenVINONetwork | ONNXRuntimeNetwork:
+def open_network(
+    engine: str, path: str | Path, device: str = "auto", threads: int | None = None
+) -> OpenVINONetwork | ONNXRuntimeNetwork:
     """The exported file at ``path`` on ``engine``, which is "openvino" or "onnx".
+
+    threads: of the processor, 1 or more; None for the engine's own number.
 
     Raises CheckpointError if the file is not an exported model.
     """
@@ -57,11 +61,11 @@ def open_network(engine: str, path: str | Path, device: str = "auto") -> OpenVIN
     if engine == "openvino":
         from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 
-        return OpenVINONetwork(path, device=device)
+        return OpenVINONetwork(path, device=device, threads=threads)
     if engine == "onnx":
         from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 
-        return ONNXRuntimeNetwork(path, device=device)
+        return ONNXRuntimeNetwork(path, device=device, threads=threads)
     raise InputError(f"expected an engine that reads ONNX files; got {engine!r}; give openvino or onnx")
 
 

@@ -33,11 +33,11 @@ class OpenVINONetwork:
     device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
     precision: "auto" is bf16 on a processor that computes in it and f32 on one that does not; on another kind
         of device, that device's own choice.
-    threads: None leaves the number to OpenVINO, which takes one for each core.
+    threads: of the processor alone; None leaves the number to OpenVINO, which takes one for each core.
     metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
 
     Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
-    not an exported model, InputError if there is no such device.
+    not an exported model, InputError if there is no such device, or threads are asked of one that has none.
     """
 
     def __init__(
@@ -55,6 +55,10 @@ class OpenVINONetwork:
             types = {"f32": openvino.Type.f32, "bf16": openvino.Type.bf16}
             self._settings[hint.inference_precision()] = types[self.precision]
         if threads is not None:
+            if self.device != "CPU":
+                raise InputError(
+                    f"expected device cpu with a number of threads; got {self.device}; leave one of them out"
+                )
             self._settings[inference_num_threads()] = threads
         encoder, locator, self.metadata = read_halves(path)
         self._halves = {"encode": encoder, "locate": locator}

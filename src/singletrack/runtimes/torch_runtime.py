@@ -27,11 +27,14 @@ class TorchNetwork:
     """Runs ``module`` in evaluation mode and without gradients on ``device``, to which it is moved.
 
     device: "auto" (the first graphics processor, else "cpu") or a name that PyTorch knows, such as "cuda:1".
+    threads: of the processor; PyTorch has one number for the whole process, which is set here. None leaves it.
     Features are a Tensor on that device.
     """
 
-    def __init__(self, module: nn.Module, device: str = "auto") -> None:
+    def __init__(self, module: nn.Module, device: str = "auto", threads: int | None = None) -> None:
         self.device = find_device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.module = module.to(self.device).eval()
         self._calls = cast(TwoCalls, self.module)
 
