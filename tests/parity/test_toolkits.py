@@ -95,8 +95,8 @@ def test_got10k_on_got10k(recorded: Recorded) -> None:
     record = recorded("metrics_got10k")
     found = scores(recorded("metrics_inputs"), "got10k", "got10k")
     for index, score in enumerate(found):
-        check_measures([score], ("AO", "SR50", "SR75"), record[f"got_seq_seq{index}"])
-    check_measures(found, ("AO", "SR50", "SR75"), record["got_overall_AO_SR50_SR75_fps"][:3])
+        check_measures([score], ("AO", "SR0.5", "SR0.75"), record[f"got_seq_seq{index}"])
+    check_measures(found, ("AO", "SR0.5", "SR0.75"), record["got_overall_AO_SR50_SR75_fps"][:3])
     np.testing.assert_allclose(mean_score(found).curves["success"], record["got_curve"], rtol=0, atol=1e-6)
 
 

@@ -21,6 +21,9 @@ VERBS = {
     "train": ("singletrack.cli.train:command", "Train a model by a recipe."),
     "export": ("singletrack.cli.export:command", "Write a model as ONNX and check its numbers."),
     "datasets": ("singletrack.cli.datasets:command", "List the benchmarks, or check a copy of one."),
+    "evaluate": ("singletrack.cli.evaluate:command", "Follow the sequences of a benchmark."),
+    "submit": ("singletrack.cli.submit:command", "Pack a run for a benchmark's server."),
+    "report": ("singletrack.cli.report:command", "Score results: tables, plots, one page."),
     "vot": ("singletrack.cli.vot:command", "Run a model in the VOT toolkit."),
 }
 

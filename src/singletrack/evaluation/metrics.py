@@ -95,7 +95,7 @@ def area_under(curve: ArrayLike) -> float:
 
 
 def success_rate(overlaps: ArrayLike, threshold: float) -> float:
-    """Share of frames whose overlap is above the threshold: OP50 and SR50 at 0.5, OP75 and SR75 at 0.75."""
+    """Share of frames whose overlap is above the threshold: OP50 or SR0.5, OP75 or SR0.75."""
     return float(success_curve(overlaps, [threshold])[0])
 
 

@@ -58,7 +58,7 @@ OSTRACK_THRESHOLDS = np.where(np.isin(np.arange(21), (13, 15)), np.nextafter(OVE
 class Score:
     """What a protocol says of one sequence, or of many together.
 
-    measures: name -> 0 to 1, such as AUC, OP50, OP75, P, P_norm, AO, SR50, SR75; those of the protocol, its headline
+    measures: name -> 0 to 1, such as AUC, OP50, OP75, P, P_norm, AO, SR0.5, SR0.75; those of the protocol, its headline
         first. NaN where no frame counts.
     curves: "success", "precision" and "normalized_precision", as far as the protocol has them, -> shares of frames,
         0 to 1, at thresholds that are evenly spaced over 0 to CURVE_LIMITS of its name.
@@ -71,6 +71,16 @@ class Score:
     overlaps: Array = field(default_factory=lambda: np.empty(0))
     weight: float = 1.0
 
+
+# for the reader of a report: what a protocol does
+ABOUT = {
+    "ostrack": "OSTrack's analysis, as PyTracking's: every annotated frame counts, the first as right; an empty "
+    "prediction is the box before it; 21 overlap thresholds; means over sequences.",
+    "got10k": "the got10k toolkit: on GOT-10k the first frame and frames without the target do not count and all other "
+    "frames count alike; on other benchmarks the first frame counts as right, and these are means over sequences.",
+    "pysot": "pysot's one-pass evaluation: every frame counts, the first as it was predicted; 21 overlap thresholds; "
+    "means over sequences.",
+}
 
 CURVE_LIMITS = {"success": 1.0, "precision": 50.0, "normalized_precision": 0.5}
 
@@ -178,6 +188,8 @@ def score_long_term(
     truths_xywh: Iterable[ArrayLike],
     confidences: Iterable[ArrayLike],
     visibles: Iterable[ArrayLike | None],
+    *,
+    benchmark: str,
 ) -> LongTerm:
     """VOT-LT over sequences, for any benchmark whose results hold a confidence; each iterable gives one a sequence.
 
@@ -185,16 +197,21 @@ def score_long_term(
     is absent where its true box is NaN or has no area, or where the benchmark says that it cannot be seen. (The toolkit
     also clips boxes to the frame and counts whole pixels: its numbers differ from these in the third digit.)
     """
-    overlaps, scores, present = [], [], []
+    overlaps: list[ArrayLike] = []
+    scores: list[ArrayLike] = []
+    present: list[ArrayLike] = []
     for ours, true, sure, seen in zip(predictions_xywh, truths_xywh, confidences, visibles, strict=True):
         prediction, truth = _boxes(ours, "predicted"), _boxes(true, "true")
         _check_lengths(prediction, truth, may_be_longer=False)
         shared, score = metrics.overlap(prediction, truth), np.array(sure, dtype=np.float64)
         shared[0], score[:1] = 0.0, 0.0
-        there = (truth[:, 2:] > 0).all(axis=1)
-        present.append(there if seen is None else there & np.asarray(seen, dtype=bool))
-        overlaps.append(shared)
-        scores.append(score)
+        there = np.asarray((truth[:, 2:] > 0).all(axis=1))
+        if seen is not None:
+            there &= np.asarray(seen, dtype=bool)
+        kept = ~np.isnan(truth).any(axis=1) if benchmark in UNANNOTATED else np.ones(len(truth), dtype=bool)
+        overlaps.append(shared[kept])
+        scores.append(score[kept])
+        present.append(there[kept])
     return metrics.long_term(overlaps, scores, present)
 
 
@@ -317,8 +334,8 @@ def _got10k_pooled(prediction: Array, truth: Array, facts: _Facts) -> Score:
     return Score(
         measures={
             "AO": metrics.average_overlap(counted),
-            "SR50": metrics.success_rate(counted, 0.5),
-            "SR75": metrics.success_rate(counted, 0.75),
+            "SR0.5": metrics.success_rate(counted, 0.5),
+            "SR0.75": metrics.success_rate(counted, 0.75),
         },
         curves={"success": metrics.success_curve(counted, GOT10K_THRESHOLDS)},
         overlaps=overlaps,

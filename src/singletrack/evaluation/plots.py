@@ -1,0 +1,169 @@
+"""Pictures of a report: curves, accuracy against speed, and strips of frames. Needs matplotlib, the [report] extra.
+
+Knows nothing of files and protocols: it draws the arrays that it is given. Touches no global state of matplotlib.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+# Okabe and Ito's colours, which people who see colours differently can tell apart; then the same, dashed
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")
+TRUTH_COLOR = "#FFFFFF"
+REAL_TIME = 30.0
+STRIP_WIDTH = 420  # pixels of a frame in a strip
+
+
+def line_styles(count: int) -> list[tuple[str, str]]:
+    """Colour and dashes of each of so many trackers, the same in every picture."""
+    dashes = (dash for dash in cycle(DASHES) for _ in COLORS)
+    return [style for style, _ in zip(zip(cycle(COLORS), dashes, strict=False), range(count), strict=False)]
+
+
+def draw_curves(
+    curves: Mapping[str, Array], scores: Mapping[str, float], *, limit: float, title: str, x_label: str
+) -> Figure:
+    """One line a tracker over thresholds from 0 to `limit`; the legend has the scores (0 to 1), the best first."""
+    figure, axes = _one_plot()
+    styles = dict(zip(curves, line_styles(len(curves)), strict=True))
+    for name in sorted(curves, key=lambda each: -np.nan_to_num(scores[each], nan=-1)):
+        color, dash = styles[name]
+        thresholds = np.linspace(0, limit, len(curves[name]))
+        label = f"{name} [{100 * scores[name]:.1f}]"
+        axes.plot(thresholds, 100 * curves[name], color=color, linestyle=dash, label=label, linewidth=1.8)
+    axes.set(title=title, xlabel=x_label, ylabel="frames, %", xlim=(0, limit), ylim=(0, 100))
+    axes.legend(fontsize=8, framealpha=0.85)
+    return figure
+
+
+def draw_precision_recall(
+    curves: Mapping[str, tuple[Array, Array]], best: Mapping[str, tuple[float, float, float]]
+) -> Figure:
+    """Precision over recall of each tracker, 0 to 1.
+
+    curves: recall and precision, (T,) each. best: both and F where F is highest: a dot, and in the legend F.
+    """
+    figure, axes = _one_plot()
+    for (name, (recall, precision)), (color, dash) in zip(curves.items(), line_styles(len(curves)), strict=True):
+        label = f"{name} [{100 * best[name][2]:.1f}]"
+        axes.plot(100 * recall, 100 * precision, color=color, linestyle=dash, label=label, linewidth=1.8)
+        axes.plot(100 * best[name][0], 100 * best[name][1], "o", color=color, markersize=6)
+    axes.set(title="Long-term tracking [best F]", xlabel="recall, %", ylabel="precision, %")
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    axes.legend(fontsize=8, framealpha=0.85)
+    return figure
+
+
+def draw_speed(points: Mapping[str, tuple[float, float]], *, measure: str) -> Figure:
+    """Accuracy (0 to 1) over frames per second, a point a tracker; those of unknown speed are left out.
+
+    It is the picture of Figure 1 of the OSTrack paper, with a logarithmic axis.
+    """
+    figure, axes = _one_plot()
+    speeds = [speed for speed, _ in points.values() if not math.isnan(speed)]
+    for (name, (speed, accuracy)), (color, _) in zip(points.items(), line_styles(len(points)), strict=True):
+        if math.isnan(speed):
+            continue
+        axes.plot(speed, 100 * accuracy, "o", color=color, markersize=9)
+        axes.annotate(name, (speed, 100 * accuracy), xytext=(8, 4), textcoords="offset points", fontsize=9)
+    axes.set_xscale("log")
+    left, right = min([*speeds, REAL_TIME]) / 1.6, max([*speeds, REAL_TIME]) * 2.5
+    axes.set(title=f"{measure} against speed", xlabel="frames per second", ylabel=f"{measure}, %", xlim=(left, right))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(y=0.25)
+    axes.axvline(REAL_TIME, color="#888888", linestyle=":", linewidth=1)
+    axes.annotate("30 frames/s", (REAL_TIME, 0.01), xycoords=("data", "axes fraction"), fontsize=7, color="#666666")
+    return figure
+
+
+def draw_strip(
+    frames: Mapping[int, NDArray[np.uint8]],
+    truth_xywh: Array,
+    predictions_xywh: Mapping[str, Array],
+    overlaps: Mapping[str, Array],
+    *,
+    title: str,
+) -> Figure:
+    """Frames of one sequence in a row with the boxes of all trackers, and below the overlap over all its frames.
+
+    frames: number -> (H, W, 3) uint8 RGB. truth_xywh: (N, 4), NaN where there is none; drawn white and dashed.
+    predictions_xywh: tracker -> (N, 4). overlaps: tracker -> (N,), NaN where nothing was compared.
+    """
+    height, width = next(iter(frames.values())).shape[:2]
+    shown, below = 2.3 * height / width + 0.25, 1.1  # inches; a frame is 2.3 wide
+    figure = Figure(figsize=(2.3 * max(len(frames), 3), shown + below + 0.3), layout="constrained")
+    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(shown, below))))
+    styles = dict(zip(predictions_xywh, line_styles(len(predictions_xywh)), strict=True))
+    for axes, (index, frame) in zip(upper.subplots(1, len(frames), squeeze=False)[0], frames.items(), strict=True):
+        small, scale = _smaller(frame)
+        axes.imshow(small, interpolation="antialiased")
+        axes.set_axis_off()
+        axes.set_title(f"frame {index}", fontsize=7)
+        _draw_box(axes, scale * truth_xywh[index], color="#000000", dash="-", width=2.4)
+        _draw_box(axes, scale * truth_xywh[index], color=TRUTH_COLOR, dash="--", width=1.4)
+        for name, boxes in predictions_xywh.items():
+            _draw_box(axes, scale * boxes[index], color=styles[name][0], dash=styles[name][1], width=1.6)
+        axes.set(xlim=(-0.5, small.shape[1] - 0.5), ylim=(small.shape[0] - 0.5, -0.5))
+    axes = lower.subplots()
+    for name, values in overlaps.items():
+        color, dash = styles[name]
+        axes.plot(np.arange(len(values)), values, color=color, linestyle=dash, linewidth=1, label=name)
+    for index in frames:
+        axes.axvline(index, color="#888888", linestyle=":", linewidth=0.8)
+    axes.set(xlim=(0, max(len(truth_xywh) - 1, 1)), ylim=(0, 1.02), yticks=(0, 0.5, 1))
+    axes.set_ylabel("overlap", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(overlaps) > 1:
+        axes.legend(fontsize=7, loc="lower left", ncols=4, framealpha=0.85)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def save(figure: Figure, target: Any, kind: str) -> None:
+    """Write a figure as png, svg, pdf or jpg to a path or binary stream; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    with rc_context({"svg.hashsalt": "singletrack"}):
+        figure.savefig(target, format=kind, dpi=150 if kind != "jpg" else 110, metadata=undated or None)
+
+
+def _one_plot() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _smaller(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """The frame at the width of a strip, and by how much it was scaled."""
+    import cv2
+
+    scale = min(1.0, STRIP_WIDTH / frame.shape[1])
+    size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
+
+
+def _draw_box(axes: Axes, box_xywh: Sequence[float] | Array, *, color: str, dash: str, width: float) -> None:
+    x, y, box_width, box_height = (float(value) for value in box_xywh)
+    if np.isfinite([x, y, box_width, box_height]).all() and box_width > 0 and box_height > 0:
+        corner = (x - 0.5, y - 0.5)  # imshow has the middle of the first pixel at 0
+        axes.add_patch(
+            Rectangle(corner, box_width, box_height, fill=False, edgecolor=color, linestyle=dash, linewidth=width)
+        )

@@ -1,0 +1,348 @@
+"""What a report says: the scores of trackers on one benchmark, side by side, and the tables of them.
+
+Needs no optional package; the pictures and the page are made in ``page``. Knows nothing of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from singletrack.datasets.base import Sequence
+from singletrack.errors import InputError
+from singletrack.evaluation.metrics import LongTerm, bootstrap_difference
+from singletrack.evaluation.protocols import (
+    ABOUT,
+    UNANNOTATED,
+    Score,
+    default_protocol,
+    mean_score,
+    mean_speed,
+    score_long_term,
+    score_sequence,
+)
+from singletrack.evaluation.result_folders import TrackerResults
+from singletrack.evaluation.tables import Cell, Table
+
+MISSING_IN_MESSAGE = 3
+UNKNOWN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerScores:
+    """One tracker in a report.
+
+    total: over all sequences. sequences: name -> score. speed: frames per second, NaN where no times are known.
+    long_term: where it has a confidence for every frame.
+    """
+
+    results: TrackerResults
+    total: Score
+    sequences: dict[str, Score]
+    speed: float
+    long_term: LongTerm | None
+
+    @property
+    def label(self) -> str:
+        return self.results.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Trackers on one benchmark by one protocol; the first tracker is the one that the others are compared with.
+
+    title: what the reader calls the data set. sequences: those that are scored. sequence_count: how many it has.
+    """
+
+    benchmark: str
+    title: str
+    protocol: str
+    sequences: tuple[Sequence, ...]
+    sequence_count: int
+    trackers: tuple[TrackerScores, ...]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the protocol's measures; the first is its headline."""
+        return tuple(self.trackers[0].total.measures)
+
+    @property
+    def headline(self) -> str:
+        return self.measures[0]
+
+    @property
+    def summary(self) -> str:
+        """What was compared, and how, in one line."""
+        count = len(self.sequences)
+        counted = str(count) if count == self.sequence_count else f"{count} of {self.sequence_count}"
+        frames = sum(len(sequence.boxes_xywh) for sequence in self.sequences)
+        return f"{counted} sequences, {frames} frames; protocol {self.protocol}{self._whose}"
+
+    @property
+    def _whose(self) -> str:
+        usual = default_protocol(self.benchmark)
+        if self.benchmark in UNANNOTATED:
+            return ""
+        return ", as in this benchmark's papers" if self.protocol == usual else f"; this benchmark's papers use {usual}"
+
+    @property
+    def about_protocol(self) -> str:
+        return ABOUT[self.protocol]
+
+    @cached_property
+    def attributes(self) -> dict[str, list[str]]:
+        """Attribute -> names of the sequences that have it; the most frequent first."""
+        found: dict[str, list[str]] = {}
+        for sequence in self.sequences:
+            for attribute in sequence.attributes:
+                found.setdefault(attribute, []).append(sequence.name)
+        return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
+
+    def worst_first(self) -> list[Sequence]:
+        """The sequences by the headline measure of the first tracker; those without a number are left out."""
+        scores = self.trackers[0].sequences
+        known = [each for each in self.sequences if not np.isnan(scores[each.name].measures[self.headline])]
+        return sorted(known, key=lambda each: scores[each.name].measures[self.headline])
+
+
+def build_report(
+    results: Ordered[TrackerResults],
+    sequences: Ordered[Sequence],
+    *,
+    benchmark: str,
+    split: str = "",
+    title: str = "",
+    protocol: str | None = None,
+    common: bool = False,
+    sequence_count: int | None = None,
+    progress: Callable[[Iterable[TrackerResults]], Iterable[TrackerResults]] = iter,
+) -> Report:
+    """Score every tracker on every sequence.
+
+    benchmark: its name, as ``datasets.catalogue`` has it. title: what to call it; its name and split, if empty.
+    protocol: None for the one that its papers use.
+    common: score the sequences that every tracker has results of; without it, all of them must be there.
+    sequence_count: how many the benchmark has, where `sequences` are not all of them.
+    progress: gets the trackers and gives them back one by one, such as a tqdm bar.
+
+    Raises InputError for missing results, two trackers of one label, or boxes that the protocol cannot score.
+    """
+    if not results:
+        raise InputError("expected results of at least one tracker; got none; name a folder of results")
+    labels = [each.label for each in results]
+    if len(set(labels)) < len(labels):
+        raise InputError(
+            f"expected a label of its own for each tracker; got {', '.join(labels)}; write LABEL=FOLDER for some"
+        )
+    scored = [each for each in sequences if all(each.name in result.boxes_xywh for result in results)]
+    if not common:
+        _check_complete(results, sequences)
+    if not scored:
+        raise InputError("expected a sequence that every tracker has results of; got none; are they of one data set?")
+    protocol = protocol or default_protocol(benchmark)
+    return Report(
+        benchmark=benchmark,
+        title=title or f"{benchmark} {split}".strip(),
+        protocol=protocol,
+        sequences=tuple(scored),
+        sequence_count=sequence_count or len(sequences),
+        trackers=tuple(score_tracker(each, scored, benchmark, protocol) for each in progress(results)),
+    )
+
+
+def _check_complete(results: Ordered[TrackerResults], sequences: Ordered[Sequence]) -> None:
+    for result in results:
+        missing = [each.name for each in sequences if each.name not in result.boxes_xywh]
+        if missing:
+            named = ", ".join(missing[:MISSING_IN_MESSAGE]) + (", ..." if len(missing) > MISSING_IN_MESSAGE else "")
+            raise InputError(
+                f"expected results of {result.label} for all {len(sequences)} sequences; {len(missing)} are missing: "
+                f"{named}; finish that run, or ask for the sequences that all have (--common)"
+            )
+
+
+def score_tracker(
+    results: TrackerResults, sequences: Iterable[Sequence], benchmark: str, protocol: str
+) -> TrackerScores:
+    """The scores of one tracker; it must have results of all these sequences.
+
+    Raises InputError, which names the sequence, for boxes that the protocol cannot score.
+    """
+    sequences = list(sequences)
+    scores = {each.name: _score_repetitions(results, each, benchmark, protocol) for each in sequences}
+    return TrackerScores(
+        results=results,
+        total=mean_score(scores.values()),
+        sequences=scores,
+        speed=mean_speed(
+            (results.seconds[each.name] for each in sequences if each.name in results.seconds),
+            protocol=protocol,
+            benchmark=benchmark,
+        ),
+        long_term=_long_term(results, sequences, benchmark),
+    )
+
+
+def _score_repetitions(results: TrackerResults, sequence: Sequence, benchmark: str, protocol: str) -> Score:
+    """The mean over repetitions; as the got10k toolkit has it, their frames are pooled where frames are pooled."""
+    pooled = protocol == benchmark == "got10k"
+    try:
+        scores = [
+            score_sequence(
+                boxes,
+                sequence.boxes_xywh,
+                benchmark=benchmark,
+                protocol=protocol,
+                visible=sequence.visible,
+                cover=sequence.cover,
+                size_wh=sequence.size_wh if pooled else None,
+            )
+            for boxes in results.boxes_xywh[sequence.name]
+        ]
+    except InputError as error:
+        raise InputError(f"{results.label}, {sequence.name}: {error}") from error
+    if len(scores) == 1:
+        return scores[0]
+    mean = mean_score(scores)
+    return replace(mean, overlaps=scores[0].overlaps, weight=mean.weight if pooled else 1.0)
+
+
+def _long_term(results: TrackerResults, sequences: list[Sequence], benchmark: str) -> LongTerm | None:
+    if not all(each.name in results.confidences for each in sequences):
+        return None
+    lengths = [len(each.boxes_xywh) for each in sequences]  # some protocols take longer results
+    boxes = (results.boxes_xywh[each.name][0][:length] for each, length in zip(sequences, lengths, strict=True))
+    sure = (results.confidences[each.name][:length] for each, length in zip(sequences, lengths, strict=True))
+    return score_long_term(
+        boxes,
+        (each.boxes_xywh for each in sequences),
+        sure,
+        (each.visible for each in sequences),
+        benchmark=benchmark,
+    )
+
+
+# --- its tables --------------------------------------------------------------------------------------------
+
+
+def main_table(report: Report) -> Table:
+    """A row a tracker: its measures in percent, its speed, and the long-term measures where it has a confidence."""
+    long_term = any(each.long_term for each in report.trackers)
+    rows: list[tuple[Cell, ...]] = []
+    for each in report.trackers:
+        best = each.long_term.best if each.long_term else (UNKNOWN,) * 3
+        values = [*each.total.measures.values(), *(best if long_term else ())]
+        rows.append((each.label, *(100 * value for value in values), each.speed))
+    return Table(
+        name="table",
+        title=f"{report.title}: {report.summary}; in percent",
+        columns=("tracker", *report.measures, *(("Pr", "Re", "F") if long_term else ()), "frames/s"),
+        rows=tuple(rows),
+        best="column",
+    )
+
+
+def difference_table(report: Report) -> Table:
+    """The first tracker against each other one: difference, and the interval that holds it 95 times in 100."""
+    first, *others = report.trackers
+    names = [each.name for each in report.sequences]
+    rows: list[tuple[Cell, ...]] = []
+    for other in others:
+        for measure in report.measures:
+            found = bootstrap_difference(
+                [first.sequences[name].measures[measure] for name in names],
+                [other.sequences[name].measures[measure] for name in names],
+                [first.sequences[name].weight for name in names],
+                [other.sequences[name].weight for name in names],
+            )
+            shown = (found.value, found.low, found.high, found.better)
+            rows.append((f"{first.label} − {other.label}", measure, *(100 * value for value in shown)))
+    return Table(
+        name="differences",
+        title="Differences in percent, with 95 % intervals from 10,000 resamples of the sequences",
+        columns=("trackers", "measure", "difference", "from", "to", "better in %"),
+        rows=tuple(rows),
+    )
+
+
+def attribute_table(report: Report) -> Table:
+    """The headline measure over the sequences of each attribute."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            attribute,
+            len(names),
+            *(
+                100 * mean_score(each.sequences[name] for name in names).measures[report.headline]
+                for each in report.trackers
+            ),
+        )
+        for attribute, names in report.attributes.items()
+    ]
+    return Table(
+        name="attributes",
+        title=f"{report.headline} in percent by attribute",
+        columns=("attribute", "sequences", *(each.label for each in report.trackers)),
+        rows=tuple(rows),
+        best="row",
+    )
+
+
+def sequence_table(report: Report) -> Table:
+    """The headline measure of each sequence."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            sequence.name,
+            len(sequence.boxes_xywh),
+            *(100 * each.sequences[sequence.name].measures[report.headline] for each in report.trackers),
+        )
+        for sequence in report.sequences
+    ]
+    return Table(
+        name="sequences",
+        title=f"{report.headline} in percent by sequence",
+        columns=("sequence", "frames", *(each.label for each in report.trackers)),
+        rows=tuple(rows),
+        best="row",
+    )
+
+
+def measure_table(report: Report) -> Table:
+    """Every measure of every tracker in every sequence, a row for each sequence and tracker: for further analysis."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            sequence.name,
+            each.label,
+            *(100 * value for value in each.sequences[sequence.name].measures.values()),
+            *(
+                [
+                    mean_speed(
+                        [each.results.seconds[sequence.name]], protocol=report.protocol, benchmark=report.benchmark
+                    )
+                ]
+                if sequence.name in each.results.seconds
+                else [UNKNOWN]
+            ),
+        )
+        for sequence in report.sequences
+        for each in report.trackers
+    ]
+    return Table(
+        name="measures",
+        title="Every measure in percent, by sequence and tracker",
+        columns=("sequence", "tracker", *report.measures, "frames/s"),
+        rows=tuple(rows),
+    )
+
+
+def all_tables(report: Report) -> list[Table]:
+    """The main table first, then those that there is something for."""
+    return [
+        main_table(report),
+        *([difference_table(report)] if len(report.trackers) > 1 else []),
+        *([attribute_table(report)] if report.attributes else []),
+        sequence_table(report),
+    ]

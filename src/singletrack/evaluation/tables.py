@@ -1,0 +1,138 @@
+"""Tables of numbers as text for the terminal, Markdown, CSV and LaTeX. Knows nothing of what the numbers mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Cell = str | int | float
+
+UNKNOWN = "–"
+LATEX_LETTERS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under a header; the first column names each row.
+
+    name: of its files, without ending. title: a line above it.
+    rows: cells that are text, whole numbers or numbers; NaN is an unknown number.
+    digits: after the point, of the numbers that are not whole. In CSV all of them are written.
+    best: mark the highest number of each column, of each row, or none at all.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    digits: int = 2
+    best: Literal["column", "row", "none"] = "none"
+
+    def show(self, cell: Cell) -> str:
+        """A cell as it is read."""
+        if isinstance(cell, float):
+            return UNKNOWN if math.isnan(cell) else f"{cell:.{self.digits}f}"
+        return str(cell)
+
+    @cached_property
+    def marked(self) -> frozenset[tuple[int, int]]:
+        """Row and column of the cells to mark, which are the best among two or more as they are read."""
+        places = [(row, column) for row, cells in enumerate(self.rows) for column in range(len(cells))]
+        lines: dict[int, list[tuple[int, int]]] = {}
+        for row, column in places if self.best != "none" else ():
+            cell = self.rows[row][column]
+            if isinstance(cell, float) and not math.isnan(cell):
+                lines.setdefault(column if self.best == "column" else row, []).append((row, column))
+        marked = []
+        for line in lines.values():
+            highest = self.show(max(self.rows[row][column] for row, column in line))
+            marked += [place for place in line if len(line) > 1 and self.show(self.rows[place[0]][place[1]]) == highest]
+        return frozenset(marked)
+
+    def text(self) -> str:
+        """For a terminal: aligned columns, numbers to the right."""
+        shown = [self.columns, *([self.show(cell) for cell in row] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if index and self._is_number(index) else cell.ljust(width)
+                for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ).rstrip()
+            for cells in shown
+        ]
+        return "\n".join([self.title, *lines]) + "\n"
+
+    def markdown(self) -> str:
+        rules = ["---:" if index and self._is_number(index) else ":---" for index in range(len(self.columns))]
+        body = ([self._markdown_cell(row, column) for column in range(len(self.columns))] for row in self._indices)
+        lines = [_bars(map(_escape_markdown, self.columns)), _bars(rules), *map(_bars, body)]
+        return f"{_escape_markdown(self.title)}\n\n" + "\n".join(lines) + "\n"
+
+    def csv(self) -> str:
+        """All digits; an unknown number is an empty cell. The title is left out."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows:
+            writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+        return stream.getvalue()
+
+    def latex(self) -> str:
+        """A tabular with the rules of the package booktabs."""
+        alignment = "".join("r" if index and self._is_number(index) else "l" for index in range(len(self.columns)))
+        body = ([self._latex_cell(row, column) for column in range(len(self.columns))] for row in self._indices)
+        return "\n".join(
+            [
+                f"% {self.title}; needs \\usepackage{{booktabs}}",
+                f"\\begin{{tabular}}{{{alignment}}}",
+                "\\toprule",
+                _ampersands(map(_escape_latex, self.columns)),
+                "\\midrule",
+                *map(_ampersands, body),
+                "\\bottomrule",
+                "\\end{tabular}\n",
+            ]
+        )
+
+    @property
+    def _indices(self) -> range:
+        return range(len(self.rows))
+
+    def _is_number(self, column: int) -> bool:
+        return all(not isinstance(row[column], str) for row in self.rows)
+
+    def _markdown_cell(self, row: int, column: int) -> str:
+        shown = _escape_markdown(self.show(self.rows[row][column]))
+        return f"**{shown}**" if (row, column) in self.marked else shown
+
+    def _latex_cell(self, row: int, column: int) -> str:
+        shown = _escape_latex(self.show(self.rows[row][column]))
+        return f"\\textbf{{{shown}}}" if (row, column) in self.marked else shown
+
+
+def _bars(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ampersands(cells: Iterable[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\|*_`<])", r"\\\1", text)
+
+
+def _escape_latex(text: str) -> str:
+    return "".join(LATEX_LETTERS.get(letter, letter) for letter in text)
