@@ -12,7 +12,7 @@ from torch import Tensor
 
 from singletrack.models.names import OFFICIAL_NAMES
 from singletrack.models.stark import CONFIGS, STARK, build_stark
-from singletrack.tracking.stark import STARKSettings, STARKTracker
+from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
 Frames = dict[str, Callable[[int], np.ndarray]]
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
@@ -33,7 +33,7 @@ class Listening:
     @torch.inference_mode()
     def locate(self, features: Tensor, search: np.ndarray) -> dict[str, np.ndarray]:
         maps = {name: values.numpy() for name, values in self.model.locate(features, torch.from_numpy(search)).items()}
-        self.box = maps["box_cxcywh"][0]
+        self.box, _ = read_corners(maps["corners"][0])
         return maps
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from singletrack.errors import InputError
+from singletrack.models.stark import decode
 from singletrack.tracking.base import BatchTracker
-from singletrack.tracking.stark import STARKSettings, STARKTracker, decidedness
+from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
 CELLS = 20
 
@@ -19,6 +21,16 @@ CELLS = 20
 def settings(**changes: Any) -> STARKSettings:
     """A target of 40 pixels is a quarter of the search region, so that numbers are exact; nothing is renewed."""
     return STARKSettings(**{"search_factor": 4.0, "update_interval": None, **changes})
+
+
+def put(maps: dict[str, np.ndarray], *corners_xy: tuple[float, float]) -> None:
+    """Have the network see the corners at these places, in 0 to 0.95 of the crop."""
+    maps["corners"][:] = 0.0
+    for corner, (x, y) in enumerate(corners_xy):
+        column, row = int(x * CELLS), int(y * CELLS)
+        right, below = x * CELLS - column, y * CELLS - row
+        shares = np.outer([1 - below, below], [1 - right, right])
+        maps["corners"][0, corner, row : row + 2, column : column + 2] = shares[: CELLS - row, : CELLS - column]
 
 
 class Scripted:
@@ -43,10 +55,9 @@ class Scripted:
         self.searches.append(search)
         maps = {
             "corners": np.zeros((1, 2, CELLS, CELLS), np.float32),
-            "box_cxcywh": np.array([[0.5, 0.5, 0.25, 0.25]], np.float32),
             "score": np.array([0.9], np.float32),
         }
-        maps["corners"][0, 0, 8, 8] = maps["corners"][0, 1, 12, 12] = 1.0
+        put(maps, (0.375, 0.375), (0.625, 0.625))
         self.change(self.frame, maps)
         return maps
 
@@ -72,10 +83,10 @@ def test_a_centred_answer_keeps_the_box_in_place() -> None:
 
 def test_a_tenth_to_the_right_moves_a_tenth_of_the_crop() -> None:
     def shift(frame: int, maps: dict[str, np.ndarray]) -> None:
-        maps["box_cxcywh"][0] = (0.6, 0.5, 0.1, 0.25)
+        put(maps, (0.475, 0.375), (0.725, 0.625))
 
     result = follow(Scripted(shift), 1)[0]
-    np.testing.assert_allclose(result.box, (100 + 16 + 20 - 8, 80, 16, 40), atol=1e-4)
+    np.testing.assert_allclose(result.box, (100 + 16, 80, 40, 40), atol=1e-4)
 
 
 def test_crops_carry_their_padding() -> None:
@@ -110,7 +121,7 @@ def test_the_last_template_is_renewed_by_interval_and_score() -> None:
 
 def test_the_frame_of_a_renewal_is_seen_at_its_new_place() -> None:
     def shift(frame: int, maps: dict[str, np.ndarray]) -> None:
-        maps["box_cxcywh"][0, 0] = 0.625
+        put(maps, (0.5, 0.375), (0.75, 0.625))
 
     network = Scripted(shift)
     tracker = STARKTracker(network, settings(update_interval=1))
@@ -157,14 +168,19 @@ def test_without_a_score_head_the_corners_tell() -> None:
     assert second.score == pytest.approx(16 / 400)
 
 
-def test_decidedness_by_hand() -> None:
+def test_corners_by_hand() -> None:
     corners = np.zeros((2, CELLS, CELLS), np.float32)
     corners[0, 5, 5], corners[0, 5, 6] = 0.5, 0.5
     corners[1, 10, 4], corners[1, 10, 16] = 0.75, 0.25  # on average at column 7: neither is near
-    assert decidedness(corners[:1]) == 1.0
-    assert decidedness(corners) == 0.0
-    corners[1, 10, 4], corners[1, 10, 16] = 0.9, 0.1  # at 5.2
-    assert decidedness(corners) == pytest.approx(0.9)
+    box, decidedness = read_corners(corners)
+    np.testing.assert_allclose(box, ((5.5 + 7) / 40, (5 + 10) / 40, 1.5 / 20, 5 / 20))
+    assert decidedness == 0.0
+    corners[1, 10, 4], corners[1, 10, 16] = 1.8, 0.2  # at 5.2 and not quite of sum 1
+    box, decidedness = read_corners(corners)
+    np.testing.assert_allclose(box, ((5.5 + 5.2) / 40, 15 / 40, -0.3 / 20, 5 / 20), rtol=1e-6)
+    assert decidedness == pytest.approx(0.9)
+    in_torch = decode({"corners": torch.from_numpy(corners[None] / corners.sum((1, 2), keepdims=True))})
+    np.testing.assert_allclose(in_torch[0], box, rtol=1e-5)
 
 
 def test_a_score_below_a_half_for_five_frames_is_a_loss() -> None:
@@ -179,9 +195,9 @@ def test_a_score_below_a_half_for_five_frames_is_a_loss() -> None:
 
 def test_boxes_at_the_border_by_both_rules() -> None:
     def away(frame: int, maps: dict[str, np.ndarray]) -> None:
-        maps["box_cxcywh"][0, 0] = 1.75  # 200 pixels to the right
+        put(maps, (0.5, 0.375), (0.75, 0.625))  # 20 pixels further in each frame
 
-    inside, beyond = (follow(Scripted(away), 1, settings(keep_size_at_border=keep))[0].box for keep in (False, True))
+    inside, beyond = (follow(Scripted(away), 10, settings(keep_size_at_border=keep))[-1].box for keep in (False, True))
     assert inside == (300, 80, 20, 40)
     assert beyond == (300, 80, 40, 40)
 
@@ -196,7 +212,7 @@ def test_unrounded_crops_differ_by_less_than_a_level() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["corners", "box_cxcywh", "score"])
+@pytest.mark.parametrize("name", ["corners", "score"])
 def test_output_that_is_not_finite_keeps_the_box(name: str, bad: float) -> None:
     def spoil(frame: int, maps: dict[str, np.ndarray]) -> None:
         maps[name][:] = bad
@@ -211,7 +227,7 @@ def test_output_that_is_not_finite_keeps_the_box(name: str, bad: float) -> None:
 
 def test_500_frames_of_nonsense_never_grow_the_box_past_the_frame() -> None:
     def runaway(frame: int, maps: dict[str, np.ndarray]) -> None:
-        maps["box_cxcywh"][0] = np.random.default_rng(frame).normal(0.5, 3, 4)
+        maps["corners"][:] = np.random.default_rng(frame).exponential(size=(1, 2, CELLS, CELLS)) ** 8
 
     tracker = STARKTracker(Scripted(runaway), settings())
     tracker.init(picture(), (100, 80, 40, 40))

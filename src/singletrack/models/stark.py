@@ -293,19 +293,6 @@ class CornerHead(nn.Module):
         return search @ answer.transpose(1, 2)
 
 
-def expected_corners(chances: Tensor) -> Tensor:
-    """Chances (B, 2, n, n), each map of sum 1 -> boxes (B, 4): cxcywh in [0, 1] of the crop.
-
-    A corner is where its chances are on average. Cell i stands for coordinate i / n: no half cell is added.
-    Nothing holds the second corner right of and below the first: width and height may be negative.
-    """
-    grid = chances.shape[-1]
-    cells = torch.arange(grid, dtype=chances.dtype, device=chances.device) / grid
-    corners = torch.stack([(chances.sum(2) * cells).sum(2), (chances.sum(3) * cells).sum(2)], 2)  # (B, corner, xy)
-    first, second = corners[:, 0], corners[:, 1]
-    return torch.cat([(first + second) / 2, second - first], 1)
-
-
 def build_score_head(width: int) -> nn.Sequential:
     """(B, 1, width) -> logit (B, 1, 1): three linear layers with ReLU between."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
@@ -345,16 +332,15 @@ class STARK(nn.Module):
     def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
         """Features and search crops (B, 4, S, S), normalised RGB and padding -> maps.
 
-        corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. box_cxcywh: (B, 4) in
-        [0, 1] of the search crop. score: (B,) in [0, 1], where the network has a score head.
+        corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. score: (B,) in [0, 1],
+        where the network has a score head.
         """
         width = self.config.width
         content, position, flags = torch.split(features, [width, width, 1], 2)
         templates = Tokens(content, position, flags.squeeze(2) > 0.5)
         seen, answer = self.relate(templates, self.see(search))
         logits = self.corner_head(seen, answer)
-        chances = logits.flatten(2).softmax(2).view_as(logits)
-        maps = {"corners": chances, "box_cxcywh": expected_corners(chances)}
+        maps = {"corners": logits.flatten(2).softmax(2).view_as(logits)}
         if self.score_head is not None:
             maps["score"] = self.score_head(answer).flatten().sigmoid()
         return maps
@@ -373,6 +359,20 @@ class STARK(nn.Module):
     def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
         """Both calls in one, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search)
+
+
+def decode(maps: dict[str, Tensor]) -> Tensor:
+    """Maps -> boxes (B, 4), cxcywh in [0, 1] of the search crop: each corner is where its chances are on average.
+
+    Cell i stands for coordinate i / n: no half cell is added (as in the published code). Nothing holds the second
+    corner right of and below the first: width and height may be negative.
+    """
+    chances = maps["corners"]
+    grid = chances.shape[-1]
+    cells = torch.arange(grid, dtype=chances.dtype, device=chances.device) / grid
+    corners = torch.stack([(chances.sum(2) * cells).sum(2), (chances.sum(3) * cells).sum(2)], 2)  # (B, corner, xy)
+    first, second = corners.unbind(1)
+    return torch.cat([(first + second) / 2, second - first], 1)
 
 
 def build_stark(config: STARKConfig) -> STARK:

@@ -115,7 +115,7 @@ class STARKTracker:
         """Find the target in the next frame, of the same size as the first.
 
         The score is the score head's; or, where the network has none, how far it is decided on two corners:
-        see `decidedness`. A frame in which nothing can be seen (one colour all round the box), or for which
+        see `read_corners`. A frame in which nothing can be seen (one colour all round the box), or for which
         the network gives numbers that are not finite, scores 0 and leaves the box where it was. Raises
         InputError before `init` and for a frame that cannot be meant.
         """
@@ -174,22 +174,29 @@ class STARKTracker:
         settings = self.settings
         if maps is None or not all(np.isfinite(values).all() for values in maps.values()):
             return None
-        box = box_from_crop(maps["box_cxcywh"][0], target.box, scale=target.scale, size=settings.search_size)
+        box_cxcywh, decidedness = read_corners(maps["corners"][0])
+        box = box_from_crop(box_cxcywh, target.box, scale=target.scale, size=settings.search_size)
         clip = clip_corner if settings.keep_size_at_border else clip_box
-        score = float(maps["score"][0]) if "score" in maps else decidedness(maps["corners"][0])
+        score = float(maps["score"][0]) if "score" in maps else decidedness
         return clip(box, target.size_wh, margin=settings.clip_margin), score
 
 
-def decidedness(corners: FloatArray) -> float:
-    """How far a network is decided on two corners, 0 to 1, from their chances (2, n, n), each map of sum 1.
+def read_corners(corners: FloatArray) -> tuple[tuple[float, float, float, float], float]:
+    """Chances (2, n, n) of top left and bottom right -> cxcywh in [0, 1] of the crop, and how decided they are.
 
-    For each corner, the share of its chances within two cells of where it is on average; the lesser one. Our own
-    measure, for networks without a score head: about 1 for one sharp peak, low where there are several or none.
+    A corner is where its chances are on average; cell i stands for coordinate i / n, as published. Width and height
+    may be negative. Decidedness, 0 to 1, is a measure of ours for networks without a score head: for each corner the
+    share of its chances within two cells of it, the lesser one. One sharp peak gives 1, several or none little.
     """
     cells = np.arange(corners.shape[-1])
-    shares = []
-    for chances in corners:
-        along_y, along_x = chances.sum(1), chances.sum(0)
-        near_y, near_x = (np.abs(cells - cells @ line) <= 2 for line in (along_y, along_x))
-        shares.append(float(chances[np.ix_(near_y, near_x)].sum()))
-    return min(1.0, *shares)
+    places, shares = [], []
+    for chances in corners.astype(np.float64):
+        chances /= chances.sum()  # which is 1 but for rounding, of bf16 at worst
+        place_yx = [float(chances.sum(axis) @ cells) for axis in (1, 0)]
+        near = [np.abs(cells - place) <= 2 for place in place_yx]
+        places.append(place_yx)
+        shares.append(float(chances[np.ix_(*near)].sum()))
+    (top, left), (bottom, right) = places
+    box = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    n = len(cells)
+    return (box[0] / n, box[1] / n, box[2] / n, box[3] / n), min(1.0, *shares)
