@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -109,6 +110,33 @@ def test_follow_writes_video_and_boxes(clip: Path, tmp_path: Path) -> None:
     assert green > red + 50
     red, green, _ = timed[4][1][36, 15:40].astype(int).mean(axis=0)  # red and dashed once lost
     assert red > green
+
+
+def test_track_from_a_later_frame(clip: Path) -> None:
+    results = list(track(clip, BOX, start=3, tracker=StepRight()))
+    assert [(result.box[0], result.score) for result in results] == [(10, 1.0), (11, 0.9)]
+
+
+@pytest.mark.parametrize("start", [5, 70])
+def test_a_start_that_the_source_does_not_reach(clip: Path, tmp_path: Path, start: int) -> None:
+    with open_video(clip) as video, pytest.raises(InputError, match=f"got {start} in a source of 5 frames; give a lo"):
+        follow(video, BOX, StepRight(), start=start, video_path=tmp_path / "a.mp4", boxes_path=tmp_path / "a.csv")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]
+    with pytest.raises(InputError, match="0 or more, to start from; got -1"):
+        list(track(clip, BOX, start=-1, tracker=StepRight()))
+
+
+def test_files_of_a_later_start_keep_numbers_and_times(clip: Path, tmp_path: Path) -> None:
+    with open_video(clip) as video:
+        follow(video, BOX, StepRight(), start=2, video_path=tmp_path / "a.mp4", boxes_path=tmp_path / "a.csv")
+    records = read_results(tmp_path / "a.csv")
+    assert [(record.frame, record.time, record.box[0]) for record in records] == [
+        (2, 0.2, 10),
+        (3, 0.3, 11),
+        (4, 0.4, 12),
+    ]
+    with av.open(str(tmp_path / "a.mp4")) as container:  # no pause before its first frame
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx([0, 0.1, 0.2], abs=1e-3)
 
 
 def test_follow_draws_the_true_box(clip: Path, tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ Frame = NDArray[np.uint8]
 class Step:
     """One followed frame.
 
-    index: number of the frame, from 0.
-    time: seconds since the first frame.
+    index: number of the frame in its source, from 0.
+    time: seconds since the source's first frame.
     frame: (H, W, 3) uint8 RGB.
-    result: where the target is in it; in the first frame, the box that was given.
+    result: where the target is in it; in the first frame that is followed, the box that was given.
     seconds: how long the tracker took, reading and drawing not counted.
     """
 
@@ -52,36 +52,53 @@ def track(
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    start: int = 0,
     tracker: Tracker | None = None,
 ) -> Iterator[Result]:
     """Follow one object and give its place frame by frame; the first result is the box itself, with score 1.
 
     source: anything that ``open_video`` takes.
-    box: x, y, width, height in pixels of the first frame.
+    box: x, y, width, height in pixels of the first frame that is followed.
     model, weights, engine, device, threads: as for ``load``.
+    start: number of the first frame that is followed, from 0; those before it give no result.
     tracker: one that is already loaded, used instead.
 
-    Raises, with the first result, VideoError for the source and InputError for the box; and DamagedVideoError
-    after the last frame that could be read, if the source is cut short or damaged.
+    Raises, with the first result, VideoError for the source and InputError for the box, or for a start that the
+    source does not reach; and DamagedVideoError after the last frame that could be read, if the source is cut short
+    or damaged.
     """
     with open_video(source) as video:
         if tracker is None:
             tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads)
-        for step in follow_frames(video.timed_frames(), box, tracker):
+        for step in follow_frames(video.timed_frames(), box, tracker, start):
             yield step.result
 
 
-def follow_frames(timed_frames: Iterable[tuple[float, Frame]], box: Box, tracker: Tracker) -> Iterator[Step]:
-    """Hand the tracker one frame after the other: (seconds, frame) in, a ``Step`` out, nothing kept."""
-    for index, (seconds, frame) in enumerate(timed_frames):
-        start = time.perf_counter()
-        if index == 0:
+def follow_frames(
+    timed_frames: Iterable[tuple[float, Frame]], box: Box, tracker: Tracker, start: int = 0
+) -> Iterator[Step]:
+    """Hand the tracker one frame after the other: (seconds, frame) in, a ``Step`` out, nothing kept.
+
+    Raises InputError where there is no frame number ``start``.
+    """
+    if start < 0:
+        raise InputError(f"expected the number of a frame, 0 or more, to start from; got {start}; frames count from 0")
+    numbered = enumerate(timed_frames)
+    skipped = sum(1 for _ in itertools.islice(numbered, start))
+    first = next(numbered, None)
+    if first is None:
+        raise InputError(
+            f"expected a frame to start from; got {start} in a source of {skipped} frames; give a lower one"
+        )
+    for index, (seconds, frame) in itertools.chain([first], numbered):
+        began = time.perf_counter()
+        if index == start:
             tracker.init(frame, box)
             x, y, width, height = box
             result = Result(box=(float(x), float(y), float(width), float(height)), score=1.0, lost=False)
         else:
             result = tracker.update(frame)
-        elapsed = time.perf_counter() - start
+        elapsed = time.perf_counter() - began
         yield Step(index=index, time=seconds, frame=frame, result=result, seconds=elapsed)
 
 
@@ -90,6 +107,7 @@ def follow(
     box: Box,
     tracker: Tracker,
     *,
+    start: int = 0,
     video_path: Path | None = None,
     boxes_path: Path | None = None,
     true_boxes: Sequence[Box] | None = None,
@@ -97,8 +115,10 @@ def follow(
 ) -> None:
     """Follow one object through an opened source and write down what was found, frame by frame.
 
-    video_path: .mp4 to write, with box and score drawn, and the true box where `true_boxes` has one.
-    boxes_path: .txt, .csv or .jsonl to write.
+    start: number of the first frame that is followed, from 0.
+    video_path: .mp4 to write, with box and score drawn, and the true box where `true_boxes` has one; it begins with
+        the first frame that is followed.
+    boxes_path: .txt, .csv or .jsonl to write; frames keep their numbers and times of the source.
     on_step: called after each frame is written.
 
     Both files are whole up to the last step, whatever ends the loop: the end of the source, an error, Ctrl-C.
@@ -111,7 +131,7 @@ def follow(
         check_file(boxes_path, FORMATS)
     if video_path and video.path and video_path.exists() and video_path.samefile(video.path):
         raise InputError(f"expected a video to write other than the source; got {video_path} twice; rename one")
-    steps = follow_frames(video.timed_frames(), box, tracker)
+    steps = follow_frames(video.timed_frames(), box, tracker, start)
     first = next(steps)
     with ExitStack() as files:
         movie = files.enter_context(VideoWriter(video_path, video.fps)) if video_path else None
@@ -121,5 +141,5 @@ def follow(
                 table.write(step.index, step.time, step.result)
             if movie:
                 drawn = step.frame if true_boxes is None else draw_truth(step.frame, true_boxes[step.index])
-                movie.write(draw_result(drawn, step.result), step.time)
+                movie.write(draw_result(drawn, step.result), step.time - first.time)
             on_step(step)

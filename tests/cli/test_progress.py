@@ -15,9 +15,10 @@ def step(index: int, seconds: float) -> Step:
     return Step(index=index, time=0.0, frame=np.zeros((2, 2, 3), np.uint8), result=result, seconds=seconds)
 
 
-def test_speed_is_that_of_the_updates_after_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("start", [0, 7])
+def test_speed_is_that_of_the_updates_after_the_first(start: int, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(4, [Path("a.mp4")]) as progress:
-        for index, seconds in enumerate([5.0, 3.0, 0.1, 0.3]):
+        for index, seconds in enumerate([5.0, 3.0, 0.1, 0.3], start):
             progress.show(step(index, seconds))
     assert progress.frames_per_second == pytest.approx(5)
     assert capsys.readouterr().out == "followed 4 frames at 5.0 frames/s (tracker alone)\nwrote a.mp4\n"

@@ -39,6 +39,17 @@ def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path
     assert not (tmp_path / "followed.mp4").exists()
 
 
+def test_start(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip, boxes = str(make_clip(6)), tmp_path / "boxes.csv"
+    arguments = ["track", clip, "--box", "4,5,20,16", "--boxes", str(boxes), "--start"]
+    assert main([*arguments, "6"]) == 2
+    assert "got 6 in a source of 6 frames" in capsys.readouterr().err
+    assert not boxes.exists()
+    assert main([*arguments, "4"]) == 0
+    assert [record.frame for record in read_results(boxes)] == [4, 5]
+    assert capsys.readouterr().out.startswith("followed 2 frames")
+
+
 def test_without_a_file_named_a_video_is_written(
     make_clip: MakeClip, loads: Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ class Progress:
     def show(self, step: Step) -> None:
         """Count one step."""
         self.steps += 1
-        self._seconds += step.seconds if step.index > 1 else 0.0
+        self._seconds += step.seconds if self.steps > 2 else 0.0
         state = "LOST" if step.result.lost else "score"
         self._bar.set_postfix_str(
             f"{state} {step.result.score:.2f}, tracker {self.frames_per_second:.0f} frames/s", refresh=False

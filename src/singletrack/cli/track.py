@@ -32,7 +32,14 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
     required=True,
     callback=parse_box,
     metavar="X,Y,W,H",
-    help="The object in the first frame: left, top, width and height in pixels.",
+    help="The object in the first frame, or that of --start: left, top, width and height in pixels.",
+)
+@click.option(
+    "--start",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="First frame to follow from, the one that the box is in; those before it are passed over.",
 )
 @click.option(
     "--model", default="ostrack-tiny", show_default=True, help="One of those that `singletrack models` lists."
@@ -63,6 +70,7 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
 def command(
     source: str,
     box: Box,
+    start: int,
     model: str,
     weights: Path | None,
     engine: str,
@@ -71,7 +79,7 @@ def command(
     out: Path | None,
     boxes: Path | None,
 ) -> None:
-    """Follow one object through SOURCE, from its box in the first frame.
+    """Follow one object through SOURCE, from its box in the first frame, or that of --start.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
     the address of a stream (rtsp://..., http://...). With neither --out nor --boxes, followed.mp4 is written.
@@ -82,5 +90,6 @@ def command(
         out = Path("followed.mp4")
     with open_video(source) as video:
         tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads)
-        with Progress(video.frame_count, [path for path in (out, boxes) if path]) as progress:
-            follow(video, box, tracker, video_path=out, boxes_path=boxes, on_step=progress.show)
+        remaining = None if video.frame_count is None else max(0, video.frame_count - start)
+        with Progress(remaining, [path for path in (out, boxes) if path]) as progress:
+            follow(video, box, tracker, start=start, video_path=out, boxes_path=boxes, on_step=progress.show)
