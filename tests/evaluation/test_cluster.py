@@ -66,13 +66,16 @@ def address() -> Iterator[str]:
     """Two nodes with a core each. Ray gives a node half a minute to start, which a crowded machine may not keep to."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster()
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
-        yield cluster.address
-    finally:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where its workers find what stands here
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = Cluster()
+        try:
+            for _ in range(2):
+                cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
+            yield cluster.address
+        finally:
+            cluster.shutdown()
 
 
 def start(path: Path, sequences: list[Sequence]) -> RunFolder:
@@ -84,6 +87,12 @@ def start(path: Path, sequences: list[Sequence]) -> RunFolder:
 def written(run: RunFolder) -> dict[str, bytes]:
     files = [*(run.path / "boxes").iterdir(), *(run.path / "scores").iterdir()]
     return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    sequences = [Sequence(name="a", frames=Noise(0, 2), boxes_xywh=np.array([[8.0, 6.0, 5.0, 5.0]]))]
+    with pytest.raises(SingletrackError, match="expected a Ray cluster at auto; got none"):
+        run_sequences(sequences, Drifting, start(tmp_path, sequences), cluster="auto")
 
 
 def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed(tmp_path: Path, address: str) -> None:
@@ -109,9 +118,3 @@ def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed(tmp_path: Path
     more = start(tmp_path / "spread", [*sequences, broken])
     failures = run_sequences([*sequences, broken], Drifting, more, cluster=address)
     assert list(failures) == ["broken"]
-
-
-def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
-    sequences = [Sequence(name="a", frames=Noise(0, 2), boxes_xywh=np.array([[8.0, 6.0, 5.0, 5.0]]))]
-    with pytest.raises(SingletrackError, match="expected a Ray cluster at auto; got none"):
-        run_sequences(sequences, Drifting, start(tmp_path, sequences), cluster="auto")
