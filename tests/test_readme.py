@@ -38,11 +38,15 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with what the README speaks of, clip.mp4 and photos; removed at the end, as it grows by gigabytes."""
+    """A folder with what the README speaks of: clip.mp4, sequences, photos; removed at the end, as it grows much."""
     folder = tmp_path_factory.mktemp("readme")
-    with VideoWriter(folder / "clip.mp4", 30.0) as video:
-        for index, (frame, _) in enumerate(generate_clip(frames=6)):
+    sequence = folder / "sequences" / "made"
+    sequence.mkdir(parents=True)
+    with VideoWriter(folder / "clip.mp4", 30.0) as video, (sequence / "groundtruth.txt").open("w") as truth:
+        for index, (frame, box) in enumerate(generate_clip(frames=6)):
             video.write(frame, index / 30)
+            cv2.imwrite(str(sequence / f"{index:04d}.jpg"), frame[..., ::-1])
+            truth.write(",".join(map(str, box)) + "\n")
     (folder / "photos").mkdir()
     for index in range(3):
         noise = np.random.default_rng(index).integers(0, 255, (90, 120, 3)).astype(np.uint8)
@@ -71,6 +75,8 @@ def test_the_readme_holds_what_is_tested_here() -> None:
         "singletrack track",
         "singletrack export",
         "singletrack train",
+        "singletrack evaluate",
+        "singletrack report",
     ]
     assert len(blocks("python")) == 1
 
@@ -106,6 +112,13 @@ def test_train(folder: Path) -> None:
     told = run(f"{line} --steps 2 --batch 2", folder)
     assert "runs/tiny/weights.safetensors" in told
     assert (folder / "runs/tiny/weights.safetensors").exists()
+
+
+def test_evaluate_and_report(folder: Path) -> None:
+    evaluate, report = (command for command in commands() if command.split()[1] in ("evaluate", "report"))
+    assert "AUC" in run(evaluate, folder)
+    assert "AUC" in run(report, folder)
+    assert (folder / "report" / "report.html").stat().st_size > 10_000
 
 
 def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> None:
