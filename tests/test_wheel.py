@@ -47,6 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
+        "evaluation/templates/report.html",
         "weights/ostrack-tiny.onnx",
         "weights/ostrack-tiny.safetensors",
         "weights/ostrack-tiny.md",
