@@ -120,7 +120,7 @@ def test_results_facts_and_the_score(
     assert run.done() == ["one", "two"]
     assert (out / "boxes" / "two.txt").read_text() == "".join(f"{4.0 + index},5.0,8.0,6.0\n" for index in range(4))
     assert loads == [
-        ("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto", "threads": None}),
+        ("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto", "threads": 1}),
     ]
     facts = json.loads((out / "run.json").read_text())
     assert (facts["dataset"], facts["split"], facts["model"]) == ("folder", "test", "ostrack-tiny")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import os
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -61,8 +60,10 @@ RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 )
 @click.option(
     "--threads",
+    default=1,
+    show_default=True,
     type=click.IntRange(min=1),
-    help="Of the processor, for each process.  [default: a fair share of its cores]",
+    help="Of each process. More processes do more than more threads, as long as there are sequences.",
 )
 @click.option("--ray", "cluster", metavar="ADDRESS", help="Run on this Ray cluster instead; auto finds a near one.")
 @click.option("--integers", is_flag=True, help="Boxes in whole pixels, as OSTrack's own result files.")
@@ -81,7 +82,7 @@ def command(
     device: str,
     jobs: int,
     batch: int,
-    threads: int | None,
+    threads: int,
     cluster: str | None,
     integers: bool,
     out: Path | None,
@@ -107,7 +108,6 @@ def command(
     model = str(Path(model).resolve()) if model.endswith(".onnx") else model
     weights = weights.resolve() if weights else None
     alone = cluster is None and jobs == 1
-    threads = threads or _fair_share(jobs, cluster)
     load = functools.partial(zoo.load, model, weights=weights, engine=engine, device=device, threads=threads)
     tracker = load()  # also where other processes will load it: what cannot be loaded is told before they start
     if batch > 1:
@@ -117,6 +117,7 @@ def command(
         split=split,
         sequences={sequence.name: len(sequence) for sequence in sequences},
         batch=batch,
+        threads=threads,
         integers=integers,
         version=version("singletrack"),
         processor=processor_name(),
@@ -130,6 +131,7 @@ def command(
             folder,
             jobs=jobs,
             batch=batch,
+            threads=threads,
             cluster=cluster,
             gpus=1.0 if facts.device.startswith("cuda") else 0.0,
             on_frames=progress.frames,
@@ -144,14 +146,6 @@ def command(
             said = f"{len(failures)} of {len(sequences)} sequences failed; the same command tries them again"
             click.echo(said, err=True)
     return 1 if failures else 0
-
-
-def _fair_share(jobs: int, cluster: str | None) -> int | None:
-    """Threads for each process, so that they do not fight; None leaves them all to a single one."""
-    if cluster is not None:
-        return 1  # its tasks take one core each
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return None if jobs == 1 else max(1, cores // jobs)
 
 
 def _about(tracker: Any, model: str, weights: Path | None) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class RunFacts:
 
     dataset, split: as the catalogue has them. sequences: name -> frames, of all that were asked for so far.
     model, engine, device, precision: as the zoo and the engine name them. weights: digest of the file.
-    settings: of the tracker. batch: how many sequences went through the network together.
+    settings: of the tracker. batch: how many sequences went through the network together. threads: of each process;
+        some engines add in another order with more of them.
     integers: whether the boxes are cut to whole pixels. version: of singletrack. processor: its own name.
     """
 
@@ -65,6 +66,7 @@ class RunFacts:
     precision: str
     settings: Mapping[str, Any]
     batch: int = 1
+    threads: int = 1
     integers: bool = False
     version: str
     processor: str = field(default="", compare=False)

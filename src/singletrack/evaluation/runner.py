@@ -21,6 +21,7 @@ def run_sequences(
     *,
     jobs: int = 1,
     batch: int = 1,
+    threads: int = 1,
     cluster: str | None = None,
     gpus: float = 0.0,
     on_frames: OnFrames = lambda count: None,
@@ -30,19 +31,19 @@ def run_sequences(
 
     make_tracker: gives a tracker. For several processes it is pickled, and the program that calls this must be one
         that can be imported (``if __name__ == "__main__"``).
-    jobs: processes of this machine. cluster: address of the Ray cluster that takes their place; gpus: what each of its
-        tasks needs. batch: sequences that each process takes through the network together, whose tracker must then be
-        a ``BatchTracker``.
+    jobs: processes of this machine. batch: sequences that each takes through the network together, whose tracker must
+        then be a ``BatchTracker``. threads: of each, as make_tracker has them too.
+    cluster: address of the Ray cluster that takes the place of jobs; gpus: what each of its tasks needs.
     on_frames: told how many more frames were followed. on_outcome: told of each sequence that has ended, and of its
         failure if it has failed.
 
     Returns the failures by the names of their sequences; nothing of these is written, and the next call tries them
     again. This may be killed at any moment: what the folder then holds is whole, and the next call goes on from there.
-    Boxes do not hang on jobs or cluster, to the byte, unless the engine's hang on its number of threads.
+    Boxes do not hang on jobs or cluster, to the byte.
     """
     longest_first = sorted((each for each in sequences if not folder.is_done(each.name)), key=len, reverse=True)
     failures: dict[str, Failure] = {}
-    with closing(_outcomes(longest_first, make_tracker, jobs, batch, cluster, gpus, on_frames)) as outcomes:
+    with closing(_outcomes(longest_first, make_tracker, jobs, batch, threads, cluster, gpus, on_frames)) as outcomes:
         for name, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures[name] = outcome
@@ -57,6 +58,7 @@ def _outcomes(
     make_tracker: MakeTracker,
     jobs: int,
     batch: int,
+    threads: int,
     cluster: str | None,
     gpus: float,
     on_frames: OnFrames,
@@ -64,8 +66,18 @@ def _outcomes(
     if not sequences:
         return
     if cluster is not None:
-        yield from follow_on_ray(sequences, make_tracker, address=cluster, gpus=gpus, batch=batch, on_frames=on_frames)
+        yield from follow_on_ray(
+            sequences,
+            make_tracker,
+            address=cluster,
+            batch=batch,
+            threads=threads,
+            gpus=gpus,
+            on_frames=on_frames,
+        )
     elif jobs > 1:
-        yield from follow_in_processes(sequences, make_tracker, jobs=jobs, batch=batch, on_frames=on_frames)
+        yield from follow_in_processes(
+            sequences, make_tracker, jobs=jobs, batch=batch, threads=threads, on_frames=on_frames
+        )
     else:
         yield from follow_sequences(make_tracker(), sequences, batch=batch, on_frames=on_frames)

@@ -45,7 +45,13 @@ class _Worker:
 
 
 def follow_in_processes(
-    sequences: Iterable[Sequence], make_tracker: MakeTracker, *, jobs: int, batch: int, on_frames: OnFrames
+    sequences: Iterable[Sequence],
+    make_tracker: MakeTracker,
+    *,
+    jobs: int,
+    batch: int,
+    threads: int,
+    on_frames: OnFrames,
 ) -> Iterator[Outcome]:
     """Follow the sequences in so many processes; outcomes come in the order in which they end.
 
@@ -58,7 +64,7 @@ def follow_in_processes(
     workers: dict[Any, _Worker] = {}  # by the connection to it
     try:
         for _ in range(min(jobs, len(waiting))):
-            _start_worker(workers, make_tracker, batch)
+            _start_worker(workers, make_tracker, batch, threads)
         while workers:
             ready: list[Any] = wait(list(workers))
             for connection in ready:
@@ -69,7 +75,7 @@ def follow_in_processes(
                     del workers[connection]
                     yield from _bury(worker)
                     if waiting:
-                        _start_worker(workers, make_tracker, batch)
+                        _start_worker(workers, make_tracker, batch, threads)
                     continue
                 if isinstance(message, int):
                     on_frames(message)
@@ -85,10 +91,10 @@ def follow_in_processes(
             worker.process.join()
 
 
-def _start_worker(workers: dict[Any, _Worker], make_tracker: MakeTracker, batch: int) -> None:
+def _start_worker(workers: dict[Any, _Worker], make_tracker: MakeTracker, batch: int, threads: int) -> None:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks without the threads
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, make_tracker, batch), daemon=True)
+    process = context.Process(target=_work, args=(theirs, make_tracker, batch, threads), daemon=True)
     process.start()
     theirs.close()  # so that `ours` ends when the process does
     workers[ours] = _Worker(process)
@@ -122,10 +128,10 @@ def _bury(worker: _Worker) -> Iterator[Outcome]:
         yield sequence.name, Failure(error=f"its process {how}; {advice}")
 
 
-def _work(connection: Connection, make_tracker: MakeTracker, batch: int) -> None:
+def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads: int) -> None:
     """The life of a process: asks for sequences (None), and gives back numbers of frames (int) and outcomes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that asked, which then ends this one
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(threads)
     tracker = make_tracker()
 
     def ask() -> Iterator[Sequence]:
@@ -149,8 +155,9 @@ def follow_on_ray(
     make_tracker: MakeTracker,
     *,
     address: str,
-    gpus: float = 0.0,
     batch: int,
+    threads: int,
+    gpus: float,
     on_frames: OnFrames,
 ) -> Iterator[Outcome]:
     """Follow the sequences on a Ray cluster, one task for each `batch` of them, which a killed worker does not lose.
@@ -158,7 +165,7 @@ def follow_on_ray(
     make_tracker: called once in each worker; it and the sequences are pickled. Every machine needs this package, and
         the frames and weights at the same paths.
     address: of the cluster, as ``ray.init`` takes it; "auto" for the one that this machine belongs to.
-    gpus: how many a task needs, or which part of one; each takes one processor core.
+    threads: how many processor cores a task asks for. gpus: how many graphics processors, or which part of one.
 
     Raises SingletrackError where no cluster answers.
     """
@@ -172,9 +179,9 @@ def follow_on_ray(
             f"expected a Ray cluster at {address}; got none ({error}); start one with `ray start --head`"
         ) from error
     try:
-        task = ray.remote(_follow_group).options(num_cpus=1, num_gpus=gpus, max_retries=3)
+        task = ray.remote(_follow_group).options(num_cpus=threads, num_gpus=gpus, max_retries=3)
         recipe = pickle.dumps(make_tracker)
-        running = {task.remote(recipe, group, batch): group for group in groups}
+        running = {task.remote(recipe, group, batch, threads): group for group in groups}
         while running:
             (ended, *_), _ = ray.wait(list(running))
             group = running.pop(ended)
@@ -189,8 +196,8 @@ def follow_on_ray(
         ray.shutdown()  # leaves the cluster, and ends what still runs there for us
 
 
-def _follow_group(recipe: bytes, group: list[Sequence], batch: int) -> list[Outcome]:
-    cv2.setNumThreads(1)
+def _follow_group(recipe: bytes, group: list[Sequence], batch: int, threads: int) -> list[Outcome]:
+    cv2.setNumThreads(threads)
     return list(follow_sequences(_make_once(recipe), group, batch=batch))
 
 
