@@ -15,6 +15,7 @@ from singletrack import runtimes
 from singletrack.cli.main import main
 from singletrack.runtimes import TRAIN_EXTRA
 from singletrack.training import loop
+from singletrack.training.recipes import RECIPES
 
 CALLS = {
     "convert": ["convert", "in.safetensors", "--model", "ostrack-tiny", "--out", "new.safetensors"],
@@ -69,7 +70,7 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
     ("arguments", "message"),
     [
         (["train", "ostrack_tiny", "--device", "foo"], "expected a device that PyTorch has here; got 'foo'; give"),
-        (["train", "ostrack_huge"], "expected a recipe among ostrack_tiny; got 'ostrack_huge'; give one of these"),
+        (["train", "huge"], f"expected a recipe among {', '.join(RECIPES)}; got 'huge'; give one of these"),
         ([*CALLS["convert"][:-1], "x.onnx"], "expected a file that ends in .safetensors; got x.onnx; change its name"),
         ([*CALLS["export"][:-1], "x.xml"], "expected a file that ends in .onnx; got x.xml; change its name"),
     ],
@@ -90,6 +91,29 @@ def test_device_of_train(device: str, folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(loop, "train", lambda *_, device, **options: asked.append(device))
     assert main([*CALLS["train"], "--device", device]) == 0
     assert asked == ["cpu"]
+
+
+def test_weights_to_start_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path | None] = []
+    monkeypatch.setattr(loop, "train", lambda *_, weights, **options: asked.append(weights))
+    assert main(CALLS["train"]) == 0
+    assert main([*CALLS["train"], "--weights", "start.safetensors"]) == 0
+    assert asked == [None, Path("start.safetensors")]
+
+
+def test_weights_to_start_from_that_do_not_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*CALLS["train"], "--weights", "clip.mp4"]) == 1
+    assert capsys.readouterr().err.startswith("singletrack: expected safetensors or a PyTorch checkpoint; got clip.mp4")
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/runs/new", "elsewhere/../photos/run"])
+def test_a_run_among_the_photos(out: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "photos").mkdir()
+    assert main(["train", "ostrack_tiny", "--photos", "photos", "--out", out]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"singletrack: expected a run folder outside the photos; got {out} in photos, where"
+    )
+    assert not list((folder / "photos").iterdir())
 
 
 def test_train_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,11 @@ def command(
         raise InputError(f"expected a recipe among {', '.join(RECIPES)}; got {recipe!r}; give one of these")
     where = str(find_device(device))
     folder = out or Path("runs") / recipe
+    if photos and folder.resolve().is_relative_to(photos.resolve()):
+        raise InputError(
+            f"expected a run folder outside the photos; got {folder} in {photos}, where the run's pictures would be "
+            "taken for photos; choose another --out"
+        )
     make_folder(folder)
     chosen = RECIPES[recipe]()
     if batch is not None:
