@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from singletrack.datasets.pictures import Procedural
 from singletrack.datasets.scenes import PairSettings
 from singletrack.errors import CheckpointError, InputError
 from singletrack.geometry.crops import normalise
+from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import CONFIGS, build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training import loop
@@ -136,10 +138,39 @@ def test_a_run_cut_off_ends_as_one_that_was_not(tmp_path: Path) -> None:
     build_ostrack(final).load_state_dict(whole)
 
 
+def test_a_run_may_start_from_weights(tmp_path: Path) -> None:
+    recipe = toy(config=dataclasses.replace(toy().config, template_size=48, search_size=96))
+    last_stage = dataclasses.replace(recipe, stages=recipe.stages[1:])
+    first = train(last_stage, PICTURES, PICTURES, tmp_path / "first")
+    given, facts = loop.read_start(recipe, first)
+    progress = begin(recipe, 0, given, torch.device("cpu"), facts)
+    assert progress.model.config.search_size == 64
+    for name, value in load_file(first).items():
+        if "position" not in name:  # the only ones that change with the size of the stage
+            assert torch.equal(value, progress.model.state_dict()[name]), name
+
+    train(recipe, PICTURES, PICTURES, tmp_path / "second", weights=first, stop_after=5)
+    fact = {"name": "weights.safetensors", "sha256": hashlib.sha256(first.read_bytes()).hexdigest()}
+    assert json.loads((tmp_path / "second" / "recipe.json").read_text())["started_from"] == fact
+    train(recipe, PICTURES, PICTURES, tmp_path / "second", resume_run=True)
+    assert json.loads((tmp_path / "second" / "recipe.json").read_text())["started_from"] == fact
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    other = toy(config=dataclasses.replace(toy().config, width=96))
+    weights = tmp_path / "other.safetensors"
+    save_safetensors(build_ostrack(other.config).state_dict(), weights, "toy")
+    for path in (weights, tmp_path / "none.safetensors"):
+        with pytest.raises(CheckpointError, match=path.name):
+            train(toy(), PICTURES, PICTURES, tmp_path / "run", weights=path)
+        assert not (tmp_path / "run" / "last.pt").exists()
+
+
 def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
     train(toy(), PICTURES, PICTURES, tmp_path, log_every=2, check_every=4, validation_pairs=32)
     facts = json.loads((tmp_path / "recipe.json").read_text())
     assert facts["recipe"]["name"] == "toy"
+    assert facts["started_from"] is None
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["step"]) for line in lines] == [
         ("one", 2),

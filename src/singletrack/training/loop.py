@@ -1,7 +1,7 @@
 """The one training loop: pairs in, a run folder out. Knows nothing of how pairs are drawn or what a recipe says.
 
     out/
-    ├── recipe.json       every number of the run, versions, processor
+    ├── recipe.json       every number of the run, the weights it started from, versions, processor
     ├── log.jsonl         one line every few steps; tensorboard/ holds the same
     ├── last.pt           all that is needed to go on; written every few minutes and at the end of each stage
     ├── weights.safetensors   the averaged weights so far
@@ -14,6 +14,7 @@ was cut off and goes on from ``last.pt`` ends in the same weights as one that wa
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -158,13 +159,17 @@ class Average:
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run stands: everything that changes between steps."""
+    """Where a run stands: everything that changes between steps.
+
+    started_from: name and sha256 of the file of weights that the run started from; None: from nothing.
+    """
 
     model: OSTrack
     optimizer: torch.optim.AdamW
     average: Average | None
     stage: int = 0
     step: int = 0
+    started_from: dict[str, str] | None = None
 
     def result(self) -> dict[str, Tensor]:
         """The weights that the run is for: averaged where there is an average."""
@@ -187,7 +192,13 @@ def resized(state: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
     return {n: resize_positions(v, grids[n]) if n in grids else v for n, v in state.items()}
 
 
-def begin(recipe: Recipe, stage: int, weights: Mapping[str, Tensor] | None, device: torch.device) -> Progress:
+def begin(
+    recipe: Recipe,
+    stage: int,
+    weights: Mapping[str, Tensor] | None,
+    device: torch.device,
+    started_from: dict[str, str] | None = None,
+) -> Progress:
     """The state before a stage's first step: a new optimizer, and ``weights``, of whatever size, or from nothing."""
     torch.manual_seed(recipe.seed)
     model = staged(recipe, recipe.stages[stage])
@@ -197,14 +208,18 @@ def begin(recipe: Recipe, stage: int, weights: Mapping[str, Tensor] | None, devi
         start_from_similarity(model)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(model, recipe.ema) if recipe.ema else None
-    return Progress(model, optimizer_of(model, recipe, recipe.stages[stage]), average, stage)
+    optimizer = optimizer_of(model, recipe, recipe.stages[stage])
+    return Progress(model, optimizer, average, stage, started_from=started_from)
 
 
-def read_start(recipe: Recipe, path: Path) -> dict[str, Tensor]:
-    """The weights to start from. Raises CheckpointError when the file is not of the recipe's network."""
+def read_start(recipe: Recipe, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights to start from, and the file's name and sha256.
+
+    Raises CheckpointError when the file is not of the recipe's network.
+    """
     model = build_ostrack(recipe.config)
     load_weights(model, path, model_name(recipe))
-    return model.state_dict()
+    return model.state_dict(), {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def model_name(recipe: Recipe) -> str:
@@ -218,6 +233,7 @@ def save(progress: Progress, recipe: Recipe, out: Path) -> None:
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "stage": progress.stage,
         "step": progress.step,
+        "started_from": progress.started_from,
         "model": progress.model.state_dict(),
         "average": progress.average.values if progress.average else None,
         "updates": progress.average.updates if progress.average else 0,
@@ -241,7 +257,7 @@ def resume(recipe: Recipe, out: Path, device: torch.device) -> Progress:
             f"expected {path} to come from this recipe, but {', '.join(changed)} differ; "
             "resume with the recipe and flags of the first start, or choose another --out"
         )
-    progress = begin(recipe, state["stage"], None, device)
+    progress = begin(recipe, state["stage"], None, device, state.get("started_from"))
     progress.step = state["step"]
     progress.model.load_state_dict(state["model"])
     if progress.average:
@@ -371,10 +387,11 @@ def train(
 ) -> Path:
     """Run a recipe and return the file of its weights. Under ``torchrun`` each process takes its share of every batch.
 
-    weights: a file to start from instead of nothing, of the recipe's network.
+    weights: a file to start from instead of nothing, of the recipe's network; a resumed run has had its start.
     stop_after: leave after so many steps of this call, as if cut off, with everything saved.
     Ctrl-C and SIGTERM are obeyed at the end of the step: everything is saved, then KeyboardInterrupt raised.
-    Raises InputError when ``out`` holds a run already and ``resume_run`` is False.
+    Raises InputError when ``out`` holds a run already and ``resume_run`` is False, CheckpointError when ``weights``
+    are another network's.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -399,8 +416,9 @@ def train(
     if resume_run:
         progress = resume(recipe, out, where)
     else:
-        progress = begin(recipe, 0, read_start(recipe, weights) if weights else None, where)
-    log = Log(out, recipe, world) if rank == 0 else None
+        start, started_from = read_start(recipe, weights) if weights else (None, None)
+        progress = begin(recipe, 0, start, where, started_from)
+    log = Log(out, recipe, world, progress.started_from) if rank == 0 else None
     taken = 0
     with ExitStack() as ending:
         if world > 1:
@@ -440,18 +458,19 @@ def train(
                     return out / "weights.safetensors"
             if progress.stage + 1 == len(recipe.stages):
                 return out / "weights.safetensors"
-            progress = begin(recipe, progress.stage + 1, progress.result(), where)
+            progress = begin(recipe, progress.stage + 1, progress.result(), where, progress.started_from)
 
 
 class Log:
     """JSON lines, TensorBoard, pictures, and a line on the terminal now and then."""
 
-    def __init__(self, out: Path, recipe: Recipe, world: int) -> None:
+    def __init__(self, out: Path, recipe: Recipe, world: int, started_from: dict[str, str] | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.out, self.recipe = out, recipe
         facts = {
             "recipe": dataclasses.asdict(recipe),
+            "started_from": started_from,
             "processes": world,
             "torch": torch.__version__,
             "processor": processor(),
