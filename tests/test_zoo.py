@@ -17,7 +17,9 @@ import torch
 from singletrack import runtimes, zoo
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
+from singletrack.models import stark
 from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.networks import network_names
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
 from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 from singletrack.runtimes.openvino_runtime import OpenVINONetwork
@@ -94,14 +96,22 @@ def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_crops_of_tracker_and_network_are_of_one_size() -> None:
+    configs = {**CONFIGS, **stark.CONFIGS}
+    assert ZOO.keys() == set(network_names()) == configs.keys()
     for name, entry in ZOO.items():
-        config = CONFIGS[name]
-        sizes = (entry.settings.template_size, entry.settings.search_size)
-        assert sizes == (config.template_size, config.search_size), name
+        settings, config = entry.settings, configs[name]
+        assert (settings.template_size, settings.search_size) == (config.template_size, config.search_size), name
+        assert getattr(settings, "templates", 1) == getattr(config, "templates", 1), name
+
+
+def test_starks_renew_a_template_where_they_have_learned_when() -> None:
+    for name, config in stark.CONFIGS.items():
+        assert (ZOO[name].settings.update_interval == 200) == config.score_head, name  # type: ignore[union-attr]
 
 
 def test_only_our_own_model_holds_its_place_when_lost() -> None:
-    assert [name for name, entry in ZOO.items() if entry.settings.hold_when_lost] == ["ostrack-tiny"]
+    holding = [name for name, entry in ZOO.items() if getattr(entry.settings, "hold_when_lost", False)]
+    assert holding == ["ostrack-tiny"]
 
 
 def test_engines_agree(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

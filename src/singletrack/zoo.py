@@ -10,10 +10,10 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.runtimes import (
@@ -23,27 +23,39 @@ from singletrack.runtimes import (
     require_engine,
     require_packages,
 )
+from singletrack.tracking.base import Network
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.tracking.stark import STARKSettings, STARKTracker
 
 if TYPE_CHECKING:
-    from singletrack.models.ostrack import OSTrack
+    from singletrack.models import networks
+    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
+    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+
+Settings = OSTrackSettings | STARKSettings
+LoadedTracker = OSTrackTracker | STARKTracker
 
 log = logging.getLogger(__name__)
+
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates")  # by the network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One model of the zoo; its network is what ``models.ostrack.CONFIGS`` has under the same name.
+    """One model of the zoo; its network is what ``models.networks.build_network`` makes of the same name.
 
     bundled: whether the package holds its weights, as weights/NAME.onnx and weights/NAME.safetensors.
     description: one line. score_card: what was measured, where, and by whom.
     """
 
-    settings: OSTrackSettings
+    settings: Settings
     bundled: bool
     description: str
     score_card: str
 
+
+# without a score head nothing tells when to renew a template, and a score says how decided the corners are
+UNTAUGHT_STARK = STARKSettings(templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
 
 ZOO: dict[str, Entry] = {
     "ostrack-tiny": Entry(
@@ -72,6 +84,36 @@ ZOO: dict[str, Entry] = {
         description="OSTrack with ViT-B at 384 px, as published",
         score_card="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
     ),
+    "stark-s50": Entry(
+        settings=UNTAUGHT_STARK,
+        bundled=False,
+        description="STARK-S with ResNet-50, as published",
+        score_card="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
+    ),
+    "stark-st50": Entry(
+        settings=STARKSettings(),
+        bundled=False,
+        description="STARK-ST with ResNet-50, as published",
+        score_card="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
+    ),
+    "stark-st101": Entry(
+        settings=STARKSettings(),
+        bundled=False,
+        description="STARK-ST with ResNet-101, as published",
+        score_card="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
+    ),
+    "stark-st50-stage1": Entry(
+        settings=replace(UNTAUGHT_STARK, templates=2),
+        bundled=False,
+        description="STARK-ST with ResNet-50 after its first stage",
+        score_card="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
+    ),
+    "stark-st101-stage1": Entry(
+        settings=replace(UNTAUGHT_STARK, templates=2),
+        bundled=False,
+        description="STARK-ST with ResNet-101 after its first stage",
+        score_card="not published",
+    ),
 }
 
 
@@ -83,7 +125,8 @@ def load(
     device: str = "auto",
     keep_ratio: float | None = None,
     threads: int | None = None,
-) -> OSTrackTracker:
+    settings: Mapping[str, Any] | None = None,
+) -> LoadedTracker:
     """A tracker, ready for ``init``.
 
     name: of a model in ``ZOO``; or the path of a file that ``singletrack export`` wrote, which knows its model.
@@ -91,13 +134,15 @@ def load(
     engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
         "mps" for one that knows it.
     device: as the engine calls it, such as "cpu" or "cuda", in upper or lower case; "auto" for the engine's usual one.
-    keep_ratio: share of the search tokens that each elimination keeps, over 0 and up to 1, which turns elimination
-        off; None for the model's own.
+    keep_ratio: share of the search tokens that each elimination of an OSTrack keeps, over 0 and up to 1, which turns
+        elimination off; None for the model's own.
     threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
         PyTorch has one number for the whole process.
+    settings: what the tracker should do otherwise than the model's entry in ``ZOO`` says, by the names of
+        ``OSTrackSettings`` or ``STARKSettings``, such as {"update_interval": 25}.
 
-    Raises InputError for a name, engine, device, ratio or number that cannot be meant, CheckpointError for weights
-    that do not fit, MissingDependencyError for what is not installed.
+    Raises InputError for a name, engine, device, ratio, number or setting that cannot be meant, CheckpointError for
+    weights that do not fit, MissingDependencyError for what is not installed.
     """
     models = [str(name)]
     if str(name) not in ZOO and Path(name).suffix == ".onnx":
@@ -117,10 +162,28 @@ def load(
         engine = _choose_engine(device.lower(), path)
     require_engine(engine)
     if path is not None and path.suffix == ".onnx":
-        return _load_exported(models, path, engine, device, ratio, threads)
-    if engine == "torch":
-        return _load_torch(str(name), path, device, ratio, threads)
-    return _load_on_engine(str(name), path, engine, device, ratio, threads)
+        held, network = _open_exported(models, path, engine, device, ratio, threads)
+        return make_tracker(network, change_settings(held, settings or {}))
+    chosen = change_settings(str(name), settings or {})
+    opened = _open_torch if engine == "torch" else _open_on_engine
+    return make_tracker(opened(str(name), path, engine, device, ratio, threads), chosen)
+
+
+def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
+    """The tracker that these settings are of."""
+    if isinstance(settings, STARKSettings):
+        return STARKTracker(network, settings)
+    return OSTrackTracker(network, settings)
+
+
+def change_settings(name: str, changes: Mapping[str, Any]) -> Settings:
+    """The settings of a model with some of them changed; raises InputError for those that it does not have."""
+    settings = ZOO[name].settings
+    names = [field.name for field in fields(settings) if field.name not in FIXED_SETTINGS]
+    for key in changes:
+        if key not in names:
+            raise InputError(f"expected settings of {name} among {', '.join(names)}; got {key!r}; give one of these")
+    return replace(settings, **changes)
 
 
 def _choose_engine(device: str, path: Path | None) -> str:
@@ -134,19 +197,19 @@ def _choose_engine(device: str, path: Path | None) -> str:
     return next(iter(installed), "openvino")
 
 
-def _load_torch(
-    name: str, path: Path | None, device: str, keep_ratio: float | None, threads: int | None
-) -> OSTrackTracker:
+def _open_torch(
+    name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None, threads: int | None
+) -> Network:
     from singletrack.runtimes.torch_runtime import TorchNetwork
 
     model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
-    return OSTrackTracker(TorchNetwork(model, device, threads=threads), ZOO[name].settings)
+    return TorchNetwork(model, device, threads=threads)
 
 
-def _load_exported(
+def _open_exported(
     models: list[str], path: Path, engine: str, device: str, keep_ratio: float | None, threads: int | None
-) -> OSTrackTracker:
-    """A tracker from an exported file, which must hold one of ``models``."""
+) -> tuple[str, OpenVINONetwork | ONNXRuntimeNetwork]:
+    """The network of an exported file, which must hold one of ``models``, and which of them it is."""
     if engine == "torch":
         raise InputError(
             f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
@@ -165,20 +228,19 @@ def _load_exported(
     if keep_ratio is not None:
         advice = "export the weights again with --keep-ratio"
         _require_facts(path, network.metadata, {"keep_ratio": str(keep_ratio)}, advice)
-    return OSTrackTracker(network, settings)
+    return held, network
 
 
-def _load_on_engine(
+def _open_on_engine(
     name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None, threads: int | None
-) -> OSTrackTracker:
-    """A tracker from the bundled file where that is what was asked for, else from an export of the weights."""
-    settings = ZOO[name].settings
+) -> Network:
+    """The network of the bundled file where that is what was asked for, else of an export of the weights."""
     if path is None:
         network = open_network(engine, bundled_file(name, ".onnx"), device, threads)
         if keep_ratio is None or network.metadata.get("keep_ratio") == str(keep_ratio):
-            return OSTrackTracker(network, settings)
+            return network
         path = bundled_file(name, ".safetensors")
-    return OSTrackTracker(open_network(engine, cached_export(name, path, keep_ratio), device, threads), settings)
+    return open_network(engine, cached_export(name, path, keep_ratio), device, threads)
 
 
 def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str], advice: str) -> None:
@@ -187,13 +249,13 @@ def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str]
             raise InputError(f"expected a file with {key} {value}; got {path} with {held.get(key)}; {advice}")
 
 
-def build_model(name: str, path: Path, keep_ratio: float | None = None) -> OSTrack:
+def build_model(name: str, path: Path, keep_ratio: float | None = None) -> networks.Network:
     """The network of ``name`` in PyTorch with the weights of ``path``, ready for use."""
     require_engine("torch")
     from singletrack.models.checkpoints import load_weights
-    from singletrack.models.ostrack import CONFIGS, build_ostrack
+    from singletrack.models.networks import build_network
 
-    model = build_ostrack(CONFIGS[name], keep_ratio).eval()
+    model = build_network(name, keep_ratio).eval()
     load_weights(model, path, name)
     return model
 

@@ -51,7 +51,7 @@ def test_names_of_mmtracking() -> None:
     assert names["backbone.layer2.0.downsample.1.num_batches_tracked"] is None
     assert names["neck.convs.0.conv.bias"] == "reduce.bias"
     encoder, decoder = "head.transformer.encoder.layers.5", "head.transformer.decoder.layers.5"
-    assert names[f"{encoder}.attentions.0.attn.in_proj_weight"] == "encoder.layers.5.self_attn.in_proj_weight"
+    assert names[f"{encoder}.attentions.0.attn.in_proj_weight"] == "encoder.layers.5.self_attn.in_proj.weight"
     assert names[f"{encoder}.ffns.0.layers.0.0.weight"] == "encoder.layers.5.feed_forward.linear1.weight"
     assert names[f"{encoder}.ffns.0.layers.1.bias"] == "encoder.layers.5.feed_forward.linear2.bias"
     assert names[f"{encoder}.norms.1.weight"] == "encoder.layers.5.norm2.weight"

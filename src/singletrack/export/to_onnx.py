@@ -1,7 +1,7 @@
-"""An OSTrack network as one ONNX graph: elimination inside, any batch size, no control flow.
+"""A network as one ONNX graph: elimination inside, any batch size, no control flow.
 
-Inputs ``template`` and ``search`` are normalised crops; outputs ``score``, ``size`` and ``offset`` are the
-maps of ``OSTrack.locate``. The inner tensor ``features`` is where the runtimes cut the graph in two.
+Inputs ``template`` and ``search`` are crops as the network takes them; outputs are the maps of its ``locate``,
+by their names. The inner tensor ``features`` is where the runtimes cut the graph in two.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from singletrack.export.verify import Difference, compare_with_module, require_agreement
+from singletrack.models.networks import Network
 from singletrack.models.ostrack import OSTrack
+from singletrack.models.stark import FrozenBatchNorm
 
-MAPS = ("score", "size", "offset")
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
 LEAST_VALUES_TO_HALVE = 256
 
 
 def export_onnx(
-    model: OSTrack, path: str | Path, *, name: str, half: bool = False, tolerance: float = 1e-4
+    model: Network, path: str | Path, *, name: str, half: bool = False, tolerance: float = 1e-4
 ) -> list[Difference]:
     """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
 
@@ -54,7 +55,7 @@ def export_onnx(
     config = model.config
     facts = {
         "model": name,
-        "keep_ratio": config.keep_ratio,
+        **({"keep_ratio": model.config.keep_ratio} if isinstance(model, OSTrack) else {}),
         "template_size": config.template_size,
         "search_size": config.search_size,
         "weights": "float16" if half else "float32",
@@ -74,30 +75,30 @@ def export_onnx(
 class _Whole(nn.Module):
     """Both calls in one. The features come out as well, so that their tensor has its name."""
 
-    def __init__(self, network: OSTrack) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, ...]:
         features = self.network.encode(template)
-        maps = self.network.locate(features, search)
-        return *(maps[name] for name in MAPS), features
+        return *self.network.locate(features, search).values(), features
 
 
-def trace(network: OSTrack) -> onnx.ModelProto:
+def trace(network: Network) -> onnx.ModelProto:
     """The graph of ``network``, which must be in evaluation mode on the CPU."""
     config = network.config
     # Two samples: with one, the batch would be taken for a constant.
-    crops = tuple(torch.zeros(2, 3, size, size) for size in (config.template_size, config.search_size))
+    crops = torch.zeros(2, *config.template_shape), torch.zeros(2, *config.search_shape)
     batch = torch.export.Dim("batch")
     with _quiet_exporter(), torch.no_grad():
+        maps = list(network(*crops))
         program = torch.onnx.export(
             _Whole(network).eval(),
             crops,
             dynamo=True,
             opset_version=OPSET,
             input_names=["template", "search"],
-            output_names=[*MAPS, "features"],
+            output_names=[*maps, "features"],
             dynamic_shapes=({0: batch}, {0: batch}),
             verbose=False,
         )
@@ -129,19 +130,19 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def fold_batch_norms(network: OSTrack) -> OSTrack:
+def fold_batch_norms(network: Network) -> Network:
     """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps."""
     for module in network.modules():
         children = list(module.named_children())
         for (before, convolution), (after, norm) in itertools.pairwise(children):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, before, fuse_conv_bn_eval(convolution, norm))
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm)):
+                setattr(module, before, fuse_conv_bn_eval(convolution, norm))  # type: ignore[arg-type]
                 setattr(module, after, nn.Identity())
     return network
 
 
 @torch.no_grad()
-def round_to_half(network: OSTrack) -> None:
+def round_to_half(network: Network) -> None:
     """Round every weight of ``network`` to the nearest 16-bit value; they stay float32 tensors."""
     for parameter in network.parameters():
         parameter.copy_(parameter.half().float())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from singletrack.errors import ExportError
-from singletrack.models.ostrack import OSTrack, decode
+from singletrack.models import ostrack, stark
+from singletrack.models.networks import Network
 from singletrack.runtimes import installed_engines
 from singletrack.runtimes.torch_runtime import TorchNetwork
 
@@ -41,15 +44,15 @@ class Difference:
         return f"{self.engine}, batch {self.batch}: {maps}; box {self.box:.1e} px"
 
 
-def compare_with_module(path: str | Path, model: OSTrack, batches: Iterable[int] = (1, 3)) -> list[Difference]:
+def compare_with_module(path: str | Path, model: Network, batches: Iterable[int] = (1, 3)) -> list[Difference]:
     """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
     config = model.config
     reference = TorchNetwork(model, "cpu")
     networks = {engine: open_exactly(engine, path) for engine in installed_engines() if engine != "torch"}
     differences = []
     for batch in batches:
-        template = made_crops(batch, config.template_size, seed=batch)
-        search = made_crops(batch, config.search_size, seed=100 + batch)
+        template = made_input(batch, config.template_shape, seed=batch)
+        search = made_input(batch, config.search_shape, seed=100 + batch)
         expected = reference.locate(reference.encode(template), search)
         for engine, network in networks.items():
             got = network.locate(network.encode(template), search)
@@ -59,14 +62,20 @@ def compare_with_module(path: str | Path, model: OSTrack, batches: Iterable[int]
                     f"expected maps shaped as PyTorch's; got {shapes} (here, there) in {engine}; report this"
                 )
             maps = {name: float(np.abs(got[name] - expected[name]).max()) for name in expected}
-            # Both are read at PyTorch's peak: two cells that are equal but for rounding are equally right.
-            boxes = [
-                decode({name: torch.from_numpy(each[name]) for name in each}, torch.from_numpy(expected["score"]))
-                for each in (got, expected)
-            ]
-            box = float((boxes[0] - boxes[1]).abs().max()) * config.search_size
+            box = float((read_boxes(got, expected) - read_boxes(expected, expected)).abs().max()) * config.search_size
             differences.append(Difference(engine=engine, batch=batch, maps=maps, box=box))
     return differences
+
+
+def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray]) -> Tensor:
+    """Boxes (B, 4), cxcywh in [0, 1] of the search crop.
+
+    Where a peak is read, it is that of ``expected``: two cells that are equal but for rounding are equally right.
+    """
+    tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
+    if "corners" in maps:
+        return stark.decode(tensors)
+    return ostrack.decode(tensors, torch.from_numpy(expected["score"]))
 
 
 def require_agreement(differences: Iterable[Difference], tolerance: float) -> None:
@@ -78,6 +87,19 @@ def require_agreement(differences: Iterable[Difference], tolerance: float) -> No
             f"expected maps within {tolerance:g} of PyTorch's; got\n{lines}\nThe file was not kept; "
             "look for weights that are not finite, or update the engine"
         )
+
+
+def made_input(batch: int, shape: tuple[int, ...], seed: int) -> FloatArray:
+    """Made pictures (batch, ..., 3 or 4, size, size); a fourth channel is 1 along two edges and 0 elsewhere."""
+    *several, channels, size, _ = shape
+    pixels = made_crops(batch * math.prod(several), size, seed)
+    if channels == 4:
+        padding = np.zeros_like(pixels[:, :1])
+        widths = np.random.default_rng(seed).integers(0, size // 2, (len(padding), 2))
+        for mask, (above, right) in zip(padding, widths, strict=True):
+            mask[0, :above] = mask[0, :, size - right :] = 1.0
+        pixels = np.concatenate([pixels, padding], 1)
+    return pixels.reshape(batch, *shape)
 
 
 def made_crops(batch: int, size: int, seed: int) -> FloatArray:

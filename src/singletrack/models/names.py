@@ -22,8 +22,9 @@ def _layer(theirs: str, ours: str, tensors: Iterable[str] = BOTH) -> Table:
 
 
 def _attention(theirs: str, ours: str) -> Table:
-    """Those of an nn.MultiheadAttention."""
-    return _layer(theirs, ours, ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"))
+    """Those of an nn.MultiheadAttention there."""
+    together = {f"{theirs}.in_proj_{tensor}": f"{ours}.in_proj.{tensor}" for tensor in BOTH}
+    return {**together, **_layer(f"{theirs}.out_proj", f"{ours}.out_proj")}
 
 
 def _ostrack_official() -> Table:

@@ -86,6 +86,11 @@ class Tokens(NamedTuple):
     position: Tensor
     padding: Tensor
 
+    def bias(self) -> Tensor:
+        """What keeps attention from padding: (B, 1, 1, N), minus infinity there and 0 elsewhere."""
+        silence = torch.zeros_like(self.content[..., 0]).masked_fill(self.padding, -math.inf)
+        return silence[:, None, None]
+
 
 # --- the ResNet ---
 
@@ -187,12 +192,30 @@ class FeedForward(nn.Module):
         return out
 
 
-def attend(
-    attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None
-) -> Tensor:
-    """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C); nothing is heard from keys where ``padding`` (B, N) is True."""
-    mixed: Tensor = attention(query, key, value, key_padding_mask=padding, need_weights=False)[0]
-    return mixed
+class Attention(nn.Module):
+    """Multi-head attention whose queries, keys and values may be different tokens."""
+
+    def __init__(self, config: STARKConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.in_proj = nn.Linear(config.width, 3 * config.width)
+        self.out_proj = nn.Linear(config.width, config.width)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C). bias: (B, 1, 1, N), added to the logits."""
+        q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def project(self, x: Tensor, part: int) -> Tensor:
+        """(B, N, C) -> (B, heads, N, C / heads), by the first, second or last third of ``in_proj``."""
+        batch, tokens, width = x.shape
+        rows = slice(part * width, (part + 1) * width)
+        y = F.linear(x, self.in_proj.weight[rows], self.in_proj.bias[rows])
+        return y.reshape(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
 
 
 class EncoderLayer(nn.Module):
@@ -200,15 +223,15 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: STARKConfig) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
+        self.self_attn = Attention(config)
         self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
         self.norm1 = nn.LayerNorm(config.width)
         self.norm2 = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, position: Tensor, padding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, bias: Tensor) -> Tensor:
         placed = x + position
-        x = self.norm1(x + self.dropout(attend(self.self_attn, placed, placed, x, padding)))
+        x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, bias)))
         out: Tensor = self.norm2(x + self.dropout(self.feed_forward(x)))
         return out
 
@@ -218,18 +241,18 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: STARKConfig) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
-        self.cross_attn = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
+        self.self_attn = Attention(config)
+        self.cross_attn = Attention(config)
         self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
         self.norm1 = nn.LayerNorm(config.width)
         self.norm2 = nn.LayerNorm(config.width)
         self.norm3 = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, answer: Tensor, query: Tensor, memory: Tokens, keys: Tensor) -> Tensor:
+    def forward(self, answer: Tensor, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         asked = answer + query
-        answer = self.norm1(answer + self.dropout(attend(self.self_attn, asked, asked, answer)))
-        heard = attend(self.cross_attn, answer + query, keys, memory.content, memory.padding)
+        answer = self.norm1(answer + self.dropout(self.self_attn(asked, asked, answer)))
+        heard = self.cross_attn(answer + query, keys, values, bias)
         answer = self.norm2(answer + self.dropout(heard))
         out: Tensor = self.norm3(answer + self.dropout(self.feed_forward(answer)))
         return out
@@ -243,9 +266,9 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
 
     def forward(self, tokens: Tokens) -> Tokens:
-        x = tokens.content
+        x, bias = tokens.content, tokens.bias()
         for layer in self.layers:
-            x = layer(x, tokens.position, tokens.padding)
+            x = layer(x, tokens.position, bias)
         return tokens._replace(content=x)
 
 
@@ -261,10 +284,10 @@ class Decoder(nn.Module):
     def forward(self, memory: Tokens) -> Tensor:
         """Memory of N tokens -> the answer (B, 1, C)."""
         query = self.query.expand(memory.content.shape[0], 1, -1)
-        keys = memory.content + memory.position
+        keys, bias = memory.content + memory.position, memory.bias()
         answer = torch.zeros_like(query)
         for layer in self.layers:
-            answer = layer(answer, query, memory, keys)
+            answer = layer(answer, query, keys, memory.content, bias)
         out: Tensor = self.norm(answer)
         return out
 
