@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from click.testing import CliRunner
 from torch import Tensor
@@ -123,6 +124,18 @@ def test_every_kind_of_number_and_shape(tmp_path: Path) -> None:
     for zipped in (True, False):
         torch.save(weights, tmp_path / "weights.pth", _use_new_zipfile_serialization=zipped)
         assert_same(read_weights(tmp_path / "weights.pth"), {k: v.detach() for k, v in weights.items()})
+
+
+@pytest.mark.parametrize("length", [b"\x80", b"PK"])
+def test_a_length_of_safetensors_may_look_like_another_kind(length: bytes, tmp_path: Path) -> None:
+    """The file starts with the length of its header, little-endian, which is a multiple of 8."""
+    wanted = int.from_bytes(length, "little")
+    weights = {"a": torch.ones(2)}
+    size = len(safetensors.torch.save(weights, {"pad": ""})) - 16  # the header alone
+    path = tmp_path / "weights"
+    path.write_bytes(safetensors.torch.save(weights, {"pad": "x" * (wanted - size)}))
+    assert path.read_bytes().startswith(length)
+    assert_same(read_weights(path), weights)
 
 
 def test_load_takes_official_and_our_names_alike(model: OSTrack, official: dict[str, Tensor], tmp_path: Path) -> None:

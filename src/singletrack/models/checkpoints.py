@@ -100,12 +100,12 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         start = stream.read(9)
         stream.seek(0)
         try:
-            if start.startswith(b"PK"):
+            if start[8:] == b"{":  # first: before it stands a length, which may look like any of the others
+                content = safetensors.torch.load_file(path)
+            elif start.startswith(b"PK"):
                 content = _read_zip(stream)
             elif start.startswith(b"\x80"):
                 content = _read_legacy(stream, path.stat().st_size)
-            elif start.endswith(b"{"):
-                content = safetensors.torch.load_file(path)
             else:
                 got = f"which starts with {start!r}" if start else "which is empty"
                 raise CheckpointError(f"expected safetensors or a PyTorch checkpoint; got {path}, {got}; {FETCH}")
