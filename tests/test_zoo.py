@@ -24,7 +24,8 @@ from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_os
 from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 from singletrack.runtimes.torch_runtime import TorchNetwork
-from singletrack.zoo import ZOO, load
+from singletrack.tracking.stark import STARKSettings
+from singletrack.zoo import ZOO, change_settings, load
 
 BUNDLED = Path(zoo.__file__).parent / "weights" / "ostrack-tiny.onnx"
 # stands in for ostrack-tiny: the same crops, but a network that is exported in a few seconds
@@ -112,6 +113,35 @@ def test_starks_renew_a_template_where_they_have_learned_when() -> None:
 def test_only_our_own_model_holds_its_place_when_lost() -> None:
     holding = [name for name, entry in ZOO.items() if getattr(entry.settings, "hold_when_lost", False)]
     assert holding == ["ostrack-tiny"]
+
+
+def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
+    tracker = load(exported, settings={"lost_after": 9, "hold_when_lost": False})
+    assert tracker.settings == replace(ZOO["ostrack-tiny"].settings, lost_after=9, hold_when_lost=False)
+    assert change_settings("stark-st50", {"update_interval": 25}) == STARKSettings(update_interval=25)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        (
+            "ostrack-tiny",
+            {"update_interval": 25},
+            "expected settings of ostrack-tiny among .*size_momentum.*; got 'upd",
+        ),
+        ("stark-st50", {"search_size": 256}, "expected settings of stark-st50 among .*; got 'search_size'"),
+        ("stark-s50", {"update_interval": 25}, "expected no update_interval with a single template"),
+        (
+            "stark-st50",
+            {"lost_below": None},
+            "expected settings of the kind that stark-st50 has; got {'lost_below': No",
+        ),
+        ("stark-st50", {"lost_after": 0}, "expected lost_after of 1 or more"),
+    ],
+)
+def test_settings_that_cannot_be_changed(model: str, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(model, weights=BUNDLED.with_suffix(".safetensors"), engine="torch", settings=changes)
 
 
 def test_engines_agree(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,13 +177,16 @@ def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
 
 
 def change_settings(name: str, changes: Mapping[str, Any]) -> Settings:
-    """The settings of a model with some of them changed; raises InputError for those that it does not have."""
+    """The settings of a model with some of them changed; raises InputError for those that cannot be meant."""
     settings = ZOO[name].settings
     names = [field.name for field in fields(settings) if field.name not in FIXED_SETTINGS]
     for key in changes:
         if key not in names:
             raise InputError(f"expected settings of {name} among {', '.join(names)}; got {key!r}; give one of these")
-    return replace(settings, **changes)
+    try:
+        return replace(settings, **changes)
+    except TypeError as error:
+        raise InputError(f"expected settings of the kind that {name} has; got {dict(changes)} ({error})") from error
 
 
 def _choose_engine(device: str, path: Path | None) -> str:

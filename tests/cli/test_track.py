@@ -24,16 +24,26 @@ def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, caps
     assert len(read_results(boxes)) == 6
     with open_video(out) as video:
         assert len(list(video)) == 6
-    assert loads == [("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto", "threads": None})]
+    asked = {"weights": None, "engine": "auto", "device": "auto", "threads": None, "settings": {}}
+    assert loads == [("ostrack-tiny", asked)]
     assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {out}", f"wrote {boxes}"]
+
+
+@pytest.mark.parametrize("text", ["lost_after", "lost_after=", "lost_after=soon", "lost_after=1.2.3"])
+def test_settings_that_cannot_be_read(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", "clip.mp4", "--box", "4,5,20,16", "--set", text]) == 2
+    assert f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got '{text}'" in (
+        " ".join(capsys.readouterr().err.split())
+    )
 
 
 def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     options = ["--model", "ostrack-256", "--weights", "w.safetensors", "--engine", "torch", "--device", "cuda"]
-    options += ["--threads", "2"]
+    options += ["--threads", "2", "--set", "lost_after=3", "--set", "lost_below=0.3", "--set", "hold_when_lost=True"]
     boxes = tmp_path / "boxes.txt"
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--boxes", str(boxes), *options]) == 0
     asked = {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda", "threads": 2}
+    asked["settings"] = {"lost_after": 3, "lost_below": 0.3, "hold_when_lost": True}
     assert loads == [("ostrack-256", asked)]
     assert boxes.read_text().splitlines() == ["4.0000,5.0000,20.0000,16.0000"] * 2
     assert not (tmp_path / "followed.mp4").exists()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from singletrack import zoo
 from singletrack.cli.report import show
+from singletrack.cli.settings import settings_option
 from singletrack.datasets.base import Sequence
 from singletrack.datasets.benchmarks import BENCHMARKS
 from singletrack.datasets.catalogue import open_dataset
@@ -65,6 +66,7 @@ RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
     type=click.IntRange(min=1),
     help="Of each process. More processes do more than more threads, as long as there are sequences.",
 )
+@settings_option
 @click.option("--ray", "cluster", metavar="ADDRESS", help="Run on this Ray cluster instead; auto finds a near one.")
 @click.option("--integers", is_flag=True, help="Boxes in whole pixels, as OSTrack's own result files.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/DATASET-SPLIT-MODEL]")
@@ -83,6 +85,7 @@ def command(
     jobs: int,
     batch: int,
     threads: int,
+    settings: dict[str, Any],
     cluster: str | None,
     integers: bool,
     out: Path | None,
@@ -108,7 +111,9 @@ def command(
     model = str(Path(model).resolve()) if model.endswith(".onnx") else model
     weights = weights.resolve() if weights else None
     alone = cluster is None and jobs == 1
-    load = functools.partial(zoo.load, model, weights=weights, engine=engine, device=device, threads=threads)
+    load = functools.partial(
+        zoo.load, model, weights=weights, engine=engine, device=device, threads=threads, settings=settings
+    )
     tracker = load()  # also where other processes will load it: what cannot be loaded is told before they start
     if batch > 1:
         check_batch_tracker(tracker)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from singletrack import zoo
 from singletrack.cli.progress import Progress
+from singletrack.cli.settings import settings_option
 from singletrack.following import follow
 from singletrack.geometry.boxes import Box
 from singletrack.runtimes import ENGINES
@@ -61,6 +63,7 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the processor to compute with.  [default: the engine's]"
 )
+@settings_option
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
     "--boxes",
@@ -76,6 +79,7 @@ def command(
     engine: str,
     device: str,
     threads: int | None,
+    settings: dict[str, Any],
     out: Path | None,
     boxes: Path | None,
 ) -> None:
@@ -89,7 +93,7 @@ def command(
     if out is None and boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads)
+        tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads, settings=settings)
         remaining = None if video.frame_count is None else max(0, video.frame_count - start)
         with Progress(remaining, [path for path in (out, boxes) if path]) as progress:
             follow(video, box, tracker, start=start, video_path=out, boxes_path=boxes, on_step=progress.show)

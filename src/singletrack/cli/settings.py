@@ -1,0 +1,42 @@
+"""The option `--set`: settings of a tracker, changed on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
+
+
+def parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """Texts of NAME=VALUE -> what to change; a value is a number, true, false or none."""
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            settings[name.strip()] = _parse_value(value.strip().lower())
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.BadParameter(
+                f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got {text!r}"
+            )
+    return settings
+
+
+def _parse_value(text: str) -> int | float | bool | None:
+    if text in WORDS:
+        return WORDS[text]
+    return float(text) if "." in text else int(text)
+
+
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=parse_settings,
+    metavar="NAME=VALUE",
+    help="Change a setting of the model's tracker, as update_interval=25; may be given several times.",
+)
