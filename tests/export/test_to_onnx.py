@@ -6,15 +6,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import nn
 
 from singletrack.errors import ExportError
-from singletrack.export.to_onnx import MAPS, export_onnx, fold_batch_norms, trace
-from singletrack.export.verify import Difference, compare_with_module, made_crops, require_agreement
+from singletrack.export.to_onnx import export_onnx, fold_batch_norms, trace
+from singletrack.export.verify import Difference, compare_with_module, made_crops, made_input, require_agreement
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
+from singletrack.models.stark import FrozenBatchNorm, STARKConfig, build_stark
 from singletrack.runtimes import installed_engines
 
 # as ostrack-tiny in kind, and small
@@ -34,6 +36,20 @@ LITTLE = OSTrackConfig(
     attention_to_head=(1, 2),
 )
 
+
+LITTLE_STARK = STARKConfig(
+    template_size=32,
+    search_size=64,
+    templates=2,
+    blocks=(1, 1, 1),
+    resnet_width=4,
+    width=16,
+    heads=2,
+    hidden=16,
+    encoder_layers=1,
+    decoder_layers=1,
+    score_head=True,
+)
 
 # tracing takes a second for each block
 LEAST = replace(LITTLE, depth=1, eliminate_in=(), attention_to_head=(), grid_convolutions=0)
@@ -60,7 +76,7 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
 
     graph = onnx.load(path).graph
     assert [value.name for value in graph.input] == ["template", "search"]
-    assert [value.name for value in graph.output] == list(MAPS)
+    assert [value.name for value in graph.output] == ["score", "size", "offset"]
     assert {value.type.tensor_type.shape.dim[0].dim_param for value in graph.input} == {"batch"}
     assert not {"If", "Loop", "Scan"} & {node.op_type for node in graph.node}
     facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
@@ -71,6 +87,40 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
         "search_size": "96",
         "weights": "float32",
     }
+
+
+def test_two_templates_and_padding(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build_stark(LITTLE_STARK).eval()
+    for module in network.modules():
+        if isinstance(module, FrozenBatchNorm):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    path = tmp_path / "stark.onnx"
+    differences = export_onnx(network, path, name="stark")
+    assert all(max(*each.maps.values(), each.box) < 1e-4 for each in differences)
+    model = onnx.load(path)
+    shapes = {
+        value.name: [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    }
+    assert {name: shapes[name] for name in ("template", "search", "features", "corners", "score")} == {
+        "template": ["batch", 2, 4, 32, 32],
+        "search": ["batch", 4, 64, 64],
+        "features": ["batch", 8, 33],
+        "corners": ["batch", 2, 4, 4],
+        "score": ["batch"],
+    }
+    assert not {"If", "Loop", "Scan", "BatchNormalization"} & {node.op_type for node in model.graph.node}
+    assert "keep_ratio" not in {entry.key for entry in model.metadata_props}
+
+
+def test_made_input_of_every_shape() -> None:
+    assert made_input(2, (3, 48, 48), seed=1).shape == (2, 3, 48, 48)
+    templates = made_input(3, (2, 4, 32, 32), seed=1)
+    assert templates.shape == (3, 2, 4, 32, 32)
+    assert set(np.unique(templates[:, :, 3])) == {0.0, 1.0}
+    assert len({mask.tobytes() for mask in templates[:, :, 3].reshape(6, -1)}) == 6
 
 
 def test_half_stores_the_same_numbers_in_less_room(tmp_path: Path) -> None:

@@ -42,11 +42,11 @@ class ONNXRuntimeNetwork:
         self._maps = [output.name for output in self._locator.get_outputs()]
 
     def encode(self, template: FloatArray) -> FloatArray:
-        """Template crops (B, 3, T, T) -> features (B, Nt, C)."""
+        """Template crops, batch first, as the network takes them -> features (B, Nt, C)."""
         return cast(FloatArray, self._encoder.run(["features"], {"template": template})[0])
 
     def locate(self, features: FloatArray, search: FloatArray) -> dict[str, FloatArray]:
-        """Features and search crops (B, 3, S, S) -> maps by name, the batch first."""
+        """Features and search crops -> maps by name, the batch first."""
         values = self._locator.run(self._maps, {"features": features, "search": search})
         return dict(zip(self._maps, values, strict=True))
 

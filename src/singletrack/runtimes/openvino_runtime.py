@@ -66,11 +66,11 @@ class OpenVINONetwork:
         self._lock = threading.Lock()
 
     def encode(self, template: FloatArray) -> FloatArray:
-        """Template crops (B, 3, T, T) -> features (B, Nt, C)."""
+        """Template crops, batch first, as the network takes them -> features (B, Nt, C)."""
         return self._infer("encode", {"template": template})["features"]
 
     def locate(self, features: FloatArray, search: FloatArray) -> dict[str, FloatArray]:
-        """Features and search crops (B, 3, S, S) -> maps by name, the batch first."""
+        """Features and search crops -> maps by name, the batch first."""
         return self._infer("locate", {"features": features, "search": search})
 
     def _infer(self, call: str, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:

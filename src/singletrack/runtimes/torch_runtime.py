@@ -40,12 +40,12 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def encode(self, template: FloatArray) -> Tensor:
-        """Template crops (B, 3, T, T) -> features (B, Nt, C)."""
+        """Template crops, batch first, as the network takes them -> features (B, Nt, C)."""
         return self._calls.encode(torch.from_numpy(template).to(self.device))
 
     @torch.inference_mode()
     def locate(self, features: Tensor, search: FloatArray) -> dict[str, FloatArray]:
-        """Features and search crops (B, 3, S, S) -> maps by name, the batch first."""
+        """Features and search crops -> maps by name, the batch first."""
         maps = self._calls.locate(features, torch.from_numpy(search).to(self.device))
         return {name: values.float().cpu().numpy() for name, values in maps.items()}
 

@@ -19,7 +19,9 @@ FloatArray = NDArray[np.float32]
 class Network(Protocol):
     """One model on one engine. Both calls take a batch, remember nothing and may be shared.
 
-    Crops are (B, 3, H, W) float32 RGB, normalised as the model was trained.
+    Crops are (B, 3, H, W) float32 RGB, normalised as the model was trained. A model that must know what lies beyond
+    the frame takes a fourth channel, 1 there and 0 elsewhere; one with several templates takes them side by side, as
+    (B, K, channels, T, T).
     """
 
     def encode(self, template: FloatArray) -> Any:
