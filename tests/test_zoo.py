@@ -24,7 +24,7 @@ from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_os
 from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 from singletrack.runtimes.torch_runtime import TorchNetwork
-from singletrack.tracking.stark import STARKSettings
+from singletrack.tracking.stark import STARKSettings, STARKTracker
 from singletrack.zoo import ZOO, change_settings, load
 
 BUNDLED = Path(zoo.__file__).parent / "weights" / "ostrack-tiny.onnx"
@@ -158,6 +158,37 @@ def test_engines_agree(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPat
         boxes[engine] = tracker.update(frame).box
     for engine, box in boxes.items():
         np.testing.assert_allclose(box, boxes["torch"], atol=0.02, err_msg=engine)
+
+
+def test_engines_agree_on_stark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after its second template was renewed, and at the border of the frame."""
+    monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "f32")
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
+    small = {"blocks": (1, 1, 1), "resnet_width": 4, "width": 16, "heads": 2, "hidden": 16}
+    config = replace(stark.CONFIGS["stark-st50"], **small, encoder_layers=1, decoder_layers=1)
+    monkeypatch.setitem(stark.CONFIGS, "stark-st50", config)
+    torch.manual_seed(0)
+    model = stark.build_stark(config)
+    model.score_head[-1].bias.data.fill_(2.0)  # type: ignore[index]
+    weights = tmp_path / "stark.safetensors"
+    save_safetensors(model.state_dict(), weights, "stark-st50")
+    frames = np.random.default_rng(0).integers(0, 256, (5, 120, 160, 3), dtype=np.uint8)
+    results = {}
+    for engine in ("torch", "openvino", "onnx"):
+        tracker = load("stark-st50", weights=weights, engine=engine, device="cpu", settings={"update_interval": 2})
+        tracker.init(frames[0], (-10.0, 40.0, 60.0, 60.0))
+        results[engine] = [tracker.update(frame) for frame in frames]
+    for engine, each in results.items():
+        boxes, scores = ([getattr(result, name) for result in each] for name in ("box", "score"))
+        np.testing.assert_allclose(boxes, [result.box for result in results["torch"]], atol=0.02, err_msg=engine)
+        np.testing.assert_allclose(scores, [result.score for result in results["torch"]], atol=1e-4, err_msg=engine)
+        assert min(scores) > 0.5
+    exported = next((tmp_path / "cache").glob("stark-st50-*.onnx"))
+    assert isinstance(load(exported), STARKTracker)
+    with pytest.raises(InputError, match=r"expected a file with keep_ratio 0\.5; got .* with None"):
+        load(exported, keep_ratio=0.5)
+    with pytest.raises(InputError, match=r"expected no keep ratio for stark-st50; got 0\.5"):
+        load("stark-st50", weights=weights, engine="torch", keep_ratio=0.5)
 
 
 def test_exported_once_for_all_engines(weights: Path, cache: Path, exports: list[str]) -> None:
