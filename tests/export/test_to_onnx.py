@@ -40,7 +40,6 @@ LITTLE = OSTrackConfig(
 LITTLE_STARK = STARKConfig(
     template_size=32,
     search_size=64,
-    templates=2,
     blocks=(1, 1, 1),
     resnet_width=4,
     width=16,
@@ -89,9 +88,10 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
     }
 
 
-def test_two_templates_and_padding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("templates", [1, 2])
+def test_several_templates_and_padding(templates: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build_stark(LITTLE_STARK).eval()
+    network = build_stark(replace(LITTLE_STARK, templates=templates)).eval()
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm):
             module.running_mean.normal_(std=0.1)
@@ -105,9 +105,9 @@ def test_two_templates_and_padding(tmp_path: Path) -> None:
         for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)
     }
     assert {name: shapes[name] for name in ("template", "search", "features", "corners", "score")} == {
-        "template": ["batch", 2, 4, 32, 32],
+        "template": ["batch", templates, 4, 32, 32],
         "search": ["batch", 4, 64, 64],
-        "features": ["batch", 8, 33],
+        "features": ["batch", 4 * templates, 33],
         "corners": ["batch", 2, 4, 4],
         "score": ["batch"],
     }

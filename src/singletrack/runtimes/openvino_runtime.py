@@ -79,8 +79,9 @@ class OpenVINONetwork:
             request = self._requests.get((call, batch))
             if request is None:
                 request = self._requests[call, batch] = self._compile(call, batch)
-            results = request.infer(inputs, share_inputs=True)
-            return {port.get_any_name(): values for port, values in results.items()}
+            # by their order: compiling gives a tensor the names of those that it was merged with
+            names = (port.get_any_name() for port in self._halves[call].outputs)
+            return dict(zip(names, request.infer(inputs, share_inputs=True).to_tuple(), strict=True))
 
     def _compile(self, call: str, batch: int) -> openvino.InferRequest:
         fixed = self._halves[call].clone()
