@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from singletrack import load
 from singletrack.datasets.clips import generate_clip
 from singletrack.runtimes import installed_engines
+from singletrack.runtimes.processor import processor_name
 from singletrack.tracking.base import Network
 from singletrack.tracking.ostrack import OSTrackTracker
 
@@ -74,13 +74,10 @@ def measure(tracker: OSTrackTracker, frames: int) -> dict[str, float]:
 
 def machine() -> str:
     """The processor, the cores this process may use, and how busy the machine is already."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
-    name = facts.get("model name", platform.processor() or platform.machine()).strip()
-    family = f" family{facts['cpu family']}" if "cpu family" in facts else ""
-    features = [each for each in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if each in facts.get("flags", "")]
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    features = [each for each in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if each in flags]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}{family} ({', '.join(features)}), {cores} cores, load {os.getloadavg()[0]:.1f} before the run"
+    return f"{processor_name()} ({', '.join(features)}), {cores} cores, load {os.getloadavg()[0]:.1f} before the run"
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from singletrack.errors import InputError, SingletrackError
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult, processor_name
+from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult
 
 
 def facts(**changes: object) -> RunFacts:
@@ -186,7 +186,3 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SingletrackError, match="expected a place to write to"):
         RunFolder.start(tmp_path / "file", facts())
-
-
-def test_the_processor_has_a_name() -> None:
-    assert processor_name()

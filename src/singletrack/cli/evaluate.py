@@ -23,10 +23,11 @@ from singletrack.evaluation.following import Failure, check_batch_tracker
 from singletrack.evaluation.protocols import DEFAULT_PROTOCOLS
 from singletrack.evaluation.report import build_report
 from singletrack.evaluation.result_folders import read_results
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, processor_name
+from singletrack.evaluation.run_folder import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
 from singletrack.runtimes import ENGINES, require_packages
+from singletrack.runtimes.processor import processor_name
 
 RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 

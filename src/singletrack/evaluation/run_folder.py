@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,16 +168,6 @@ class RunFolder:
                 f"expected a sequence of {self.facts.dataset} in {self.path}; got {name!r}; see run.json for the names"
             )
         return self.path / kind / f"{name}{'.csv' if kind == SCORES else '.txt'}"
-
-
-def processor_name() -> str:
-    """The processor's own name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _to_json(facts: RunFacts) -> str:

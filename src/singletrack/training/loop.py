@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import signal
 import threading
 import time
@@ -48,6 +47,7 @@ from singletrack.models.ostrack import (
     resize_positions,
     start_from_similarity,
 )
+from singletrack.runtimes.processor import processor_name
 from singletrack.training.losses import clamped_xyxy, giou, ostrack_loss, to_xyxy
 from singletrack.training.recipes import Recipe, Stage
 from singletrack.training.targets import keep_ratio_at
@@ -473,7 +473,7 @@ class Log:
             "started_from": started_from,
             "processes": world,
             "torch": torch.__version__,
-            "processor": processor(),
+            "processor": processor_name(),
         }
         (out / "recipe.json").write_text(json.dumps(facts, indent=1) + "\n")
         (out / "pictures").mkdir(exist_ok=True)
@@ -501,14 +501,3 @@ class Log:
 
     def close(self) -> None:
         self.board.close()
-
-
-def processor() -> str:
-    """The processor's own name, as it should stand beside every figure."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    return f"{facts.get('model name', platform.machine())} family {facts.get('cpu family')} model {facts.get('model')}"
