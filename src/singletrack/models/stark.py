@@ -3,7 +3,7 @@
 Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
 
     templates (B, K, 4, T, T) ──encode──> features (B, K * Nt, 2C + 1) ─┐
-    search    (B, 4, S, S)    ──────────────────────────────────────────┴─locate──> corners, box, score
+    search    (B, 4, S, S)    ──────────────────────────────────────────┴─locate──> corners, score
 
 A crop's fourth channel is 1 where the crop lies beyond the frame and 0 elsewhere: such padding counts for no
 position, and nobody attends to it. The encoder mixes the tokens of all crops; the decoder asks them one learned
@@ -174,7 +174,7 @@ def sine_positions(padding: Tensor, width: int) -> Tensor:
         count = (~padding).cumsum(axis, dtype=torch.float32)
         angle = count / (count.narrow(axis, -1, 1) + 1e-6) * (2 * math.pi)
         phase = angle[..., None] / waves
-        axes += [torch.stack([phase.sin(), phase.cos()], -1).flatten(3)]
+        axes.append(torch.stack([phase.sin(), phase.cos()], -1).flatten(3))
     return torch.cat(axes, 3).flatten(1, 2)
 
 
