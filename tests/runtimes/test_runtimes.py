@@ -147,6 +147,12 @@ def test_threads_of_openvino_are_those_of_the_processor(toy_file: Path, monkeypa
         OpenVINONetwork(toy_file, device="gpu", threads=1)
 
 
+def test_networks_of_few_threads_are_not_all_pinned_to_the_first_core(toy_file: Path) -> None:
+    network = OpenVINONetwork(toy_file, threads=1)
+    compiled = network._requests["locate", 1].get_compiled_model()
+    assert not compiled.get_property("ENABLE_CPU_PINNING")
+
+
 def test_threads_of_torch_are_those_of_the_process(toy_module: nn.Module) -> None:
     before = torch.get_num_threads()
     try:

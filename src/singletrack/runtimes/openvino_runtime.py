@@ -60,6 +60,8 @@ class OpenVINONetwork:
                     f"expected device cpu with a number of threads; got {self.device}; leave one of them out"
                 )
             self._settings[inference_num_threads()] = threads
+            # else two processes of one thread each would sit on the same core
+            self._settings[hint.enable_cpu_pinning()] = False
         encoder, locator, self.metadata = read_halves(path)
         self._halves = {"encode": encoder, "locate": locator}
         self._requests = {(call, 1): self._compile(call, batch=1) for call in self._halves}
