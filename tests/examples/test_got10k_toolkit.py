@@ -68,7 +68,7 @@ def test_the_toolkit_runs_our_tracker_and_says_what_we_say(root: Path, monkeypat
     score = mean_score(scores)
     assert score.weight == 8 + 4  # all frames but the first of each, and those in which the target is hidden
     assert score.measures["AO"] == pytest.approx(report["ao"], abs=1e-9)
-    assert score.measures["SR50"] == pytest.approx(report["sr"], abs=1e-9)
+    assert score.measures["SR0.5"] == pytest.approx(report["sr"], abs=1e-9)
     np.testing.assert_allclose(score.curves["success"], report["succ_curve"], atol=1e-9)
 
 
