@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from singletrack.geometry.boxes import Box
+
+if TYPE_CHECKING:
+    from singletrack.tracking.shared import LostSettings
 
 FloatArray = NDArray[np.float32]
 
@@ -83,3 +88,33 @@ class BatchTracker(Tracker, Protocol):
 
     def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """Where the target is, from what the network made of it, each map with a batch of 1, or None."""
+
+
+class Sight(NamedTuple):
+    """What was seen in one look: the best place, as x, y, width, height in pixels of the frame, and its score."""
+
+    box: Box
+    score: float
+
+
+@runtime_checkable
+class SearchingTracker(BatchTracker, Protocol):
+    """A tracker that can be asked to look elsewhere, as ``tracking.longterm`` does once the target is lost.
+
+    ``look`` and ``see`` change nothing; ``prepare`` is mostly ``look(frame, box)``. A wrapper asks between ``update``
+    of one frame and that of the next, or in place of it.
+    """
+
+    settings: LostSettings
+
+    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+        """What the network should see of the search square round a box, its side times `widen`; None if nothing."""
+
+    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+        """What it saw in that square: the best place anywhere in it, without windows and penalties; None if nothing.
+
+        The box is inside the frame.
+        """
+
+    def move(self, box: Box) -> None:
+        """Go on from this box, as if the target had just been found there; no longer lost."""

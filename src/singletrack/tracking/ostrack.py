@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import box_from_crop, check_frame, normalise, square_crop
+from singletrack.geometry.crops import Square, box_from_crop, check_frame, normalise, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
 from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
@@ -88,7 +88,6 @@ class _Target:
     believed: Box
     correction: _Correction = _Correction()
     doubt: Doubt = field(default_factory=Doubt)
-    scale: float = 1.0  # of the last search crop: its pixels per pixel of the frame
 
 
 class OSTrackTracker:
@@ -114,11 +113,11 @@ class OSTrackTracker:
         template = normalise(crop, settings.mean, settings.std)
         target = _Target(template, self.network.encode(template), size_wh, box, box)
         if settings.first_frame_correction:
-            search = self._crop(frame, target)
-            maps = None if search is None else self.network.locate(target.features, search)
-            seen, score = self._decode(maps, target) or (box, 0.0)
-            if score >= settings.lost_below:
-                target.correction = _Correction.of_error(seen, box, settings.first_frame_correction)
+            inputs = self._look(frame, target, box)
+            maps = None if inputs is None else self.network.locate(target.features, inputs.search)
+            seen = self._decode(maps, box)
+            if seen and seen.score >= settings.lost_below:
+                target.correction = _Correction.of_error(seen.box, box, settings.first_frame_correction)
         self._target = target
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
@@ -135,10 +134,7 @@ class OSTrackTracker:
 
     def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
-        target = self._followed()
-        frame = check_next_frame(frame, target.size_wh)
-        search = self._crop(frame, target)
-        return None if search is None else Inputs(target.template, search)
+        return self.look(frame, self._followed().box)
 
     def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
@@ -152,43 +148,67 @@ class OSTrackTracker:
         target.box = box
         return Result(box=box, score=score, lost=target.doubt.lost)
 
+    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        return self._look(frame, self._followed(), box, widen)
+
+    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        target = self._followed()
+        seen = self._decode(maps, box, widen, window=False)
+        if seen is None:
+            return None
+        corrected = target.correction.apply(seen.box)
+        return Sight(clip_box(corrected, target.size_wh, margin=self.settings.clip_margin), seen.score)
+
+    def move(self, box: Box) -> None:
+        """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
+        target = self._followed()
+        target.box = target.believed = check_box(box, target.size_wh)
+        target.doubt = Doubt()
+
     def _followed(self) -> _Target:
         if self._target is None:
             raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
         return self._target
 
-    def _crop(self, frame: NDArray[np.uint8], target: _Target) -> FloatArray | None:
-        """The search crop for the network, (1, 3, S, S); None where all of it would have one colour."""
+    def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, widen: float = 1.0) -> Inputs | None:
+        """The square round a box for the network; None where all of it would have one colour."""
         settings = self.settings
-        if shows_nothing(frame, target.box, settings.search_factor):
+        frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * widen
+        if shows_nothing(frame, box, factor):
             return None
-        search, target.scale = square_crop(frame, target.box, factor=settings.search_factor, size=settings.search_size)
-        return normalise(search, settings.mean, settings.std)
+        search, _ = square_crop(frame, box, factor=factor, size=settings.search_size)
+        return Inputs(target.template, normalise(search, settings.mean, settings.std))
 
-    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
+    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> Sight | None:
         """Where the target is, inside the frame, and its score; None where nothing can be read."""
         settings = self.settings
-        decoded = self._decode(maps, target)
-        if decoded is None:
+        seen = self._decode(maps, target.box)
+        if seen is None:
             return None
-        seen, score = decoded
-        box = target.correction.apply(seen)
-        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - score / 2.0))
-        return clip_box(box, target.size_wh, margin=settings.clip_margin), score
+        box = target.correction.apply(seen.box)
+        box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - seen.score / 2.0))
+        return Sight(clip_box(box, target.size_wh, margin=settings.clip_margin), seen.score)
 
-    def _decode(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
-        """The network's own box, not clipped, and its score; None where nothing can be read."""
+    def _decode(
+        self, maps: Mapping[str, FloatArray] | None, around: Box, widen: float = 1.0, window: bool = True
+    ) -> Sight | None:
+        """The network's own box in the square round another, not clipped; None where nothing can be read."""
+        settings = self.settings
         if maps is None or not np.isfinite(maps["score"]).all():
             return None
         score_map = maps["score"][0]
         height, width = score_map.shape
-        y, x = divmod(int(np.argmax(score_map * hann_window(width))), width)
+        weighed = score_map * hann_window(width) if window else score_map
+        y, x = divmod(int(np.argmax(weighed)), width)
         offset_x, offset_y = maps["offset"][0, :, y, x]
         box_cxcywh = ((x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x])
         if not np.isfinite(box_cxcywh).all():
             return None
-        box = box_from_crop(box_cxcywh, target.box, scale=target.scale, size=self.settings.search_size)
-        return box, float(score_map[y, x])
+        scale = settings.search_size / Square.around(around, settings.search_factor * widen).side
+        box = box_from_crop(box_cxcywh, around, scale=scale, size=settings.search_size)
+        return Sight(box, float(score_map[y, x]))
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:
