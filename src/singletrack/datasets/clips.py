@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 
 from singletrack.datasets.camera import Light
 from singletrack.datasets.figures import Figure, cut_figure, pose
-from singletrack.datasets.pictures import Image, Pictures, Procedural, Random
+from singletrack.datasets.pictures import Array, Image, Pictures, Procedural, Random
 from singletrack.datasets.pieces import paste, place, recolour, turn
 
 
@@ -22,12 +22,15 @@ def generate_clip(
     pictures: Pictures | None = None,
     distractors: int = 3,
     absent: Sequence[range] = (),
+    outings: Sequence[range] = (),
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
     """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
 
     The first of the ``distractors`` is its double in other colours. ``absent`` lists ranges of frames in which the
-    target is not drawn; its box there is NaN. Without ``pictures`` everything is procedural. The path is smooth and
-    stays inside the frame; some clips are filmed coarsely, with grain, or in a light that comes and goes.
+    target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the frame: it walks out
+    over the nearest edge before, and in over another one after; its box is then the part that is in the frame. Without
+    ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame; some clips are
+    filmed coarsely, with grain, or in a light that comes and goes.
     """
     random = np.random.default_rng(seed)
     pictures = pictures or Procedural()
@@ -46,7 +49,21 @@ def generate_clip(
     camera = np.random.default_rng([seed, 1])
     light = Light.draw(camera)
     dimming, coarse, grain = camera.uniform(0, 0.5), math.exp(camera.uniform(-1, 0.9)), camera.uniform(-8, 8)
-    gone = {index for span in absent for index in span}
+    gone = {index for span in (*absent, *outings) for index in span}
+    door = np.random.default_rng([seed, 2])
+
+    def size_and_centre(actor: int, index: int) -> tuple[float, Array]:
+        wave, pace = waves[actor], paces[actor]
+        side = sizes[actor] * math.exp(0.25 * math.sin(wave[4] + 0.8 * pace[2] * index))
+        reach = np.array([width, height]) / 2 - 1.1 * side
+        centre = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
+        return side, centre + 0.08 * reach * np.sin(wave[2:4] + 3.1 * pace[:2] * index)
+
+    walks = [
+        walk
+        for outing in outings
+        for walk in _walks(door, outing, size_wh, lambda index: size_and_centre(0, index), frames)
+    ]
     for index in range(frames):
         drift = 0.5 + 0.5 * np.sin(waves[-1][:2] + paces[-1][:2] * 0.6 * index)
         corner = np.round(drift * slack).astype(int)
@@ -58,17 +75,16 @@ def generate_clip(
             figure, wave, pace = cast[actor], waves[actor], paces[actor]
             limbs = np.arange(len(figure.limbs))
             piece = pose(figure, 0.6 * np.sin(wave[5] + 2 * limbs + 5 * pace[3] * index))
-            side = sizes[actor] * math.exp(0.25 * math.sin(wave[4] + 0.8 * pace[2] * index))
-            reach = np.array([width, height]) / 2 - 1.1 * side
-            centre = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
-            centre += 0.08 * reach * np.sin(wave[2:4] + 3.1 * pace[:2] * index)
+            side, centre = size_and_centre(actor, index)
+            if actor == 0:
+                centre = next((walk[index] for walk in walks if index in walk), centre)
             form = turn(
                 0.3 * math.sin(wave[5] + pace[3] * index),
                 math.exp(0.12 * math.sin(wave[4] + pace[3] * index)),
             )
             drawn = paste(frame, piece, place(form, piece, centre, side))
             if actor == 0:
-                box = drawn
+                box = drawn if not outings else _visible(drawn, size_wh)
         frame = replace(light, gain=light.gain * (1 - dimming * math.sin(0.05 * index) ** 2)).shine(frame)
         if coarse > 1:
             small = round(width / coarse), round(height / coarse)
@@ -76,6 +92,55 @@ def generate_clip(
         if grain > 0:
             frame = np.clip(frame + camera.normal(0, grain, (height, width, 1)), 0, 255).astype(np.uint8)
         yield frame, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def _walks(
+    random: Random,
+    outing: range,
+    size_wh: tuple[int, int],
+    size_and_centre: Callable[[int], tuple[float, Array]],
+    frames: int,
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """The way out before an outing and the way in after it: where the target's centre is, by number of frame.
+
+    Out over the edge that is nearest, in over any other; at a fifth of the target's side a frame, or as the clip's
+    ends allow.
+    """
+    size = np.array(size_wh, np.float64)
+    edges = [(axis, end) for axis in (0, 1) for end in (0, 1)]
+
+    def beyond(edge: tuple[int, int], centre: Array, side: float) -> Array:
+        axis, end = edge
+        outside = centre.copy()
+        outside[axis] = size[axis] + 1.1 * side if end else -1.1 * side  # half of the longest pieces
+        return outside
+
+    def steps(way: float, side: float, limit: int) -> int:
+        return max(1, min(limit, round(way / (0.2 * side))))
+
+    side, centre = size_and_centre(outing.start)
+    out = min(edges, key=lambda edge: float(np.abs(beyond(edge, centre, side) - centre).sum()))
+    goal = beyond(out, centre, side)
+    count = steps(float(np.linalg.norm(goal - centre)), side, outing.start - 1)
+    first = outing.start - count
+    start = size_and_centre(first)[1]
+    way_out = {first + step: start + (goal - start) * step / count for step in range(count)}
+
+    entry = edges[random.choice([index for index, edge in enumerate(edges) if edge != out])]
+    side, centre = size_and_centre(outing.stop)
+    middle = np.where(np.arange(2) == entry[0], centre, size * random.uniform(0.25, 0.75, 2))
+    origin = beyond(entry, middle, side)
+    count = steps(float(np.linalg.norm(origin - centre)), side, max(1, frames - outing.stop))
+    end = size_and_centre(outing.stop + count)[1]
+    return way_out, {outing.stop + step: origin + (end - origin) * (step + 1) / count for step in range(count)}
+
+
+def _visible(box_xywh: Array, size_wh: tuple[int, int]) -> Array:
+    """The part of a box that is inside the frame; NaN where none is."""
+    low = box_xywh[:2].clip(0, size_wh)
+    high = (box_xywh[:2] + box_xywh[2:]).clip(0, size_wh)
+    seen: Array = np.concatenate([low, high - low])
+    return seen if (high > low).all() else np.full(4, np.nan)
 
 
 def recoloured(random: Random, figure: Figure) -> Figure:
