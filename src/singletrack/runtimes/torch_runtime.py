@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 import numpy as np
@@ -42,6 +42,11 @@ class TorchNetwork:
     def encode(self, template: FloatArray) -> Tensor:
         """Template crops, batch first, as the network takes them -> features (B, Nt, C)."""
         return self._calls.encode(torch.from_numpy(template).to(self.device))
+
+    @torch.inference_mode()
+    def join(self, features: Sequence[Tensor]) -> Tensor:
+        """Features of several calls of ``encode``, as one call would give them."""
+        return torch.cat(list(features))
 
     @torch.inference_mode()
     def locate(self, features: Tensor, search: FloatArray) -> dict[str, FloatArray]:

@@ -30,7 +30,11 @@ class Network(Protocol):
     """
 
     def encode(self, template: FloatArray) -> Any:
-        """Template crops -> features, an opaque value that only ``locate`` of this network reads."""
+        """Template crops -> features, an opaque value that only ``locate`` of this network reads.
+
+        They stay true, whatever the network is asked later. Features that are no numpy arrays, batch first, come with
+        a method ``join`` of the network, which makes those of several calls one.
+        """
 
     def locate(self, features: Any, search: FloatArray) -> Mapping[str, FloatArray]:
         """Features and search crops -> named maps, each with the batch first."""
