@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from singletrack.datasets.annotations import (
-    read_boxes,
     read_config_seqs,
     read_list,
     read_properties,
@@ -27,136 +25,27 @@ from singletrack.datasets.annotations import (
     read_values,
     read_vatic,
 )
-from singletrack.datasets.base import Array, Sequence
+from singletrack.datasets.base import Sequence
+from singletrack.datasets.layouts import (
+    Benchmark,
+    Found,
+    Target,
+    by_class,
+    first_there,
+    frames_of,
+    has_size,
+    in_folder,
+    names_by_class,
+    read,
+    read_flags,
+    read_hidden_without_box,
+    read_plain,
+    sequence,
+    words,
+)
+from singletrack.datasets.own import find_coco_export, find_cvat, find_folder, find_mot, read_still
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.errors import InputError
-
-Found = dict[str, Callable[[], Sequence]]  # name of a sequence -> reads it; raises InputError where it is not whole
-
-
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """One row of the table.
-
-    splits: name of a split -> how many sequences it has; None where that differs. The first one is the default.
-    find: (storage, split, text of a split file or None) -> the sequences of a split, in the benchmark's order; it
-        needs the text only where the copy does not tell. Raises InputError where neither does.
-    needs_file: splits that a split file alone tells -> which file that is.
-    attributes: the challenges that its files of flags (0 or 1 each) name, in their order, parted by spaces.
-    """
-
-    about: str
-    splits: dict[str, int | None]
-    find: Callable[[Storage, str, str | None], Found]
-    needs_file: dict[str, str] = field(default_factory=dict)
-    attributes: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """Where one sequence lies: its folder, folders of which one holds its frames, and the file with its boxes.
-
-    numbers: first and last of the frames that belong to it, as the files are numbered; None: all in the folder.
-    first_box_only: the file may hold the first box alone.
-    """
-
-    name: str
-    folder: str
-    frames: tuple[str, ...]
-    boxes: str
-    numbers: tuple[int, int] | None = None
-    first_box_only: bool = False
-
-
-# --- what all of them need ---------------------------------------------------------------------------------
-
-
-def in_folder(name: str, folder: str, images: tuple[str, ...], boxes: str = "groundtruth.txt") -> Target:
-    """A target whose boxes lie in its own folder, and its frames in that or in one below it."""
-    frames = tuple(f"{folder}/{image}" for image in images)
-    return Target(name=name, folder=folder, frames=frames, boxes=f"{folder}/{boxes}")
-
-
-def first_there(storage: Storage, places: Iterable[str]) -> str:
-    """The first of these folders that is there and not empty; "", the root, where none is."""
-    return next((place for place in places if any(storage.place(place).contents())), "")
-
-
-def by_class(name: str) -> str:
-    """airplane-9 -> airplane/airplane-9"""
-    return f"{name.rpartition('-')[0]}/{name}"
-
-
-def names_by_class(storage: Storage, base: str) -> list[str]:
-    """Names of the folders that lie as ``by_class`` has it."""
-    groups = storage.folders(base)
-    return [name for group in groups for name in storage.folders(f"{base}/{group}") if name.startswith(f"{group}-")]
-
-
-def number_of(name: str) -> int:
-    """frame_0012.jpg -> 12; -1 where there is no number."""
-    digits = re.findall(r"\d+", name.rpartition(".")[0])
-    return int(digits[-1]) if digits else -1
-
-
-def frames_of(storage: Storage, target: Target) -> StoredFrames:
-    """The frames of a target, in their order. Raises InputError where there are none."""
-    for folder in target.frames:
-        names = storage.pictures(folder)
-        if target.numbers is not None:
-            first, last = target.numbers
-            names = [name for name in names if first <= number_of(name) <= last]
-        if names:
-            return storage.frames(folder, names)
-    raise InputError(f"expected frames in {storage.place(target.frames[0])}; found none; get a whole copy")
-
-
-def read(storage: Storage, path: str, how: Callable[[str], Any]) -> Any:
-    """A file as one of the functions of ``annotations`` reads it; its errors are told with the file's name."""
-    text = storage.text(path)
-    try:
-        return how(text)
-    except InputError as error:
-        raise InputError(f"{path}: {error}; get a whole copy") from error
-
-
-def read_flags(storage: Storage, path: str) -> NDArray[np.bool_]:
-    """A file of 0 and 1, in one line or in many: (N,)."""
-    return np.asarray(read(storage, path, read_values) > 0)
-
-
-def has_size(boxes_xywh: Array) -> NDArray[np.bool_]:
-    """Which rows are boxes: neither NaN nor empty. (N, 4) -> (N,)."""
-    return np.asarray((boxes_xywh[:, 2:] > 0).all(1))
-
-
-def words(storage: Storage, target: Target, *files: str) -> str:
-    """The sentence in the first of these files that is there; "" where none is."""
-    there = (f"{target.folder}/{file}" for file in files if storage.has(f"{target.folder}/{file}"))
-    return next((" ".join(storage.text(path).split()) for path in there), "")
-
-
-def sequence(storage: Storage, target: Target, boxes_xywh: Array, **facts: Any) -> Sequence:
-    """The sequence of a target. Raises InputError where its boxes and frames do not fit each other."""
-    frames = frames_of(storage, target)
-    if len(boxes_xywh) != len(frames) and not (target.first_box_only and len(boxes_xywh) == 1):
-        raise InputError(
-            f"expected a box for each frame; got {len(boxes_xywh)} boxes in {target.boxes} and {len(frames)} frames "
-            f"in {frames.folder}; get a whole copy"
-        )
-    return Sequence(name=target.name, frames=frames, boxes_xywh=boxes_xywh, **facts)
-
-
-def read_plain(storage: Storage, target: Target, **facts: Any) -> Sequence:
-    """A sequence of which the benchmark tells the boxes and no more."""
-    return sequence(storage, target, read(storage, target.boxes, read_boxes), **facts)
-
-
-def read_hidden_without_box(storage: Storage, target: Target, **facts: Any) -> Sequence:
-    """A sequence that has no box (NaN or 0,0,0,0) where its target cannot be seen."""
-    boxes = read(storage, target.boxes, read_boxes)
-    return sequence(storage, target, boxes, visible=has_size(boxes), **facts)
-
 
 # --- a folder for each sequence: LaSOT, its extension, VastTrack, TNL2K, DTB70 ------------------------------
 
@@ -306,14 +195,8 @@ def find_coco(storage: Storage, split: str, text: str | None) -> Found:
     for thing in content["annotations"]:
         if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
             name = f"{thing['image_id']:012d}_{thing['id']}"
-            found[name] = partial(read_coco, name, *pictures[thing["image_id"]], thing["bbox"])
+            found[name] = partial(read_still, name, *pictures[thing["image_id"]], thing["bbox"])
     return found
-
-
-def read_coco(name: str, frames: StoredFrames, size_wh: tuple[int, int], box_xywh: list[float]) -> Sequence:
-    if not len(frames):
-        raise InputError(f"expected the picture of {name} in {frames.folder}; it is not there; get a whole copy")
-    return Sequence(name=name, frames=frames, boxes_xywh=np.array([box_xywh], np.float64), told_size_wh=size_wh)
 
 
 # --- OTB, NFS, UAV123 --------------------------------------------------------------------------------------
@@ -425,7 +308,7 @@ def read_uav(storage: Storage, target: Target) -> Sequence:
     return read_hidden_without_box(storage, target, attributes=attributes)
 
 
-# --- VOT, and a user's own folder --------------------------------------------------------------------------
+# --- VOT ---------------------------------------------------------------------------------------------------
 
 
 def find_vot(storage: Storage, split: str, text: str | None) -> Found:
@@ -461,29 +344,6 @@ def read_vot(storage: Storage, target: Target, told: dict[str, str]) -> Sequence
     if told.get("fps", "").isdecimal():
         facts["fps"] = float(told["fps"])
     return sequence(storage, target, boxes, visible=has_size(boxes), **facts)
-
-
-FOLDER_IMAGES = ("", "img", "imgs", "color", "frames")
-FOLDER_BOXES = ("groundtruth.txt", "groundtruth_rect.txt")
-
-
-def find_folder(storage: Storage, split: str, text: str | None) -> Found:
-    """A sequence in each folder that has frames or boxes; a root with boxes of its own is one itself."""
-    found: Found = {}
-    alone = any(storage.has(file) for file in FOLDER_BOXES)
-    for name in ["."] if alone else storage.folders(""):
-        boxes = [file for file in FOLDER_BOXES if storage.has(f"{name}/{file}")]
-        if boxes or any(storage.pictures(f"{name}/{image}") for image in FOLDER_IMAGES):
-            called = storage.root.resolve().stem if alone else name
-            target = in_folder(called, name, FOLDER_IMAGES, *boxes[:1])
-            found[called] = partial(read_folder, storage, replace(target, first_box_only=True))
-    return found
-
-
-def read_folder(storage: Storage, target: Target) -> Sequence:
-    boxes = read(storage, target.boxes, read_regions)
-    visible = has_size(boxes) if len(boxes) > 1 else None
-    return sequence(storage, target, boxes, visible=visible, language=words(storage, target, "language.txt", "nlp.txt"))
 
 
 # --- the table ---------------------------------------------------------------------------------------------
@@ -550,5 +410,12 @@ BENCHMARKS = {
         attributes=VASTTRACK_ATTRIBUTES,
     ),
     "dtb70": Benchmark(about="DTB70, seen from drones", splits={"test": 70}, find=find_dtb70),
-    "folder": Benchmark(about="your own: frames and groundtruth.txt", splits={"test": None}, find=find_folder),
+    "folder": Benchmark(
+        about="your own: frames, or a video, and groundtruth.txt", splits={"test": None}, find=find_folder
+    ),
+    "coco_export": Benchmark(
+        about="your own: COCO JSON of an annotation tool", splits={"train": None}, find=find_coco_export
+    ),
+    "mot": Benchmark(about="your own: tracks as MOTChallenge has them", splits={"train": None}, find=find_mot),
+    "cvat": Benchmark(about="your own: XML of CVAT with its pictures", splits={"train": None}, find=find_cvat),
 }

@@ -16,7 +16,8 @@ import numpy as np
 
 from singletrack.datasets.annotations import read_list
 from singletrack.datasets.base import Frames, Sequence
-from singletrack.datasets.benchmarks import BENCHMARKS, Benchmark, Found, read_flags
+from singletrack.datasets.benchmarks import BENCHMARKS
+from singletrack.datasets.layouts import Benchmark, Found, read_flags
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.errors import InputError, VideoError
 
@@ -53,27 +54,32 @@ def open_dataset(
     """
     chosen = choose(name, root, split=split, split_file=split_file, exclude_file=exclude_file, names=names, limit=limit)
     tell = attribute_reader(chosen.benchmark, attributes)
-    sequences, problems = [], {} if incomplete else dict(chosen.problems)
+    sequences, problems = [], dict(chosen.problems)
     for sequence_name, opener in chosen.openers.items():
-        sequence = _opened(opener)
+        sequence = opened(opener)
         if isinstance(sequence, str):
             problems[sequence_name] = sequence
         else:
             told = tell(sequence_name) if tell else sequence.attributes
             sequences.append(replace(sequence, dataset=name, attributes=told))
-    if problems and not incomplete:
-        first = "; ".join(f"{what}: {why}" for what, why in list(problems.items())[:PROBLEMS_IN_MESSAGE])
-        more = f"; and {len(problems) - PROBLEMS_IN_MESSAGE} more" if len(problems) > PROBLEMS_IN_MESSAGE else ""
-        raise InputError(
-            f"expected a whole copy of {name} {chosen.split} in {root}; {first}{more}; see all of it with "
-            f"`singletrack datasets check {name} --root {root}`, or ask for some by name, a limit or what is whole"
-        )
-    if not sequences:
-        raise InputError(f"expected sequences of {name} {chosen.split} in {root}; found none; check the path")
+    raise_problems(name, chosen.split, root, {} if incomplete else problems, found=len(sequences))
     return sequences
 
 
-def _opened(opener: Callable[[], Sequence]) -> Sequence | str:
+def raise_problems(name: str, split: str, root: str | Path, problems: dict[str, str], found: int) -> None:
+    """Raise InputError where a copy has problems (sequence -> what is wrong), or no sequences at all."""
+    if problems:
+        first = "; ".join(f"{what}: {why}" for what, why in list(problems.items())[:PROBLEMS_IN_MESSAGE])
+        more = f"; and {len(problems) - PROBLEMS_IN_MESSAGE} more" if len(problems) > PROBLEMS_IN_MESSAGE else ""
+        raise InputError(
+            f"expected a whole copy of {name} {split} in {root}; {first}{more}; see all of it with "
+            f"`singletrack datasets check {name} --root {root}`, or ask for some by name, a limit or what is whole"
+        )
+    if not found:
+        raise InputError(f"expected sequences of {name} {split} in {root}; found none; check the path")
+
+
+def opened(opener: Callable[[], Sequence]) -> Sequence | str:
     """A sequence, or what is wrong with it."""
     try:
         return opener()
@@ -236,7 +242,7 @@ def check_dataset(
     for where, problem in chosen.problems.items():
         report.add(where, problem)
     for sequence_name in progress(chosen.openers):
-        sequence = _opened(chosen.openers[sequence_name])
+        sequence = opened(chosen.openers[sequence_name])
         if isinstance(sequence, str):
             report.add(sequence_name, sequence)
             continue
