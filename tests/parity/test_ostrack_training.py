@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from singletrack.models import checkpoints
-from singletrack.models.ostrack import DropPath, OSTrack, decode
+from singletrack.models.layers.centre_head import decode
+from singletrack.models.layers.vit import DropPath
+from singletrack.models.ostrack import OSTrack
 from singletrack.training.losses import LossWeights, clamped_xyxy, focal_loss, giou, ostrack_loss
 from singletrack.training.targets import gaussian_radius, heatmaps, keep_ratio_at
 

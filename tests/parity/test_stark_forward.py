@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
-from singletrack.models.stark import STARK, Tokens, decode
+from singletrack.models.layers.encoder_decoder import Tokens
+from singletrack.models.stark import STARK, decode
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 Inputs = tuple[Tensor, Tensor]

@@ -21,11 +21,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
-from singletrack.models.layers.towers import convolution_tower
+from singletrack.models.layers.centre_head import CentreHead
+from singletrack.models.layers.centre_head import decode as decode  # of these maps, for whoever holds such a network
+from singletrack.models.layers.positions import centred_positions
+from singletrack.models.layers.positions import resize_positions as resize_positions  # for weights of another size
+from singletrack.models.layers.stems import convolutional_stem
+from singletrack.models.layers.vit import Block
 
 TemplateRows = Literal["point", "rectangle", "all"]
 
@@ -112,140 +116,23 @@ CONFIGS: dict[str, OSTrackConfig] = {
 class Trace:
     """What happened inside one ``locate``, for losses, pictures and tests. Hand in an empty one to have it filled.
 
+    listen: blocks whose ``attention`` is wanted, beside those of ``attention_to_head``.
     scores: by eliminating or attending block, (B, n) attention of the template rows to the n search tokens that
         reached it, mean over rows, then heads (not renormalised).
-    attention: by block of ``attention_to_head``, (B, Ns) the same on the whole grid, renormalised to sum 1 over
+    attention: by block listened to, (B, Ns) the same on the whole grid, renormalised to sum 1 over
         the tokens present; 0 where a token is gone.
     kept, removed: by eliminating block, (B, k) places in the whole search grid, by descending score.
     blocks: output of each block, (B, Nt + k, C).
     tokens: (B, Nt + Ns, C) output of the backbone, search tokens back in their places.
     """
 
+    listen: tuple[int, ...] = ()
     scores: dict[int, Tensor] = field(default_factory=dict)
     attention: dict[int, Tensor] = field(default_factory=dict)
     kept: dict[int, Tensor] = field(default_factory=dict)
     removed: dict[int, Tensor] = field(default_factory=dict)
     blocks: list[Tensor] = field(default_factory=list)
     tokens: Tensor | None = None
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, drops the whole residual branch of a sample with the given probability."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.rate == 0.0 or not self.training:
-            return x
-        keep = 1.0 - self.rate
-        return x * x.new_empty(x.shape[0], 1, 1).bernoulli_(keep).div_(keep)
-
-
-class Attention(nn.Module):
-    """Multi-head attention over template and search tokens together."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """(B, N, C) -> (B, N, C), and the mean attention of the template ``rows`` to all N tokens, (B, N), if asked.
-
-        Only the rows asked for are computed a second time; the rest stays in the fused kernel.
-        """
-        batch, tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        out = self.mix(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-        seen = None
-        if rows is not None:
-            logits = (q.index_select(2, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
-            seen = logits.softmax(-1).mean(2).mean(1)
-        return self.proj(out), seen
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(B, heads, N, C / heads) each -> the values, mixed by attention.
-
-        Plainly when training in bf16 on a processor: there the fused kernel's backward pass takes two to three
-        times as long (see BENCHMARKS.md).
-        """
-        if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            mixed: Tensor = logits.softmax(-1).to(v.dtype) @ v
-            return mixed
-        return F.scaled_dot_product_attention(q, k, v)
-
-
-class MLP(nn.Module):
-    """Two linear layers with an exact GELU between."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
-
-
-class Block(nn.Module):
-    """Pre-norm ViT block whose search tokens may be thinned out between attention and MLP."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLP(width, int(width * mlp_ratio))
-        self.drop_path = DropPath(drop_path)
-
-    def attend(self, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The first half: attention and its residual; with ``rows``, also their mean attention (B, N)."""
-        out, seen = self.attn(self.norm1(x), rows)
-        return x + self.drop_path(out), seen
-
-    def transform(self, x: Tensor) -> Tensor:
-        """The second half: MLP and its residual."""
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
-
-
-class ResidualConvolution(nn.Module):
-    """Depth-wise 3x3, then two 1x1 convolutions, added to the input."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.expand = nn.Conv2d(channels, 2 * channels, 1)
-        self.project = nn.Conv2d(2 * channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.project(F.relu(self.expand(self.norm(self.spatial(x)))))
-        return out
-
-
-def convolutional_stem(width: int) -> nn.Sequential:
-    """(B, 3, H, W) -> (B, width, H/16, W/16): four strided 3x3 convolutions, residual blocks in the middle."""
-
-    def strided(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-    eighth, quarter, half = width // 8, width // 4, width // 2
-    return nn.Sequential(
-        *strided(3, eighth),
-        *strided(eighth, quarter),
-        ResidualConvolution(quarter),
-        *strided(quarter, half),
-        ResidualConvolution(half),
-        ResidualConvolution(half),
-        nn.Conv2d(half, width, 3, 2, 1),
-    )
 
 
 class GridConvolution(nn.Module):
@@ -307,13 +194,14 @@ class Backbone(nn.Module):
                 joint = torch.cat([convolve(joint[:, :asked]), convolve(joint[:, asked:])], 1)
             remaining = joint.shape[1] - asked
             keep = math.ceil(ratios.get(index, 1.0) * remaining)
-            heard = index in config.attention_to_head
-            joint, seen = block.attend(joint, self.template_rows if heard or keep < remaining else None)
+            noted = index in (*config.attention_to_head, *trace.listen)
+            joint, seen = block.attend(joint, self.template_rows if noted or keep < remaining else None)
             if seen is not None:
                 seen = trace.scores[index] = seen[:, asked:]
-                if heard:
+                if noted:
                     share = seen / seen.sum(1, keepdim=True)
                     trace.attention[index] = restore(share.unsqueeze(2), kept, places).squeeze(2)
+                if index in config.attention_to_head:
                     # 0 for a token that is gone, about 1.2 for an average one, 2.5 for a strong peak
                     channels.append(0.25 * torch.log1p(100.0 * places * trace.attention[index]))
                 if keep < remaining:
@@ -350,28 +238,6 @@ def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
     batch, _, width = tokens.shape
     empty = tokens.new_zeros(batch, places, width)
     return empty.scatter(1, kept.unsqueeze(2).expand(-1, -1, width), tokens)
-
-
-class CentreHead(nn.Module):
-    """Three towers of 3x3 convolutions on the search grid: where the centre is, how large, and the rest of the cell."""
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.score = convolution_tower(inputs, channels, 1)
-        self.size = convolution_tower(inputs, channels, 2)
-        self.offset = convolution_tower(inputs, channels, 2)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, C, h, w) -> score (B, h, w) and size (B, 2, h, w), both in [1e-4, 1 - 1e-4], and offset (B, 2, h, w)."""
-
-        def squash(logits: Tensor) -> Tensor:
-            return logits.sigmoid().clamp(1e-4, 1 - 1e-4)
-
-        return {
-            "score": squash(self.score(x)).squeeze(1),
-            "size": squash(self.size(x)),
-            "offset": self.offset(x),
-        }
 
 
 class OSTrack(nn.Module):
@@ -420,23 +286,6 @@ class OSTrack(nn.Module):
         return self.locate(self.encode(template), search, keep_ratios, trace)
 
 
-def decode(maps: dict[str, Tensor], response: Tensor | None = None) -> Tensor:
-    """Maps -> boxes (B, 4), cxcywh in [0, 1] of the search crop, read where ``response`` (B, h, w) peaks.
-
-    Without ``response`` the score map itself is read, as in training. Cell i stands for coordinate i / w: no half
-    cell is added (section 3.3 and the published code).
-    """
-    score = maps["score"] if response is None else response
-    batch, height, width = score.shape
-    peak = score.flatten(1).argmax(1)
-    place = peak.view(batch, 1, 1).expand(-1, 2, 1)
-    size = maps["size"].flatten(2).gather(2, place).squeeze(2)
-    offset = maps["offset"].flatten(2).gather(2, place).squeeze(2)
-    cell = torch.stack([peak % width, peak // width], 1).to(offset.dtype)
-    scale = offset.new_tensor([width, height])
-    return torch.cat([(cell + offset) / scale, size], 1)
-
-
 def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OSTrack:
     """The network of ``config``, freshly initialised; ``keep_ratio=1.0`` turns elimination off."""
     if keep_ratio is not None:
@@ -456,7 +305,7 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
         (model.backbone.search_position, config.search_grid),
     ):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * sine_positions(grid, config.width)
+        position.data += 0.3 * centred_positions(grid, config.width)
     return model
 
 
@@ -478,24 +327,3 @@ def start_from_similarity(model: OSTrack) -> None:
         assert isinstance(last, nn.Conv2d)
         nn.init.constant_(last.bias, math.log(value / (1 - value)))  # type: ignore[arg-type]
         nn.init.normal_(last.weight, std=0.01)
-
-
-def sine_positions(grid: int, width: int) -> Tensor:
-    """Fixed sine and cosine positions (1, grid * grid, width), centred on the grid; first half of the channels: x.
-
-    One step is one token of a grid whose centre is the origin, so that template and search region of the same scale
-    speak the same positions.
-    """
-    line = torch.arange(grid, dtype=torch.float32) - (grid - 1) / 2
-    waves = line[:, None] / 100 ** (torch.arange(width // 4) / (width // 4))
-    axis = torch.cat([waves.sin(), waves.cos()], 1)
-    y, x = axis[:, None].expand(grid, grid, -1), axis[None].expand(grid, grid, -1)
-    return torch.cat([x, y], 2).reshape(1, grid * grid, width)
-
-
-def resize_positions(position: Tensor, grid: int) -> Tensor:
-    """Position embeddings (1, n * n, C) -> (1, grid * grid, C): bicubic, corners not aligned, no antialias."""
-    before = math.isqrt(position.shape[1])
-    image = position.transpose(1, 2).reshape(1, -1, before, before)
-    resized = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
-    return resized.flatten(2).transpose(1, 2)

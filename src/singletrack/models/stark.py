@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singletrack.models.layers.encoder_decoder import Decoder, Encoder, Tokens, sine_positions
 from singletrack.models.layers.towers import convolution_tower
 
 STRIDE = 16  # of the ResNet up to its third stage: pixels of a crop for one token
@@ -74,22 +74,6 @@ CONFIGS: dict[str, STARKConfig] = {
     "stark-st50-stage1": STARKConfig(templates=2),
     "stark-st101-stage1": STARKConfig(templates=2, blocks=(3, 4, 23)),
 }
-
-
-class Tokens(NamedTuple):
-    """What is known of one or more crops, token by token, row by row.
-
-    content, position: (B, N, C). padding: (B, N) bool, True where the crop lies beyond the frame.
-    """
-
-    content: Tensor
-    position: Tensor
-    padding: Tensor
-
-    def bias(self) -> Tensor:
-        """What keeps attention from padding: (B, 1, 1, N), minus infinity there and 0 elsewhere."""
-        silence = torch.zeros_like(self.content[..., 0]).masked_fill(self.padding, -math.inf)
-        return silence[:, None, None]
 
 
 # --- the ResNet ---
@@ -155,140 +139,6 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         out: Tensor = self.layer3(self.layer2(self.layer1(x)))
-        return out
-
-
-# --- the encoder and the decoder ---
-
-
-def sine_positions(padding: Tensor, width: int) -> Tensor:
-    """Padding on a grid (B, h, w) -> sine and cosine positions (B, h * w, width), as in DETR (arXiv 2005.12872).
-
-    Rows and columns are counted over what is not padding, so that a whole crop spans 2 pi in each direction;
-    first half of the channels: y, even channels: sine.
-    """
-    axes = []
-    pairs = torch.arange(width // 4, dtype=torch.float32, device=padding.device)
-    waves = 10000.0 ** (pairs / (width // 4))
-    for axis in (1, 2):
-        count = (~padding).cumsum(axis, dtype=torch.float32)
-        angle = count / (count.narrow(axis, -1, 1) + 1e-6) * (2 * math.pi)
-        phase = angle[..., None] / waves
-        axes.append(torch.stack([phase.sin(), phase.cos()], -1).flatten(3))
-    return torch.cat(axes, 3).flatten(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with ReLU and dropout between."""
-
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.linear1 = nn.Linear(width, hidden)
-        self.linear2 = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear2(self.dropout(F.relu(self.linear1(x))))
-        return out
-
-
-class Attention(nn.Module):
-    """Multi-head attention whose queries, keys and values may be different tokens."""
-
-    def __init__(self, config: STARKConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.dropout = config.dropout
-        self.in_proj = nn.Linear(config.width, 3 * config.width)
-        self.out_proj = nn.Linear(config.width, config.width)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C). bias: (B, 1, 1, N), added to the logits."""
-        q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        return out
-
-    def project(self, x: Tensor, part: int) -> Tensor:
-        """(B, N, C) -> (B, heads, N, C / heads), by the first, second or last third of ``in_proj``."""
-        batch, tokens, width = x.shape
-        rows = slice(part * width, (part + 1) * width)
-        y = F.linear(x, self.in_proj.weight[rows], self.in_proj.bias[rows])
-        return y.reshape(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
-
-
-class EncoderLayer(nn.Module):
-    """Post-norm: all tokens attend to all that is not padding; positions join queries and keys only."""
-
-    def __init__(self, config: STARKConfig) -> None:
-        super().__init__()
-        self.self_attn = Attention(config)
-        self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
-        self.norm1 = nn.LayerNorm(config.width)
-        self.norm2 = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, position: Tensor, bias: Tensor) -> Tensor:
-        placed = x + position
-        x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, bias)))
-        out: Tensor = self.norm2(x + self.dropout(self.feed_forward(x)))
-        return out
-
-
-class DecoderLayer(nn.Module):
-    """Post-norm: the answers attend to each other, then to the memory that the encoder leaves."""
-
-    def __init__(self, config: STARKConfig) -> None:
-        super().__init__()
-        self.self_attn = Attention(config)
-        self.cross_attn = Attention(config)
-        self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
-        self.norm1 = nn.LayerNorm(config.width)
-        self.norm2 = nn.LayerNorm(config.width)
-        self.norm3 = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, answer: Tensor, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        asked = answer + query
-        answer = self.norm1(answer + self.dropout(self.self_attn(asked, asked, answer)))
-        heard = self.cross_attn(answer + query, keys, values, bias)
-        answer = self.norm2(answer + self.dropout(heard))
-        out: Tensor = self.norm3(answer + self.dropout(self.feed_forward(answer)))
-        return out
-
-
-class Encoder(nn.Module):
-    """Layers that mix the tokens of all crops."""
-
-    def __init__(self, config: STARKConfig) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
-
-    def forward(self, tokens: Tokens) -> Tokens:
-        x, bias = tokens.content, tokens.bias()
-        for layer in self.layers:
-            x = layer(x, tokens.position, bias)
-        return tokens._replace(content=x)
-
-
-class Decoder(nn.Module):
-    """One learned query, answered from the encoder's memory."""
-
-    def __init__(self, config: STARKConfig) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.randn(1, config.width))
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.norm = nn.LayerNorm(config.width)
-
-    def forward(self, memory: Tokens) -> Tensor:
-        """Memory of N tokens -> the answer (B, 1, C)."""
-        query = self.query.expand(memory.content.shape[0], 1, -1)
-        keys, bias = memory.content + memory.position, memory.bias()
-        answer = torch.zeros_like(query)
-        for layer in self.layers:
-            answer = layer(answer, query, keys, memory.content, bias)
-        out: Tensor = self.norm(answer)
         return out
 
 

@@ -1,0 +1,39 @@
+"""From pixels to tokens, sixteen pixels a side each: ViT's single convolution, or several small ones."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualConvolution(nn.Module):
+    """Depth-wise 3x3, then two 1x1 convolutions, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.project = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.project(F.relu(self.expand(self.norm(self.spatial(x)))))
+        return out
+
+
+def convolutional_stem(width: int) -> nn.Sequential:
+    """(B, 3, H, W) -> (B, width, H/16, W/16): four strided 3x3 convolutions, residual blocks in the middle."""
+
+    def strided(inputs: int, outputs: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    eighth, quarter, half = width // 8, width // 4, width // 2
+    return nn.Sequential(
+        *strided(3, eighth),
+        *strided(eighth, quarter),
+        ResidualConvolution(quarter),
+        *strided(quarter, half),
+        ResidualConvolution(half),
+        ResidualConvolution(half),
+        nn.Conv2d(half, width, 3, 2, 1),
+    )

@@ -1,0 +1,93 @@
+"""The block of a vision transformer (arXiv 2010.11929). Knows nothing of images or of what its tokens stand for."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drops the whole residual branch of a sample with the given probability."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.rate
+        return x * x.new_empty(x.shape[0], 1, 1).bernoulli_(keep).div_(keep)
+
+
+class Attention(nn.Module):
+    """Multi-head attention over template and search tokens together."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(B, N, C) -> (B, N, C), and the mean attention of the template ``rows`` to all N tokens, (B, N), if asked.
+
+        Only the rows asked for are computed a second time; the rest stays in the fused kernel.
+        """
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        out = self.mix(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+        seen = None
+        if rows is not None:
+            logits = (q.index_select(2, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
+            seen = logits.softmax(-1).mean(2).mean(1)
+        return self.proj(out), seen
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, heads, N, C / heads) each -> the values, mixed by attention.
+
+        Plainly when training in bf16 on a processor: there the fused kernel's backward pass takes two to three
+        times as long (see BENCHMARKS.md).
+        """
+        if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            mixed: Tensor = logits.softmax(-1).to(v.dtype) @ v
+            return mixed
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+class MLP(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm ViT block whose search tokens may be thinned out between attention and MLP."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, int(width * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def attend(self, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The first half: attention and its residual; with ``rows``, also their mean attention (B, N)."""
+        out, seen = self.attn(self.norm1(x), rows)
+        return x + self.drop_path(out), seen
+
+    def transform(self, x: Tensor) -> Tensor:
+        """The second half: MLP and its residual."""
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
