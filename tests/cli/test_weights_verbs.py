@@ -88,7 +88,7 @@ def test_device_of_train(device: str, folder: Path, monkeypatch: pytest.MonkeyPa
     asked: list[object] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    monkeypatch.setattr(loop, "train", lambda *_, device, **options: asked.append(device))
+    monkeypatch.setattr(loop, "train", lambda *_, settings, **options: asked.append(settings.device))
     assert main([*CALLS["train"], "--device", device]) == 0
     assert asked == ["cpu"]
 

@@ -51,9 +51,9 @@ def command(
     torchrun --nproc-per-node N -m singletrack train RECIPE ...
     """
     require_packages("training", *TRAIN_EXTRA)
-    from singletrack.datasets.pictures import Photos, Procedural
     from singletrack.runtimes.torch_runtime import find_device
-    from singletrack.training.loop import train
+    from singletrack.training.loop import RunSettings, train
+    from singletrack.training.objectives import Data
     from singletrack.training.recipes import RECIPES, shortened
 
     if recipe not in RECIPES:
@@ -72,17 +72,7 @@ def command(
         chosen = dataclasses.replace(chosen, stages=stages)
     if steps is not None:
         chosen = shortened(chosen, steps)
-    pictures, held_out = (
-        Photos(photos, objects=cache_folder() / "objects").split() if photos else (Procedural(), Procedural())
-    )
-    weights = train(
-        chosen,
-        pictures,
-        held_out,
-        folder,
-        resume_run=resume,
-        weights=weights,
-        device=where,
-        workers=workers,
-    )
-    click.echo(f"weights: {weights}")
+    data = Data(photos=photos, cache=cache_folder())
+    settings = RunSettings(device=where, workers=workers)
+    left = train(chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
+    click.echo(f"weights: {left}")

@@ -5,13 +5,14 @@ Boxes are (..., 4); their order stands in the argument's name; coordinates are f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from singletrack.models.ostrack import decode
-from singletrack.training.targets import heatmaps
+from singletrack.training.targets import centre_cells, heatmaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,16 @@ class LossWeights:
     dense: bool = False
 
 
-def focal_loss(score: Tensor, heat: Tensor) -> Tensor:
-    """CenterNet's focal loss (alpha 2, beta 4): score and heat (B, h, w), summed and divided by the number of ones."""
-    ones = heat.eq(1).float()
+def focal_loss(score: Tensor, heat: Tensor, ones: Tensor | None = None) -> Tensor:
+    """CenterNet's focal loss (alpha 2, beta 4): score and heat (B, h, w), summed and divided by the number of ones.
+
+    ones: what to divide by instead.
+    """
+    at_one = heat.eq(1).float()
     score = score.clamp(1e-12, 1 - 1e-12) if score.dtype == torch.float64 else score
-    positive = (score.clamp(min=1e-12).log() * (1 - score) ** 2 * ones).sum()
-    negative = ((1 - score).clamp(min=1e-12).log() * score**2 * (1 - heat) ** 4 * (1 - ones)).sum()
-    return -(positive + negative) / ones.sum().clamp(min=1)
+    positive = (score.clamp(min=1e-12).log() * (1 - score) ** 2 * at_one).sum()
+    negative = ((1 - score).clamp(min=1e-12).log() * score**2 * (1 - heat) ** 4 * (1 - at_one)).sum()
+    return -(positive + negative) / (at_one.sum().clamp(min=1) if ones is None else ones)
 
 
 def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
@@ -61,9 +65,15 @@ def clamped_xyxy(boxes_xywh: Tensor) -> Tensor:
     return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], -1).clamp(0, 1)
 
 
-def mean_or_zero(values: Tensor) -> Tensor:
-    """The mean of all values, and 0 of none: a batch in which no target is present has no box to be wrong about."""
-    return values.sum() / max(values.numel(), 1)
+def ostrack_counts(boxes_xywh: Tensor, grid: int, present: Tensor) -> dict[str, Tensor]:
+    """What the parts of the loss divide by: cells with a 1, targets that are there, and the weight of cells near them.
+
+    boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool.
+    """
+    cells = centre_cells(boxes_xywh, grid)
+    ones = ((cells >= 0) & (cells < grid)).all(1) & present
+    near = nearness(boxes_xywh, grid).sum(1) * present
+    return {"ones": ones.sum().float(), "present": present.sum().float(), "near": near.sum()}
 
 
 def ostrack_loss(
@@ -72,57 +82,62 @@ def ostrack_loss(
     weights: LossWeights,
     present: Tensor | None = None,
     attention: dict[int, Tensor] | None = None,
+    counts: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum and its parts (detached), with ``iou``, the overlap at the peak, for the log.
 
     maps: as from ``OSTrack.locate``. boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; where
     False the score map should be empty and no box is read; where none is, all parts but ``focal`` are 0.
-    attention: ``Trace.attention``, each (B, Ns).
+    attention: ``Trace.attention``, each (B, Ns). counts: what to divide by instead of this batch's own
+    ``ostrack_counts``, each above 0.
     """
     grid = maps["score"].shape[-1]
-    heat = heatmaps(boxes_xywh, grid)
-    if present is not None:
-        heat = heat * present[:, None, None]
-    here = slice(None) if present is None else present
-    truth = clamped_xyxy(boxes_xywh[here])
-    predicted = to_xyxy(decode({name: value[here] for name, value in maps.items()}))
+    there = torch.ones(len(boxes_xywh), dtype=torch.bool, device=boxes_xywh.device) if present is None else present
+    if counts is None:
+        counts = {name: count.clamp(min=1) for name, count in ostrack_counts(boxes_xywh, grid, there).items()}
+    truth = clamped_xyxy(boxes_xywh[there])
+    predicted = to_xyxy(decode({name: value[there] for name, value in maps.items()}))
     at_peak, overlap = giou(predicted, truth)
-    parts = {"focal": focal_loss(maps["score"], heat)}
+    parts = {"focal": focal_loss(maps["score"], heatmaps(boxes_xywh, grid) * there[:, None, None], counts["ones"])}
     if weights.dense:
-        cells, share = boxes_everywhere(maps, boxes_xywh)
-        cells, share = cells[here], share[here]
+        cells, share = boxes_everywhere(maps)[there], nearness(boxes_xywh, grid)[there]
         each, _ = giou(cells, truth[:, None].expand_as(cells))
-        total = share.sum().clamp(min=1e-6)
-        parts["giou"] = ((1 - each) * share).sum() / total
-        parts["l1"] = ((cells - truth[:, None]).abs().mean(-1) * share).sum() / total
+        parts["giou"] = ((1 - each) * share).sum() / counts["near"]
+        parts["l1"] = ((cells - truth[:, None]).abs().mean(-1) * share).sum() / counts["near"]
     else:
-        parts["giou"] = mean_or_zero(1 - at_peak)
-        parts["l1"] = mean_or_zero((predicted - truth).abs())
+        parts["giou"] = (1 - at_peak).sum() / counts["present"]
+        parts["l1"] = (predicted - truth).abs().mean(-1).sum() / counts["present"]
     total_loss = weights.focal * parts["focal"] + weights.giou * parts["giou"] + weights.l1 * parts["l1"]
     if weights.attention and attention:
-        parts["attention"] = attention_loss(attention, boxes_xywh, grid, present)
+        each = attention_loss(attention, boxes_xywh, grid)
+        parts["attention"] = each[there].sum() / counts["present"]
         total_loss = total_loss + weights.attention * parts["attention"]
     log = {name: value.detach() for name, value in parts.items()}
-    log["iou"] = mean_or_zero(overlap.detach())
+    log["iou"] = overlap.detach().sum() / counts["present"]
     return total_loss, log
 
 
-def boxes_everywhere(maps: dict[str, Tensor], boxes_xywh: Tensor) -> tuple[Tensor, Tensor]:
-    """The box each cell would give, (B, h * w, 4) xyxy, and how much it counts, (B, h * w): near the true centre."""
+def boxes_everywhere(maps: dict[str, Tensor]) -> Tensor:
+    """The box that each cell would give, (B, h * w, 4) xyxy."""
     grid = maps["score"].shape[-1]
+    line = torch.arange(grid, device=maps["score"].device, dtype=torch.float32)
+    cells = torch.stack([line.expand(grid, grid), line[:, None].expand(grid, grid)])
+    return to_xyxy(torch.cat([(cells + maps["offset"]) / grid, maps["size"]], 1).flatten(2).transpose(1, 2))
+
+
+def nearness(boxes_xywh: Tensor, grid: int) -> Tensor:
+    """How much the box of each cell counts, (B, h * w): near the true centre, 0 elsewhere."""
     line = torch.arange(grid, device=boxes_xywh.device, dtype=torch.float32)
     cells = torch.stack([line.expand(grid, grid), line[:, None].expand(grid, grid)])
-    centre = (cells + maps["offset"]) / grid
-    boxes = torch.cat([centre, maps["size"]], 1).flatten(2).transpose(1, 2)
     target = (boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2) * grid
     reach = (0.2 * boxes_xywh[:, 2:] * grid).clamp(min=0.5)
     away = (cells - target[:, :, None, None]) / reach[:, :, None, None]
     share = torch.exp(-0.5 * away.square().sum(1)).flatten(1)
-    return to_xyxy(boxes), share * (share > 0.1)
+    return share * (share > 0.1)
 
 
-def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, present: Tensor | None) -> Tensor:
-    """Minus the logarithm of the template's attention that falls on the target, mean over blocks and samples.
+def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int) -> Tensor:
+    """Minus the logarithm of the template's attention that falls on the target, (B,), mean over blocks.
 
     It is the quantity that elimination ranks by; teaching it is what lets a small network start to match at all.
     """
@@ -132,8 +147,4 @@ def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int, 
     inside = (covered[:, 1, :, None] * covered[:, 0, None, :]).flatten(1)
     # a cell counts in full when a good part of it is target
     inside = (2 * inside).clamp(max=1)
-    losses = [-((share * inside).sum(1) + 1e-4).log() for share in attention.values()]
-    each = torch.stack(losses).mean(0)
-    if present is not None:
-        return (each * present).sum() / present.sum().clamp(min=1)
-    return each.mean()
+    return torch.stack([-((share * inside).sum(1) + 1e-4).log() for share in attention.values()]).mean(0)

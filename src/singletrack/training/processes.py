@@ -1,0 +1,164 @@
+"""Several processes that train one network: who takes what, what they tell one another, and how they are started.
+
+They meet through ``torch.distributed``: one process a graphics processor with NCCL, any number on a processor with
+gloo. Each takes its share of every batch. Knows nothing of what is trained.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from singletrack.errors import InputError, SingletrackError
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a run, as one of them sees them. rank: its number, from 0; world: how many there are."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.world > 1:
+            values = values.to(self.device, copy=True)
+            dist.all_reduce(values)
+        return values
+
+    def any(self, *answers: bool) -> list[bool]:
+        """Of each answer, whether it is True in any process, so that all do the same."""
+        if self.world == 1:
+            return list(answers)
+        return [bool(count) for count in self.total(torch.tensor([int(answer) for answer in answers]))]
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Team]:
+    """Inside, this process is one of those that ``torchrun`` or ``launch`` started together; alone if none did.
+
+    device: "cpu" or "cuda", where each takes its own graphics processor, or one by its number.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if world == 1:
+        yield Team(0, 1, torch.device(device))
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    elif device == "cpu":
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield Team(rank, world, torch.device(device))
+    finally:
+        dist.destroy_process_group()
+
+
+# --- starting them ---
+
+STOPPED = "stopped"
+
+
+def launch(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in so many new processes, as ``torchrun`` does, and give what the first of them returns.
+
+    function: of a module, so that another process finds it. Raises SingletrackError, with the reason of the first that
+    failed, when any is lost, after ending the others; KeyboardInterrupt when they were stopped.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if "WORLD_SIZE" in os.environ:
+        raise InputError(
+            f"expected processes to be started once; got {count} asked for inside torchrun; leave out --devices"
+        )
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=count, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
+    )
+    try:
+        returned = elastic_launch(config, _obedient)(function, arguments)
+    except SignalException as stop:
+        raise KeyboardInterrupt from stop
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        signalled = f"by signal {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else ""
+        reason = signalled or failure.message.splitlines()[0]
+        raise SingletrackError(
+            f"expected {count} processes to train to the end; got process {rank} ended: {reason}; what was saved is in "
+            "the run folder: put right what ended it and go on with --resume"
+        ) from error
+    if STOPPED in returned.values():
+        raise KeyboardInterrupt
+    return returned[0]
+
+
+def _obedient(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The call in a new process; told to stop, it says so: an exception would be lost on its way."""
+    try:
+        return function(*arguments)
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+# --- one batch normalisation for all of them ---
+
+
+class _Mean(torch.autograd.Function):
+    """The mean over all processes, and of their gradients on the way back."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        mean = values.clone()
+        dist.all_reduce(mean)
+        return mean / dist.get_world_size()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        mean = gradient.contiguous().clone()
+        dist.all_reduce(mean)
+        return mean / dist.get_world_size()
+
+
+class WholeBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation whose statistics are those of all processes' parts of the batch, which are equally large.
+
+    PyTorch's own needs a graphics processor; this one gives the same on any device.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        count = dist.get_world_size() * x.numel() // x.shape[1]
+        mean: Tensor = _Mean.apply(values.mean((0, 2, 3)))  # type: ignore[no-untyped-call]
+        centred = values - mean[:, None, None]
+        variance: Tensor = _Mean.apply(centred.square().mean((0, 2, 3)))  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def share_norms(model: nn.Module) -> None:
+    """Make every batch normalisation of a network one for all processes, in place."""
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = WholeBatchNorm

@@ -1,0 +1,62 @@
+"""How good a network is on what it never learned from: on single samples, and by following whole sequences.
+
+Overlap on samples tells early whether a network learns to match; the average overlap of real tracking is what a run is
+for, and what its best weights are chosen by. Processes share the work.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from singletrack.datasets import base
+from singletrack.geometry.boxes import iou
+from singletrack.tracking.base import Tracker
+from singletrack.training.loading import batches
+from singletrack.training.losses import clamped_xyxy, giou
+from singletrack.training.objectives import Data, Stage
+from singletrack.training.processes import Team
+
+AT_ONCE = 32  # samples
+
+
+@torch.no_grad()
+def sample_overlap(model: nn.Module, stage: Stage, data: Data, seed: int, team: Team) -> float:
+    """Mean overlap of the model's boxes on the stage's held-out samples, always the same ones."""
+    samples = stage.source.held_out(stage, data, [seed, 1, 0])
+    count = stage.check_samples
+    parts = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
+    total = torch.zeros((), dtype=torch.float64)
+    for batch in batches(samples, parts[team.rank :: team.world]):
+        batch = {name: value.to(team.device) for name, value in batch.items()}
+        overlaps = giou(stage.objective.boxes(model, batch), clamped_xyxy(batch["box"]))[1]
+        total += overlaps.clamp(min=0).sum().cpu()
+    return float(team.total(total)) / count
+
+
+def tracking_overlap(model: nn.Module, stage: Stage, data: Data, team: Team) -> float | None:
+    """Average overlap (AO, 0 to 1) of following the source's held-out sequences; None where there is nothing to follow.
+
+    The mean over sequences of the mean over their frames, without the first and without those that have no box.
+    """
+    tracker = stage.objective.tracker(model, stage)
+    if tracker is None:
+        return None
+    sequences = stage.source.sequences(data)
+    overlaps = [followed(tracker, sequences[index]) for index in range(team.rank, len(sequences), team.world)]
+    known = [overlap for overlap in overlaps if overlap is not None]
+    total, count = team.total(torch.tensor([sum(known), len(known)], dtype=torch.float64)).tolist()
+    return total / count if count else None
+
+
+def followed(tracker: Tracker, sequence: base.Sequence) -> float | None:
+    """Mean overlap over the frames of a sequence that have a box, the first left out; None where none has."""
+    truth = sequence.boxes_xywh
+    x, y, width, height = truth[0].tolist()
+    tracker.init(sequence.frames[0], (x, y, width, height))
+    boxes = np.array([tracker.update(sequence.frames[index]).box for index in range(1, len(sequence))])
+    meant = np.isfinite(truth[1:]).all(1) & (truth[1:, 2:] > 0).all(1)
+    if sequence.visible is not None:
+        meant &= sequence.visible[1:]
+    return float(np.mean(iou(boxes[meant], truth[1:][meant]))) if meant.any() else None
