@@ -3,60 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
-from singletrack.datasets.scenes import PairSettings
-from singletrack.models.ostrack import CONFIGS, OSTrackConfig
+from singletrack.models.ostrack import CONFIGS
 from singletrack.training.losses import LossWeights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stretch of a run at one size.
-
-    template_size, search_size: pixels; positions are resized when they change between stages.
-    batch: pairs a step, over all processes. lr, head_lr: peak learning rates of backbone and head.
-    warmup: steps from 0 to the peak. schedule: "cosine" down to ``last_lr`` of the peak, or "step": a tenth of it
-        after ``drop_at`` of the steps (the published run: 0.8).
-    keep_ratio: share of search tokens kept at the end; all are kept for the first ``keep_from`` of the steps, then a
-        cosine leads down over ``keep_over`` of them.
-    """
-
-    name: str
-    template_size: int
-    search_size: int
-    steps: int
-    batch: int
-    lr: float
-    head_lr: float
-    warmup: int = 0
-    schedule: Literal["cosine", "step"] = "cosine"
-    last_lr: float = 0.02
-    drop_at: float = 0.8
-    keep_ratio: float = 1.0
-    keep_from: float = 0.0
-    keep_over: float = 0.2
-    loss: LossWeights = field(default_factory=LossWeights)
-    pairs: PairSettings = field(default_factory=PairSettings)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All that a run depends on.
-
-    from_similarity: start the blocks with query = key (see ``start_from_similarity``).
-    clip: largest norm of the whole gradient. ema: decay of the averaged weights, which are the result; 0 for none.
-    """
-
-    name: str
-    config: OSTrackConfig
-    stages: tuple[Stage, ...]
-    weight_decay: float = 1e-4
-    clip: float = 0.1
-    ema: float = 0.0
-    from_similarity: bool = False
-    seed: int = 42
+from singletrack.training.objectives import Recipe, Stage
+from singletrack.training.ostrack import OSTrackObjective
+from singletrack.training.sources import MadePairs
 
 
 def ostrack_tiny() -> Recipe:
@@ -66,8 +19,18 @@ def ostrack_tiny() -> Recipe:
     Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
+    objective = OSTrackObjective(
+        config=CONFIGS["ostrack-tiny"],
+        loss_weights=LossWeights(attention=1.0, dense=True),
+        keep_ratio=0.7,
+        keep_from=251,
+        keep_over=250,
+        from_similarity=True,
+    )
     small = Stage(
         name="small",
+        objective=objective,
+        source=MadePairs(),
         template_size=64,
         search_size=128,
         steps=2400,
@@ -76,13 +39,11 @@ def ostrack_tiny() -> Recipe:
         head_lr=1e-3,
         warmup=150,
         last_lr=0.1,
-        keep_ratio=0.7,
-        keep_from=0.25,
-        keep_over=0.25,
-        loss=LossWeights(attention=1.0, dense=True),
     )
     full = Stage(
         name="full",
+        objective=replace(objective, loss_weights=LossWeights(attention=0.5, dense=True), keep_from=0, keep_over=0),
+        source=MadePairs(),
         template_size=112,
         search_size=224,
         steps=1800,
@@ -90,18 +51,14 @@ def ostrack_tiny() -> Recipe:
         lr=3e-4,
         head_lr=4e-4,
         warmup=50,
-        keep_ratio=0.7,
-        keep_over=0.0,
-        loss=LossWeights(attention=0.5, dense=True),
     )
     return Recipe(
         name="ostrack_tiny",
-        config=CONFIGS["ostrack-tiny"],
+        model="ostrack-tiny",
         stages=(small, full),
         weight_decay=0.05,
         clip=1.0,
         ema=0.998,
-        from_similarity=True,
     )
 
 
