@@ -249,7 +249,7 @@ def test_absent_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [{"model": {"a": torch.zeros(1)}}, {}, [torch.zeros(1)], torch.zeros(1), {"net": {}}, {"net": None}],
+    [{"weights": {"a": torch.zeros(1)}}, {}, [torch.zeros(1)], torch.zeros(1), {"net": {}}, {"net": None}],
 )
 def test_checkpoints_without_weights(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "file")

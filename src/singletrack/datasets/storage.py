@@ -148,6 +148,13 @@ class StoredFrames:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Image:
+        return self.picture(index)
+
+    def picture(self, index: int, shrunk: int = 1) -> Image:
+        """A frame at 1 / ``shrunk`` (1, 2, 4 or 8) of its size; a JPEG is then decoded at that size, which is faster.
+
+        Raises as indexing does.
+        """
         place = self.folder.below(self.names[index])
         try:
             data = place.read()
@@ -155,7 +162,7 @@ class StoredFrames:
             raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
         if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
             data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is grey
-        picture = decode_picture(data)
+        picture = decode_picture(data, shrunk)
         if picture is None:
             raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")
         return picture

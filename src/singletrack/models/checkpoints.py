@@ -39,7 +39,7 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-HOLDERS = ("net", "state_dict")  # where other people's checkpoints keep the weights
+HOLDERS = ("net", "state_dict", "model")  # where other people's checkpoints keep the weights
 NAMED_AT_MOST = 3  # mismatches of a kind that an error spells out; the rest are counted
 
 
@@ -89,7 +89,8 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a file by the names that stand in it, on the CPU.
 
     Takes safetensors and what torch.save wrote, before and since PyTorch 1.6: a mapping of names to tensors, or
-    one that holds such a mapping under "net", as official checkpoints do, or "state_dict", as MMTracking's do.
+    one that holds such a mapping under "net", as official checkpoints do, "state_dict", as MMTracking's do, or "model",
+    as those of MAE and DeiT.
     Runs no code from the file. Raises CheckpointError for files that are absent, empty, cut short, of another kind
     or without weights.
     """
@@ -130,8 +131,8 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
         held = ", ".join(map(str, list(content)[:NAMED_AT_MOST])) if isinstance(content, dict) else "no mapping"
         raise CheckpointError(
-            f'expected named tensors, or a mapping that holds them under "net" or "state_dict"; got {path} with '
-            f"{held}; give the checkpoint of a whole tracker"
+            'expected named tensors, or a mapping that holds them under "net", "state_dict" or "model"; got '
+            f"{path} with {held}; give the checkpoint of a whole tracker"
         )
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):

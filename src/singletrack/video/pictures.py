@@ -18,12 +18,21 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
 
 
-def decode_picture(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """A file's content -> (H, W, 3) uint8 RGB, turned as its metadata says; None where it is no picture."""
+def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[np.uint8] | None:
+    """A file's content -> (H, W, 3) uint8 RGB, turned as its metadata says; None where it is no picture.
+
+    shrunk: 1, 2, 4 or 8: sides are so many times shorter, rounded up; each pixel is a mean of those it stands for.
+    """
     import cv2
 
+    flags = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
     content = np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    picture = cv2.imdecode(content, flags[shrunk]) if content.size else None
     if picture is None:
         return None
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

@@ -1,0 +1,157 @@
+"""What happens to two frames on their way to a training pair: gray, flips, jittered crops, brightness.
+
+Everything random is drawn first, as a ``Roll`` and two ``ViewRoll``; what follows from it is plain arithmetic, so that
+a recorded draw gives the recorded crops. The crop is the one that tracking takes. Source: the published OSTrack code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.base import Image
+from singletrack.datasets.pictures import Random
+from singletrack.geometry.crops import box_to_crop, square_crop, square_padding
+
+Box = NDArray[np.float32]
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+STRIDE = 16  # pixels of a token, of which each crop must have one that shows some of the frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jitter:
+    """How far a crop is off the target, as after a frame of tracking.
+
+    scale: standard deviation of the logarithm of width and of height. centre: by so many times the square root of the
+    box's area, half of it either way, in x and in y.
+    """
+
+    scale: float = 0.0
+    centre: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How crops are cut and changed; the defaults are OSTrack-256's. Shares are probabilities.
+
+    template_factor, search_factor: side of each crop over sqrt(width * height) of its box, as when tracking.
+    gray, flip: shares of pairs of which both frames are gray, or mirrored.
+    flip_one: share of crops mirrored, each by its own chance.
+    brightness: each crop is up to so much brighter or darker.
+    decode: "whole", or "reduced": JPEGs are decoded at a half, quarter or eighth of their size where the crop is
+        smaller still; faster, and smoother than what tracking sees.
+    levels: crops are "rounded" to whole levels after brightness, or left "float" as published.
+    label_shift: pixels of the crop by which labels lie up-left of where tracking reads boxes; published: 0.5.
+    flip_shift: pixels by which a box of a mirrored frame lies left of where its target is; published: 1.
+    """
+
+    template_factor: float = 2.0
+    search_factor: float = 4.0
+    template_jitter: Jitter = Jitter()
+    search_jitter: Jitter = Jitter(scale=0.25, centre=3.0)
+    gray: float = 0.05
+    flip: float = 0.5
+    flip_one: float = 0.5
+    brightness: float = 0.2
+    decode: Literal["whole", "reduced"] = "whole"
+    levels: Literal["rounded", "float"] = "rounded"
+    label_shift: float = 0.0
+    flip_shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class Roll:
+    """What both frames of a pair share."""
+
+    gray: bool
+    flip: bool
+
+
+@dataclass(frozen=True)
+class ViewRoll:
+    """What one crop has to itself. size: two normal numbers. centre: two in [0, 1)."""
+
+    size: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    brightness: float
+    flip: bool
+
+
+def draw_roll(random: Random, augmentation: Augmentation) -> Roll:
+    return Roll(bool(random.random() < augmentation.gray), bool(random.random() < augmentation.flip))
+
+
+def draw_view(random: Random, augmentation: Augmentation, light: Random | None = None) -> ViewRoll:
+    """light: another generator to draw the brightness from."""
+    reach = augmentation.brightness
+    return ViewRoll(
+        random.standard_normal(2).astype(np.float32),
+        random.random(2).astype(np.float32),
+        float((light or random).uniform(max(0.0, 1 - reach), 1 + reach)),
+        bool(random.random() < augmentation.flip_one),
+    )
+
+
+def jittered(box_xywh: Box, jitter: Jitter, view: ViewRoll) -> Box:
+    """The box that a crop is taken round, xywh in float32, as published: first the size, then the centre by it."""
+    size = box_xywh[2:] * np.exp(view.size * np.float32(jitter.scale))
+    reach = np.sqrt(size[0] * size[1]) * np.float32(jitter.centre)
+    centre = box_xywh[:2] + np.float32(0.5) * box_xywh[2:] + reach * (view.centre - np.float32(0.5))
+    return np.concatenate([centre - np.float32(0.5) * size, size]).astype(np.float32)
+
+
+def to_gray(image: Image) -> Image:
+    """(H, W, 3) RGB -> its brightness, three times."""
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8, copy=False)
+
+
+def mirrored_box(box_xywh: Box, width: int, shift: float = 0.0) -> Box:
+    """A box in the mirrored frame of ``width`` pixels, ``shift`` pixels too far left."""
+    return np.array([width - shift - box_xywh[0] - box_xywh[2], *box_xywh[1:]], np.float32)
+
+
+def brightened(crop: Image, factor: float, levels: Literal["rounded", "float"] = "rounded") -> Pixels:
+    """Pixels times ``factor``, at most 255: uint8, or float32 with all that lies between two levels."""
+    table = np.clip(np.arange(256, dtype=np.float32) * np.float32(factor), 0, 255)
+    if levels == "float":
+        return table[crop]
+    return cv2.LUT(crop, np.rint(table).astype(np.uint8)).astype(np.uint8, copy=False)
+
+
+def reduction(box_xywh: Box, factor: float, size: int) -> int:
+    """1, 2, 4 or 8: how much smaller a frame may be decoded and still have a pixel for each pixel of the crop."""
+    side = float(np.sqrt(box_xywh[2] * box_xywh[3])) * factor
+    return next((shrunk for shrunk in (8, 4, 2) if side >= shrunk * size), 1)
+
+
+def is_empty(box_xywh: Box, around_xywh: Box, frame_wh: tuple[int, int], *, factor: float, size: int) -> bool:
+    """Must a crop be refused: its target or its box has no area, or it shows next to nothing of the frame?"""
+    target, around = (float(box[2]) * float(box[3]) for box in (box_xywh, around_xywh))
+    if not (target > 0 and around > 0 and np.isfinite(around)):
+        return True
+    beyond = square_padding(frame_wh, around_xywh.tolist(), factor=factor, size=size)
+    return bool(beyond[::STRIDE, ::STRIDE].all())
+
+
+def cut(
+    image: Image, box_xywh: Box, around_xywh: Box, *, factor: float, size: int, shift: float
+) -> tuple[Image, NDArray[np.float64]]:
+    """The crop round a box, (size, size, 3), and another box in it, xywh in [0, 1] of the crop, not clipped."""
+    crop, scale = square_crop(image, around_xywh.tolist(), factor=factor, size=size)
+    label = box_to_crop(box_xywh.tolist(), around_xywh.tolist(), scale=scale, size=size, shift=shift)
+    return crop, np.concatenate([label[:2] - label[2:] / 2, label[2:]])
+
+
+def finished(
+    crop: Image, label_xywh: NDArray[np.float64], view: ViewRoll, levels: Literal["rounded", "float"]
+) -> tuple[Pixels, NDArray[np.float64]]:
+    """The last two steps, each crop by itself: brightness, then mirroring."""
+    pixels = brightened(crop, view.brightness, levels)
+    if not view.flip:
+        return pixels, label_xywh
+    return np.ascontiguousarray(pixels[:, ::-1]), np.array([1 - label_xywh[0] - label_xywh[2], *label_xywh[1:]])

@@ -1,0 +1,157 @@
+"""Training pairs from data sets: the pair of an index is drawn, read, cut and changed here, in this order.
+
+What stands at an index follows from (seed, index) alone. Knows nothing of batches, tensors or epochs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.augmentations import (
+    Augmentation,
+    Box,
+    Jitter,
+    Pixels,
+    Roll,
+    ViewRoll,
+    cut,
+    draw_roll,
+    draw_view,
+    finished,
+    is_empty,
+    jittered,
+    mirrored_box,
+    reduction,
+    to_gray,
+)
+from singletrack.datasets.base import Image
+from singletrack.datasets.footage import Footage
+from singletrack.datasets.sampling import Drawn, FramePairs
+from singletrack.errors import InputError, VideoError
+
+LOG = logging.getLogger(__name__)
+# A pair whose crops show nothing is drawn again; where so many in a row are, the boxes of the data must be wrong.
+DRAWN_AT_MOST = 200
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """template (T, T, 3), search (S, S, 3) RGB, 0 to 255, uint8 or float32; box (4,) xywh in [0, 1] of the search crop.
+
+    The box may reach beyond the crop.
+    """
+
+    template: Pixels
+    search: Pixels
+    box: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLight:
+    """Brightness as the published loader draws it before PyTorch 1.9: its workers all repeat one stream, every epoch.
+
+    workers: processes that draw, for each process that trains. share: pairs of a step of one training process.
+    batch: of all of them. steps: of an epoch.
+    """
+
+    workers: int = 10
+    share: int = 32
+    batch: int = 128
+    steps: int = 468
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Which training process an index belongs to, and its place in the stream that this one's workers repeat."""
+        step, place = divmod(index, self.batch)
+        process, place = divmod(place, self.share)
+        return process, (step % self.steps) // self.workers * self.share + place
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairDrawing:
+    """How the pairs of a run are drawn from its data.
+
+    unreadable: "raise" where a picture cannot be read, or "redraw" another pair instead, with a warning, as published.
+    shared_light: the published fault in the brightness; None: each crop has its own.
+    """
+
+    template_size: int
+    search_size: int
+    augmentation: Augmentation
+    unreadable: Literal["raise", "redraw"] = "raise"
+    shared_light: SharedLight | None = None
+
+
+def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int], index: int) -> FramePair:
+    """The pair at an index, from 0. Raises VideoError for a picture that cannot be read."""
+    random, light = np.random.default_rng([*seed, index]), None
+    if drawing.shared_light is not None:
+        process, place = drawing.shared_light.place(index)
+        light = np.random.default_rng([*seed, 1 << 62, process, place])
+    for _ in range(DRAWN_AT_MOST):
+        drawn, roll = pairs.draw(random), draw_roll(random, drawing.augmentation)
+        views = [draw_view(random, drawing.augmentation, light) for _ in range(2)]
+        try:
+            pair = render(pairs.footage[drawn.footage], drawn, drawing, roll, views)
+        except VideoError as error:
+            if drawing.unreadable == "raise":
+                raise
+            LOG.warning("another pair instead of one that cannot be read: %s", error)
+            continue
+        if pair is not None:
+            return pair
+    raise InputError(
+        f"expected boxes that show their target; got {DRAWN_AT_MOST} pairs in a row whose crops show nothing; check "
+        "the data with `singletrack datasets check`"
+    )
+
+
+def render(
+    footage: Footage, drawn: Drawn, drawing: PairDrawing, roll: Roll, views: Sequence[ViewRoll]
+) -> FramePair | None:
+    """The pair of two frames; None where one of its crops must be refused."""
+    augmentation = drawing.augmentation
+    crops: list[Pixels] = []
+    label: NDArray[np.float64] = np.zeros(4)
+    for frame, view, factor, size, jitter in (
+        (drawn.template, views[0], augmentation.template_factor, drawing.template_size, augmentation.template_jitter),
+        (drawn.search, views[1], augmentation.search_factor, drawing.search_size, augmentation.search_jitter),
+    ):
+        box = footage.box(drawn.sequence, frame)
+        shrunk = 1
+        if augmentation.decode == "reduced":
+            shrunk = reduction(jittered(box, jitter, view), factor, size)
+        image = footage.picture(drawn.sequence, frame, shrunk)
+        done = view_of(image, box / np.float32(shrunk), augmentation, roll, view, jitter, factor=factor, size=size)
+        if done is None:
+            return None
+        crop, label = finished(*done, view, augmentation.levels)
+        crops.append(crop)
+    return FramePair(crops[0], crops[1], label)
+
+
+def view_of(
+    image: Image,
+    box_xywh: Box,
+    augmentation: Augmentation,
+    roll: Roll,
+    view: ViewRoll,
+    jitter: Jitter,
+    *,
+    factor: float,
+    size: int,
+) -> tuple[Image, NDArray[np.float64]] | None:
+    """The crop of one frame and its label, before ``finished``; None where it must be refused."""
+    if roll.gray:
+        image = to_gray(image)
+    if roll.flip:
+        image, box_xywh = image[:, ::-1], mirrored_box(box_xywh, image.shape[1], augmentation.flip_shift)
+    around = jittered(box_xywh, jitter, view)
+    if is_empty(box_xywh, around, (image.shape[1], image.shape[0]), factor=factor, size=size):
+        return None
+    return cut(image, box_xywh, around, factor=factor, size=size, shift=augmentation.label_shift)
