@@ -91,7 +91,8 @@ def change_penalty(sizes_wh: Array, before_wh: tuple[float, float], strength: fl
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scale = _factor(padded_side(width, height) / padded_side(*before_wh))
         ratio = _factor(before_wh[0] / before_wh[1] / (width / height))
-        return np.asarray(np.exp(-strength * (scale * ratio - 1)))
+        change = np.minimum(scale * ratio, np.finfo(np.float64).max)  # 0 x infinity would be no number
+        return np.asarray(np.exp(-strength * (change - 1)))
 
 
 def padded_side(width: Any, height: Any, context: float = 0.5) -> Any:

@@ -1,0 +1,323 @@
+"""Follows one target with DaSiamRPN: crop, network, proposals, box; lost, it may look wider from frame to frame.
+
+The loop is the published one (foolwood/DaSiamRPN, code/run_SiamRPN.py), which has neither of the two parts of the
+paper that are options here: the search from local to global, and ``tracking.distractors``. Holds the state of one
+target; knows nothing of the engine that runs the network, and of no benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box, check_box, clip_box
+from singletrack.geometry.crops import Image, Square, check_frame
+from singletrack.geometry.padded_crops import Colour, mean_colour, padded_crop
+from singletrack.tracking.anchors import (
+    STRIDE,
+    Array,
+    Origin,
+    anchor_grid,
+    choose_proposal,
+    cosine_window,
+    decode_proposals,
+    padded_side,
+    proposal_scores,
+    smooth_size,
+)
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
+from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaSiamRPNSettings(LostSettings):
+    """How the loop round the network works. The defaults are those published with SiamRPNvot.
+
+    template_size, search_size: side of a crop as the network takes it, in pixels. The square of a template has the
+        box's area with half of width + height added to each side; a search crop shows more at the same scale.
+    small_search_size: in place of search_size for a target that covers less than `small_below` of the first frame;
+        None for the same.
+    anchor_origin: where the anchors lie. "python2" is what was published and scores better, "python3" what the
+        published code does under Python 3; see ``tracking.anchors.anchor_grid``.
+    penalty_strength, window_influence, size_rate: see ``tracking.anchors``; the last is what penalty and score are
+        multiplied with.
+    smallest_side: the box is never smaller, in pixels of the frame.
+    lost_below, found_above, lost_after: the paper's, for its search from local to global.
+    local_to_global: while lost, stay at the last box that was believed, and search round it in a region that is
+        wider by `search_step` pixels of the crop in each frame, up to `largest_search_size`, without a window, until
+        found (the paper's section 3.4; the step is ours, and so is leaving out the window, which would hold the
+        search to the middle). False follows the best proposal in every frame, as published.
+    distractor_aware: learn what else looks like the target, and rank by how much more a proposal looks like the
+        target; see ``tracking.distractors``, also for the four settings that follow. False as published.
+    """
+
+    template_size: int = 127
+    search_size: int = 271
+    small_search_size: int | None = None
+    small_below: float = 0.004
+    anchor_origin: Origin = "python2"
+    penalty_strength: float = 0.04
+    window_influence: float = 0.44
+    size_rate: float = 0.45
+    smallest_side: float = 10.0
+    lost_below: float = 0.8
+    found_above: float = 0.95
+    lost_after: int = 1
+    local_to_global: bool = False
+    search_step: int = 64
+    largest_search_size: int = 767
+    distractor_aware: bool = False
+    distractor_weight: float = 0.5
+    distractor_above: float = 0.5
+    distractor_overlap: float = 0.1
+    learning_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        anchor_grid(1, self.anchor_origin)  # raises for a name that is none
+        sizes = {
+            "search_size": self.search_size,
+            "small_search_size": self.small_search_size or self.search_size,
+            "largest_search_size": self.largest_search_size,
+            "search_size + search_step": self.search_size + self.search_step,
+        }
+        for name, size in sizes.items():
+            if size < self.template_size or (size - self.template_size) % STRIDE:
+                raise InputError(
+                    f"expected {name} of {self.template_size} + {STRIDE} i pixels; got {size}; maps have whole cells"
+                )
+        if self.search_step < STRIDE:
+            raise InputError(f"expected search_step of {STRIDE} or more; got {self.search_step}; the region must grow")
+        if self.distractor_weight < 0:
+            raise InputError(f"expected distractor_weight of 0 or more; got {self.distractor_weight}")
+        for name in ("distractor_above", "distractor_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"expected {name} of 0 to 1; got {getattr(self, name)}")
+        if not 0 <= self.learning_rate < 0.5:
+            raise InputError(
+                f"expected learning_rate of 0 up to 0.5; got {self.learning_rate}; weights would grow without end"
+            )
+
+
+@dataclass
+class _Target:
+    """All that is remembered from one frame to the next. center_xy and box_wh: in pixels of the frame."""
+
+    template: FloatArray
+    features: Any
+    frame_wh: tuple[int, int]
+    padding: Colour
+    base_size: int
+    search_size: int
+    center_xy: Pair
+    box_wh: Pair
+    doubt: Doubt = field(default_factory=Doubt)
+
+    @property
+    def box(self) -> Box:
+        """x, y, width, height in pixels of the frame; it may reach beyond the frame."""
+        (x, y), (width, height) = self.center_xy, self.box_wh
+        return x - width / 2, y - height / 2, width, height
+
+
+class Candidates(NamedTuple):
+    """All proposals of one look: boxes_cxcywh (N, 4), in pixels of the frame, and scores (N,), 0 to 1."""
+
+    boxes_cxcywh: Array
+    scores: Array
+
+
+class DaSiamRPNTracker:
+    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it."""
+
+    def __init__(self, network: Network, settings: DaSiamRPNSettings | None = None) -> None:
+        self.network = network
+        self.settings = settings or DaSiamRPNSettings()
+        self._target: _Target | None = None
+
+    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+        """Take the target from the first frame; may be called again, to start anew.
+
+        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
+        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
+        cannot be meant.
+        """
+        settings = self.settings
+        frame = check_frame(frame)
+        frame_wh = (frame.shape[1], frame.shape[0])
+        center_xy, box_wh = _centred(check_box(box, frame_wh))
+        size, covered = settings.search_size, box_wh[0] * box_wh[1] / (frame_wh[0] * frame_wh[1])
+        if settings.small_search_size is not None and covered < settings.small_below:
+            size = settings.small_search_size
+        padding = mean_colour(frame)
+        template = _template(frame, center_xy, box_wh, padding, settings.template_size)
+        features = self.network.encode(template)
+        self._target = _Target(template, features, frame_wh, padding, size, size, center_xy, box_wh)
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        """Find the target in the next frame, of the same size as the first.
+
+        The score is that of the chosen proposal, before penalty and window. A frame in which nothing can be seen
+        (one colour all round the box), or for which the network gives numbers that are none, scores 0 and leaves
+        the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
+        """
+        inputs = self.prepare(frame)
+        return self.read(None if inputs is None else self.network.locate(self.features, inputs.search))
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
+        target = self._followed()
+        return self._look(frame, target.center_xy, target.box_wh, target.search_size)
+
+    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
+        target, settings = self._followed(), self.settings
+        searching = settings.local_to_global and target.doubt.lost
+        influence = 0.0 if searching else settings.window_influence
+        center_xy, box_wh, score = self._place(maps, influence) or (target.center_xy, target.box_wh, 0.0)
+        target.doubt.hear(score, settings)
+        if settings.local_to_global and target.doubt.lost:
+            target.search_size = min(target.search_size + settings.search_step, settings.largest_search_size)
+        else:
+            target.center_xy, target.box_wh, target.search_size = center_xy, box_wh, target.base_size
+        return Result(box=target.box, score=score, lost=target.doubt.lost)
+
+    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        return self._look(frame, *_centred(box), self._followed().base_size, widen)
+
+    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        seen = self.candidates(maps, box, widen)
+        if seen is None:
+            return None
+        best = int(np.argmax(seen.scores))
+        x, y, width, height = (float(value) for value in seen.boxes_cxcywh[best])
+        if not np.isfinite([x, y, width, height]).all():
+            return None
+        settings, target = self.settings, self._followed()
+        inside = clip_box(
+            (x - width / 2, y - height / 2, width, height), target.frame_wh, margin=settings.smallest_side
+        )
+        return Sight(inside, float(seen.scores[best]))
+
+    def move(self, box: Box) -> None:
+        """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
+        target = self._followed()
+        target.center_xy, target.box_wh = _centred(check_box(box, target.frame_wh))
+        target.search_size, target.doubt = target.base_size, Doubt()
+
+    def candidates(
+        self, maps: Mapping[str, FloatArray] | None, box: Box | None = None, widen: float = 1.0
+    ) -> Candidates | None:
+        """All that the network proposed round a box, None for the target's own; changes nothing, as ``see``.
+
+        None where nothing can be read.
+        """
+        target = self._followed()
+        read = self._propose(maps)
+        if read is None:
+            return None
+        center_xy, box_wh = (target.center_xy, target.box_wh) if box is None else _centred(box)
+        proposals, scores = read
+        return Candidates(proposals * widen / self._scale(box_wh) + (*center_xy, 0, 0), scores)
+
+    @property
+    def features(self) -> Any:
+        """Those of the first frame's template."""
+        return self._followed().features
+
+    def template(self, frame: Image, box_cxcywh: Array) -> FloatArray:
+        """The template crop, (1, 3, T, T), of whatever is in a box of a frame."""
+        x, y, width, height = (float(value) for value in box_cxcywh)
+        return _template(frame, (x, y), (width, height), self._followed().padding, self.settings.template_size)
+
+    def _followed(self) -> _Target:
+        if self._target is None:
+            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+        return self._target
+
+    def _scale(self, box_wh: Pair) -> float:
+        """Crop pixels per pixel of the frame, for a box of that size."""
+        return float(self.settings.template_size / padded_side(*box_wh))
+
+    def _look(
+        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, widen: float = 1.0
+    ) -> Inputs | None:
+        """A search crop of that size, whose scale is that of the template; None where it would have one colour."""
+        target, settings = self._followed(), self.settings
+        frame = check_next_frame(frame, target.frame_wh)
+        margin = (size - settings.template_size) / 2 / self._scale(box_wh)
+        side = (float(padded_side(*box_wh)) + 2 * margin) * widen
+        square = _square(center_xy, side)
+        if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
+            return None
+        return Inputs(target.template, _pixels(padded_crop(frame, square, size, target.padding)))
+
+    def _propose(self, maps: Mapping[str, FloatArray] | None) -> tuple[Array, Array] | None:
+        """All boxes (N, 4), cxcywh in pixels of the crop from its centre, and scores (N,); None if nothing is there."""
+        if maps is None or np.isnan(maps["cls"]).any() or np.isnan(maps["loc"]).any():
+            return None
+        anchors = anchor_grid(maps["cls"].shape[-1], self.settings.anchor_origin)
+        return decode_proposals(maps["loc"][0], anchors), proposal_scores(maps["cls"][0])
+
+    def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
+        """Centre and size of the target, as far inside the frame as published, and its score; None if not seen."""
+        target, settings = self._followed(), self.settings
+        read = self._propose(maps)
+        if maps is None or read is None:
+            return None
+        scale = self._scale(target.box_wh)
+        width, height = target.box_wh
+        chosen = choose_proposal(
+            *read,
+            cosine_window(maps["cls"].shape[-1]),
+            before_wh=(width * scale, height * scale),
+            penalty_strength=settings.penalty_strength,
+            window_influence=window_influence,
+        )
+        if chosen is None:
+            return None
+        shift_x, shift_y, seen_width, seen_height = (value / scale for value in chosen.box_cxcywh)
+        rate = chosen.penalty * chosen.score * settings.size_rate
+        box_wh = smooth_size(target.box_wh, (seen_width, seen_height), rate)
+        center_xy = target.center_xy[0] + shift_x, target.center_xy[1] + shift_y
+        return (
+            _clip_pair(center_xy, 0.0, target.frame_wh),
+            _clip_pair(box_wh, settings.smallest_side, target.frame_wh),
+            chosen.score,
+        )
+
+
+def _centred(box_xywh: Box) -> tuple[Pair, Pair]:
+    """Centre and size of a box."""
+    x, y, width, height = box_xywh
+    return (x + width / 2, y + height / 2), (width, height)
+
+
+def _clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
+    return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))
+
+
+def _template(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> FloatArray:
+    """The crop from which the network takes what it looks for: (1, 3, size, size)."""
+    return _pixels(padded_crop(frame, _square(center_xy, float(padded_side(*box_wh))), size, padding))
+
+
+def _square(center_xy: Pair, side: float) -> Square:
+    """The square of whole pixels round a centre, half a pixel up and left of it, ties to the even number: published."""
+    whole = max(1, round(side))
+    left, top = (round(center - (whole + 1) / 2) for center in center_xy)
+    return Square(left, top, whole)
+
+
+def _pixels(crop: Image) -> FloatArray:
+    """A crop as the network takes it: (H, W, 3) RGB -> (1, 3, H, W) BGR, 0 to 255."""
+    return np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32)
