@@ -5,7 +5,9 @@ Knows nothing of any one model, of engines or torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,10 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Square, check_frame
+
+Settings = TypeVar("Settings", bound="CropSettings | LostSettings")
+
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates")  # by the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +45,24 @@ class LostSettings:
     """When a target counts as lost: after `lost_after` frames in a row with a score under `lost_below`.
 
     It counts as found again at the first score from `found_above` on.
+
+    long_term: search the whole frame for a lost target, see ``tracking.longterm``.
+    search_after: how many frames the tracker first looks on alone, round its last box.
+    tile_widen, tile_step: side of the squares that cover the frame, in search squares of the tracker; and how far
+        apart their centres may be, in square roots of the last box's area.
+    confirm_above, confirm_looks: what is seen in a tile counts as the target once it was seen at the same place in
+        so many looks more, each with such a score.
     """
 
     lost_below: float = 0.25
     found_above: float = 0.4
     lost_after: int = 5
+    long_term: bool = False
+    search_after: int = 10
+    tile_widen: float = 1.5
+    tile_step: float = 4.0
+    confirm_above: float = 0.5
+    confirm_looks: int = 3
 
     def __post_init__(self) -> None:
         if not self.lost_below <= self.found_above:
@@ -53,6 +72,28 @@ class LostSettings:
             )
         if self.lost_after < 1:
             raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
+        if self.search_after < 0 or self.confirm_looks < 1:
+            raise InputError(
+                f"expected search_after of 0 or more and confirm_looks of 1 or more; got {self.search_after} and "
+                f"{self.confirm_looks}; they count frames"
+            )
+        if self.tile_widen <= 0 or self.tile_step <= 0:
+            raise InputError(
+                f"expected tile_widen and tile_step over 0; got {self.tile_widen} and {self.tile_step}; "
+                "they are lengths"
+            )
+
+
+def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settings:
+    """The settings with some of them changed; raises InputError, naming their owner, for what cannot be meant."""
+    names = [field.name for field in fields(settings) if field.name not in FIXED_SETTINGS]
+    for key in changes:
+        if key not in names:
+            raise InputError(f"expected settings of {owner} among {', '.join(names)}; got {key!r}; give one of these")
+    try:
+        return replace(settings, **changes)
+    except TypeError as error:
+        raise InputError(f"expected settings of the kind that {owner} has; got {dict(changes)} ({error})") from error
 
 
 @dataclass
