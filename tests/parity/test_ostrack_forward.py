@@ -14,8 +14,8 @@ from torch import Tensor
 from singletrack.geometry.crops import normalise, square_crop
 from singletrack.geometry.windows import hann_window
 from singletrack.models.layers.centre_head import decode
-from singletrack.models.layers.positions import resize_positions
-from singletrack.models.ostrack import OSTrack, Trace, template_rows
+from singletrack.models.layers.positions import resize_positions, template_rows
+from singletrack.models.ostrack import OSTrack, Trace
 
 FORWARD = "ostrack_forward_vitb_256_mae_ce_32x4_ep300"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

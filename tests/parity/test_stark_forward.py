@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
-from singletrack.models.layers.encoder_decoder import Tokens
-from singletrack.models.stark import STARK, decode
+from singletrack.models.layers.encoder_decoder import likeness
+from singletrack.models.stark import STARK, Tokens, decode
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 Inputs = tuple[Tensor, Tensor]
@@ -72,12 +72,12 @@ def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark:
     for name, values in (("pos", tokens.position), ("feat", tokens.content)):
         close(values.transpose(0, 1)[::9, :, ::16], record[f"{name}_sub"])
 
-    memory = stark.encoder(tokens)
-    close(memory.content.transpose(0, 1)[::9, :, ::16], record["enc_sub"])
-    answer = stark.decoder(memory)
+    memory = stark.encoder(tokens.content, tokens.position, tokens.bias())
+    close(memory.transpose(0, 1)[::9, :, ::16], record["enc_sub"])
+    answer = stark.decoder(memory, tokens.position, tokens.bias())
     close(answer[None], record["dec"])
-    encoded = memory.content[:, -400:]
-    close(stark.corner_head.likeness(encoded, answer), record["att"])
+    encoded = memory[:, -400:]
+    close(likeness(encoded, answer), record["att"])
     logits = stark.corner_head(encoded, answer)
     close(logits[:, :1], record["tl_map"])
     close(logits[:, 1:], record["br_map"])

@@ -24,14 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
-from singletrack.models.layers.centre_head import CentreHead
+from singletrack.models.layers.centre_head import CentreHead, draw_head, expect_little
 from singletrack.models.layers.centre_head import decode as decode  # of these maps, for whoever holds such a network
-from singletrack.models.layers.positions import centred_positions
+from singletrack.models.layers.positions import TemplateRows, centred_positions, template_rows
 from singletrack.models.layers.positions import resize_positions as resize_positions  # for weights of another size
 from singletrack.models.layers.stems import convolutional_stem
-from singletrack.models.layers.vit import Block
-
-TemplateRows = Literal["point", "rectangle", "all"]
+from singletrack.models.layers.vit import Block, draw_linear_layers, same_query_and_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,18 +219,6 @@ class Backbone(nn.Module):
         return x, channels
 
 
-def template_rows(grid: int, rows: TemplateRows) -> Tensor:
-    """Flat places of the template tokens that rank the search tokens, on a grid x grid template (CE_TEMPLATE_RANGE).
-
-    An even grid has no centre: "point" is then the token up-left of it; an odd grid has one, for "rectangle" too.
-    """
-    if rows == "all":
-        return torch.arange(grid * grid)
-    low, high = (grid - 1) // 2, grid // 2
-    lines = torch.arange(low, (low if rows == "point" else high) + 1)
-    return (lines[:, None] * grid + lines[None, :]).flatten()
-
-
 def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
     """Survivors (B, k, C) back at their places ``kept`` (B, k) among ``places``; zeros elsewhere (section 3.2)."""
     batch, _, width = tokens.shape
@@ -291,15 +277,8 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
     if keep_ratio is not None:
         config = replace(config, keep_ratio=keep_ratio)
     model = OSTrack(Backbone(config), CentreHead(config.width + len(config.attention_to_head), config.head_channels))
-    for name, parameter in model.head.named_parameters():
-        if parameter.dim() > 1:
-            nn.init.xavier_uniform_(parameter)
-        elif name.endswith(".4.bias"):
-            nn.init.zeros_(parameter)
-    for module in model.backbone.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
+    draw_head(model.head)
+    draw_linear_layers(model.backbone)
     for position, grid in (
         (model.backbone.template_position, config.template_grid),
         (model.backbone.search_position, config.search_grid),
@@ -310,20 +289,8 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
 
 
 def start_from_similarity(model: OSTrack) -> None:
-    """Ready a network for training from nothing: attention compares contents before anything is learned.
-
-    Query and key of each block start as one shared orthonormal matrix (compare mimetic initialization, Trockman and
-    Kolter 2023); the head starts by expecting no target in a cell, and targets of a quarter of the crop's side.
-    """
-    width = model.config.width
+    """Ready a network for training from nothing: attention compares contents, and the head expects little."""
     for block in model.backbone.blocks:
         assert isinstance(block, Block)
-        shared = torch.empty(width, width)
-        nn.init.orthogonal_(shared)
-        with torch.no_grad():
-            block.attn.qkv.weight[: 2 * width] = torch.cat([shared, shared])
-    for tower, value in ((model.head.score, 0.02), (model.head.size, 0.25)):
-        last = tower[-1]
-        assert isinstance(last, nn.Conv2d)
-        nn.init.constant_(last.bias, math.log(value / (1 - value)))  # type: ignore[arg-type]
-        nn.init.normal_(last.weight, std=0.01)
+        same_query_and_key(block.attn.qkv)
+    expect_little(model.head)

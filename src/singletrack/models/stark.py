@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singletrack.models.layers.encoder_decoder import Decoder, Encoder, Tokens, sine_positions
+from singletrack.models.layers.encoder_decoder import Decoder, Encoder, likeness, sine_positions
 from singletrack.models.layers.towers import convolution_tower
 
 STRIDE = 16  # of the ResNet up to its third stage: pixels of a crop for one token
@@ -74,6 +75,22 @@ CONFIGS: dict[str, STARKConfig] = {
     "stark-st50-stage1": STARKConfig(templates=2),
     "stark-st101-stage1": STARKConfig(templates=2, blocks=(3, 4, 23)),
 }
+
+
+class Tokens(NamedTuple):
+    """What is known of one or more crops, token by token, row by row.
+
+    content, position: (B, N, C). padding: (B, N) bool, True where the crop lies beyond the frame.
+    """
+
+    content: Tensor
+    position: Tensor
+    padding: Tensor
+
+    def bias(self) -> Tensor:
+        """What keeps attention from padding: (B, 1, 1, N), minus infinity there and 0 elsewhere."""
+        silence = torch.zeros_like(self.content[..., 0]).masked_fill(self.padding, -math.inf)
+        return silence[:, None, None]
 
 
 # --- the ResNet ---
@@ -156,14 +173,9 @@ class CornerHead(nn.Module):
     def forward(self, search: Tensor, answer: Tensor) -> Tensor:
         """Search tokens (B, n * n, C) and answer (B, 1, C) -> logits (B, 2, n, n): top left, bottom right."""
         grid = math.isqrt(search.shape[1])
-        weighed = search * self.likeness(search, answer)
+        weighed = search * likeness(search, answer)
         image = weighed.transpose(1, 2).reshape(*weighed.shape[::2], grid, grid)
         return torch.cat([self.top_left(image), self.bottom_right(image)], 1)
-
-    @staticmethod
-    def likeness(search: Tensor, answer: Tensor) -> Tensor:
-        """Plain dot products (B, N, 1): neither scaled nor normalised."""
-        return search @ answer.transpose(1, 2)
 
 
 def build_score_head(width: int) -> nn.Sequential:
@@ -226,8 +238,10 @@ class STARK(nn.Module):
 
     def relate(self, templates: Tokens, search: Tokens) -> tuple[Tensor, Tensor]:
         """Tokens of all templates and of the search region -> encoded search tokens (B, N, C), answer (B, 1, C)."""
-        memory = self.encoder(Tokens(*(torch.cat(pair, 1) for pair in zip(templates, search, strict=True))))
-        return memory.content[:, -search.content.shape[1] :], self.decoder(memory)
+        tokens = Tokens(*(torch.cat(pair, 1) for pair in zip(templates, search, strict=True)))
+        bias = tokens.bias()
+        memory = self.encoder(tokens.content, tokens.position, bias)
+        return memory[:, -search.content.shape[1] :], self.decoder(memory, tokens.position, bias)
 
     def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
         """Both calls in one, as in training: crops in, maps out."""

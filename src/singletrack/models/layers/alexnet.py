@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 STRIDE = 8  # pixels of a crop for one cell
+CONVOLUTIONS = (0, 4, 8, 11, 14)  # where they stand among the layers; each is followed by its batch norm
 
 
 def alexnet(widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)) -> nn.Sequential:

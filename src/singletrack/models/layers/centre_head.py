@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,24 @@ class CentreHead(nn.Module):
             "size": squash(self.size(x)),
             "offset": self.offset(x),
         }
+
+
+def draw_head(head: CentreHead) -> None:
+    """Start a head as published."""
+    for name, parameter in head.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+        elif name.endswith(".4.bias"):
+            nn.init.zeros_(parameter)
+
+
+def expect_little(head: CentreHead) -> None:
+    """Start a head, for training from nothing: no target in a cell, and targets a quarter of the crop's side."""
+    for tower, value in ((head.score, 0.02), (head.size, 0.25)):
+        last = tower[-1]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.constant_(last.bias, math.log(value / (1 - value)))  # type: ignore[arg-type]
+        nn.init.normal_(last.weight, std=0.01)
 
 
 def decode(maps: dict[str, Tensor], response: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ Knows nothing of where the tokens come from.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -33,22 +33,6 @@ class Sizes(Protocol):
 
     @property
     def decoder_layers(self) -> int: ...
-
-
-class Tokens(NamedTuple):
-    """What is known of one or more crops, token by token, row by row.
-
-    content, position: (B, N, C). padding: (B, N) bool, True where the crop lies beyond the frame.
-    """
-
-    content: Tensor
-    position: Tensor
-    padding: Tensor
-
-    def bias(self) -> Tensor:
-        """What keeps attention from padding: (B, 1, 1, N), minus infinity there and 0 elsewhere."""
-        silence = torch.zeros_like(self.content[..., 0]).masked_fill(self.padding, -math.inf)
-        return silence[:, None, None]
 
 
 def sine_positions(padding: Tensor, width: int) -> Tensor:
@@ -93,12 +77,22 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C). bias: (B, 1, 1, N), added to the logits."""
+        """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C).
+
+        bias: (B or 1, heads or 1, Q or 1, N), added to the logits.
+        """
         q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def seen(self, query: Tensor, key: Tensor, bias: Tensor | None = None) -> Tensor:
+        """How much the queries together attend to each of the N tokens: (B, N), mean over queries, then heads."""
+        q, k = self.project(query, 0), self.project(key, 1)
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        shares: Tensor = (logits if bias is None else logits + bias).softmax(-1)
+        return shares.mean(2).mean(1)
 
     def project(self, x: Tensor, part: int) -> Tensor:
         """(B, N, C) -> (B, heads, N, C / heads), by the first, second or last third of ``in_proj``."""
@@ -119,7 +113,7 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, position: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, bias: Tensor | None = None) -> Tensor:
         placed = x + position
         x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, bias)))
         out: Tensor = self.norm2(x + self.dropout(self.feed_forward(x)))
@@ -139,7 +133,9 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, answer: Tensor, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        self, answer: Tensor, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         asked = answer + query
         answer = self.norm1(answer + self.dropout(self.self_attn(asked, asked, answer)))
         heard = self.cross_attn(answer + query, keys, values, bias)
@@ -155,11 +151,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        x, bias = tokens.content, tokens.bias()
+    def forward(self, x: Tensor, position: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Tokens and their positions (B, N, C) -> (B, N, C). bias: (B, 1, 1, N), added to all logits."""
         for layer in self.layers:
-            x = layer(x, tokens.position, bias)
-        return tokens._replace(content=x)
+            x = layer(x, position, bias)
+        return x
 
 
 class Decoder(nn.Module):
@@ -171,12 +167,17 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, memory: Tokens) -> Tensor:
-        """Memory of N tokens -> the answer (B, 1, C)."""
-        query = self.query.expand(memory.content.shape[0], 1, -1)
-        keys, bias = memory.content + memory.position, memory.bias()
+    def forward(self, memory: Tensor, position: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Memory and positions of N tokens (B, N, C) -> the answer (B, 1, C). bias: (B, 1, 1, N)."""
+        query = self.query.expand(memory.shape[0], 1, -1)
+        keys = memory + position
         answer = torch.zeros_like(query)
         for layer in self.layers:
-            answer = layer(answer, query, keys, memory.content, bias)
+            answer = layer(answer, query, keys, memory, bias)
         out: Tensor = self.norm(answer)
         return out
+
+
+def likeness(search: Tensor, answer: Tensor) -> Tensor:
+    """How like the answer (B, 1, C) each search token (B, N, C) is: (B, N, 1), dot products as they are."""
+    return search @ answer.transpose(1, 2)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+TemplateRows = Literal["point", "rectangle", "all"]
 
 
 def centred_positions(grid: int, width: int) -> Tensor:
@@ -28,3 +31,15 @@ def resize_positions(position: Tensor, grid: int) -> Tensor:
     image = position.transpose(1, 2).reshape(1, -1, before, before)
     resized = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
     return resized.flatten(2).transpose(1, 2)
+
+
+def template_rows(grid: int, rows: TemplateRows) -> Tensor:
+    """Flat places of the template tokens that rank the search tokens, on a grid x grid template (CE_TEMPLATE_RANGE).
+
+    An even grid has no centre: "point" is then the token up-left of it; an odd grid has one, for "rectangle" too.
+    """
+    if rows == "all":
+        return torch.arange(grid * grid)
+    low, high = (grid - 1) // 2, grid // 2
+    lines = torch.arange(low, (low if rows == "point" else high) + 1)
+    return (lines[:, None] * grid + lines[None, :]).flatten()

@@ -91,3 +91,23 @@ class Block(nn.Module):
         """The second half: MLP and its residual."""
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
+
+
+def draw_linear_layers(module: nn.Module) -> None:
+    """Start all linear layers of a module as ViT does: small weights, no bias."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def same_query_and_key(projection: nn.Linear) -> None:
+    """Start query and key of an attention, two of the three thirds of its projection, as one orthonormal matrix.
+
+    It then compares contents before anything is learned (compare mimetic initialization, Trockman and Kolter 2023).
+    """
+    width = projection.in_features
+    shared = torch.empty(width, width)
+    nn.init.orthogonal_(shared)
+    projection.weight[: 2 * width] = torch.cat([shared, shared])
