@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from singletrack.models import stark
+from singletrack.models import siamrpn, stark
+from singletrack.models.layers import alexnet
 
 Table = dict[str, str | None]
 
@@ -48,15 +49,20 @@ def _ostrack_official() -> Table:
     return names
 
 
-def _stark_resnet(config: stark.STARKConfig, prefix: str, counted: bool) -> Table:
-    """The ResNet, whose layers have torchvision's names everywhere. counted: whether its norms are BatchNorm."""
-    layers = {"conv1": "bn1"}  # convolution -> the norm behind it
-    for stage, blocks in enumerate(config.blocks, start=1):
-        for block in range(blocks):
+def _resnet_layers(blocks: Iterable[int]) -> dict[str, str]:
+    """Each convolution of a ResNet of that many blocks a stage -> the norm behind it, by torchvision's names."""
+    layers = {"conv1": "bn1"}
+    for stage, count in enumerate(blocks, start=1):
+        for block in range(count):
             layers |= {f"layer{stage}.{block}.conv{i}": f"layer{stage}.{block}.bn{i}" for i in (1, 2, 3)}
         layers[f"layer{stage}.0.downsample.0"] = f"layer{stage}.0.downsample.1"
+    return layers
+
+
+def _stark_resnet(config: stark.STARKConfig, prefix: str, counted: bool) -> Table:
+    """The ResNet, whose layers have torchvision's names everywhere. counted: whether its norms are BatchNorm."""
     names: Table = {}
-    for convolution, norm in layers.items():
+    for convolution, norm in _resnet_layers(config.blocks).items():
         names |= _layer(f"{prefix}.{convolution}", f"backbone.{convolution}", ["weight"])
         names |= _layer(f"{prefix}.{norm}", f"backbone.{norm}", NORM)
         if counted:
@@ -125,9 +131,52 @@ def _stark_mmtracking(config: stark.STARKConfig) -> Table:
     return names
 
 
+def _siamrpnpp_official(config: siamrpn.SiamRPNConfig) -> Table:
+    """STVIR/pysot."""
+    names = _siamrpnpp_backbone(config)
+    several = len(config.widths) > 1
+    for stage in range(len(config.widths)):
+        number = stage + 2  # theirs count the ResNet's stages, the first of which they leave out
+        if several:
+            names |= _layer(f"neck.downsample{number}.downsample.0", f"neck.{stage}.0", ["weight"])
+            names |= _layer(f"neck.downsample{number}.downsample.1", f"neck.{stage}.1", (*NORM, COUNT))
+        for branch in ("cls", "loc"):
+            theirs = f"rpn_head.rpn{number}.{branch}" if several else f"rpn_head.{branch}"
+            ours = f"heads.{stage}.{branch}"
+            for part, our_part in (("conv_kernel", "kernel"), ("conv_search", "search"), ("head", "read")):
+                names |= _layer(f"{theirs}.{part}.0", f"{ours}.{our_part}.0", ["weight"])
+                names |= _layer(f"{theirs}.{part}.1", f"{ours}.{our_part}.1", (*NORM, COUNT))
+            names |= _layer(f"{theirs}.head.3", f"{ours}.read.3")
+    if config.weighted:
+        names |= {f"rpn_head.{branch}_weight": f"{branch}_weight" for branch in ("cls", "loc")}
+    return names
+
+
+def _siamrpnpp_backbone(config: siamrpn.SiamRPNConfig) -> Table:
+    """The backbone, whose tensors have the same names there and here."""
+    names: Table = {}
+    if config.backbone == "alexnet":
+        for index in alexnet.CONVOLUTIONS:
+            names |= _layer(f"backbone.features.{index}", f"backbone.features.{index}")
+            names |= _layer(f"backbone.features.{index + 1}", f"backbone.features.{index + 1}", (*NORM, COUNT))
+        return names
+    if config.backbone == "resnet":
+        layers = _resnet_layers(siamrpn.RESNET_BLOCKS)
+    else:
+        layers = {"layer0.0": "layer0.1"}
+        for stage, (_, _, blocks, _, _) in enumerate(siamrpn.MOBILENET, start=1):
+            for block in range(blocks):
+                layers |= {f"layer{stage}.{block}.conv.{i}": f"layer{stage}.{block}.conv.{i + 1}" for i in (0, 3, 6)}
+    for convolution, norm in layers.items():
+        names |= _layer(f"backbone.{convolution}", f"backbone.{convolution}", ["weight"])
+        names |= _layer(f"backbone.{norm}", f"backbone.{norm}", (*NORM, COUNT))
+    return names
+
+
 OFFICIAL_NAMES: dict[str, Table] = {
     "ostrack-256": _ostrack_official(),
     "ostrack-384": _ostrack_official(),
     **{name: _stark_official(config) for name, config in stark.CONFIGS.items()},
+    **{name: _siamrpnpp_official(config) for name, config in siamrpn.CONFIGS.items()},
 }
 MMTRACKING_NAMES: dict[str, Table] = {name: _stark_mmtracking(config) for name, config in stark.CONFIGS.items()}

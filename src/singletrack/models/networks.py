@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from singletrack.errors import InputError
-from singletrack.models import ostrack, stark
+from singletrack.models import ostrack, siamrpn, stark
 
-Network = ostrack.OSTrack | stark.STARK
+Network = ostrack.OSTrack | stark.STARK | siamrpn.SiamRPN
 
 
 def network_names() -> list[str]:
     """Every name that ``build_network`` takes."""
-    return [*ostrack.CONFIGS, *stark.CONFIGS]
+    return [*ostrack.CONFIGS, *stark.CONFIGS, *siamrpn.CONFIGS]
 
 
 def build_network(name: str, keep_ratio: float | None = None) -> Network:
@@ -21,8 +21,10 @@ def build_network(name: str, keep_ratio: float | None = None) -> Network:
     """
     if name in ostrack.CONFIGS:
         return ostrack.build_ostrack(ostrack.CONFIGS[name], keep_ratio)
-    if name not in stark.CONFIGS:
+    if name not in network_names():
         raise InputError(f"expected a model among {', '.join(network_names())}; got {name!r}; give one of these")
     if keep_ratio is not None:
         raise InputError(f"expected no keep ratio for {name}; got {keep_ratio}; it eliminates no tokens")
+    if name in siamrpn.CONFIGS:
+        return siamrpn.build_siamrpn(siamrpn.CONFIGS[name])
     return stark.build_stark(stark.CONFIGS[name])

@@ -1,0 +1,348 @@
+"""SiamRPN++ (arXiv 1812.11703): the target's features slide over those of the search region, channel by channel.
+
+Pixels in, maps out; nothing is remembered between frames. Knows nothing of anchors, boxes in frames or engines.
+
+    template (B, 3, 127, 127) ──encode──> features (B, kernels, k, k) ─┐
+    search   (B, 3, S, S)     ─────────────────────────────────────────┴─locate──> cls, loc
+
+A backbone whose later stages dilate instead of striding sees both crops in steps of eight pixels. From up to three of
+its stages a head makes kernels of the template, one for each channel, and lets them look at the search region. What
+the stages say is averaged, with learned weights. Crops are BGR, 0 to 255, as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singletrack.models.layers.alexnet import alexnet
+
+ANCHORS = 5  # in each cell
+CLS, LOC = 2 * ANCHORS, 4 * ANCHORS  # channels of the two maps
+KEPT = 7  # cells of the template's middle that are kept behind a padded backbone: the rest saw the padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiamRPNConfig:
+    """All that shapes the network. The defaults are those of siamrpn_r50_l234_dwxcorr.
+
+    template_size, search_size: side of the square crops in pixels; search crops may be smaller or larger.
+    widths: channels of each stage behind the neck; a network without a neck has one stage of that many.
+    weighted: whether stages are weighed by what was learned; otherwise they count alike.
+    sizes_free: whether an exported file takes search crops of any size, as long-term tracking needs.
+    """
+
+    template_size: int = 127
+    search_size: int = 255
+    backbone: Literal["resnet", "mobilenet", "alexnet"] = "resnet"
+    widths: tuple[int, ...] = (256, 256, 256)
+    weighted: bool = True
+    sizes_free: bool = False
+
+    @property
+    def template_shape(self) -> tuple[int, ...]:
+        """Of what ``encode`` takes, without the batch: BGR, pixels."""
+        return (3, self.template_size, self.template_size)
+
+    @property
+    def search_shape(self) -> tuple[int, ...]:
+        """Of what ``locate`` takes beside the features, without the batch: BGR, pixels."""
+        return (3, self.search_size, self.search_size)
+
+
+CONFIGS: dict[str, SiamRPNConfig] = {
+    "siamrpnpp-r50": SiamRPNConfig(),
+    "siamrpnpp-r50-otb": SiamRPNConfig(weighted=False),
+    "siamrpnpp-r50-lt": SiamRPNConfig(widths=(128, 256, 512), sizes_free=True),
+    "siamrpnpp-mobilenet": SiamRPNConfig(backbone="mobilenet", weighted=False),
+    "siamrpnpp-alex": SiamRPNConfig(backbone="alexnet", search_size=287, widths=(256,), weighted=False),
+}
+
+# --- the ResNet ---
+
+RESNET_BLOCKS = (3, 4, 6, 3)
+RESNET_DILATIONS = (1, 1, 2, 4)
+RESNET_STAGES = (512, 1024, 2048)  # channels of the three stages that the heads see
+
+
+def around(stride: int, dilation: int) -> int:
+    """Padding of a 3x3 convolution: none where it strides, which keeps the cells of both crops in step."""
+    return dilation if dilation > 1 else 2 - stride
+
+
+def entering(dilation: int) -> int:
+    """Dilation of the first block of a stage with this dilation: a half."""
+    return max(1, dilation // 2)
+
+
+class Bottleneck(nn.Module):
+    """Residual block of three convolutions: 1x1, 3x3 (which strides or dilates), 1x1 to four times the width.
+
+    widens: whether this is the first block of a stage, whose shortcut is a convolution too: of 3x3 where the stage
+    strides or dilates, without padding where it strides.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int, *, widens: bool) -> None:
+        super().__init__()
+        outputs = 4 * width
+        inner = entering(dilation) if widens else dilation
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, around(stride, inner), inner, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if widens:
+            size = 3 if stride > 1 or dilation > 1 else 1
+            shortcut = nn.Conv2d(inputs, outputs, size, stride, inner if dilation > 1 else 0, inner, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """ResNet-50 in steps of eight pixels: (B, 3, H, W) -> its last three stages, 512, 1024 and 2048 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        inputs = 64
+        for stage, (blocks, dilation) in enumerate(zip(RESNET_BLOCKS, RESNET_DILATIONS, strict=True)):
+            width = 64 << stage
+            first = Bottleneck(inputs, width, 2 if stage == 1 else 1, dilation, widens=True)
+            inputs = 4 * width
+            rest = (Bottleneck(inputs, width, 1, dilation, widens=False) for _ in range(blocks - 1))
+            self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        seen = []
+        for stage in self.stages():
+            x = stage(x)
+            seen.append(x)
+        return seen[1:]
+
+    def stages(self) -> list[nn.Module]:
+        """The four stages, in their order."""
+        return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(RESNET_BLOCKS))]
+
+
+# --- the MobileNet ---
+
+# expansion, channels, blocks, stride and dilation of each stage; all channels are taken 1.4 times
+MOBILENET = (
+    (1, 16, 1, 1, 1),
+    (6, 24, 2, 2, 1),
+    (6, 32, 3, 2, 1),
+    (6, 64, 4, 1, 2),
+    (6, 96, 3, 1, 2),
+    (6, 160, 3, 1, 4),
+    (6, 320, 1, 1, 4),
+)
+MOBILENET_STAGES = (44, 134, 448)  # channels of stages 3, 5 and 7, which the heads see
+
+
+def inverted_width(channels: int) -> int:
+    """Channels of the wider MobileNet: 1.4 times as many, cut to a whole number."""
+    return channels * 14 // 10
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to more channels, 3x3 in each by itself, 1x1 to fewer; the input is added where the shape stays."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        padding = around(stride, dilation)
+        self.adds = stride == 1 and inputs == outputs
+        self.conv = nn.Sequential(
+            nn.Conv2d(inputs, inner, 1, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU6(),
+            nn.Conv2d(inner, inner, 3, stride, padding, dilation, groups=inner, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU6(),
+            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return x + out if self.adds else out
+
+
+class MobileNet(nn.Module):
+    """MobileNetV2 in steps of eight pixels: (B, 3, H, W) -> stages 3, 5 and 7: 44, 134 and 448 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = inverted_width(32)
+        self.layer0 = nn.Sequential(nn.Conv2d(3, inputs, 3, 2, bias=False), nn.BatchNorm2d(inputs), nn.ReLU6())
+        before = 1
+        for number, (expansion, channels, blocks, stride, dilation) in enumerate(MOBILENET, start=1):
+            outputs = inverted_width(channels)
+            first = dilation if dilation == before else entering(dilation)
+            stage = [InvertedResidual(inputs, outputs, expansion, stride, first)]
+            stage += [InvertedResidual(outputs, outputs, expansion, 1, dilation) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+            inputs, before = outputs, dilation
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        seen = []
+        for stage in self.stages():
+            x = stage(x)
+            seen.append(x)
+        return seen[3::2]
+
+    def stages(self) -> list[nn.Module]:
+        """The stem and the seven stages, in their order."""
+        return [self.get_submodule(f"layer{number}") for number in range(1 + len(MOBILENET))]
+
+
+class AlexNet(nn.Module):
+    """AlexNet behind the same call: (B, 3, H, W) -> its one output, 256 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = alexnet()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.features(x)]
+
+    def stages(self) -> list[nn.Module]:
+        """The five convolutions, each with what follows it."""
+        ends = [index for index, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
+        return [self.features[a:b] for a, b in zip(ends, [*ends[1:], len(self.features)], strict=True)]
+
+
+Backbone = ResNet | MobileNet | AlexNet
+BACKBONES: dict[str, tuple[type[Backbone], tuple[int, ...]]] = {
+    "resnet": (ResNet, RESNET_STAGES),
+    "mobilenet": (MobileNet, MOBILENET_STAGES),
+    "alexnet": (AlexNet, ()),  # no neck: its own channels are what the head takes
+}
+
+# --- heads ---
+
+
+def correlate(kernels: Tensor, seen: Tensor) -> Tensor:
+    """Each channel's own kernel over it: (B, C, k, k), (B, C, h, w) -> (B, C, h - k + 1, w - k + 1)."""
+    batch, channels = kernels.shape[:2]
+    if batch == 1:  # so that an exported graph has as many groups as channels, whatever the size of the search crop
+        return F.conv2d(seen, kernels.transpose(0, 1), groups=channels)
+    flat = F.conv2d(seen.flatten(0, 1)[None], kernels.flatten(0, 1)[:, None], groups=batch * channels)
+    return flat.view(batch, channels, *flat.shape[2:])
+
+
+class Branch(nn.Module):
+    """Makes one map: kernels from the template, what they look at from the search region, and the reading of both."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.kernel = nn.Sequential(nn.Conv2d(width, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.search = nn.Sequential(nn.Conv2d(width, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.read = nn.Sequential(
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, outputs, 1),
+        )
+
+
+class Head(nn.Module):
+    """The two branches of one stage."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cls = Branch(width, CLS)
+        self.loc = Branch(width, LOC)
+
+
+class SiamRPN(nn.Module):
+    """Backbone, neck and heads behind the two calls of every network: ``encode`` and ``locate``."""
+
+    def __init__(self, config: SiamRPNConfig, backbone: Backbone, neck: nn.ModuleList, heads: nn.ModuleList) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.neck = neck
+        self.heads = heads
+        if config.weighted:
+            self.cls_weight = nn.Parameter(torch.ones(len(heads)))
+            self.loc_weight = nn.Parameter(torch.ones(len(heads)))
+
+    def encode(self, template: Tensor) -> Tensor:
+        """Template crops (B, 3, T, T), BGR 0 to 255 -> kernels (B, C, k, k).
+
+        Channels: those of the first stage's cls, of its loc, of the second stage's cls, and so on.
+        """
+        stages = self.see(template)
+        if self.neck:  # the outer cells of a padded backbone saw zeros
+            first = (stages[0].shape[-1] - KEPT) // 2
+            stages = [stage[..., first : first + KEPT, first : first + KEPT] for stage in stages]
+        return torch.cat([branch.kernel(stage) for branch, stage in self.branches(stages)], 1)
+
+    def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
+        """Kernels and search crops (B, 3, S, S), BGR 0 to 255 -> maps of n cells a side, 25 for 255 pixels.
+
+        cls: (B, 10, n, n), logits: five anchors against the target, then the same five for it. loc: (B, 20, n, n),
+        dx, dy, dw, dh of five anchors each. ``tracking.anchors`` reads both.
+        """
+        pairs = list(self.branches(self.see(search)))
+        matched = correlate(features, torch.cat([branch.search(stage) for branch, stage in pairs], 1))
+        parts = torch.split(matched, [width for width in self.config.widths for _ in range(2)], 1)
+        maps = [branch.read(part) for (branch, _), part in zip(pairs, parts, strict=True)]
+        return {"cls": self.fuse("cls", maps[0::2]), "loc": self.fuse("loc", maps[1::2])}
+
+    def see(self, crops: Tensor) -> list[Tensor]:
+        """Crops (B, 3, H, W) -> the stages that heads look at, each (B, width, h, w), one cell for eight pixels."""
+        stages = self.backbone(crops)
+        return [reduce(stage) for reduce, stage in zip(self.neck, stages, strict=True)] if self.neck else stages
+
+    def branches(self, stages: list[Tensor]) -> Iterator[tuple[Branch, Tensor]]:
+        """Each branch with the stage that it looks at, in the order of ``features``."""
+        for head, stage in zip(self.heads, stages, strict=True):
+            assert isinstance(head, Head)
+            yield head.cls, stage
+            yield head.loc, stage
+
+    def fuse(self, name: str, maps: list[Tensor]) -> Tensor:
+        """The average of one map over the stages."""
+        together = torch.stack(maps)
+        if not self.config.weighted:
+            return together.mean(0)
+        weights = self.get_parameter(f"{name}_weight").softmax(0)
+        return (together * weights.view(-1, 1, 1, 1, 1)).sum(0)
+
+    def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
+        """Both calls in one, as in training: crops in, maps out."""
+        return self.locate(self.encode(template), search)
+
+
+def build_siamrpn(config: SiamRPNConfig) -> SiamRPN:
+    """The network of ``config``, freshly initialised."""
+    kind, channels = BACKBONES[config.backbone]
+    reduces = (
+        nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))
+        for inputs, width in zip(channels, config.widths, strict=True)
+    )
+    model = SiamRPN(
+        config,
+        backbone=kind(),
+        neck=nn.ModuleList(reduces if channels else ()),
+        heads=nn.ModuleList(Head(width) for width in config.widths),
+    )
+    for module in model.backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
