@@ -93,7 +93,7 @@ def train(
     with ExitStack() as ending:
         team = ending.enter_context(joined(settings.device))
         precision = chosen(settings.precision, team.device)
-        check_start(recipe, out, resume_run, team.world * settings.accumulate)
+        check_start(recipe, out, resume_run, team.world * settings.accumulate, weights)
         fingerprints = fingerprints_of(recipe, data)
         if resume_run:
             progress = resume(recipe, out, team.device, precision == "fp16", weights, fingerprints)
@@ -116,8 +116,13 @@ def train(
     return out / "weights.safetensors"
 
 
-def check_start(recipe: Recipe, out: Path, resume_run: bool, parts: int) -> None:
-    """Raise InputError for a run folder that is not empty and for batches that cannot be shared."""
+def check_start(recipe: Recipe, out: Path, resume_run: bool, parts: int, weights: Path | None = None) -> None:
+    """Raise InputError for a run folder that is not empty, batches that cannot be shared, and lacking weights."""
+    if recipe.starts_from and weights is None and not resume_run:
+        raise InputError(
+            f"expected --weights with {recipe.starts_from}, which {recipe.name} starts from; got none; give that file, "
+            "or take a recipe that starts from nothing"
+        )
     for stage in recipe.stages:
         if stage.batch % parts:
             raise InputError(

@@ -163,6 +163,7 @@ class Recipe:
     whole_batch: batch normalisation takes its statistics, and losses their counts, over all processes, so that their
         number changes nothing; False: each process has its own, as in the published codes.
     patience: leave a stage after so many validations without a better AO; 0 never does.
+    starts_from: the file of weights that must be given, in words, for a recipe that does not start from nothing.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Recipe:
     ema: float = 0.0
     whole_batch: bool = True
     patience: int = 0
+    starts_from: str = ""
     seed: int = 42
 
 
