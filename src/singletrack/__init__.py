@@ -6,6 +6,8 @@
 
     for result in singletrack.track("clip.mp4", box): ...
 
+    targets = singletrack.MultiTracker(tracker)         # many at once: add(frame, box), remove(id), update(frame)
+
 Importing this loads nothing heavy; each name is fetched from its module when it is first asked for.
 """
 
@@ -27,6 +29,7 @@ from singletrack.errors import (
 if TYPE_CHECKING:
     from singletrack.following import track
     from singletrack.tracking.base import Result, Tracker
+    from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
     from singletrack.zoo import load
 
@@ -38,6 +41,7 @@ __all__ = [
     "ExportError",
     "InputError",
     "MissingDependencyError",
+    "MultiTracker",
     "Result",
     "SingletrackError",
     "Tracker",
@@ -48,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {  # the names above that are fetched when asked for
+    "MultiTracker": "singletrack.tracking.multi",
     "Result": "singletrack.tracking.base",
     "Tracker": "singletrack.tracking.base",
     "load": "singletrack.zoo",

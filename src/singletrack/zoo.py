@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,9 @@ from singletrack.runtimes import (
     require_engine,
     require_packages,
 )
+from singletrack.tracking import shared
 from singletrack.tracking.base import Network
+from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
@@ -33,11 +35,10 @@ if TYPE_CHECKING:
     from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 
 Settings = OSTrackSettings | STARKSettings
-LoadedTracker = OSTrackTracker | STARKTracker
+ShortTermTracker = OSTrackTracker | STARKTracker
+LoadedTracker = ShortTermTracker | LongTermTracker
 
 log = logging.getLogger(__name__)
-
-FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates")  # by the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,7 @@ def load(
     device: str = "auto",
     keep_ratio: float | None = None,
     threads: int | None = None,
+    long_term: bool | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> LoadedTracker:
     """A tracker, ready for ``init``.
@@ -138,6 +140,7 @@ def load(
         elimination off; None for the model's own.
     threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
         PyTorch has one number for the whole process.
+    long_term: search the whole frame for a lost target, see ``tracking.longterm``; None as the model's entry says.
     settings: what the tracker should do otherwise than the model's entry in ``ZOO`` says, by the names of
         ``OSTrackSettings`` or ``STARKSettings``, such as {"update_interval": 25}.
 
@@ -158,35 +161,29 @@ def load(
     if threads is not None and threads < 1:
         raise InputError(f"expected 1 or more threads; got {threads}; leave it out for the engine's own number")
     path = None if weights is None else existing_file(weights)
+    changes = {**(settings or {}), **({} if long_term is None else {"long_term": long_term})}
     if engine == "auto":
         engine = _choose_engine(device.lower(), path)
     require_engine(engine)
     if path is not None and path.suffix == ".onnx":
         held, network = _open_exported(models, path, engine, device, ratio, threads)
-        return make_tracker(network, change_settings(held, settings or {}))
-    chosen = change_settings(str(name), settings or {})
+        return make_tracker(network, change_settings(held, changes))
+    chosen = change_settings(str(name), changes)
     opened = _open_torch if engine == "torch" else _open_on_engine
     return make_tracker(opened(str(name), path, engine, device, ratio, threads), chosen)
 
 
 def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
-    """The tracker that these settings are of."""
-    if isinstance(settings, STARKSettings):
-        return STARKTracker(network, settings)
-    return OSTrackTracker(network, settings)
+    """The tracker that these settings are of; raises InputError for a long-term search that it is not made for."""
+    tracker: ShortTermTracker = (
+        STARKTracker(network, settings) if isinstance(settings, STARKSettings) else OSTrackTracker(network, settings)
+    )
+    return LongTermTracker(tracker) if settings.long_term else tracker
 
 
 def change_settings(name: str, changes: Mapping[str, Any]) -> Settings:
     """The settings of a model with some of them changed; raises InputError for those that cannot be meant."""
-    settings = ZOO[name].settings
-    names = [field.name for field in fields(settings) if field.name not in FIXED_SETTINGS]
-    for key in changes:
-        if key not in names:
-            raise InputError(f"expected settings of {name} among {', '.join(names)}; got {key!r}; give one of these")
-    try:
-        return replace(settings, **changes)
-    except TypeError as error:
-        raise InputError(f"expected settings of the kind that {name} has; got {dict(changes)} ({error})") from error
+    return shared.change_settings(ZOO[name].settings, changes, name)
 
 
 def _choose_engine(device: str, path: Path | None) -> str:

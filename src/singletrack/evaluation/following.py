@@ -5,7 +5,7 @@ A sequence that fails becomes a ``Failure``; the others go on. Knows nothing of 
 
 from __future__ import annotations
 
-import copy
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +19,8 @@ from singletrack.datasets.base import Image, Sequence
 from singletrack.errors import InputError, SingletrackError
 from singletrack.evaluation.run_folder import SequenceResult
 from singletrack.geometry.boxes import Box
-from singletrack.tracking.base import BatchTracker, FloatArray, Inputs, Network, Result, Tracker
+from singletrack.tracking import multi
+from singletrack.tracking.base import BatchTracker, FloatArray, Inputs, Result, Tracker
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -69,12 +70,7 @@ def follow_sequences(
 
 def check_batch_tracker(tracker: Tracker) -> BatchTracker:
     """The tracker, if its sequences can share a pass of the network; raises InputError if not."""
-    if not isinstance(tracker, BatchTracker):
-        raise InputError(
-            f"expected a tracker with prepare and read (tracking.base.BatchTracker) for a batch; got "
-            f"{type(tracker).__name__}; evaluate it with a batch of 1"
-        )
-    return tracker
+    return multi.check_batch_tracker(tracker, "evaluate it with a batch of 1")
 
 
 def _follow_one(tracker: Tracker, sequence: Sequence, on_frames: OnFrames) -> SequenceResult:
@@ -187,20 +183,24 @@ def _follow_together(
     """As ``follow_sequences``. The time of a step, without reading, is shared by the sequences in it."""
     waiting = iter(sequences)
     lanes: list[_Lane] = []
-    shared = _SharedNetwork(tracker.network, batch)
+    # always one size, so that what a sequence gets does not hang on how many others go with it
+    network = multi.SharedNetwork(tracker.network, [batch])
     with ThreadPoolExecutor() as readers:
         while True:
             while len(lanes) < batch and (sequence := next(waiting, None)) is not None:
-                lanes.append(_Lane(sequence, copy.copy(tracker), readers))
+                lanes.append(_Lane(sequence, network.share(tracker), readers))
             if not lanes:
                 return
             frames = [_attempt(lane.next_frame) for lane in lanes]
             start = time.perf_counter()
             looks = list(readers.map(_Lane.look, lanes, frames))
             del frames  # before the ones after the next are read
-            seen = iter(shared.locate([look for look in looks if isinstance(look, Inputs)]))
+            seen = _attempt(network.locate_each, [look for look in looks if isinstance(look, Inputs)])
+            maps: Iterator[Mapping[str, FloatArray] | Failure] = (
+                itertools.repeat(seen) if isinstance(seen, Failure) else iter(seen)
+            )
             results = [
-                lane.answer(look, next(seen) if isinstance(look, Inputs) else None)
+                lane.answer(look, next(maps) if isinstance(look, Inputs) else None)
                 for lane, look in zip(lanes, looks, strict=True)
             ]
             seconds = (time.perf_counter() - start) / len(lanes)
@@ -215,32 +215,3 @@ def _follow_together(
                     going_on.append(lane)
             on_frames(len(lanes))
             lanes = going_on
-
-
-class _SharedNetwork:
-    """One network, asked for several trackers at once.
-
-    It always sees `batch` of them: where there are fewer, the first is repeated. So an engine meets one shape, and
-    what a sequence gets does not hang on how many others go with it.
-    """
-
-    def __init__(self, network: Network, batch: int) -> None:
-        self.network = network
-        self.batch = batch
-        self._templates: list[FloatArray] = []
-
-    def locate(self, inputs: list[Inputs]) -> list[Mapping[str, FloatArray] | Failure]:
-        """The maps of each, with a batch of 1; the same failure for all, if the network fails."""
-        if not inputs:
-            return []
-        maps = _attempt(self._locate, [*inputs, *[inputs[0]] * (self.batch - len(inputs))])
-        if isinstance(maps, Failure):
-            return [maps] * len(inputs)
-        return [{name: values[row : row + 1] for name, values in maps.items()} for row in range(len(inputs))]
-
-    def _locate(self, inputs: list[Inputs]) -> Mapping[str, FloatArray]:
-        templates = [each.template for each in inputs]
-        if not self._templates or any(new is not old for new, old in zip(templates, self._templates, strict=True)):
-            self._features = self.network.encode(np.concatenate(templates))
-            self._templates = templates
-        return self.network.locate(self._features, np.concatenate([each.search for each in inputs]))

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import gc
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from singletrack import MultiTracker
+from singletrack.datasets.clips import generate_clip
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
+from singletrack.tracking.base import BatchTracker
+from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.tracking.stark import STARKSettings, STARKTracker
+from singletrack.zoo import load
+
+SIZE_WH = (320, 180)
+
+
+class Dots:
+    """A network of sums: each map hangs on both crops. Notes the batches that it is asked for."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+        self.batches: list[int] = []
+
+    def encode(self, template: np.ndarray) -> np.ndarray:
+        self.encoded += len(template)
+        return template.mean(axis=(-2, -1)).reshape(len(template), -1)[:, :3]
+
+    def locate(self, features: np.ndarray, search: np.ndarray) -> Mapping[str, np.ndarray]:
+        assert len(features) == len(search)
+        self.batches.append(len(search))
+        cells = search[:, :3].reshape(len(search), 3, 8, 8, 8, 8).mean(axis=(3, 5))
+        score = 1 / (1 + np.exp(-0.1 * (cells * features[:, :, None, None]).sum(axis=1)))
+        size = np.full((len(search), 2, 8, 8), 0.25, np.float32)
+        corners = np.repeat(score[:, None], 2, 1)
+        return {"score": score, "size": size, "offset": 0.2 * cells[:, :2], "corners": corners}
+
+
+class ScoreHead(Dots):
+    """The same for a STARK: one score for each crop, sure enough that templates are renewed."""
+
+    def locate(self, features: np.ndarray, search: np.ndarray) -> Mapping[str, np.ndarray]:
+        maps = super().locate(features, search)
+        return {"corners": maps["corners"], "score": maps["score"].max(axis=(1, 2)) ** 0.01}
+
+
+def make_ostrack() -> OSTrackTracker:
+    settings = OSTrackSettings(template_size=32, search_size=64, first_frame_correction=0.5, size_momentum=0.3)
+    return OSTrackTracker(Dots(), settings)
+
+
+def make_stark() -> STARKTracker:
+    return STARKTracker(ScoreHead(), STARKSettings(template_size=32, search_size=64, update_interval=3))
+
+
+@functools.cache
+def pictures(count: int) -> list[np.ndarray]:
+    return [frame for frame, _ in generate_clip(count, SIZE_WH)]
+
+
+def boxes(count: int) -> list[Box]:
+    """Unlike places and sizes, some of them reaching beyond the frame."""
+    return [(-5.0 + 83 * k % 300, 3.0 + 37 * k % 150, 20.0 + 3 * k % 40, 48.0 - 2 * k) for k in range(count)]
+
+
+# --- the same as one by one ----------------------------------------------------------------------------------------
+
+
+def follow_singly(tracker: Any, frames: list[np.ndarray], box: Box) -> list[Any]:
+    alone = copy.copy(tracker)
+    alone.init(frames[0], box)
+    return [alone.update(frame) for frame in frames[1:]]
+
+
+def compare(tracker: Any, frames: list[np.ndarray], asked: list[Box], tolerance: float) -> None:
+    many = MultiTracker(tracker)
+    ids = [many.add(frames[0], box) for box in asked]
+    assert ids == list(range(1, len(asked) + 1))
+    together = [many.update(frame) for frame in frames[1:]]
+    for number, box in zip(ids, asked, strict=True):
+        alone = follow_singly(tracker, frames, box)
+        found = [results[number] for results in together]
+        np.testing.assert_allclose([r.box for r in found], [r.box for r in alone], rtol=0, atol=tolerance)
+        np.testing.assert_allclose([r.score for r in found], [r.score for r in alone], rtol=0, atol=1e-4)
+        assert [result.lost for result in found] == [result.lost for result in alone]
+
+
+@pytest.mark.parametrize("make", [make_ostrack, make_stark])
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 19])
+def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
+    compare(make(), pictures(8), boxes(count), 1e-3)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx", "torch"])
+def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> None:
+    tracker = load("ostrack-tiny", engine=engine, threads=1, device="cpu")
+    if getattr(tracker.network, "precision", "f32") != "f32":
+        from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+        from singletrack.zoo import bundled_file
+
+        network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="f32")
+        tracker = OSTrackTracker(network, tracker.settings)  # type: ignore[assignment, arg-type]
+    compare(tracker, pictures(4), boxes(3), 1e-3)
+
+
+# --- coming and going ----------------------------------------------------------------------------------------------
+
+
+def test_targets_come_and_go_and_ids_stay() -> None:
+    frames, asked = pictures(8), boxes(4)
+    many = MultiTracker(make_ostrack())
+    assert many.update(frames[0]) == {}
+    first, second = (many.add(frames[0], box) for box in asked[:2])
+    many.update(frames[1])
+    third = many.add(frames[1], asked[2])
+    many.remove(first)
+    assert many.ids == [second, third] == list(many.update(frames[2]))
+    fourth = many.add(frames[2], asked[3])
+    assert [first, second, third, fourth] == [1, 2, 3, 4]
+    followed = [many.update(frame) for frame in frames[3:]]
+    for number, start in ((second, 0), (third, 1), (fourth, 2)):
+        alone = follow_singly(make_ostrack(), frames[start:], asked[number - 1])
+        expected = [result.box for result in alone[-len(followed) :]]
+        np.testing.assert_allclose([results[number].box for results in followed], expected, rtol=0, atol=1e-3)
+
+
+def test_settings_of_one_target() -> None:
+    frames = pictures(4)
+    tracker = make_ostrack()
+    many = MultiTracker(tracker)
+    usual = many.add(frames[0], boxes(1)[0])
+    other = many.add(frames[0], boxes(1)[0], settings={"first_frame_correction": 0.0, "lost_after": 1})
+    changed = OSTrackTracker(
+        tracker.network, dataclasses.replace(tracker.settings, first_frame_correction=0.0, lost_after=1)
+    )
+    expected = follow_singly(changed, frames, boxes(1)[0])
+    for frame, result in zip(frames[1:], expected, strict=True):
+        results = many.update(frame)
+        assert results[other].box == pytest.approx(result.box, abs=1e-3)
+        assert results[usual] != results[other]
+    assert tracker.settings.first_frame_correction == 0.5
+
+
+@pytest.mark.parametrize("changes", [{"search_size": 128}, {"colour": 1}, {"lost_after": 0}])
+def test_settings_that_cannot_be_meant_add_no_target(changes: dict[str, int]) -> None:
+    many = MultiTracker(make_ostrack())
+    with pytest.raises(InputError, match="expected "):
+        many.add(pictures(1)[0], boxes(1)[0], settings=changes)
+    assert many.ids == []
+
+
+def test_a_refused_box_adds_no_target() -> None:
+    many = MultiTracker(make_ostrack())
+    with pytest.raises(InputError, match="expected a box"):
+        many.add(pictures(1)[0], (1.0, 2.0, 0.0, 4.0))
+    assert many.ids == []
+    assert many.add(pictures(1)[0], boxes(1)[0]) == 1
+
+
+def test_frames_of_another_size() -> None:
+    many = MultiTracker(make_ostrack())
+    number = many.add(pictures(1)[0], boxes(1)[0])
+    other = np.zeros((90, 160, 3), np.uint8)
+    with pytest.raises(InputError, match="expected a frame of 320 x 180 pixels"):
+        many.update(other)
+    with pytest.raises(InputError, match="expected a frame of 320 x 180 pixels"):
+        many.add(other, boxes(1)[0])
+    many.remove(number)
+    many.add(other, boxes(1)[0])
+
+
+def test_ids_that_are_none() -> None:
+    with pytest.raises(InputError, match=r"among \[\]; got 1"):
+        MultiTracker(make_ostrack()).remove(1)
+
+
+def test_a_tracker_that_knows_no_batches() -> None:
+    class Lone:
+        def init(self, frame: Any, box: Any) -> None: ...
+
+        def update(self, frame: Any) -> Any: ...
+
+    with pytest.raises(InputError, match="got Lone; follow its targets one by one"):
+        MultiTracker(Lone())
+
+
+# --- passes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "passes"),
+    [(0, []), (1, [1]), (3, [2, 1]), (5, [4, 1]), (6, [4, 2]), (7, [8]), (13, [16]), (16, [16]), (21, [16, 4, 1])],
+)
+def test_passes(count: int, passes: list[int]) -> None:
+    assert split(count, BATCH_SIZES) == passes
+
+
+def test_one_size_takes_all() -> None:
+    assert [split(count, [4]) for count in (1, 4, 6)] == [[4], [4], [4, 4]]
+
+
+@pytest.mark.parametrize("sizes", [[], [0, 1]])
+def test_sizes_that_cannot_be_meant(sizes: list[int]) -> None:
+    with pytest.raises(InputError, match="batch sizes of 1 or more"):
+        MultiTracker(make_ostrack(), batch_sizes=sizes)
+
+
+def test_the_network_is_asked_in_few_sizes_and_once_for_a_template() -> None:
+    tracker = make_ostrack()
+    assert isinstance(tracker.network, Dots)
+    many = MultiTracker(tracker)
+    for box in boxes(7):
+        many.add(pictures(1)[0], box)
+    tracker.network.batches.clear()
+    for frame in pictures(3):
+        many.update(frame)
+    many.remove(3)
+    many.update(pictures(1)[0])
+    assert tracker.network.batches == [8, 8, 8, 4, 2]
+    assert tracker.network.encoded == 7
+
+
+def test_features_go_with_their_template() -> None:
+    network = SharedNetwork(Dots())
+    template = np.ones((1, 3, 4, 4), np.float32)
+    assert network.encode(template) is network.encode(template)
+    assert len(network._features) == 1
+    del template
+    gc.collect()
+    assert network._features == {}
+
+
+def test_a_renewed_template_is_encoded_anew() -> None:
+    tracker = make_stark()
+    assert isinstance(tracker.network, ScoreHead)
+    many = MultiTracker(tracker)
+    many.add(pictures(1)[0], boxes(1)[0])
+    for frame in pictures(7):  # renewed after each third
+        many.update(frame)
+    assert tracker.network.encoded == 3
+    assert isinstance(tracker, BatchTracker)
+
+
+def test_targets_that_nothing_is_seen_of_are_no_work() -> None:
+    tracker = make_ostrack()
+    assert isinstance(tracker.network, Dots)
+    many = MultiTracker(tracker)
+    for box in boxes(2):
+        many.add(pictures(1)[0], box)
+    tracker.network.batches.clear()
+    results = many.update(np.zeros((180, 320, 3), np.uint8))
+    assert [result.score for result in results.values()] == [0.0, 0.0]
+    assert tracker.network.batches == []
