@@ -63,6 +63,11 @@ def parse_box(context: click.Context, parameter: click.Parameter, text: str) -> 
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the processor to compute with.  [default: the engine's]"
 )
+@click.option(
+    "--long-term/--short-term",
+    default=None,
+    help="Search the whole frame for a lost target, or only round its last box.  [default: as the model has it]",
+)
 @settings_option
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
@@ -79,6 +84,7 @@ def command(
     engine: str,
     device: str,
     threads: int | None,
+    long_term: bool | None,
     settings: dict[str, Any],
     out: Path | None,
     boxes: Path | None,
@@ -93,7 +99,15 @@ def command(
     if out is None and boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads, settings=settings)
+        tracker = zoo.load(
+            model,
+            weights=weights,
+            engine=engine,
+            device=device,
+            threads=threads,
+            long_term=long_term,
+            settings=settings,
+        )
         remaining = None if video.frame_count is None else max(0, video.frame_count - start)
         with Progress(remaining, [path for path in (out, boxes) if path]) as progress:
             follow(video, box, tracker, start=start, video_path=out, boxes_path=boxes, on_step=progress.show)

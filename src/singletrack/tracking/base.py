@@ -109,7 +109,9 @@ class SearchingTracker(BatchTracker, Protocol):
     of one frame and that of the next, or in place of it.
     """
 
-    settings: LostSettings
+    @property
+    def settings(self) -> LostSettings:
+        """What the search goes by, and when the target counts as lost; may be set before ``init``."""
 
     def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
         """What the network should see of the search square round a box, its side times `widen`; None if nothing."""

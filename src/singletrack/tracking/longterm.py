@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, iou
 from singletrack.geometry.crops import check_frame
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, SearchingTracker, Sight
+from singletrack.tracking.base import BatchTracker, FloatArray, Inputs, Network, Result, SearchingTracker, Sight
 from singletrack.tracking.shared import LostSettings
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
@@ -60,13 +60,13 @@ class LongTermTracker:
     one that cannot be asked to look elsewhere.
     """
 
-    def __init__(self, tracker: SearchingTracker) -> None:
+    def __init__(self, tracker: BatchTracker) -> None:
         if not isinstance(tracker, SearchingTracker):
             raise InputError(
                 f"expected a tracker with look, see and move (tracking.base.SearchingTracker); got "
                 f"{type(tracker).__name__}; use it without a long-term search"
             )
-        self.tracker = tracker
+        self.tracker: SearchingTracker = tracker
         self._search: _Search | None = None
 
     @property
@@ -85,7 +85,8 @@ class LongTermTracker:
 
     @settings.setter
     def settings(self, settings: LostSettings) -> None:
-        self.tracker.settings = settings
+        changeable: Any = self.tracker
+        changeable.settings = settings
 
     def __copy__(self) -> LongTermTracker:
         """One for another target, with the same network."""
