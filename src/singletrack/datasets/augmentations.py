@@ -119,7 +119,8 @@ def brightened(crop: Image, factor: float, levels: Literal["rounded", "float"] =
     """Pixels times ``factor``, at most 255: uint8, or float32 with all that lies between two levels."""
     table = np.clip(np.arange(256, dtype=np.float32) * np.float32(factor), 0, 255)
     if levels == "float":
-        return table[crop]
+        bright: NDArray[np.float32] = table[crop]
+        return bright
     return cv2.LUT(crop, np.rint(table).astype(np.uint8)).astype(np.uint8, copy=False)
 
 
@@ -150,8 +151,8 @@ def cut(
 def finished(
     crop: Image, label_xywh: NDArray[np.float64], view: ViewRoll, levels: Literal["rounded", "float"]
 ) -> tuple[Pixels, NDArray[np.float64]]:
-    """The last two steps, each crop by itself: brightness, then mirroring."""
-    pixels = brightened(crop, view.brightness, levels)
-    if not view.flip:
-        return pixels, label_xywh
-    return np.ascontiguousarray(pixels[:, ::-1]), np.array([1 - label_xywh[0] - label_xywh[2], *label_xywh[1:]])
+    """The last two steps, each crop by itself: brightness and mirroring."""
+    pixels = brightened(np.ascontiguousarray(crop[:, ::-1]) if view.flip else crop, view.brightness, levels)
+    if view.flip:
+        label_xywh = np.array([1 - label_xywh[0] - label_xywh[2], *label_xywh[1:]])
+    return pixels, label_xywh

@@ -358,6 +358,8 @@ BENCHMARKS = {
         splits={"test": 280, "train": 1120},
         find=find_lasot,
         attributes=LASOT_ATTRIBUTES,
+        layout="CLASS/CLASS-N/img/00000001.jpg, groundtruth.txt, full_occlusion.txt and out_of_view.txt beside img/, "
+        "and training_set.txt",
     ),
     "lasot_ext": Benchmark(
         about="LaSOT extension, 15 further classes",
@@ -373,20 +375,24 @@ BENCHMARKS = {
             **{f"train_{number}": TRACKINGNET_CHUNK_SIZE for number in range(TRACKINGNET_CHUNKS)},
         },
         find=find_trackingnet,
+        layout="TRAIN_0/ to TRAIN_11/, in each anno/NAME.txt and frames/NAME/0.jpg (or zips/NAME.zip)",
     ),
     "got10k": Benchmark(
         about="GOT-10k, classes of the test unseen in training",
         splits={"test": 180, "val": 180, "train": 9335, "vottrain": None, "votval": None},
         find=find_got10k,
         needs_file={
-            "vottrain": "got10k_vot_train_split.txt of PyTracking or OSTrack",
-            "votval": "got10k_vot_val_split.txt of PyTracking or OSTrack",
+            "vottrain": "got10k_vot_train_split.txt",
+            "votval": "got10k_vot_val_split.txt",
         },
+        layout="train/GOT-10k_Train_000001/00000001.jpg, groundtruth.txt, absence.label and cover.label there, val/ "
+        "likewise, and for the VOT splits got10k_vot_train_split.txt and got10k_vot_val_split.txt",
     ),
     "coco": Benchmark(
         about="COCO 2017, objects in single pictures, for training",
         splits={"train": None, "val": None},
         find=find_coco,
+        layout="annotations/instances_train2017.json and train2017/000000000009.jpg (or images/train2017/)",
     ),
     "nfs": Benchmark(about="Need for Speed", splits={"30": 100, "240": 100}, find=find_nfs),
     "uav123": Benchmark(

@@ -117,9 +117,12 @@ def choose(
     if split not in benchmark.splits:
         raise InputError(f"expected a split of {name} ({', '.join(benchmark.splits)}); got {split!r}; choose one")
     if split in benchmark.needs_file and split_file is None:
-        raise InputError(
-            f"expected a split file for {split} of {name}; got none; point to {benchmark.needs_file[split]}"
-        )
+        split_file = Path(root) / benchmark.needs_file[split]
+        if not split_file.is_file():
+            raise InputError(
+                f"expected a split file for {split} of {name}; got none, and no {split_file.name} in {root}; put it "
+                "there or point to it: PyTracking and OSTrack have it"
+            )
     text = None if split_file is None else _read_own(split_file)
     found = benchmark.find(Storage(root), split, text)
     listed = list(found) if text is None or "startFrame" in text else _listed(text, list(found))

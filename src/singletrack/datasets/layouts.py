@@ -28,8 +28,9 @@ class Benchmark:
     splits: name of a split -> how many sequences it has; None where that differs. The first one is the default.
     find: (storage, split, text of a split file or None) -> the sequences of a split, in the benchmark's order; it
         needs the text only where the copy does not tell. Raises InputError where neither does.
-    needs_file: splits that a split file alone tells -> which file that is.
+    needs_file: splits that a split file alone tells -> its usual name; it is also found in the root.
     attributes: the challenges that its files of flags (0 or 1 each) name, in their order, parted by spaces.
+    layout: what lies below its root, for errors, of those that one trains on; docs/datasets.md has all of it.
     """
 
     about: str
@@ -37,6 +38,7 @@ class Benchmark:
     find: Callable[[Storage, str, str | None], Found]
     needs_file: dict[str, str] = field(default_factory=dict)
     attributes: str = ""
+    layout: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from singletrack.models.ostrack import CONFIGS
 from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Recipe, Stage
 from singletrack.training.ostrack import OSTrackObjective
+from singletrack.training.published import PUBLISHED
 from singletrack.training.sources import MadePairs
 
 
@@ -85,4 +86,5 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ostrack_tiny": ostrack_tiny,
     "ostrack_tiny_on": ostrack_tiny_on,
+    **PUBLISHED,
 }
