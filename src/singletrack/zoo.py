@@ -115,6 +115,18 @@ ZOO: dict[str, Entry] = {
         description="STARK-ST with ResNet-101 after its first stage",
         score_card="not published",
     ),
+    "stark-aligned": Entry(
+        settings=OSTrackSettings(),
+        bundled=False,
+        description="for comparison: OSTrack-256's ViT in two streams, related as in STARK",
+        score_card="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
+    ),
+    "swintrack-aligned": Entry(
+        settings=OSTrackSettings(),
+        bundled=False,
+        description="for comparison: OSTrack-256's ViT in two streams, related as in SwinTrack",
+        score_card="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
+    ),
 }
 
 
