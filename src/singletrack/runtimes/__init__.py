@@ -2,6 +2,7 @@
 
 OpenVINO and ONNX Runtime read one exported ONNX file, with inputs ``template`` and ``search``, and cut it in
 two at its inner tensor ``features``. PyTorch runs the module itself. Opening a network imports its engine.
+Crops are pixels or network input, see ``runtimes.pixels``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from singletrack.errors import CheckpointError, InputError, MissingDependencyErr
 
 if TYPE_CHECKING:
     from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+    from singletrack.runtimes.openvino_runtime import OpenVINONetwork, Precision
+    from singletrack.runtimes.pixels import Normalisation
 
+PRECISIONS = ("auto", "f32", "bf16", "f16")
+EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
 # the packages of the [train] extra, and the command that installs them
 TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), 'pip install "singletrack[train]"')
 # engine -> the packages that it needs, and the command that installs them
@@ -49,30 +53,53 @@ def require_packages(purpose: str, packages: tuple[str, ...], command: str) -> N
 
 
 def open_network(
-    engine: str, path: str | Path, device: str = "auto", threads: int | None = None
+    engine: str,
+    path: str | Path,
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    precision: Precision = "auto",
+    normalisation: Normalisation | None = None,
+    cache: Path | None = None,
 ) -> OpenVINONetwork | ONNXRuntimeNetwork:
     """The exported file at ``path`` on ``engine``, which is "openvino" or "onnx".
 
     threads: of the processor, 1 or more; None for the engine's own number.
+    precision: that it computes in, among ``PRECISIONS``; "auto" for the engine's own choice.
+    normalisation: what the network wants done to pixels; None for ImageNet's.
+    cache: folder in which the engine may keep what it compiled; None keeps nothing.
 
-    Raises CheckpointError if the file is not an exported model.
+    Raises CheckpointError if the file is not an exported model, InputError for a device or precision that the
+    engine does not have.
     """
     require_engine(engine)
     if engine == "openvino":
         from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 
-        return OpenVINONetwork(path, device=device, threads=threads)
+        return OpenVINONetwork(
+            path, device=device, precision=precision, threads=threads, normalisation=normalisation, cache=cache
+        )
     if engine == "onnx":
         from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 
-        return ONNXRuntimeNetwork(path, device=device, threads=threads)
-    raise InputError(f"expected an engine that reads ONNX files; got {engine!r}; give openvino or onnx")
+        return ONNXRuntimeNetwork(
+            path, device=device, precision=precision, threads=threads, normalisation=normalisation, cache=cache
+        )
+    raise InputError(f"expected an engine that reads exported files; got {engine!r}; give openvino or onnx")
 
 
-def unknown_device(engine: str, device: str, present: Iterable[str]) -> InputError:
-    """The error for a device that the engine does not have here."""
+def unknown_device(engine: str, device: str, present: Iterable[str], install: str | None = None) -> InputError:
+    """The error for a device that the engine does not have here. install: the command that might help."""
     return InputError(
         f"expected a device that {engine} has here; got {device!r}; give auto or {', '.join(present)}, "
+        "or choose another engine" + (f"; or run: {install}" if install else "")
+    )
+
+
+def unknown_precision(engine: str, precision: str, known: Iterable[str]) -> InputError:
+    """The error for a precision that the engine does not compute in here."""
+    return InputError(
+        f"expected a precision among {', '.join(known)} for {engine}; got {precision!r}; give one of these, "
         "or choose another engine"
     )
 
@@ -83,6 +110,6 @@ def unreadable(path: str | Path, reason: str) -> CheckpointError:
 
 
 def wrong_graph(path: str | Path, inputs: Iterable[str]) -> CheckpointError:
-    """The error for an ONNX file that is another model's."""
+    """The error for a file that is another model's."""
     names = ", ".join(inputs) or "none"
     return unreadable(path, f"no inputs `template` and `search` and inner tensor `features`, but inputs {names}")
