@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError
-from singletrack.models.names import MMTRACKING_NAMES, OFFICIAL_NAMES, Table
+from singletrack.models.names import COUNT, MMTRACKING_NAMES, OFFICIAL_NAMES, Table
 from singletrack.models.networks import build_network
 
 # The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
@@ -49,8 +49,8 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: st
     Raises CheckpointError, naming the first mismatches, unless every tensor of the network is in the file
     with the same shape and nothing else is.
     """
-    weights = _under_our_names(read_weights(path), model_name)
     expected = module.state_dict()
+    weights = _counted(_under_our_names(read_weights(path), model_name), expected)
     _check(weights, expected, path, model_name)
     module.load_state_dict(weights)
 
@@ -65,7 +65,7 @@ def convert(
     """
     with torch.device("meta"):  # shapes alone: nothing is drawn at random
         expected = build_network(model_name).state_dict()
-    weights = _under_our_names(read_weights(source), model_name)
+    weights = _counted(_under_our_names(read_weights(source), model_name), expected)
     _check(weights, expected, source, model_name)
     if half:
         weights = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in weights.items()}
@@ -160,6 +160,12 @@ def _under_our_names(weights: dict[str, Tensor], model_name: str) -> dict[str, T
         return weights
     renamed = {names.get(name, name): tensor for name, tensor in weights.items()}
     return {name: tensor for name, tensor in renamed.items() if name is not None}
+
+
+def _counted(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, and 0 for each count of batches that they lack: PyTorch before 0.4.1 kept none; nobody uses it."""
+    lacking = [name for name in expected if name.endswith(COUNT) and name not in weights]
+    return {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in lacking}}
 
 
 def _check(

@@ -30,11 +30,13 @@ class DaSiamRPNConfig:
 
     template_size, search_size: side of the square crops in pixels; search crops may be smaller or larger.
     widths: channels behind each convolution of the AlexNet; the kernels have as many as its last.
+    sizes_free: whether an exported file takes search crops of any size: small targets and lost ones need others.
     """
 
     template_size: int = 127
     search_size: int = 271
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
+    sizes_free: bool = True
 
     @property
     def template_shape(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from singletrack.models import siamrpn, stark
+from singletrack.models import dasiamrpn, siamrpn, stark
 from singletrack.models.layers import alexnet
 
 Table = dict[str, str | None]
@@ -173,10 +173,28 @@ def _siamrpnpp_backbone(config: siamrpn.SiamRPNConfig) -> Table:
     return names
 
 
+def _dasiamrpn_official() -> Table:
+    """foolwood/DaSiamRPN. Its files were written before PyTorch counted batches, and lack those numbers."""
+    names: Table = {}
+    for index in alexnet.CONVOLUTIONS:
+        names |= _layer(f"featureExtract.{index}", f"backbone.{index}")
+        names |= _layer(f"featureExtract.{index + 1}", f"backbone.{index + 1}", (*NORM, COUNT))
+    for theirs, ours in (
+        ("conv_r1", "shift_kernels"),
+        ("conv_r2", "shift_search"),
+        ("conv_cls1", "score_kernels"),
+        ("conv_cls2", "score_search"),
+        ("regress_adjust", "adjust"),
+    ):
+        names |= _layer(theirs, ours)
+    return names
+
+
 OFFICIAL_NAMES: dict[str, Table] = {
     "ostrack-256": _ostrack_official(),
     "ostrack-384": _ostrack_official(),
     **{name: _stark_official(config) for name, config in stark.CONFIGS.items()},
     **{name: _siamrpnpp_official(config) for name, config in siamrpn.CONFIGS.items()},
+    **dict.fromkeys(dasiamrpn.CONFIGS, _dasiamrpn_official()),
 }
 MMTRACKING_NAMES: dict[str, Table] = {name: _stark_mmtracking(config) for name, config in stark.CONFIGS.items()}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from singletrack.errors import InputError
-from singletrack.models import aligned, ostrack, siamrpn, stark
+from singletrack.models import aligned, dasiamrpn, ostrack, siamrpn, stark
 
-Network = ostrack.OSTrack | stark.STARK | siamrpn.SiamRPN | aligned.Aligned
+Network = ostrack.OSTrack | stark.STARK | siamrpn.SiamRPN | dasiamrpn.DaSiamRPN | aligned.Aligned
 
 
 def network_names() -> list[str]:
     """Every name that ``build_network`` takes."""
-    return [*ostrack.CONFIGS, *stark.CONFIGS, *siamrpn.CONFIGS, *aligned.CONFIGS]
+    return [*ostrack.CONFIGS, *stark.CONFIGS, *siamrpn.CONFIGS, *dasiamrpn.CONFIGS, *aligned.CONFIGS]
 
 
 def build_network(name: str, keep_ratio: float | None = None) -> Network:
@@ -27,6 +27,8 @@ def build_network(name: str, keep_ratio: float | None = None) -> Network:
         raise InputError(f"expected no keep ratio for {name}; got {keep_ratio}; it eliminates no tokens")
     if name in siamrpn.CONFIGS:
         return siamrpn.build_siamrpn(siamrpn.CONFIGS[name])
+    if name in dasiamrpn.CONFIGS:
+        return dasiamrpn.build_dasiamrpn(dasiamrpn.CONFIGS[name])
     if name in aligned.CONFIGS:
         return aligned.build_aligned(aligned.CONFIGS[name])
     return stark.build_stark(stark.CONFIGS[name])
