@@ -1,0 +1,102 @@
+"""Small whole-looking copies of the four data sets that OSTrack is trained on: a bright square that walks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+WIDTH, HEIGHT, SIDE = 120, 90, 24
+FRAMES = 22
+
+
+def picture(x: float, y: float, shade: int) -> np.ndarray:
+    """A frame, BGR, with the target at this corner."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.stack([rows + shade, columns, rows + columns], 2).astype(np.uint8) // 2
+    image[round(y) : round(y) + SIDE, round(x) : round(x) + SIDE] = (40, 220, 255 - shade)
+    return image
+
+
+def walk(number: int) -> np.ndarray:
+    """(FRAMES, 4) xywh of a target that goes right and down."""
+    steps = np.arange(FRAMES)[:, None] * np.array([[2.0, 1.0]])
+    corner = np.array([[8.0 + number, 6.0 + number]]) + steps
+    return np.concatenate([corner, np.full((FRAMES, 2), float(SIDE))], 1)
+
+
+def lines(values: np.ndarray) -> str:
+    return "\n".join(",".join(f"{value:g}" for value in np.atleast_1d(row)) for row in values) + "\n"
+
+
+def write_frames(folder: Path, boxes: np.ndarray, shade: int, pattern: str, first: int = 1) -> None:
+    folder.mkdir(parents=True)
+    for index, (x, y, *_) in enumerate(boxes):
+        cv2.imwrite(str(folder / pattern.format(index + first)), picture(x, y, shade))
+
+
+def make_lasot(root: Path, sequences: int = 2) -> Path:
+    for number in range(1, sequences + 1):
+        folder, boxes = root / "cat" / f"cat-{number}", walk(number)
+        write_frames(folder / "img", boxes, 30 * number, "{:08d}.jpg")
+        (folder / "groundtruth.txt").write_text(lines(boxes))
+        hidden = np.zeros(FRAMES, int)
+        hidden[5] = 1
+        for name in ("full_occlusion", "out_of_view"):
+            (folder / f"{name}.txt").write_text(",".join(map(str, hidden)))
+    (root / "training_set.txt").write_text("\n".join(f"cat-{number}" for number in range(1, sequences + 1)))
+    return root
+
+
+def make_got10k(root: Path, sequences: int = 3) -> Path:
+    """Its splits train, val and test; of train the first sequences are vottrain and the last is votval."""
+    for split in ("train", "val", "test"):
+        names = [f"GOT-10k_{split.title()}_{number:06d}" for number in range(1, sequences + 1)]
+        for number, name in enumerate(names):
+            folder, boxes = root / split / name, walk(number)
+            write_frames(folder, boxes, 40 * number, "{:08d}.jpg")
+            (folder / "groundtruth.txt").write_text(lines(boxes[:1] if split == "test" else boxes))
+            if split != "test":
+                (folder / "absence.label").write_text(lines(np.zeros(FRAMES, int)))
+                (folder / "cover.label").write_text(lines(np.full(FRAMES, 8)))
+        (root / split / "list.txt").write_text("\n".join(names))
+    (root / "got10k_vot_train_split.txt").write_text(lines(np.arange(sequences - 1)))
+    (root / "got10k_vot_val_split.txt").write_text(f"{sequences - 1}\n")
+    return root
+
+
+def make_coco(root: Path, pictures: int = 3) -> Path:
+    images, things = [], []
+    (root / "train2017").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    for number in range(1, pictures + 1):
+        name = f"{number:012d}.jpg"
+        cv2.imwrite(str(root / "train2017" / name), picture(20 + number, 30, 20 * number))
+        images.append({"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT})
+        box = [20.0 + number, 30.0, float(SIDE), float(SIDE)]
+        things.append({"id": 10 + number, "image_id": number, "bbox": box, "iscrowd": 0})
+        things.append({"id": 20 + number, "image_id": number, "bbox": box, "iscrowd": 1})
+    content = json.dumps({"images": images, "annotations": things})
+    (root / "annotations" / "instances_train2017.json").write_text(content)
+    return root
+
+
+def make_trackingnet(root: Path, sequences: int = 2) -> Path:
+    for number in range(sequences):
+        boxes = walk(number + 3)
+        write_frames(root / f"TRAIN_{number}" / "frames" / f"video_{number}", boxes, 50 * number, "{}.jpg", 0)
+        (root / f"TRAIN_{number}" / "anno").mkdir()
+        (root / f"TRAIN_{number}" / "anno" / f"video_{number}.txt").write_text(lines(boxes))
+    return root
+
+
+def make_all(root: Path) -> dict[str, Path]:
+    """Data set -> its folder, as ``Data`` takes them."""
+    return {
+        "lasot": make_lasot(root / "lasot"),
+        "got10k": make_got10k(root / "got10k"),
+        "coco": make_coco(root / "coco"),
+        "trackingnet": make_trackingnet(root / "trackingnet"),
+    }
