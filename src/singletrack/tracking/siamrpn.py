@@ -1,0 +1,249 @@
+"""Follows one target with SiamRPN++: crop, network, proposals, box; the long-term version looks wider once lost.
+
+The loop is the published one (STVIR/pysot, siamrpn_tracker.py and siamrpnlt_tracker.py) to the hundredth of a pixel.
+Holds the state of one target; knows nothing of the engine that runs the network, and of no benchmark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box, check_box, clip_box
+from singletrack.geometry.crops import Image, Square, check_frame
+from singletrack.geometry.padded_crops import Colour, mean_colour, padded_crop
+from singletrack.tracking.anchors import (
+    STRIDE,
+    Array,
+    anchor_grid,
+    choose_proposal,
+    cosine_window,
+    decode_proposals,
+    padded_side,
+    proposal_scores,
+    smooth_size,
+)
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
+from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiamRPNSettings(LostSettings):
+    """How the loop round the network works. The defaults are those published for siamrpn_r50_l234_dwxcorr.
+
+    template_size, search_size: side of a crop as the network takes it, in pixels. The square of a template has the
+        box's area with half of width + height added to each side; a search crop shows more at the same scale.
+    penalty_strength, window_influence, size_rate: see ``tracking.anchors``; the last is what penalty and score are
+        multiplied with.
+    smallest_side: the box is never smaller, in pixels of the frame.
+    lost_below, found_above, lost_after: the defaults are the pair of thresholds of DaSiamRPN's paper.
+    lost_search_size: side of the search crop while lost; the box then stays where it was until a score reaches
+        `lost_below`, and is believed wherever it is seen: the window counts by `lost_window_influence`. None follows
+        the best proposal in every frame, with one size.
+    """
+
+    template_size: int = 127
+    search_size: int = 255
+    penalty_strength: float = 0.05
+    window_influence: float = 0.42
+    size_rate: float = 0.38
+    smallest_side: float = 10.0
+    lost_below: float = 0.8
+    found_above: float = 0.95
+    lost_search_size: int | None = None
+    lost_window_influence: float = 0.001
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, size in (("search_size", self.search_size), ("lost_search_size", self.lost_search_size)):
+            if size is not None and (size < self.template_size or (size - self.template_size) % STRIDE):
+                raise InputError(
+                    f"expected {name} of {self.template_size} + {STRIDE} i pixels; got {size}; maps have whole cells"
+                )
+
+
+@dataclass
+class _Target:
+    """All that is remembered from one frame to the next. center_xy and box_wh: in pixels of the frame.
+
+    center_xy is the published one: of the first frame's box, half a pixel up and left of the middle.
+    """
+
+    template: FloatArray
+    features: Any
+    frame_wh: tuple[int, int]
+    padding: Colour
+    center_xy: Pair
+    box_wh: Pair
+    doubt: Doubt = field(default_factory=Doubt)
+
+
+class SiamRPNTracker:
+    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it."""
+
+    def __init__(self, network: Network, settings: SiamRPNSettings | None = None) -> None:
+        self.network = network
+        self.settings = settings or SiamRPNSettings()
+        self._target: _Target | None = None
+
+    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+        """Take the target from the first frame; may be called again, to start anew.
+
+        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
+        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
+        cannot be meant.
+        """
+        frame = check_frame(frame)
+        frame_wh = (frame.shape[1], frame.shape[0])
+        x, y, width, height = check_box(box, frame_wh)
+        # the middle of the first and the last pixel: published so, though boxes are given out as if it were width / 2
+        center_xy, box_wh = (x + (width - 1) / 2, y + (height - 1) / 2), (width, height)
+        padding = mean_colour(frame)
+        square = _square(center_xy, float(padded_side(*box_wh)))
+        template = _pixels(padded_crop(frame, square, self.settings.template_size, padding))
+        self._target = _Target(template, self.network.encode(template), frame_wh, padding, center_xy, box_wh)
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        """Find the target in the next frame, of the same size as the first.
+
+        The score is that of the chosen proposal, before penalty and window. A frame in which nothing can be seen
+        (one colour all round the box), or for which the network gives numbers that are none, scores 0 and leaves
+        the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
+        """
+        inputs = self.prepare(frame)
+        features = self._followed().features
+        return self.read(None if inputs is None else self.network.locate(features, inputs.search))
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
+        target, settings = self._followed(), self.settings
+        size = settings.search_size
+        if target.doubt.lost and settings.lost_search_size is not None:
+            size = settings.lost_search_size
+        return self._look(frame, target.center_xy, target.box_wh, size)
+
+    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
+        target, settings = self._followed(), self.settings
+        holds = settings.lost_search_size is not None
+        influence = settings.lost_window_influence if holds and target.doubt.lost else settings.window_influence
+        center_xy, box_wh, score = self._place(maps, influence) or (target.center_xy, target.box_wh, 0.0)
+        if holds and score < settings.lost_below:
+            center_xy, box_wh = target.center_xy, target.box_wh
+        target.doubt.hear(score, settings)
+        inside = (
+            _clip_pair(center_xy, 0.0, target.frame_wh),
+            _clip_pair(box_wh, settings.smallest_side, target.frame_wh),
+        )
+        # the long-term version goes on from where the target was seen, the other from the box that it gives out
+        target.center_xy, target.box_wh = (center_xy, box_wh) if holds else inside
+        return Result(box=_box(*inside), score=score, lost=target.doubt.lost)
+
+    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        return self._look(frame, *_centred(box), self.settings.search_size, widen)
+
+    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        read = self._propose(maps)
+        if read is None:
+            return None
+        proposals, scores = read
+        best = int(np.argmax(scores))
+        (center_x, center_y), box_wh = _centred(box)
+        x, y, width, height = (float(value) * widen / self._scale(box_wh) for value in proposals[best])
+        if not np.isfinite([x, y, width, height]).all():
+            return None
+        seen = _box((center_x + x, center_y + y), (width, height))
+        inside = clip_box(seen, self._followed().frame_wh, margin=self.settings.smallest_side)
+        return Sight(inside, float(scores[best]))
+
+    def move(self, box: Box) -> None:
+        """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
+        target = self._followed()
+        target.center_xy, target.box_wh = _centred(check_box(box, target.frame_wh))
+        target.doubt = Doubt()
+
+    def _followed(self) -> _Target:
+        if self._target is None:
+            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+        return self._target
+
+    def _scale(self, box_wh: Pair) -> float:
+        """Crop pixels per pixel of the frame, for a box of that size."""
+        return float(self.settings.template_size / padded_side(*box_wh))
+
+    def _look(
+        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, widen: float = 1.0
+    ) -> Inputs | None:
+        """A search crop of that size, whose scale is that of the template; None where it would have one colour."""
+        target = self._followed()
+        frame = check_next_frame(frame, target.frame_wh)
+        square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * widen)
+        if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
+            return None
+        return Inputs(target.template, _pixels(padded_crop(frame, square, size, target.padding)))
+
+    def _propose(self, maps: Mapping[str, FloatArray] | None) -> tuple[Array, Array] | None:
+        """All boxes (N, 4), cxcywh in pixels of the crop from its centre, and scores (N,); None if nothing is there."""
+        if maps is None or np.isnan(maps["cls"]).any() or np.isnan(maps["loc"]).any():
+            return None
+        anchors = anchor_grid(maps["cls"].shape[-1])
+        return decode_proposals(maps["loc"][0], anchors), proposal_scores(maps["cls"][0])
+
+    def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
+        """Centre and size of the target, not clipped, and its score; None where it cannot be read."""
+        target, settings = self._followed(), self.settings
+        read = self._propose(maps)
+        if maps is None or read is None:
+            return None
+        scale = self._scale(target.box_wh)
+        width, height = target.box_wh
+        chosen = choose_proposal(
+            *read,
+            cosine_window(maps["cls"].shape[-1]),
+            before_wh=(width * scale, height * scale),
+            penalty_strength=settings.penalty_strength,
+            window_influence=window_influence,
+        )
+        if chosen is None:
+            return None
+        shift_x, shift_y, seen_width, seen_height = (value / scale for value in chosen.box_cxcywh)
+        rate = chosen.penalty * chosen.score * settings.size_rate
+        box_wh = smooth_size(target.box_wh, (seen_width, seen_height), rate)
+        return (target.center_xy[0] + shift_x, target.center_xy[1] + shift_y), box_wh, chosen.score
+
+
+def _square(center_xy: Pair, side: float) -> Square:
+    """The square of whole pixels round a centre, published: half a pixel up and left of it, ties down and right."""
+    whole = max(1, round(side))
+    left, top = (math.floor(center - (whole + 1) / 2 + 0.5) for center in center_xy)
+    return Square(left, top, whole)
+
+
+def _pixels(crop: Image) -> FloatArray:
+    """A crop as the network takes it: (H, W, 3) RGB -> (1, 3, H, W) BGR, 0 to 255."""
+    return np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+
+
+def _box(center_xy: Pair, box_wh: Pair) -> Box:
+    """x, y, width, height of the box with that centre and size."""
+    return center_xy[0] - box_wh[0] / 2, center_xy[1] - box_wh[1] / 2, *box_wh
+
+
+def _centred(box_xywh: Box) -> tuple[Pair, Pair]:
+    """Centre and size of a box."""
+    x, y, width, height = box_xywh
+    return (x + width / 2, y + height / 2), (width, height)
+
+
+def _clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
+    return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))
