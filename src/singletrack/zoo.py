@@ -25,6 +25,8 @@ from singletrack.runtimes import (
 )
 from singletrack.tracking import shared
 from singletrack.tracking.base import Network
+from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
+from singletrack.tracking.distractors import DistractorAwareTracker
 from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
@@ -34,9 +36,9 @@ if TYPE_CHECKING:
     from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
     from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 
-Settings = OSTrackSettings | STARKSettings
-ShortTermTracker = OSTrackTracker | STARKTracker
-LoadedTracker = ShortTermTracker | LongTermTracker
+Settings = OSTrackSettings | STARKSettings | DaSiamRPNSettings
+ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker
+LoadedTracker = ShortTermTracker | DistractorAwareTracker | LongTermTracker
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,26 @@ ZOO: dict[str, Entry] = {
         description="STARK-ST with ResNet-101 after its first stage",
         score_card="not published",
     ),
+    "dasiamrpn-vot": Entry(
+        settings=DaSiamRPNSettings(),
+        bundled=False,
+        description="DaSiamRPN with the settings of VOT, as published",
+        score_card="not published for these weights alone; the paper's whole tracker: VOT2016 EAO 0.411",
+    ),
+    "dasiamrpn-otb": Entry(
+        settings=DaSiamRPNSettings(penalty_strength=0.22, window_influence=0.40, size_rate=0.30),
+        bundled=False,
+        description="DaSiamRPN with the settings of OTB, as published",
+        score_card="published: OTB2015 AUC 65.5",
+    ),
+    "dasiamrpn-big": Entry(
+        settings=DaSiamRPNSettings(
+            penalty_strength=0.055, window_influence=0.42, size_rate=0.295, small_search_size=287
+        ),
+        bundled=False,
+        description="DaSiamRPN with twice the channels, as published",
+        score_card="published: VOT2018 EAO 0.383",
+    ),
     "stark-aligned": Entry(
         settings=OSTrackSettings(),
         bundled=False,
@@ -187,9 +209,15 @@ def load(
 
 def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
     """The tracker that these settings are of; raises InputError for a long-term search that it is not made for."""
-    tracker: ShortTermTracker = (
-        STARKTracker(network, settings) if isinstance(settings, STARKSettings) else OSTrackTracker(network, settings)
-    )
+    tracker: ShortTermTracker
+    if isinstance(settings, STARKSettings):
+        tracker = STARKTracker(network, settings)
+    elif isinstance(settings, DaSiamRPNSettings):
+        if settings.distractor_aware:
+            return DistractorAwareTracker(network, settings)
+        tracker = DaSiamRPNTracker(network, settings)
+    else:
+        tracker = OSTrackTracker(network, settings)
     return LongTermTracker(tracker) if settings.long_term else tracker
 
 

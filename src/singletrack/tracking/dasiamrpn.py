@@ -82,6 +82,11 @@ class DaSiamRPNSettings(LostSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         anchor_grid(1, self.anchor_origin)  # raises for a name that is none
+        if self.long_term and (self.local_to_global or self.distractor_aware):
+            raise InputError(
+                "expected long_term without local_to_global, which searches as well, and without distractor_aware, "
+                "whose template is not the first frame's; got both; turn one of them off"
+            )
         sizes = {
             "search_size": self.search_size,
             "small_search_size": self.small_search_size or self.search_size,
