@@ -19,6 +19,7 @@ VERBS = {
     "models": ("singletrack.cli.models:command", "List the models that can be loaded."),
     "convert": ("singletrack.cli.convert:command", "Turn weights, official or ours, into safetensors."),
     "train": ("singletrack.cli.train:command", "Train a model by a recipe."),
+    "finetune": ("singletrack.cli.finetune:command", "Teach a model one's own kind of video."),
     "export": ("singletrack.cli.export:command", "Write a model as ONNX and check its numbers."),
     "datasets": ("singletrack.cli.datasets:command", "List the benchmarks, or check a copy of one."),
     "evaluate": ("singletrack.cli.evaluate:command", "Follow the sequences of a benchmark."),

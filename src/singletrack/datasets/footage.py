@@ -121,6 +121,18 @@ def open_footage(
     return load_footage(kept)
 
 
+def write_footage(dataset: str, sequences: Iterable[Sequence], folder: Path) -> Footage:
+    """Sequences that were opened already, as footage in ``folder``. Raises InputError for one without all its boxes.
+
+    Their frames are pictures on the disk or in an archive.
+    """
+    gathering = _Gathering(dataset=dataset, split="")
+    for sequence in sequences:
+        gathering.add(sequence)
+    _write(gathering, folder)
+    return load_footage(folder)
+
+
 def load_footage(folder: Path) -> Footage:
     """What ``open_footage`` wrote. Raises InputError where a file of it is missing or damaged."""
     try:

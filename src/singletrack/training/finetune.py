@@ -1,0 +1,302 @@
+"""Fine-tuning: a model that tracks already learns a user's own kind of video. Knows nothing of the command line.
+
+Every fifth sequence is held out; the weights that follow these best are the result, and no others are taken. Pairs of
+what the model learned from at first may be mixed in, so that it forgets nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from singletrack.datasets import base
+from singletrack.datasets.augmentations import Augmentation, Jitter
+from singletrack.datasets.catalogue import open_dataset
+from singletrack.datasets.footage import write_footage
+from singletrack.datasets.frame_pairs import PairDrawing
+from singletrack.datasets.layouts import has_size
+from singletrack.datasets.sampling import FramePairs, FrameRules
+from singletrack.datasets.storage import Place, StoredFrames
+from singletrack.datasets.video_frames import VideoFrames, unpack_video
+from singletrack.errors import InputError
+from singletrack.models.checkpoints import load_weights
+from singletrack.models.ostrack import CONFIGS, OSTrack
+from singletrack.tracking.ostrack import OSTrackSettings
+from singletrack.training.loop import RunSettings, train
+from singletrack.training.losses import LossWeights
+from singletrack.training.objectives import Batch, Data, Recipe, Source, Stage
+from singletrack.training.ostrack import OSTrackObjective
+from singletrack.training.processes import Team
+from singletrack.training.recorded import FramePairStream
+from singletrack.training.sources import MadePairs
+from singletrack.training.validation import tracking_overlap
+
+Trained = Literal["all", "head", "light"]
+HELD_OUT_EVERY = 5
+LONGEST_FOLLOWED = 150  # frames of a held-out sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(OSTrackObjective):
+    """OSTrack's objective, with some of the network as it was.
+
+    trained: "all"; "head" alone, the backbone frozen; or "light", the head and, of the backbone, biases and
+        normalisations, which is little to keep for each of many domains.
+    """
+
+    trained: Trained = "all"
+
+    def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
+        backbone, head = super().groups(model, stage)
+        if self.trained == "head":
+            return [head]
+        if self.trained == "light":
+            backbone["params"] = [value for value in backbone["params"] if value.dim() == 1]
+        return [backbone, head]
+
+
+class Mixture(Dataset[Batch]):
+    """Samples of one data set, and at a share of the indices those of another."""
+
+    def __init__(self, own: Dataset[Batch], other: Dataset[Batch], share: float, seed: Sequence[int]) -> None:
+        self.own, self.other, self.share, self.seed = own, other, share, list(seed)
+
+    def __getitem__(self, index: int) -> Batch:
+        chance = np.random.default_rng([*self.seed, 1 << 61, index]).random()
+        return self.other[index] if chance < self.share else self.own[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPairs(Source):
+    """Two frames of a user's own videos, all but every fifth sequence of them.
+
+    datasets: their names in the catalogue; their folders stand in ``Data.folders``.
+    rehearsed: share of pairs that are ``made`` instead, as those that the model learned from at first.
+    """
+
+    datasets: tuple[str, ...]
+    rehearsed: float = 0.0
+    made: MadePairs = field(default_factory=MadePairs)
+    rules: FrameRules = field(default_factory=lambda: FrameRules(longest_gap=100, shortest=2, fewest_visible=2))
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(search_jitter=Jitter(scale=0.2, centre=2.0), flip_one=0.0)
+    )
+
+    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+        own = self._stream(0, self.augmentation, stage, data, seed)
+        if not self.rehearsed:
+            return own
+        return Mixture(own, self.made.samples(stage, data, seed), self.rehearsed, seed)
+
+    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+        plain = replace(self.augmentation, gray=0.0, flip=0.0, brightness=0.0)
+        return self._stream(1, plain, stage, data, seed)
+
+    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+        """Those held out, from their first box on; single pictures, in which nothing can be followed, left out."""
+        held = [sequence for name in self.datasets for sequence in parted(name, data)[1]]
+        return [from_first_box(sequence) for sequence in held if len(sequence) > 1]
+
+    def fingerprints(self, data: Data) -> dict[str, str]:
+        """Of each data set: its sequences' names and boxes."""
+        prints = {}
+        for name in self.datasets:
+            digest = hashlib.sha256()
+            for sequence in (*parted(name, data)[0], *parted(name, data)[1]):
+                digest.update(sequence.name.encode() + np.ascontiguousarray(sequence.boxes_xywh).tobytes())
+            prints[name] = digest.hexdigest()[:16]
+        return prints
+
+    def _stream(
+        self, part: int, augmentation: Augmentation, stage: Stage, data: Data, seed: Sequence[int]
+    ) -> FramePairStream:
+        footage = [
+            write_footage(name, parted(name, data)[part], Path(tempfile.mkdtemp(dir=_scratch().name)) / name)
+            for name in self.datasets
+        ]
+        drawing = PairDrawing(
+            template_size=stage.template_size, search_size=stage.search_size, augmentation=augmentation
+        )
+        return FramePairStream(FramePairs(footage, [1.0] * len(footage), self.rules), drawing, seed)
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Where footage lies for as long as this process lives."""
+    return tempfile.TemporaryDirectory(prefix="singletrack-")
+
+
+def parted(name: str, data: Data) -> tuple[list[base.Sequence], list[base.Sequence]]:
+    """The sequences of a data set to train on, and those held out; of a single one its last fifth is.
+
+    Raises InputError where nothing can be held out, or boxes are missing.
+    """
+    return _parted(name, data.folders[name], data.cache)
+
+
+@lru_cache(maxsize=16)
+def _parted(name: str, root: Path, cache: Path | None) -> tuple[list[base.Sequence], list[base.Sequence]]:
+    sequences = [readable(sequence, root, cache) for sequence in open_dataset(name, root)]
+    for sequence in sequences:
+        if len(sequence.boxes_xywh) != len(sequence):
+            raise InputError(
+                f"expected a box for each of the {len(sequence)} frames of {sequence.name} to learn from; got the "
+                "first alone; annotate it, or take it out of the folder"
+            )
+    if len(sequences) == 1:
+        (whole,) = sequences
+        cut = len(whole) * (HELD_OUT_EVERY - 1) // HELD_OUT_EVERY
+        if cut < 2 or len(whole) - cut < 2:
+            raise InputError(
+                f"expected a sequence of 10 frames or more, or several, in {root}; got {len(whole)} frames; the last "
+                "fifth is held out"
+            )
+        return [stretch(whole, 0, cut)], [stretch(whole, cut, len(whole))]
+    places = range(len(sequences))
+    held = [sequences[place] for place in places if place % HELD_OUT_EVERY == HELD_OUT_EVERY // 2] or sequences[-1:]
+    return [sequence for sequence in sequences if sequence not in held], held
+
+
+def readable(sequence: base.Sequence, root: Path, cache: Path | None) -> base.Sequence:
+    """The sequence with frames that can be read in any order: those of a video are unpacked, once."""
+    if not isinstance(sequence.frames, VideoFrames):
+        return sequence
+    path = sequence.frames.path.resolve()
+    facts = f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    folder = (cache or Path(_scratch().name)) / "videos" / hashlib.sha256(facts.encode()).hexdigest()[:16]
+    names = unpack_video(sequence.frames, folder)
+    return replace(sequence, frames=StoredFrames(Place(folder), names))
+
+
+def stretch(sequence: base.Sequence, first: int, last: int) -> base.Sequence:
+    """The frames from ``first`` to ``last`` (without it)."""
+    frames = sequence.frames
+    assert isinstance(frames, StoredFrames)
+    return replace(
+        sequence,
+        frames=StoredFrames(frames.folder, frames.names[first:last]),
+        boxes_xywh=sequence.boxes_xywh[first:last],
+        visible=None if sequence.visible is None else sequence.visible[first:last],
+        cover=None if sequence.cover is None else sequence.cover[first:last],
+    )
+
+
+def from_first_box(sequence: base.Sequence) -> base.Sequence:
+    """The sequence from where its target is first seen, at most ``LONGEST_FOLLOWED`` frames of it."""
+    seen = np.flatnonzero(has_size(sequence.boxes_xywh))
+    first = int(seen[0]) if len(seen) else 0
+    return stretch(sequence, first, min(len(sequence), first + LONGEST_FOLLOWED))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What fine-tuning gave. before, after: AO on the held-out sequences, 0 to 1, by the old and by the best weights.
+
+    weights: the file of the best; None where the old ones were better than all.
+    """
+
+    before: float
+    after: float
+    weights: Path | None
+
+
+def finetune_recipe(
+    model: str,
+    datasets: Sequence[str],
+    *,
+    steps: int = 1000,
+    batch: int = 16,
+    lr: float = 1e-4,
+    trained: Trained = "all",
+    rehearsed: float = 0.0,
+    patience: int = 4,
+    settings: OSTrackSettings | None = None,
+) -> Recipe:
+    """Every number of a fine-tuning. Raises InputError for a model that cannot be fine-tuned.
+
+    settings: of the tracker that validates it. For the others see ``FineTuning``, ``OwnPairs`` and ``Stage``.
+    """
+    if model not in CONFIGS:
+        raise InputError(f"expected a model among {', '.join(CONFIGS)} to fine-tune; got {model!r}; give one of these")
+    config = CONFIGS[model]
+    settings = settings or OSTrackSettings()
+    dense = config.stem == "convolution"
+    stage = Stage(
+        name="finetune",
+        objective=FineTuning(
+            config=config,
+            trained=trained,
+            loss_weights=LossWeights(attention=0.5 if config.attention_to_head else 0.0, dense=dense),
+            keep_ratio=config.keep_ratio,
+            settings=settings,
+        ),
+        source=OwnPairs(
+            datasets=tuple(datasets),
+            rehearsed=rehearsed,
+            augmentation=replace(
+                OwnPairs(datasets=()).augmentation,
+                template_factor=settings.template_factor,
+                search_factor=settings.search_factor,
+            ),
+        ),
+        template_size=config.template_size,
+        search_size=config.search_size,
+        steps=steps,
+        batch=batch,
+        lr=lr,
+        head_lr=lr,
+        warmup=min(50, steps // 10),
+        check_every=max(1, steps // 10),
+        check_samples=64,
+    )
+    return Recipe(
+        name="finetune", model=model, stages=(stage,), weight_decay=0.05, clip=1.0, ema=0.99, patience=patience
+    )
+
+
+def finetune(
+    recipe: Recipe,
+    weights: Path,
+    data: Data,
+    out: Path,
+    *,
+    resume_run: bool = False,
+    settings: RunSettings | None = None,
+) -> Outcome:
+    """Run a recipe of ``finetune_recipe`` from ``weights``; the best are left as OUT/finetuned.safetensors.
+
+    Raises InputError where no held-out sequence can be followed, and as ``loop.train`` does.
+    """
+    before = overlap_of(recipe, weights, data, settings or RunSettings())
+    train(recipe, data, out, resume_run=resume_run, weights=None if resume_run else weights, settings=settings)
+    best: dict[str, float] | None = torch.load(out / "last.pt", map_location="cpu", weights_only=True)["best"]
+    if best is None or best["ao"] <= before:
+        return Outcome(before=before, after=before, weights=None)
+    result = out / "finetuned.safetensors"
+    shutil.copyfile(out / "best.safetensors", result)
+    return Outcome(before=before, after=best["ao"], weights=result)
+
+
+def overlap_of(recipe: Recipe, weights: Path, data: Data, settings: RunSettings) -> float:
+    """AO of a file of weights on the recipe's held-out sequences."""
+    stage = recipe.stages[-1]
+    device = torch.device(settings.device)
+    model = stage.objective.build(stage).to(device).eval()
+    load_weights(model, weights, recipe.model)
+    overlap = tracking_overlap(model, stage, data, Team(0, 1, device))
+    if overlap is None:
+        raise InputError(
+            "expected sequences of two frames or more among those held out; got single pictures alone; add some video, "
+            "for what helps tracking can only be told by following"
+        )
+    return overlap
