@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
-from singletrack.video import VideoReader, open_video
+from singletrack.video import VideoReader, containers, open_video
 
 MakeVideo = Callable[..., Path]
 QUARTERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
@@ -144,10 +144,10 @@ def test_damage_in_the_middle_does_not_lose_the_end(make_video: MakeVideo) -> No
     assert "damaged pieces" in message
 
 
-def test_frames_cut_off_by_an_edit_list_are_no_damage(make_video: MakeVideo, tmp_path: Path) -> None:
-    path = tmp_path / "trimmed.mp4"
+def trim(source: Path, path: Path) -> Path:
+    """A copy whose edit list begins 0.75 seconds later, and so lacks frames that are still in it."""
     with (
-        av.open(str(make_video(count=60))) as whole,
+        av.open(str(source)) as whole,
         av.open(str(path), "w", options={"avoid_negative_ts": "disabled", "use_editlist": "1"}) as trimmed,
     ):
         stream = trimmed.add_stream_from_template(whole.streams.video[0])
@@ -156,7 +156,11 @@ def test_frames_cut_off_by_an_edit_list_are_no_damage(make_video: MakeVideo, tmp
                 shift = int(0.75 / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
                 trimmed.mux(packet)
-    with open_video(path) as video:
+    return path
+
+
+def test_frames_cut_off_by_an_edit_list_are_no_damage(make_video: MakeVideo, tmp_path: Path) -> None:
+    with open_video(trim(make_video(count=60), tmp_path / "trimmed.mp4")) as video:
         assert len(list(video)) == 37  # of 60 that the file announces
 
 
@@ -188,6 +192,106 @@ def test_sound_without_pictures(tmp_path: Path) -> None:
         container.mux(stream.encode(sound))
     with pytest.raises(VideoError, match="no picture track"):
         open_video(tmp_path / "sound.wav")
+
+
+# --- passing over frames -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each picture that is decoded."""
+    decoded: list[int] = []
+    decode = containers._decode
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        for each in decode(*arguments, **options):
+            decoded.append(1)
+            yield each
+
+    monkeypatch.setattr(containers, "_decode", counting)
+    return decoded
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "seeks"),
+    [
+        ("a.mp4", "libx264", True),
+        ("a.mkv", "libx264", True),
+        ("a.mp4", "libx265", True),
+        ("a.webm", "libvpx-vp9", True),
+        ("a.webm", "libvpx", False),
+        ("a.avi", "mpeg4", False),
+    ],
+)
+def test_frames_after_a_start_are_those_of_the_whole(
+    make_video: MakeVideo, count_decoded: list[int], name: str, codec: str, seeks: bool
+) -> None:
+    path = make_video(name, codec=codec, count=30)
+    with open_video(path) as video:
+        whole = list(video.timed_frames())
+    for start in (0, 1, 9, 10, 17, 29):
+        count_decoded.clear()
+        with open_video(path) as video:
+            assert video.skip(start) == start
+            rest = list(video.timed_frames())
+        assert [seconds for seconds, _ in rest] == [seconds for seconds, _ in whole[start:]]
+        assert all(np.array_equal(one, other) for (_, one), (_, other) in zip(rest, whole[start:], strict=True))
+        if seeks:  # the first frame of the file, and at most a group of 10 before the place
+            assert sum(count_decoded) <= len(rest) + min(start, 10) + 1
+        else:
+            assert sum(count_decoded) == 30
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_frames_passed_over_are_counted(make_video: MakeVideo, name: str) -> None:
+    path = make_video(name, codec="mpeg4" if name == "a.avi" else "libx264", count=12)
+    for asked in (12, 70):
+        with open_video(path) as video:
+            assert video.skip(asked) == 12
+            assert list(video) == []
+    with open_video(path) as video:
+        next(iter(video))
+        assert video.skip(4) == 4
+        assert len(list(video)) == 7
+
+
+def test_passing_over_frames_of_a_damaged_file(make_video: MakeVideo) -> None:
+    path = cut(make_video(count=60), 0.6)
+    whole, _ = read_until_damaged(path)
+    with open_video(path) as video:
+        assert video.skip(20) == 20
+        rest: list[NDArray[np.uint8]] = []
+        with pytest.raises(DamagedVideoError):
+            rest.extend(video)
+    assert len(rest) == len(whole) - 20
+    assert np.array_equal(rest[0], whole[20])
+
+
+def test_a_file_cut_by_an_edit_list_is_passed_over_exactly(make_video: MakeVideo, tmp_path: Path) -> None:
+    path = trim(make_video(count=60), tmp_path / "trimmed.mp4")
+    with open_video(path) as video:
+        whole = list(video)
+    with open_video(path) as video:
+        video.skip(25)
+        rest = list(video)
+    assert len(rest) == len(whole) - 25
+    assert np.array_equal(rest[0], whole[25])
+
+
+# --- closing -----------------------------------------------------------------------------------------------
+
+
+def test_closing_while_frames_are_decoded_ahead(make_video: MakeVideo) -> None:
+    path = make_video(count=60)
+    for taken in (1, 2, 30):
+        with open_video(path) as video:
+            frames = iter(video)
+            for _ in range(taken):
+                next(frames)
+        with pytest.raises(VideoError, match="closed"):
+            next(frames)
+        with pytest.raises(VideoError, match="closed"):
+            video.skip(1)
 
 
 def test_reading_after_close_is_refused(make_video: MakeVideo) -> None:

@@ -1,0 +1,29 @@
+"""Work done ahead: the next pictures are decoded while the last one is looked at. Knows nothing of pictures."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
+
+Item = TypeVar("Item")
+
+END = object()
+
+
+def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
+    """The same items, of which up to `depth` are fetched in a thread before they are asked for.
+
+    An error comes where it would have come, after the items before it. Closing this waits for the item in hand, so
+    that what the items come from can be closed afterwards.
+    """
+    source = iter(items)
+    with ThreadPoolExecutor(1, "read ahead") as pool:
+        coming = deque(pool.submit(next, source, END) for _ in range(depth))
+        try:
+            while (item := coming.popleft().result()) is not END:
+                coming.append(pool.submit(next, source, END))
+                yield cast(Item, item)
+        finally:
+            pool.shutdown(cancel_futures=True)
