@@ -112,6 +112,7 @@ def read_start(recipe: Recipe, path: Path) -> tuple[dict[str, Tensor], dict[str,
     Raises CheckpointError when the file is not of the recipe's network.
     """
     last = recipe.stages[-1]
+    torch.manual_seed(recipe.seed)  # the file may fill a part only
     model = last.objective.build(last)
     last.objective.start(model, path, recipe.model)
     return model.state_dict(), file_facts(path)
