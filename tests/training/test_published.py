@@ -76,7 +76,7 @@ def test_numbers_of_the_published_runs(name: str) -> None:
 def test_variants_differ_in_what_their_names_say() -> None:
     assert len(PUBLISHED) == 4 * 2 * 4 * 2
     assert all(make().name == name for name, make in PUBLISHED.items())
-    stage, objective, source = only_stage("ostrack_256_plain_deit")
+    _, objective, source = only_stage("ostrack_256_plain_deit")
     assert objective.kept_share(0.99) == 1.0
     assert objective.pretraining == "deit"
     assert RECIPES["ostrack_256_scratch"]().starts_from == ""
@@ -145,7 +145,7 @@ def test_a_run_starts_from_a_vision_transformer_or_a_tracker(
 
 
 def test_a_recipe_without_its_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mae_pretrain_vit_base.pth"):
+    with pytest.raises(InputError, match=r"mae_pretrain_vit_base\.pth"):
         train(ostrack_256(), Data(), tmp_path / "run")
 
 
@@ -208,6 +208,6 @@ def test_missing_data_are_named_with_their_layout(data: Data, tmp_path: Path) ->
     empty.mkdir()
     with pytest.raises(InputError, match=r"training_set.txt in .*empty.* lasot: CLASS/CLASS-N/img"):
         made(source).samples(stage, replace(data, folders={**data.folders, "lasot": empty}), [0])
+    root = make_lasot(tmp_path / "lasot", 1)
     with pytest.raises(InputError, match="1120 sequences expected, 1 found"):
-        root = make_lasot(tmp_path / "lasot", 1)
         source.samples(stage, Data(folders={**data.folders, "lasot": root}), [0])
