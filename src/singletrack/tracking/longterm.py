@@ -1,9 +1,9 @@
 """Searches the whole frame for a lost target: a wrapper round any tracker that can be asked to look elsewhere.
 
-From local to global: the tracker looks round its last box alone at first; then its looks take turns with looks at
-tiles that cover the frame, the nearest first. What is seen in a tile is a candidate, and is looked at again, frame
-after frame, before it counts as the target: look-alikes elsewhere are not taken at once. One look a frame, lost or
-not, so that a search costs a camera no time, and several targets still share a pass of the network.
+From local to global: the tracker looks round its last box alone at first; then two looks of three go to tiles that
+cover the frame, the nearest first. What is seen in a tile is a candidate, and is looked at again, frame after frame,
+before it counts as the target: look-alikes elsewhere are not taken at once. One look a frame, lost or not, so that a
+search costs a camera no time, and several targets still share a pass of the network.
 
 While the target is not lost, every result is the tracker's own. Knows nothing of any one model, of engines or torch.
 """
@@ -22,18 +22,28 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, iou
 from singletrack.geometry.crops import check_frame
-from singletrack.tracking.base import BatchTracker, FloatArray, Inputs, Network, Result, SearchingTracker, Sight
+from singletrack.tracking.base import (
+    BatchTracker,
+    CropArray,
+    FloatArray,
+    Inputs,
+    Network,
+    Result,
+    SearchingTracker,
+    Sight,
+)
 from singletrack.tracking.shared import LostSettings
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
+OWN_TURN = 3  # while tiles are searched, every so-manyth look is the tracker's own
 
 
 @dataclass
 class _Candidate:
-    """Something seen elsewhere that may be the target: its last box, and in how many looks in a row."""
+    """Something seen in a tile that may be the target: its last box, and how often it was seen there again."""
 
     box: Box
-    looks: int = 1
+    confirmed: int = 0
 
 
 @dataclass
@@ -46,7 +56,7 @@ class _Search:
 
     size_wh: tuple[int, int]
     result: Result
-    features: tuple[FloatArray, Any] | None = None
+    features: tuple[CropArray, Any] | None = None
     frames: int = 0
     tiles: list[Box] = field(default_factory=list)
     candidate: _Candidate | None = None
@@ -136,12 +146,12 @@ class LongTermTracker:
         return self._search
 
     def _next_square(self, search: _Search) -> tuple[Box, float] | None:
-        """Where to look now: at a candidate; else in turns at a tile and, as the tracker itself does, round its box."""
+        """Where to look now: at a candidate; else at a tile, or in its turn as the tracker itself does."""
         settings = self.settings
         if search.candidate is not None:
             return search.candidate.box, 1.0
-        waited = search.frames - settings.search_after
-        if not settings.long_term or waited < 0 or waited % 2:
+        waited = search.frames - 1 - settings.search_after  # looks, since the one that called it lost
+        if not settings.long_term or waited < 0 or waited % OWN_TURN == OWN_TURN - 1:
             return None
         if not search.tiles:
             search.tiles = cover(search.size_wh, search.result.box, settings.tile_step)
@@ -153,13 +163,13 @@ class LongTermTracker:
         search.candidate = None
         if sight is None:
             return Result(box=search.result.box, score=0.0, lost=True)
-        if sight.score >= settings.confirm_above and before is None:
+        if before is None and sight.score >= settings.found_above:
             search.candidate = _Candidate(sight.box)
-        elif sight.score >= settings.confirm_above and before is not None and iou(sight.box, before.box) >= SAME_PLACE:
-            if before.looks >= settings.confirm_looks:
+        elif before and sight.score >= settings.confirm_above and iou(sight.box, before.box) >= SAME_PLACE:
+            if before.confirmed + 1 >= settings.confirm_looks:
                 self.tracker.move(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
-            search.candidate = _Candidate(sight.box, before.looks + 1)
+            search.candidate = _Candidate(sight.box, before.confirmed + 1)
         return Result(box=search.result.box, score=sight.score, lost=True)
 
 

@@ -27,7 +27,7 @@ class CropSettings:
 
     template_factor, search_factor: side of a crop, in square roots of the box's area.
     template_size, search_size: side of a crop as the network takes it, in pixels.
-    mean, std: of RGB in 0 to 1; the crops are normalised with them.
+    mean, std: of RGB in 0 to 1; the network normalises crops with them.
     clip_margin: the box keeps this many pixels inside the frame and is never smaller.
     """
 
@@ -50,8 +50,8 @@ class LostSettings:
     search_after: how many frames the tracker first looks on alone, round its last box.
     tile_widen, tile_step: side of the squares that cover the frame, in search squares of the tracker; and how far
         apart their centres may be, in square roots of the last box's area.
-    confirm_above, confirm_looks: what is seen in a tile counts as the target once it was seen at the same place in
-        so many looks more, each with such a score.
+    confirm_above, confirm_looks: what is seen in a tile, with a score from `found_above` on, counts as the target once
+        it was seen at the same place in so many looks more, each with such a score.
     """
 
     lost_below: float = 0.25
@@ -59,9 +59,9 @@ class LostSettings:
     lost_after: int = 5
     long_term: bool = False
     search_after: int = 10
-    tile_widen: float = 1.5
-    tile_step: float = 4.0
-    confirm_above: float = 0.5
+    tile_widen: float = 1.0
+    tile_step: float = 3.0
+    confirm_above: float = 0.6
     confirm_looks: int = 3
 
     def __post_init__(self) -> None:
