@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,12 +14,33 @@ from singletrack.video.files import make_folder
 from singletrack.zoo import cache_folder
 
 
+def read_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """NAME=DIR, as often as given -> folders by name."""
+    folders = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not (name and equals and folder):
+            raise click.BadParameter(f"expected NAME=DIR, such as lasot=/data/LaSOT; got {value!r}")
+        if not Path(folder).is_dir():
+            raise click.BadParameter(f"expected the folder of {name}; got {folder}, where there is none")
+        folders[name] = Path(folder)
+    return folders
+
+
 @click.command(short_help="Train a model by a recipe.")
 @click.argument("recipe")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
     help="Folder of photos to make pairs from. [default: none, made pictures]",
+)
+@click.option(
+    "--data",
+    "folders",
+    multiple=True,
+    metavar="NAME=DIR",
+    callback=read_folders,
+    help="Folder of a data set that the recipe wants, such as lasot=/data/LaSOT; once for each.",
 )
 @click.option(
     "--steps", type=click.IntRange(min=1), help="Steps of the whole run, shared by its stages.  [default: the recipe's]"
@@ -31,29 +53,73 @@ from singletrack.zoo import cache_folder
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")
 @click.option("--device", default="cpu", show_default=True, help="Where it runs: cpu or cuda.")
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(min=0), help="Processes that make pairs.")
-@click.option("--batch", type=click.IntRange(min=1), help="Pairs a step in every stage, instead of the recipe's.")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    help="Processes that share each batch, on cuda a device each.  [default: 1, or torchrun's]",
+)
+@click.option(
+    "--workers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Processes that make samples, for each that trains.",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Samples a step in every stage, instead of the recipe's.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    help="Bits of the passes; auto is bf16 where the device has it.",
+)
+@click.option(
+    "--accumulate",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Parts of a batch that are passed one after the other, to save memory.",
+)
+@click.option("--recompute", is_flag=True, help="Compute activations twice, to save memory.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
+@click.option(
+    "--log",
+    "boards",
+    multiple=True,
+    default=("tensorboard",),
+    show_default=True,
+    type=click.Choice(["tensorboard", "wandb", "trackio"]),
+    help="Where curves are drawn, beside log.jsonl; may be given several times.",
+)
 def command(
     recipe: str,
     photos: Path | None,
+    folders: dict[str, Path],
     steps: int | None,
     weights: Path | None,
     resume: bool,
     out: Path | None,
     device: str,
+    devices: int | None,
     workers: int,
     batch: int | None,
+    precision: str,
+    accumulate: int,
+    recompute: bool,
+    compiled: bool,
+    boards: tuple[str, ...],
 ) -> None:
     """Train a model by RECIPE (see singletrack/training/recipes.py), for example ostrack_tiny.
 
     Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off
-    at any moment and go on with --resume and the same flags. To use N processes:
-    torchrun --nproc-per-node N -m singletrack train RECIPE ...
+    at any moment and go on with --resume and the same flags. --devices N uses N processes of this machine; to use
+    several machines, start it on each with torchrun -m singletrack train RECIPE ...
     """
     require_packages("training", *TRAIN_EXTRA)
     from singletrack.runtimes.torch_runtime import find_device
     from singletrack.training.loop import RunSettings, train
     from singletrack.training.objectives import Data
+    from singletrack.training.processes import launch
     from singletrack.training.recipes import RECIPES, shortened
 
     if recipe not in RECIPES:
@@ -72,7 +138,16 @@ def command(
         chosen = dataclasses.replace(chosen, stages=stages)
     if steps is not None:
         chosen = shortened(chosen, steps)
-    data = Data(photos=photos, cache=cache_folder())
-    settings = RunSettings(device=where, workers=workers)
-    left = train(chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
+    data = Data(photos=photos, folders=folders, cache=cache_folder())
+    settings = RunSettings(
+        device=where,
+        workers=workers,
+        precision=precision,  # type: ignore[arg-type]
+        accumulate=accumulate,
+        recompute=recompute,
+        compiler="inductor" if compiled else None,
+        boards=boards,
+    )
+    run = partial(train, chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
+    left = run() if devices in (None, 1) else launch(devices, run)
     click.echo(f"weights: {left}")

@@ -54,7 +54,7 @@ class RunSettings:
     accumulate: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
         batch normalisation are those of a part.
     compiler: of ``torch.compile``, such as "inductor"; None for none.
-    repeat: compute what the objective calls repeatable twice, to save memory.
+    recompute: compute what the objective calls repeatable once more in the backward pass, to save memory.
     boards: where curves are drawn, among ``logs.BOARDS``.
     """
 
@@ -63,7 +63,7 @@ class RunSettings:
     precision: Precision = "auto"
     accumulate: int = 1
     compiler: str | None = None
-    repeat: bool = False
+    recompute: bool = False
     boards: Sequence[str] = ("tensorboard",)
     log_every: int = 20
     save_seconds: float = 120.0
@@ -173,10 +173,11 @@ class Run:
             if lost:
                 raise self.lost(progress, numbers)
             at_end = progress.step == stage.steps
-            if progress.step % settings.log_every == 0 or at_end:
+            validates = progress.step % stage.check_every == 0 or at_end
+            if progress.step % settings.log_every == 0 or validates:
                 now = time.perf_counter()
                 numbers = self.averaged(numbers) | {"samples_per_second": fresh * stage.batch / (now - since)}
-                if progress.step % stage.check_every == 0 or at_end:
+                if validates:
                     numbers |= self.check(progress, stage)
                 if self.log:
                     self.log.write(progress, stage, numbers)
@@ -198,7 +199,7 @@ class Run:
         """The network as the steps of a stage call it; ``model`` itself gets what lasts for the stage."""
         if self.recipe.whole_batch and self.team.world > 1:
             share_norms(model)
-        if self.settings.repeat:
+        if self.settings.recompute:
             for module in stage.objective.repeatable(model):
                 module.forward = partial(checkpoint, module.forward, use_reentrant=False)
         if self.settings.compiler:
@@ -211,7 +212,8 @@ class Run:
         """Validate the result so far, keep it if it is the best of its stage, and picture what it sees."""
         model = stage.objective.build(stage).to(self.team.device).eval()
         model.load_state_dict(progress.result())
-        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.team)}
+        workers = self.settings.workers
+        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.team, workers)}
         overlap = tracking_overlap(model, stage, self.data, self.team)
         if overlap is not None:
             numbers["ao"] = overlap

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from singletrack.models.ostrack import (
@@ -15,6 +16,7 @@ from singletrack.models.ostrack import (
     build_ostrack,
     decode,
     resize_positions,
+    restore,
     start_from_similarity,
 )
 from singletrack.runtimes.torch_runtime import TorchNetwork
@@ -93,8 +95,28 @@ class OSTrackObjective(Objective):
         return OSTrackTracker(TorchNetwork(model, device), settings)
 
     def looks(self, model: OSTrack, batch: Batch) -> dict[str, Tensor]:
-        """The score map."""
-        return {"score": model(normalise(batch["template"]), normalise(batch["search"]))["score"]}
+        """The score map; the attention of the template's middle tokens, the strongest 1; and what elimination kept.
+
+        The attention is that of the last block that looks; a token kept to the end is 1, one gone at the first
+        elimination 0.
+        """
+        trace = Trace()
+        grid = model.config.search_grid
+        looks = {"score": model(normalise(batch["template"]), normalise(batch["search"]), trace=trace)["score"]}
+        if trace.scores:
+            block = max(trace.scores)
+            kept = [trace.kept[each] for each in trace.kept if each < block]
+            scores = trace.scores[block]
+            if kept:
+                scores = restore(scores.unsqueeze(2), kept[-1], grid**2).squeeze(2)
+            looks["attention"] = (scores / scores.amax(1, keepdim=True)).unflatten(1, (grid, grid))
+        if trace.kept:
+            times = sum(
+                torch.zeros(len(kept), grid**2, device=kept.device).scatter(1, kept, 1.0)
+                for kept in trace.kept.values()
+            )
+            looks["kept"] = torch.as_tensor(times / len(trace.kept)).unflatten(1, (grid, grid))
+        return looks
 
     def repeatable(self, model: OSTrack) -> Iterable[nn.Module]:
         for block in model.backbone.blocks:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -68,12 +68,13 @@ def joined(device: str) -> Iterator[Team]:
 # --- starting them ---
 
 STOPPED = "stopped"
+Result = TypeVar("Result")
 
 
-def launch(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
+def launch(count: int, function: Callable[[], Result]) -> Result:
     """Call a function in so many new processes, as ``torchrun`` does, and give what the first of them returns.
 
-    function: of a module, so that another process finds it. Raises SingletrackError, with the reason of the first that
+    function: can be sent to another process. Raises SingletrackError, with the reason of the first that
     failed, when any is lost, after ending the others; KeyboardInterrupt when they were stopped.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -88,7 +89,7 @@ def launch(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
         min_nodes=1, max_nodes=1, nproc_per_node=count, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
     )
     try:
-        returned = elastic_launch(config, _obedient)(function, arguments)
+        returned = elastic_launch(config, _obedient)(function)
     except SignalException as stop:
         raise KeyboardInterrupt from stop
     except ChildFailedError as error:
@@ -101,13 +102,14 @@ def launch(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
         ) from error
     if STOPPED in returned.values():
         raise KeyboardInterrupt
-    return returned[0]
+    result: Result = returned[0]
+    return result
 
 
-def _obedient(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _obedient(function: Callable[[], Result]) -> Result | str:
     """The call in a new process; told to stop, it says so: an exception would be lost on its way."""
     try:
-        return function(*arguments)
+        return function()
     except KeyboardInterrupt:
         return STOPPED
 

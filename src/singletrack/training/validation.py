@@ -22,13 +22,13 @@ AT_ONCE = 32  # samples
 
 
 @torch.no_grad()
-def sample_overlap(model: nn.Module, stage: Stage, data: Data, seed: int, team: Team) -> float:
+def sample_overlap(model: nn.Module, stage: Stage, data: Data, seed: int, team: Team, workers: int = 0) -> float:
     """Mean overlap of the model's boxes on the stage's held-out samples, always the same ones."""
     samples = stage.source.held_out(stage, data, [seed, 1, 0])
     count = stage.check_samples
     parts = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
     total = torch.zeros((), dtype=torch.float64)
-    for batch in batches(samples, parts[team.rank :: team.world]):
+    for batch in batches(samples, parts[team.rank :: team.world], workers):
         batch = {name: value.to(team.device) for name, value in batch.items()}
         overlaps = giou(stage.objective.boxes(model, batch), clamped_xyxy(batch["box"]))[1]
         total += overlaps.clamp(min=0).sum().cpu()
