@@ -119,12 +119,13 @@ def command(
     from singletrack.runtimes.torch_runtime import find_device
     from singletrack.training.loop import RunSettings, train
     from singletrack.training.objectives import Data
-    from singletrack.training.processes import launch
+    from singletrack.training.processes import check_devices, launch
     from singletrack.training.recipes import RECIPES, shortened
 
     if recipe not in RECIPES:
         raise InputError(f"expected a recipe among {', '.join(RECIPES)}; got {recipe!r}; give one of these")
     where = str(find_device(device))
+    check_devices(devices or 1, where)
     folder = out or Path("runs") / recipe
     if photos and folder.resolve().is_relative_to(photos.resolve()):
         raise InputError(

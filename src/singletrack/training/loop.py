@@ -94,7 +94,8 @@ def train(
         team = ending.enter_context(joined(settings.device))
         precision = chosen(settings.precision, team.device)
         check_start(recipe, out, resume_run, team.world * settings.accumulate, weights)
-        fingerprints = fingerprints_of(recipe, data)
+        with team.first_alone():
+            fingerprints = fingerprints_of(recipe, data)
         if resume_run:
             progress = resume(recipe, out, team.device, precision == "fp16", weights, fingerprints)
         else:

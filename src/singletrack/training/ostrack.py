@@ -105,17 +105,15 @@ class OSTrackObjective(Objective):
         looks = {"score": model(normalise(batch["template"]), normalise(batch["search"]), trace=trace)["score"]}
         if trace.scores:
             block = max(trace.scores)
-            kept = [trace.kept[each] for each in trace.kept if each < block]
             scores = trace.scores[block]
-            if kept:
-                scores = restore(scores.unsqueeze(2), kept[-1], grid**2).squeeze(2)
-            looks["attention"] = (scores / scores.amax(1, keepdim=True)).unflatten(1, (grid, grid))
+            if earlier := [each for each in trace.kept if each < block]:
+                scores = restore(scores.unsqueeze(2), trace.kept[max(earlier)], grid**2).squeeze(2)
+            looks["attention"] = (scores / scores.amax(1, keepdim=True)).view(-1, grid, grid)
         if trace.kept:
-            times = sum(
-                torch.zeros(len(kept), grid**2, device=kept.device).scatter(1, kept, 1.0)
-                for kept in trace.kept.values()
-            )
-            looks["kept"] = torch.as_tensor(times / len(trace.kept)).unflatten(1, (grid, grid))
+            times = torch.zeros_like(looks["score"]).flatten(1)
+            for kept in trace.kept.values():
+                times = times.scatter_add(1, kept, torch.ones_like(kept, dtype=times.dtype))
+            looks["kept"] = (times / len(trace.kept)).view(-1, grid, grid)
         return looks
 
     def repeatable(self, model: OSTrack) -> Iterable[nn.Module]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,18 +42,27 @@ class Team:
             return list(answers)
         return [bool(count) for count in self.total(torch.tensor([int(answer) for answer in answers]))]
 
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Inside, the first process goes before the others: what it leaves in a cache they find."""
+        if self.world > 1 and self.rank > 0:
+            dist.barrier()
+        yield
+        if self.world > 1 and self.rank == 0:
+            dist.barrier()
+
 
 @contextmanager
 def joined(device: str) -> Iterator[Team]:
     """Inside, this process is one of those that ``torchrun`` or ``launch`` started together; alone if none did.
 
-    device: "cpu" or "cuda", where each takes its own graphics processor, or one by its number.
+    device: "cpu", or "cuda", where each of several takes its own graphics processor, whatever number it has here.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if world == 1:
         yield Team(0, 1, torch.device(device))
         return
-    if device == "cuda":
+    if device.startswith("cuda"):
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     elif device == "cpu":
@@ -68,7 +78,17 @@ def joined(device: str) -> Iterator[Team]:
 # --- starting them ---
 
 STOPPED = "stopped"
+WAIT_FOR_CAUSE = 2.0  # seconds, many times what passes between two looks at the processes
 Result = TypeVar("Result")
+
+
+def check_devices(count: int, device: str) -> None:
+    """Raise InputError unless so many processes can have a graphics processor each; a processor they share."""
+    if device.startswith("cuda") and count > torch.cuda.device_count():
+        raise InputError(
+            f"expected at most {torch.cuda.device_count()} devices, which are here; got {count}; give --devices "
+            f"{torch.cuda.device_count()}, and several machines to torchrun"
+        )
 
 
 def launch(count: int, function: Callable[[], Result]) -> Result:
@@ -112,6 +132,10 @@ def _obedient(function: Callable[[], Result]) -> Result | str:
         return function()
     except KeyboardInterrupt:
         return STOPPED
+    except Exception:
+        # whoever fails takes the others with it, as they wait for it: it must be found to have ended before they have
+        time.sleep(WAIT_FOR_CAUSE)
+        raise
 
 
 # --- one batch normalisation for all of them ---
