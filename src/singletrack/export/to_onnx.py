@@ -1,4 +1,4 @@
-"""A network as one ONNX graph: elimination inside, any batch size, no control flow.
+"""A network as one ONNX graph: elimination inside, any batch size where the network allows it, no control flow.
 
 Inputs ``template`` and ``search`` are crops as the network takes them; outputs are the maps of its ``locate``,
 by their names. The inner tensor ``features`` is where the runtimes cut the graph in two.
@@ -25,6 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from singletrack.export.verify import Difference, compare_with_module, require_agreement
 from singletrack.models.networks import Network
 from singletrack.models.ostrack import OSTrack
+from singletrack.models.siamrpn import SiamRPN
 from singletrack.models.stark import FrozenBatchNorm
 
 OPSET = 20  # the first with Gelu as one operator
@@ -88,8 +89,8 @@ def trace(network: Network) -> onnx.ModelProto:
     """The graph of ``network``, which must be in evaluation mode on the CPU."""
     config = network.config
     # Two samples: with one, the batch would be taken for a constant.
-    crops = torch.zeros(2, *config.template_shape), torch.zeros(2, *config.search_shape)
-    batch = torch.export.Dim("batch")
+    samples = 1 if isinstance(network, SiamRPN) else 2
+    crops = torch.zeros(samples, *config.template_shape), torch.zeros(samples, *config.search_shape)
     with _quiet_exporter(), torch.no_grad():
         maps = list(network(*crops))
         program = torch.onnx.export(
@@ -99,7 +100,7 @@ def trace(network: Network) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=["template", "search"],
             output_names=[*maps, "features"],
-            dynamic_shapes=({0: batch}, {0: batch}),
+            dynamic_shapes=free_axes(network),
             verbose=False,
         )
     assert program is not None
@@ -113,6 +114,19 @@ def trace(network: Network) -> onnx.ModelProto:
     del model.graph.metadata_props[:]
     onnx.checker.check_model(model)
     return model
+
+
+def free_axes(network: Network) -> tuple[dict[int, torch.export.Dim], dict[int, torch.export.Dim]]:
+    """The axes of template and search whose sizes the graph leaves open, by their names.
+
+    Always the batch, but for SiamRPN++: its kernels are a convolution of as many groups as channels of one sample, and
+    an engine takes several samples one by one.
+    """
+    batch: dict[int, torch.export.Dim] = {} if isinstance(network, SiamRPN) else {0: torch.export.Dim("batch")}
+    sides: dict[int, torch.export.Dim] = {}
+    if isinstance(network, SiamRPN) and network.config.sizes_free:
+        sides = dict.fromkeys((2, 3), torch.export.Dim("side", min=127, max=4095))
+    return batch, batch | sides
 
 
 @contextmanager

@@ -15,9 +15,12 @@ from torch import Tensor
 
 from singletrack.errors import ExportError
 from singletrack.models import ostrack, stark
+from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.networks import Network
+from singletrack.models.siamrpn import SiamRPN
 from singletrack.runtimes import installed_engines
 from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.tracking.anchors import anchor_grid, decode_proposals, proposal_scores
 
 if TYPE_CHECKING:
     from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
@@ -53,6 +56,8 @@ def compare_with_module(path: str | Path, model: Network, batches: Iterable[int]
     for batch in batches:
         template = made_input(batch, config.template_shape, seed=batch)
         search = made_input(batch, config.search_shape, seed=100 + batch)
+        if isinstance(model, (SiamRPN, DaSiamRPN)):  # which take pixels as they are
+            template, search = (np.clip(50 * crops + 127, 0, 255).round() for crops in (template, search))
         expected = reference.locate(reference.encode(template), search)
         for engine, network in networks.items():
             got = network.locate(network.encode(template), search)
@@ -62,20 +67,26 @@ def compare_with_module(path: str | Path, model: Network, batches: Iterable[int]
                     f"expected maps shaped as PyTorch's; got {shapes} (here, there) in {engine}; report this"
                 )
             maps = {name: float(np.abs(got[name] - expected[name]).max()) for name in expected}
-            box = float((read_boxes(got, expected) - read_boxes(expected, expected)).abs().max()) * config.search_size
+            shift = read_boxes(got, expected, config.search_size) - read_boxes(expected, expected, config.search_size)
+            box = float(shift.abs().max())
             differences.append(Difference(engine=engine, batch=batch, maps=maps, box=box))
     return differences
 
 
-def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray]) -> Tensor:
-    """Boxes (B, 4), cxcywh in [0, 1] of the search crop.
+def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int) -> Tensor:
+    """Boxes (B, 4), centre and size in pixels of the search crop; the centre from its corner or from its middle.
 
     Where a peak is read, it is that of ``expected``: two cells that are equal but for rounding are equally right.
     """
     tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
+    if "cls" in maps:
+        anchors = anchor_grid(maps["cls"].shape[-1])
+        best = [int(proposal_scores(cls).argmax()) for cls in expected["cls"]]
+        pairs = zip(maps["loc"], best, strict=True)
+        return torch.from_numpy(np.stack([decode_proposals(loc, anchors)[place] for loc, place in pairs]))
     if "corners" in maps:
-        return stark.decode(tensors)
-    return ostrack.decode(tensors, torch.from_numpy(expected["score"]))
+        return stark.decode(tensors) * search_size
+    return ostrack.decode(tensors, torch.from_numpy(expected["score"])) * search_size
 
 
 def require_agreement(differences: Iterable[Difference], tolerance: float) -> None:

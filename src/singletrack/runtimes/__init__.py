@@ -7,10 +7,13 @@ Crops are pixels or network input, see ``runtimes.pixels``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 
@@ -113,3 +116,12 @@ def wrong_graph(path: str | Path, inputs: Iterable[str]) -> CheckpointError:
     """The error for a file that is another model's."""
     names = ", ".join(inputs) or "none"
     return unreadable(path, f"no inputs `template` and `search` and inner tensor `features`, but inputs {names}")
+
+
+def one_by_one(
+    run: Callable[[dict[str, Any]], dict[str, NDArray[Any]]], inputs: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What a graph that takes one crop at a time makes of several: each by itself, joined again."""
+    rows = range(len(next(iter(inputs.values()))))
+    parts = [run({name: values[row : row + 1] for name, values in inputs.items()}) for row in rows]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

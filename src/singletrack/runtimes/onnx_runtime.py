@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
-from singletrack.runtimes import unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.runtimes import one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.runtimes.pixels import CropArray, Normalisation, channels_first_order
 from singletrack.runtimes.processor import usable_cores
 
@@ -67,20 +68,24 @@ class ONNXRuntimeNetwork:
         self._halves = {"template": encoder, "search": locator}
         self._sessions: dict[tuple[str, bool], Any] = {}
         self._lock = threading.Lock()
+        self._alone = locator.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1  # takes one crop at a time
         self._maps = [output.name for output in locator.graph.output]
         for crop in self._halves:
             self._session(crop, pixels=True)
 
     def encode(self, template: CropArray) -> FloatArray:
         """Template crops, pixels or network input, batch first -> features (B, Nt, C)."""
-        session = self._session("template", template.dtype == np.uint8)
-        return cast(FloatArray, session.run(["features"], {"template": template})[0])
+        return self._run("template", ["features"], {"template": template})["features"]
 
     def locate(self, features: FloatArray, search: CropArray) -> dict[str, FloatArray]:
         """Features and search crops, pixels or network input -> maps by name, the batch first."""
-        session = self._session("search", search.dtype == np.uint8)
-        values = session.run(self._maps, {"features": features, "search": search})
-        return dict(zip(self._maps, values, strict=True))
+        return self._run("search", self._maps, {"search": search, "features": features})
+
+    def _run(self, crop: str, outputs: list[str], inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        if self._alone and len(inputs[crop]) > 1:
+            return one_by_one(partial(self._run, crop, outputs), inputs)
+        values = self._session(crop, inputs[crop].dtype == np.uint8).run(outputs, inputs)
+        return dict(zip(outputs, values, strict=True))
 
     def _session(self, crop: str, pixels: bool) -> Any:
         """The half of the graph that takes this crop, made when it is first needed."""

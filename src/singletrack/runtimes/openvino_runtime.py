@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from openvino.properties import cache_dir, hint, inference_num_threads  # type: 
 from openvino.properties import device as device_properties
 
 from singletrack.errors import InputError
-from singletrack.runtimes import unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.runtimes import one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.runtimes.pixels import CropArray, Normalisation, channels_first
 from singletrack.runtimes.processor import allowed_cores, usable_cores
 
@@ -73,6 +74,7 @@ class OpenVINONetwork:
         self._normalisation = normalisation or Normalisation()
         encoder, locator, self.metadata = read_halves(path)
         self._halves = {"encode": encoder, "locate": locator}
+        self._alone = not encoder.input(0).get_partial_shape()[0].is_dynamic  # takes one crop at a time
         self._requests: dict[tuple[Any, ...], openvino.InferRequest] = {}
         self._lock = threading.Lock()
         for call in self._halves:
@@ -87,6 +89,8 @@ class OpenVINONetwork:
         return self._infer("locate", {"features": features, "search": search})
 
     def _infer(self, call: str, inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        if self._alone and len(next(iter(inputs.values()))) > 1:
+            return one_by_one(partial(self._infer, call), inputs)
         kinds = {name: (values.shape, values.dtype == np.uint8) for name, values in inputs.items()}
         key = (call, *kinds.values())
         with self._lock:  # a request holds one inference at a time
