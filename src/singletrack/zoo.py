@@ -29,6 +29,7 @@ from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.tracking.distractors import DistractorAwareTracker
 from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
     from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 
-Settings = OSTrackSettings | STARKSettings | DaSiamRPNSettings
-ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker
+Settings = OSTrackSettings | STARKSettings | DaSiamRPNSettings | SiamRPNSettings
+ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTracker
 LoadedTracker = ShortTermTracker | DistractorAwareTracker | LongTermTracker
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,43 @@ ZOO: dict[str, Entry] = {
         description="DaSiamRPN with twice the channels, as published",
         score_card="published: VOT2018 EAO 0.383",
     ),
+    "siamrpnpp-r50": Entry(
+        settings=SiamRPNSettings(),
+        bundled=False,
+        description="SiamRPN++ with ResNet-50, as published",
+        score_card="published with pysot, from memory: VOT2018 EAO 0.415; others' table: LaSOT AUC 49.6",
+    ),
+    "siamrpnpp-r50-otb": Entry(
+        settings=SiamRPNSettings(penalty_strength=0.24, window_influence=0.5, size_rate=0.25),
+        bundled=False,
+        description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
+        score_card="published with pysot, from memory: OTB2015 AUC 69.6",
+    ),
+    "siamrpnpp-r50-lt": Entry(
+        settings=SiamRPNSettings(
+            window_influence=0.28,
+            size_rate=0.22,
+            lost_below=0.8,
+            found_above=0.998,
+            lost_after=1,
+            lost_search_size=831,
+        ),
+        bundled=False,
+        description="SiamRPN++ with ResNet-50 for long videos, as published",
+        score_card="published with pysot, from memory: VOT2018-LT F1 0.629",
+    ),
+    "siamrpnpp-mobilenet": Entry(
+        settings=SiamRPNSettings(penalty_strength=0.04, window_influence=0.4, size_rate=0.5),
+        bundled=False,
+        description="SiamRPN++ with MobileNetV2, as published",
+        score_card="published with pysot, from memory: VOT2018 EAO 0.410",
+    ),
+    "siamrpnpp-alex": Entry(
+        settings=SiamRPNSettings(search_size=287, penalty_strength=0.16, window_influence=0.4, size_rate=0.3),
+        bundled=False,
+        description="SiamRPN++ with AlexNet, as published",
+        score_card="published with pysot, from memory: VOT2018 EAO 0.352",
+    ),
     "stark-aligned": Entry(
         settings=OSTrackSettings(),
         bundled=False,
@@ -176,7 +214,8 @@ def load(
         PyTorch has one number for the whole process.
     long_term: search the whole frame for a lost target, see ``tracking.longterm``; None as the model's entry says.
     settings: what the tracker should do otherwise than the model's entry in ``ZOO`` says, by the names of
-        ``OSTrackSettings`` or ``STARKSettings``, such as {"update_interval": 25}.
+        ``OSTrackSettings``, ``STARKSettings``, ``DaSiamRPNSettings`` or ``SiamRPNSettings``, such as
+        {"update_interval": 25}.
 
     Raises InputError for a name, engine, device, ratio, number or setting that cannot be meant, CheckpointError for
     weights that do not fit, MissingDependencyError for what is not installed.
@@ -216,6 +255,8 @@ def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
         if settings.distractor_aware:
             return DistractorAwareTracker(network, settings)
         tracker = DaSiamRPNTracker(network, settings)
+    elif isinstance(settings, SiamRPNSettings):
+        tracker = SiamRPNTracker(network, settings)
     else:
         tracker = OSTrackTracker(network, settings)
     return LongTermTracker(tracker) if settings.long_term else tracker

@@ -40,6 +40,7 @@ STORAGES = {
     "BoolStorage": torch.bool,
 }
 HOLDERS = ("net", "state_dict", "model")  # where other people's checkpoints keep the weights
+WRAPPED = "module."  # what PyTorch's wrappers for several devices put before every name
 NAMED_AT_MOST = 3  # mismatches of a kind that an error spells out; the rest are counted
 
 
@@ -139,6 +140,8 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"expected only named tensors as weights; got {name!r} in {path}; give an official checkpoint"
             )
+    if all(name.startswith(WRAPPED) for name in weights):
+        return {name.removeprefix(WRAPPED): tensor for name, tensor in weights.items()}
     return dict(weights)
 
 
