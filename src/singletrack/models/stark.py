@@ -220,15 +220,18 @@ class STARK(nn.Module):
         corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. score: (B,) in [0, 1],
         where the network has a score head.
         """
-        width = self.config.width
-        content, position, flags = torch.split(features, [width, width, 1], 2)
-        templates = Tokens(content, position, flags.squeeze(2) > 0.5)
-        seen, answer = self.relate(templates, self.see(search))
+        seen, answer = self.relate(self.kept(features), self.see(search))
         logits = self.corner_head(seen, answer)
         maps = {"corners": logits.flatten(2).softmax(2).view_as(logits)}
         if self.score_head is not None:
             maps["score"] = self.score_head(answer).flatten().sigmoid()
         return maps
+
+    def kept(self, features: Tensor) -> Tokens:
+        """What ``encode`` put side by side."""
+        width = self.config.width
+        content, position, flags = torch.split(features, [width, width, 1], 2)
+        return Tokens(content, position, flags.squeeze(2) > 0.5)
 
     def see(self, crops: Tensor) -> Tokens:
         """Crops (B, 4, H, W) -> their tokens, each crop by itself."""
@@ -243,9 +246,16 @@ class STARK(nn.Module):
         memory = self.encoder(tokens.content, tokens.position, bias)
         return memory[:, -search.content.shape[1] :], self.decoder(memory, tokens.position, bias)
 
-    def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Both calls in one, as in training: crops in, maps out."""
-        return self.locate(self.encode(template), search)
+    def forward(self, template: Tensor, search: Tensor, *, trust_alone: bool = False) -> dict[str, Tensor]:
+        """Both calls in one, as in training: crops in, maps out.
+
+        trust_alone: only ask the score head; gives its "logit" (B,) and nothing else.
+        """
+        if not trust_alone:
+            return self.locate(self.encode(template), search)
+        assert self.score_head is not None
+        _, answer = self.relate(self.kept(self.encode(template)), self.see(search))
+        return {"logit": self.score_head(answer).flatten()}
 
 
 def decode(maps: dict[str, Tensor]) -> Tensor:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from singletrack.models.ostrack import CONFIGS
+from singletrack.training.aligned import ALIGNED
 from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Recipe, Stage
 from singletrack.training.ostrack import OSTrackObjective
 from singletrack.training.published import PUBLISHED
 from singletrack.training.sources import MadePairs
+from singletrack.training.stark_recipes import STARK
 
 
 def ostrack_tiny() -> Recipe:
@@ -87,4 +89,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "ostrack_tiny": ostrack_tiny,
     "ostrack_tiny_on": ostrack_tiny_on,
     **PUBLISHED,
+    **STARK,
+    **ALIGNED,
 }

@@ -66,10 +66,10 @@ class RecordedPairs(Source):
     followed: int = 50
     incomplete: bool = False
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> FramePairStream:
+    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
         return self._stream(self.parts, self._drawing(stage, self.augmentation), data, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> FramePairStream:
+    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
         """Neither gray nor mirrored nor brighter, as published; the crops are off the target as in training."""
         plain = replace(self.augmentation, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
         return self._stream(self.held, replace(self._drawing(stage, plain), shared_light=None), data, seed)
