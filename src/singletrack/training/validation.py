@@ -40,10 +40,10 @@ def tracking_overlap(model: nn.Module, stage: Stage, data: Data, team: Team) -> 
 
     The mean over sequences of the mean over their frames, without the first and without those that have no box.
     """
-    tracker = stage.objective.tracker(model, stage)
+    sequences = stage.source.sequences(data)
+    tracker = stage.objective.tracker(model, stage) if sequences else None
     if tracker is None:
         return None
-    sequences = stage.source.sequences(data)
     overlaps = [followed(tracker, sequences[index]) for index in range(team.rank, len(sequences), team.world)]
     known = [overlap for overlap in overlaps if overlap is not None]
     total, count = team.total(torch.tensor([sum(known), len(known)], dtype=torch.float64)).tolist()

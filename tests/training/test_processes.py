@@ -1,0 +1,135 @@
+"""Several processes: two with half a batch each are one with the whole, and a lost one ends the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from toys import ALONE, NOTHING, one_stage
+
+from singletrack.errors import InputError
+from singletrack.training.loop import RunSettings, train
+from singletrack.training.objectives import Recipe
+from singletrack.training.processes import launch
+
+HERE = str(Path(__file__).parent)
+PLAIN = RunSettings(precision="fp32", log_every=1)
+
+
+def shared_recipe() -> Recipe:
+    """Twenty steps in which targets are absent now and then; nothing is dropped at random."""
+    return one_stage(steps=20, lr=1e-4, head_lr=1e-4)
+
+
+def run(script: str, folder: Path, *launcher: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "run.py"
+    path.write_text(f"import sys\nsys.path.insert(0, {HERE!r})\n{script}")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+TOGETHER = """
+from functools import partial
+from pathlib import Path
+from test_processes import PLAIN, shared_recipe
+from toys import NOTHING
+from singletrack.training.loop import train
+from singletrack.training.processes import launch
+
+if __name__ == "__main__":
+    out = Path({out!r})
+    launch(2, partial(train, shared_recipe(), NOTHING, out, settings=PLAIN))
+"""
+
+
+def test_two_processes_with_half_a_batch_each_are_one_with_the_whole(tmp_path: Path) -> None:
+    done = run(TOGETHER.format(out=str(tmp_path / "two")), tmp_path)
+    assert done.returncode == 0, done.stderr
+    train(shared_recipe(), NOTHING, tmp_path / "one", settings=PLAIN)
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert len(logs[0]) == len(logs[1]) == 20
+    for name in ("loss", "focal", "giou", "l1", "attention", "iou"):
+        one, two = (np.array([line[name] for line in log]) for log in logs)
+        np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5, err_msg=name)
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        # a bias before a normalisation, or of all keys, changes nothing: its gradient is rounding, which Adam enlarges
+        if not name.endswith((".0.bias", "qkv.bias")):
+            assert (two[name] - value).norm() <= 1e-5 * value.norm(), name
+    assert json.loads((tmp_path / "two" / "recipe.json").read_text())["starts"][0]["processes"] == 2
+
+
+LOSING = """
+import os, signal
+from pathlib import Path
+from test_processes import PLAIN
+from toys import NOTHING, one_stage
+import singletrack.training.loop as loop
+from singletrack.cli.main import main
+from singletrack.training import recipes
+
+def train(*given, **options):
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    steps = []
+    def die(*_):
+        steps.append(1)
+        if len(steps) == 3 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+    register_optimizer_step_pre_hook(die)
+    return true_train(*given, **options)
+
+true_train, loop.train = loop.train, train
+recipes.RECIPES["toy"] = one_stage
+if __name__ == "__main__":
+    sys.exit(main(["train", "toy", "--out", {out!r}, "--devices", "2"]))
+"""
+
+
+def test_a_lost_process_ends_the_run_with_its_error(tmp_path: Path) -> None:
+    done = run(LOSING.format(out=str(tmp_path / "out")), tmp_path)
+    assert done.returncode == 1
+    assert (
+        "singletrack: expected 2 processes to train to the end; got process 1 ended: by signal SIGKILL" in done.stderr
+    )
+    assert "weights:" not in done.stdout
+
+
+TORCHRUN = """
+from pathlib import Path
+from toys import NOTHING, one_stage
+from singletrack.training.loop import train
+train(one_stage(), NOTHING, Path({out!r}))
+"""
+
+
+def test_torchrun_starts_them_as_well_and_they_leave_one_log(tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = run(TORCHRUN.format(out=str(tmp_path / "out")), tmp_path, *launcher)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 1
+    assert (tmp_path / "out" / "weights.safetensors").exists()
+
+
+def test_processes_are_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="leave out --devices"):
+        launch(2, print)
+
+
+def test_alone_everything_is_its_own_sum() -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert torch.equal(ALONE.total(values), values)
+    assert ALONE.any(True, False) == [True, False]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
