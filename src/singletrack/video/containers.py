@@ -56,7 +56,8 @@ class Container:
                 self._first_time, picture = next(self._pictures)
             except (DamagedVideoError, StopIteration) as error:
                 raise VideoError(self._refusal("not one frame of it decodes")) from error
-            self._first: Frame | None = _upright(picture)
+            self._upright = _Upright()
+            self._first: Frame | None = self._upright(picture)
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate else ASSUMED_FPS
             self.size_wh = (self._first.shape[1], self._first.shape[0])
@@ -73,7 +74,7 @@ class Container:
             first, self._first = self._first, None
             return 0.0, first
         seconds, picture = next(self._pictures)
-        return seconds - self._first_time, _upright(picture)
+        return seconds - self._first_time, self._upright(picture)
 
     def skip(self, count: int) -> int:
         """Pass over the first `count` frames, before any was taken; gives how many there were.
@@ -256,20 +257,37 @@ def _announced_end(container: InputContainer, stream: VideoStream) -> float | No
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
-def _upright(picture: av.VideoFrame) -> Frame:
-    """The picture as it is to be shown: turned and mirrored by the display matrix, if it carries one.
+class _Upright:
+    """Pictures as they are to be shown: turned and mirrored by the display matrix, where they carry one.
 
     The matrix maps a stored point to x' = a x + c y, y' = b x + d y and lies row by row (a b u, c d v, ...)
     in 32-bit integers. Cameras write multiples of 90 degrees; others are rounded to the nearest.
     """
-    frame = picture.to_ndarray(format="rgb24")
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._matrix: list[int] | None = None
+
+    def __call__(self, picture: av.VideoFrame) -> Frame:
+        # Asked for its side data, a picture refers to itself, and stays in memory until Python looks for such cycles:
+        # hundreds of them. So one picture is asked for all that are turned as it is.
+        if picture.rotation != self._rotation:
+            self._rotation, self._matrix = picture.rotation, _display_matrix(picture)
+        frame = picture.to_ndarray(format="rgb24")
+        if self._matrix is not None:
+            a, b, _, c, d = self._matrix
+            if abs(b) > abs(a):
+                frame, a, d = frame.transpose(1, 0, 2), c, b
+            frame = frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        return np.ascontiguousarray(frame, np.uint8)
+
+
+def _display_matrix(picture: av.VideoFrame) -> list[int] | None:
     side_data: Any = picture.side_data  # PyAV's stubs know only of motion vectors here
-    if "DISPLAYMATRIX" in side_data:
-        a, b, _, c, d = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:5].tolist()
-        if abs(b) > abs(a):
-            frame, a, d = frame.transpose(1, 0, 2), c, b
-        frame = frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return np.ascontiguousarray(frame, np.uint8)
+    if "DISPLAYMATRIX" not in side_data:
+        return None
+    matrix: list[int] = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:5].tolist()
+    return matrix
 
 
 def _reason(error: Exception) -> str:
