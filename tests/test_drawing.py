@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.drawing import FOLLOWED, LOST, TRUTH, draw_box, draw_result, draw_truth
+from singletrack.drawing import FOLLOWED, LOST, TRUTH, draw_box, draw_result, draw_results, draw_truth, target_color
 from singletrack.tracking.base import Result
 
 GRAY = np.full((100, 200, 3), 128, np.uint8)
@@ -64,3 +64,25 @@ def test_no_target_draws_nothing() -> None:
 def test_tiny_and_large_frames(size: tuple[int, int]) -> None:
     frame = np.zeros((*size, 3), np.uint8)
     assert draw_box(frame, (0, 0, size[1], size[0]), label="LOST 0.01").shape == frame.shape
+
+
+def test_many_targets_are_told_apart() -> None:
+    results = {
+        1: Result(box=(10, 30, 30, 20), score=0.8, lost=False),
+        2: Result(box=(60, 30, 30, 20), score=0.8, lost=True),
+        9: Result(box=(float("nan"),) * 4, score=0.0, lost=False),
+    }
+    frame = GRAY.copy()
+    drawn = draw_results(frame, results)
+    assert (frame == GRAY).all()
+    lower = [drawn[49:51, 10:40].reshape(-1, 3), drawn[49:51, 60:90].reshape(-1, 3)]
+    shares = [(line == target_color(id)).all(axis=1).mean() for id, line in zip((1, 2), lower, strict=True)]
+    assert shares[0] > 0.4
+    assert 0.1 < shares[1] < 0.8 * shares[0]  # dashed
+
+
+def test_colours_of_targets_differ() -> None:
+    colors = np.array([target_color(id) for id in range(1, 17)], float)
+    apart = np.abs(colors[:, None] - colors[None]).sum(axis=2)
+    assert apart[~np.eye(16, dtype=bool)].min() > 20
+    assert np.diagonal(apart, 1).min() > 200  # of neighbours

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from singletrack import following
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.following import follow, track
 from singletrack.results import read_results
-from singletrack.tracking.base import Result
+from singletrack.tracking.base import Inputs, Result
 from singletrack.video import VideoReader, VideoWriter, open_video
 
 BOX = (10.0, 20.0, 30.0, 16.0)
@@ -35,6 +37,29 @@ class StepRight:
         x, y, width, height = self.box
         score = 1 - 0.1 * self.updates
         return Result(box=(x + self.updates, y, width, height), score=score, lost=score < 0.75)
+
+
+class Nothing:
+    """A network that says nothing, for trackers that ask for nothing."""
+
+    def encode(self, template: Any) -> Any:
+        return template
+
+    def locate(self, features: Any, search: Any) -> dict[str, Any]:
+        return {"none": search}
+
+
+class StepRightTogether(StepRight):
+    """The same in two halves."""
+
+    network: Any = Nothing()
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Inputs:
+        return Inputs(np.zeros((1, 1)), np.zeros((1, 1)))
+
+    def read(self, maps: Any) -> Result:
+        assert maps["none"].shape == (1, 1)
+        return self.update(np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.fixture
@@ -81,6 +106,90 @@ def test_track_can_be_left_early(clip: Path) -> None:
 def test_track_without_a_source(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="does not exist"):
         next(track(tmp_path / "missing.mp4", BOX, tracker=StepRight()))
+
+
+# --- many ----------------------------------------------------------------------------------------------------------
+
+OTHER = (30.0, 5.0, 12.0, 9.0)
+
+
+def test_track_many_gives_results_by_id(clip: Path) -> None:
+    results = list(track(clip, boxes=[BOX, OTHER], start=1, tracker=StepRightTogether()))
+    assert results[0] == {number: Result(box=box, score=1.0, lost=False) for number, box in ((1, BOX), (2, OTHER))}
+    assert [[found[id].box[0] for id in (1, 2)] for found in results] == [[10, 30], [11, 31], [12, 32], [13, 33]]
+
+
+def test_targets_that_begin_later(clip: Path, tmp_path: Path) -> None:
+    with open_video(clip) as video:
+        follow(
+            video,
+            None,
+            StepRightTogether(),
+            boxes={3: [OTHER], 1: [BOX]},
+            video_path=tmp_path / "a.mp4",
+            boxes_path=tmp_path / "a.csv",
+        )
+    records = [(record.frame, record.id, record.box[0]) for record in read_results(tmp_path / "a.csv")]
+    assert records == [(1, 1, 10), (2, 1, 11), (3, 1, 12), (3, 2, 30), (4, 1, 13), (4, 2, 31)]
+    with open_video(tmp_path / "a.mp4") as video:
+        assert len(list(video)) == 4
+
+
+def test_a_target_after_the_end_is_told_when_all_is_followed(clip: Path) -> None:
+    results = []
+    with pytest.raises(InputError, match="got boxes for 5, 9 in a source of 5 frames"):
+        results.extend(track(clip, boxes={0: [BOX], 5: [BOX], 9: [OTHER]}, tracker=StepRightTogether()))
+    assert len(results) == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "either a box or boxes; got both or neither"),
+        ({"box": BOX, "boxes": [BOX]}, "either a box or boxes; got both or neither"),
+        ({"boxes": []}, "expected one box or more; got none"),
+        ({"boxes": {2: []}}, "expected one box or more; got none"),
+        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes that tell their frames"),
+        ({"boxes": {-2: [BOX]}}, "0 or more, to start from; got -2"),
+        ({"boxes": [BOX], "tracker": StepRight()}, "got StepRight; follow its targets one by one"),
+    ],
+)
+def test_boxes_that_cannot_be_meant(clip: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(track(clip, **{"tracker": StepRightTogether(), **given}))
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no peak memory this way")
+def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+from singletrack.following import follow
+from singletrack.tracking.base import Result
+from singletrack.video import open_video
+
+class Still:
+    def init(self, frame, box):
+        self.box = box
+    def update(self, frame):
+        return Result(box=self.box, score=0.5, lost=False)
+
+with open_video(sys.argv[1]) as video:
+    follow(video, (4.0, 5.0, 20.0, 16.0), Still(), boxes_path=Path(sys.argv[1]).with_suffix(".csv"))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # kilobytes, on Linux
+"""
+    peaks = []
+    for count in (15, 150):  # of 0.7 MB each
+        path = tmp_path / f"{count}.mp4"
+        with VideoWriter(path, fps=30) as writer:
+            for index in range(count):
+                writer.write(np.full((360, 640, 3), index % 256, np.uint8))
+        done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+        peaks.append(float(done.stdout))
+    assert peaks[1] - peaks[0] < 20
 
 
 def test_follow_writes_video_and_boxes(clip: Path, tmp_path: Path) -> None:

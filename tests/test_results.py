@@ -70,6 +70,36 @@ def test_txt_of_other_hands(tmp_path: Path, line: str) -> None:
     assert read_results(tmp_path / "boxes.txt")[0].box == (1.0, 2.0, 3.0, 4.0)
 
 
+def write_many(path: Path) -> list[str]:
+    with ResultWriter(path, many=True) as writer:
+        for id, result in ((1, FIRST), (12, SECOND)):
+            writer.write(1, 1 / 30, result, id)
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_many_targets(tmp_path: Path) -> None:
+    assert write_many(tmp_path / "boxes.txt") == [
+        "2,1,1.0000,2.0000,30.5000,40.2500,1.0000,-1,-1,-1",  # MOTChallenge counts frames from 1
+        "2,12,-1.2346,2.0000,30.0000,40.0000,0.1235,-1,-1,-1",
+    ]
+    assert write_many(tmp_path / "boxes.csv")[::2] == [
+        "frame,time,id,x,y,width,height,score,lost",
+        "1,0.0333,12,-1.2346,2.0000,30.0000,40.0000,0.1235,1",
+    ]
+    assert json.loads(write_many(tmp_path / "boxes.jsonl")[1])["id"] == 12
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt"])
+def test_round_trip_of_many_targets(tmp_path: Path, ending: str) -> None:
+    write_many(tmp_path / f"boxes{ending}")
+    more = {} if ending == ".txt" else {"time": 0.0333}
+    lost = [None, None] if ending == ".txt" else [False, True]
+    assert read_results(tmp_path / f"boxes{ending}") == [
+        Record(frame=1, id=1, box=FIRST.box, score=1.0, lost=lost[0], **more),
+        Record(frame=1, id=12, box=(-1.2346, 2.0, 30.0, 40.0), score=0.1235, lost=lost[1], **more),
+    ]
+
+
 def test_files_without_frames(tmp_path: Path) -> None:
     for ending in (".txt", ".csv", ".jsonl"):
         ResultWriter(tmp_path / f"boxes{ending}").close()

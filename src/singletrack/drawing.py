@@ -5,7 +5,8 @@ Frames are (H, W, 3) uint8 RGB, boxes xywh in pixels of the frame, colours red, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,22 @@ def draw_result(frame: Frame, result: Result) -> Frame:
     return draw_box(frame, result.box, label=f"{result.score:.2f}")
 
 
+def draw_results(frame: Frame, results: Mapping[int, Result]) -> Frame:
+    """A copy of the frame with all boxes, each in its target's colour, with id and score; those of lost ones dashed."""
+    drawn = frame.copy()
+    for number, result in results.items():
+        label = f"{number} LOST" if result.lost else f"{number}: {result.score:.2f}"
+        _draw_box(drawn, result.box, label, target_color(number), result.lost)
+    return drawn
+
+
+def target_color(id: int) -> Color:
+    """The colour of a target: bright, and unlike those of the ids before and after it."""
+    # steps of the golden ratio part a circle of hues as evenly as can be, however many there are
+    red, green, blue = colorsys.hsv_to_rgb((0.37 + 0.618034 * (id - 1)) % 1.0, 0.75, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
 def draw_truth(frame: Frame, box: Sequence[float]) -> Frame:
     """A copy of the frame with the box where the target truly is, dashed and in a colour of its own."""
     return draw_box(frame, box, color=TRUTH, dashed=True)
@@ -40,12 +57,18 @@ def draw_box(
     What lies outside the frame is left out, and a box with NaN (no target there) draws nothing. Lines and letters
     grow with the frame.
     """
+    drawn = frame.copy()
+    _draw_box(drawn, box, label, color, dashed)
+    return drawn
+
+
+def _draw_box(drawn: Frame, box: Sequence[float], label: str, color: Color, dashed: bool) -> None:
+    """As ``draw_box``, on the frame itself."""
     import cv2
 
-    drawn = frame.copy()
     if not np.isfinite(box).all():
-        return drawn
-    height, width = frame.shape[:2]
+        return
+    height, width = drawn.shape[:2]
     thickness = max(1, round(min(width, height) / 240))
     # a box far outside is cut near the frame: OpenCV's drawing overflows beyond 16 bits
     left, right = (round(min(max(x, -99), width + 99)) for x in (box[0], box[0] + box[2]))
@@ -56,7 +79,6 @@ def draw_box(
             cv2.line(drawn, a, b, color, thickness)
     if label:
         _draw_label(drawn, label, (left, top), color, thickness)
-    return drawn
 
 
 def _dash(start: tuple[int, int], end: tuple[int, int], length: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:

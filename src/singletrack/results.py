@@ -4,6 +4,12 @@
     .csv    frame,time,x,y,width,height,score,lost      with that line at the top
     .jsonl  {"frame": 0, "time": 0.0, "box": [x, y, width, height], "score": 1.0, "lost": false}
 
+and for many targets, one line for each in each frame:
+
+    .txt    frame,id,x,y,width,height,score,-1,-1,-1    as MOTChallenge has it, where frames count from 1
+    .csv    frame,time,id,x,y,width,height,score,lost   with that line at the top
+    .jsonl  {"frame": 0, "time": 0.0, "id": 1, "box": ...}
+
 Boxes are xywh in pixels of the frame, top-left corner first; frames count from 0; time is in seconds.
 """
 
@@ -23,14 +29,19 @@ from singletrack.tracking.base import Result
 from singletrack.video.files import unwritable, writing
 
 CSV_COLUMNS = ("frame", "time", "x", "y", "width", "height", "score", "lost")
+CSV_COLUMNS_OF_MANY = ("frame", "time", "id", *CSV_COLUMNS[2:])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One frame of a result file. time, score and lost are None where the file does not tell them (.txt)."""
+    """One target in one frame of a result file.
+
+    time, score and lost are None where the file does not tell them (.txt), id where it is of a single target.
+    """
 
     frame: int
     box: Box
+    id: int | None = None
     time: float | None = None
     score: float | None = None
     lost: bool | None = None
@@ -39,23 +50,26 @@ class Record:
 class ResultWriter:
     """Writes one line a frame to `path`, in the format that its ending names; use it as a context manager.
 
+    many: whether there is a line for each of many targets, which tells its id.
+
     Each line is on its way to the disk before ``write`` returns: what was written outlives an interruption.
 
     Raises InputError for an ending that is not .txt, .csv or .jsonl, SingletrackError where the file cannot be
     written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, many: bool = False) -> None:
         self.path = Path(path)
+        self._many = many
         self._format_line = _find_format(self.path).format_line
         with writing(self.path):
             self._file = self.path.open("w", encoding="utf-8", buffering=1, newline="\n")
         if self.path.suffix.lower() == ".csv":
-            self._write_line(",".join(CSV_COLUMNS))
+            self._write_line(",".join(CSV_COLUMNS_OF_MANY if many else CSV_COLUMNS))
 
-    def write(self, frame: int, seconds: float, result: Result) -> None:
-        """Add the result of one frame: its number from 0, its time in seconds."""
-        self._write_line(self._format_line(frame, seconds, result))
+    def write(self, frame: int, seconds: float, result: Result, id: int = 1) -> None:
+        """Add the result of one frame: its number from 0, its time in seconds; and the target's id, 1 or more."""
+        self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
 
     def _write_line(self, line: str) -> None:
         try:
@@ -82,7 +96,8 @@ class ResultWriter:
 def read_results(path: str | Path) -> list[Record]:
     """The records of a .txt, .csv or .jsonl file, in the order of its lines.
 
-    In a .txt the four numbers may be parted by commas, tabs or spaces, as the benchmarks differ in that.
+    Records tell their id where the file is one of many targets. In a .txt the numbers may be parted by commas, tabs
+    or spaces, as the benchmarks differ in that.
 
     Raises InputError for another ending, a file that cannot be read, or a line that is no record.
     """
@@ -93,7 +108,7 @@ def read_results(path: str | Path) -> list[Record]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"expected a result file; cannot read {path} ({error}); check the path") from error
     header = 1 if path.suffix.lower() == ".csv" else 0
-    if header and (not lines or tuple(lines[0].split(",")) != CSV_COLUMNS):
+    if header and (not lines or tuple(lines[0].split(",")) not in (CSV_COLUMNS, CSV_COLUMNS_OF_MANY)):
         raise InputError(f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {lines[:1]}; write that line")
     records: list[Record] = []
     try:
@@ -113,32 +128,52 @@ def read_results(path: str | Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class _Format:
-    format_line: Callable[[int, float, Result], str]
+    format_line: Callable[[int, float, Result, int | None], str]
     parse_line: Callable[[int, str], Record]
 
 
-def _format_txt(frame: int, seconds: float, result: Result) -> str:
+def _format_box(result: Result) -> str:
     return ",".join(f"{value:.4f}" for value in result.box)
 
 
+def _format_txt(frame: int, seconds: float, result: Result, id: int | None) -> str:
+    if id is None:
+        return _format_box(result)
+    return f"{frame + 1},{id},{_format_box(result)},{result.score:.4f},-1,-1,-1"
+
+
 def _parse_txt(frame: int, line: str) -> Record:
-    return Record(frame=frame, box=_parse_box(re.split(r"[,\s]+", line.strip())))
+    values = re.split(r"[,\s]+", line.strip())
+    if len(values) != 10:
+        return Record(frame=frame, box=_parse_box(values))
+    box, score = _parse_box(values[2:6]), float(values[6])
+    return Record(frame=int(values[0]) - 1, id=int(values[1]), box=box, score=score)
 
 
-def _format_csv(frame: int, seconds: float, result: Result) -> str:
-    return f"{frame},{seconds:.4f},{_format_txt(frame, seconds, result)},{result.score:.4f},{int(result.lost)}"
+def _format_csv(frame: int, seconds: float, result: Result, id: int | None) -> str:
+    target = "" if id is None else f"{id},"
+    return f"{frame},{seconds:.4f},{target}{_format_box(result)},{result.score:.4f},{int(result.lost)}"
 
 
 def _parse_csv(frame: int, line: str) -> Record:
-    index, seconds, *box, score, lost = line.split(",")
-    return Record(frame=int(index), time=float(seconds), box=_parse_box(box), score=float(score), lost=bool(int(lost)))
+    index, seconds, *values, score, lost = line.split(",")
+    *target, x, y, width, height = values
+    return Record(
+        frame=int(index),
+        time=float(seconds),
+        id=int(target[0]) if target else None,
+        box=_parse_box([x, y, width, height]),
+        score=float(score),
+        lost=bool(int(lost)),
+    )
 
 
-def _format_jsonl(frame: int, seconds: float, result: Result) -> str:
+def _format_jsonl(frame: int, seconds: float, result: Result, id: int | None) -> str:
     return json.dumps(
         {
             "frame": frame,
             "time": round(seconds, 4),
+            **({} if id is None else {"id": id}),
             "box": [round(value, 4) for value in result.box],
             "score": round(result.score, 4),
             "lost": result.lost,
@@ -151,6 +186,7 @@ def _parse_jsonl(frame: int, line: str) -> Record:
     return Record(
         frame=entry["frame"],
         time=entry["time"],
+        id=entry.get("id"),
         box=_parse_box(entry["box"]),
         score=entry["score"],
         lost=entry["lost"],

@@ -13,13 +13,30 @@ from singletrack.tracking.base import Result
 from singletrack.video import VideoWriter
 
 
+class NoNetwork:
+    """What a tracker that asks for nothing needs of a network."""
+
+    def encode(self, template: Any) -> Any:
+        raise AssertionError("nobody asks for this")
+
+    locate = encode
+
+
 class Still:
-    """A tracker that leaves its box where it was."""
+    """A tracker that leaves its box where it was; many of them go together."""
+
+    network: Any = NoNetwork()
 
     def init(self, frame: NDArray[np.uint8], box: Any) -> None:
         self.box = box
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
+        return Result(box=self.box, score=0.5, lost=False)
+
+    def prepare(self, frame: NDArray[np.uint8]) -> None:
+        return None
+
+    def read(self, maps: Any) -> Result:
         return Result(box=self.box, score=0.5, lost=False)
 
 

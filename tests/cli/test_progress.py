@@ -12,7 +12,7 @@ from singletrack.tracking.base import Result
 
 def step(index: int, seconds: float) -> Step:
     result = Result(box=(1.0, 2.0, 3.0, 4.0), score=0.5, lost=False)
-    return Step(index=index, time=0.0, frame=np.zeros((2, 2, 3), np.uint8), result=result, seconds=seconds)
+    return Step(index=index, time=0.0, frame=np.zeros((2, 2, 3), np.uint8), results={1: result}, seconds=seconds)
 
 
 @pytest.mark.parametrize("start", [0, 7])

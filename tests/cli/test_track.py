@@ -60,6 +60,43 @@ def test_start(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out.startswith("followed 2 frames")
 
 
+def test_many_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+    clip, boxes = str(make_clip(4)), tmp_path / "boxes.csv"
+    arguments = ["--boxes", str(boxes), "--out", str(tmp_path / "a.mp4")]
+    assert main(["track", clip, "--box", "4,5,20,16", "--box", "30,5,12,12", *arguments]) == 0
+    assert [(record.frame, record.id) for record in read_results(boxes)] == [(f, i) for f in range(4) for i in (1, 2)]
+    with open_video(tmp_path / "a.mp4") as video:
+        assert len(list(video)) == 4
+
+
+def test_file_of_targets(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+    clip, boxes, targets = str(make_clip(6)), tmp_path / "boxes.txt", tmp_path / "targets.txt"
+    targets.write_text("4,5,20,16\n\n30, 5, 12, 12, 4\n")
+    assert main(["track", clip, "--targets", str(targets), "--start", "2", "--boxes", str(boxes)]) == 0
+    assert [(record.frame, record.id) for record in read_results(boxes)] == [
+        (2, 1),
+        (3, 1),
+        (4, 1),
+        (4, 2),
+        (5, 1),
+        (5, 2),
+    ]
+    assert boxes.read_text().splitlines()[2] == "5,1,4.0000,5.0000,20.0000,16.0000,0.5000,-1,-1,-1"
+
+
+@pytest.mark.parametrize("line", ["1,2,3", "1,2,3,4,x", "1,2,3,4,5,6", "a,b,c,d"])
+def test_file_of_targets_that_cannot_be_read(
+    make_clip: MakeClip, tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = tmp_path / "targets.txt"
+    targets.write_text(f"4,5,20,16\n{line}\n")
+    assert main(["track", str(make_clip(2)), "--targets", str(targets)]) == 2
+    assert f"line 2 of {targets} is {line!r}" in capsys.readouterr().err
+    assert main(["track", str(make_clip(2)), "--targets", str(tmp_path / "none.txt")]) == 2
+    assert main(["track", str(make_clip(2)), "--targets", str(targets), "--box", "1,2,3,4"]) == 2
+    assert "expected --box or --targets; got both" in capsys.readouterr().err
+
+
 def test_without_a_file_named_a_video_is_written(
     make_clip: MakeClip, loads: Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,10 +32,12 @@ class Progress:
         """Count one step."""
         self.steps += 1
         self._seconds += step.seconds if self.steps > 2 else 0.0
-        state = "LOST" if step.result.lost else "score"
-        self._bar.set_postfix_str(
-            f"{state} {step.result.score:.2f}, tracker {self.frames_per_second:.0f} frames/s", refresh=False
-        )
+        if len(step.results) == 1:
+            (result,) = step.results.values()
+            state = f"{'LOST' if result.lost else 'score'} {result.score:.2f}"
+        else:
+            state = f"{len(step.results)} targets, {sum(result.lost for result in step.results.values())} LOST"
+        self._bar.set_postfix_str(f"{state}, tracker {self.frames_per_second:.0f} frames/s", refresh=False)
         self._bar.update()
 
     def __enter__(self) -> Progress:
