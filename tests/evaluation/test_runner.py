@@ -123,6 +123,10 @@ class Fake:
         return Result(box=self.box, score=float(frame[0, 0, 1]) / 255, lost=bool(frame[0, 0, 2] > 128))
 
 
+def as_network_input(crops: np.ndarray) -> np.ndarray:
+    return (np.moveaxis(crops, -1, 1) / 255 - 0.45) / 0.22
+
+
 class Dots:
     """A network of sums: each map hangs on both crops. Notes the batches that it saw."""
 
@@ -130,12 +134,12 @@ class Dots:
         self.batches: list[int] = []
 
     def encode(self, template: np.ndarray) -> np.ndarray:
-        return template.mean(axis=(2, 3))
+        return as_network_input(template).mean(axis=(2, 3))
 
     def locate(self, features: np.ndarray, search: np.ndarray) -> Mapping[str, np.ndarray]:
         assert len(features) == len(search)
         self.batches.append(len(search))
-        cells = search.reshape(len(search), 3, 8, 8, 8, 8).mean(axis=(3, 5))
+        cells = as_network_input(search).reshape(len(search), 3, 8, 8, 8, 8).mean(axis=(3, 5))
         score = 1 / (1 + np.exp(-(cells * features[:, :, None, None]).sum(axis=1)))
         size = np.full((len(search), 2, 8, 8), 0.25, np.float32)
         return {"score": score, "size": size, "offset": cells[:, :2]}

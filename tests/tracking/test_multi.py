@@ -32,11 +32,13 @@ class Dots:
 
     def encode(self, template: np.ndarray) -> np.ndarray:
         self.encoded += len(template)
+        template = (np.moveaxis(template, -1, -3) / 255 - 0.45) / 0.22
         return template.mean(axis=(-2, -1)).reshape(len(template), -1)[:, :3]
 
     def locate(self, features: np.ndarray, search: np.ndarray) -> Mapping[str, np.ndarray]:
         assert len(features) == len(search)
         self.batches.append(len(search))
+        search = (np.moveaxis(search, -1, -3) / 255 - 0.45) / 0.22
         cells = search[:, :3].reshape(len(search), 3, 8, 8, 8, 8).mean(axis=(3, 5))
         score = 1 / (1 + np.exp(-0.1 * (cells * features[:, :, None, None]).sum(axis=1)))
         size = np.full((len(search), 2, 8, 8), 0.25, np.float32)
@@ -230,7 +232,7 @@ def test_the_network_is_asked_in_few_sizes_and_once_for_a_template() -> None:
 
 def test_features_go_with_their_template() -> None:
     network = SharedNetwork(Dots())
-    template = np.ones((1, 3, 4, 4), np.float32)
+    template = np.ones((1, 4, 4, 3), np.uint8)
     assert network.encode(template) is network.encode(template)
     assert len(network._features) == 1
     del template

@@ -21,13 +21,13 @@ class Scripted:
         self.frame = 0
 
     def encode(self, template: np.ndarray) -> str:
-        assert template.dtype == np.float32
-        assert template.shape[:2] == (1, 3)
+        assert template.dtype == np.uint8
+        assert template.shape == (1, 128, 128, 3)
         return "features"
 
     def locate(self, features: str, search: np.ndarray) -> dict[str, np.ndarray]:
         assert features == "features"
-        assert search.shape == (1, 3, 256, 256)
+        assert search.shape == (1, 256, 256, 3)
         self.frame += 1
         maps = {
             "score": np.full((1, CELLS, CELLS), 1e-4, np.float32),

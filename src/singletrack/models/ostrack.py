@@ -174,12 +174,17 @@ class Backbone(nn.Module):
         return tokens + position
 
     def forward(
-        self, template: Tensor, search: Tensor, keep_ratios: Sequence[float], trace: Trace
+        self, template: Tensor, search: Tensor, keep_ratios: Sequence[float], trace: Trace | None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Template tokens (B, Nt, C) and search pixels -> search tokens (B, Ns, C) and attention channels (B, Ns)."""
+        """Template tokens (B, Nt, C) and search pixels -> search tokens (B, Ns, C) and attention channels (B, Ns).
+
+        Without a trace, the last block leaves out the template's tokens once they have been attended to: nobody
+        reads them, and the search tokens stay the same.
+        """
         config = self.config
+        whole, trace = trace is not None, Trace() if trace is None else trace
         x = self.embed(search, self.search_position)
-        batch, places, width = x.shape
+        batch, places, _ = x.shape
         asked = template.shape[1]
         kept = torch.arange(places, device=x.device).expand(batch, places)
         ratios = dict(zip(config.eliminate_in, keep_ratios, strict=True))
@@ -193,7 +198,12 @@ class Backbone(nn.Module):
             remaining = joint.shape[1] - asked
             keep = math.ceil(ratios.get(index, 1.0) * remaining)
             noted = index in (*config.attention_to_head, *trace.listen)
-            joint, seen = block.attend(joint, self.template_rows if noted or keep < remaining else None)
+            rows = self.template_rows if noted or keep < remaining else None
+            if index + 1 == config.depth and rows is None and not whole:
+                joint, asked = block.attend(joint, None, first=asked)[0], 0
+                joint = block.transform(joint)
+                break
+            joint, seen = block.attend(joint, rows)
             if seen is not None:
                 seen = trace.scores[index] = seen[:, asked:]
                 if noted:
@@ -207,8 +217,7 @@ class Backbone(nn.Module):
                     survivors = order[:, :keep]
                     trace.removed[index] = kept.gather(1, order[:, keep:])
                     kept = trace.kept[index] = kept.gather(1, survivors)
-                    tokens = joint[:, asked:].gather(1, survivors.unsqueeze(2).expand(-1, -1, width))
-                    joint = torch.cat([joint[:, :asked], tokens], 1)
+                    joint = torch.cat([joint[:, :asked], pick(joint[:, asked:], survivors)], 1)
             joint = block.transform(joint)
             trace.blocks.append(joint)
         joint = self.norm(joint)
@@ -219,11 +228,19 @@ class Backbone(nn.Module):
         return x, channels
 
 
+def pick(tokens: Tensor, places: Tensor) -> Tensor:
+    """Tokens (B, N, C) at places (B, k) of their own sample: (B, k, C). Whole rows, which engines copy fastest."""
+    batch, count, width = tokens.shape
+    starts = torch.arange(batch, device=tokens.device).unsqueeze(1) * count
+    return tokens.reshape(batch * count, width).index_select(0, (places + starts).flatten()).reshape(batch, -1, width)
+
+
 def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
     """Survivors (B, k, C) back at their places ``kept`` (B, k) among ``places``; zeros elsewhere (section 3.2)."""
-    batch, _, width = tokens.shape
-    empty = tokens.new_zeros(batch, places, width)
-    return empty.scatter(1, kept.unsqueeze(2).expand(-1, -1, width), tokens)
+    batch, survivors, width = tokens.shape
+    order = torch.arange(1, survivors + 1, device=kept.device).expand(batch, survivors)
+    sources = torch.zeros_like(kept[:, :1]).expand(batch, places).scatter(1, kept, order)  # 0 where none survived
+    return pick(torch.cat([tokens.new_zeros(batch, 1, width), tokens], 1), sources)
 
 
 class OSTrack(nn.Module):
@@ -254,7 +271,7 @@ class OSTrack(nn.Module):
         config = self.config
         if keep_ratios is None:
             keep_ratios = [config.keep_ratio] * len(config.eliminate_in)
-        x, channels = self.backbone(features, search, keep_ratios, Trace() if trace is None else trace)
+        x, channels = self.backbone(features, search, keep_ratios, trace)
         if channels:
             x = torch.cat([x, torch.stack(channels, 2)], 2)
         grid = config.search_grid

@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from singletrack.tracking.shared import LostSettings
 
 FloatArray = NDArray[np.float32]
+CropArray = NDArray[np.uint8] | FloatArray
 
 
 class Network(Protocol):
     """One model on one engine. Both calls take a batch, remember nothing and may be shared.
 
-    Crops are (B, 3, H, W) float32 RGB, normalised as the model was trained. A model that must know what lies beyond
-    the frame takes a fourth channel, 1 there and 0 elsewhere; one with several templates takes them side by side, as
-    (B, K, channels, T, T).
+    Crops are pixels, (B, H, W, 3) uint8 RGB, which the engine normalises as the model was trained; or, of type float32,
+    what comes of it, (B, 3, H, W). A model that must know what lies beyond the frame takes a fourth channel, 1 there
+    and 0 elsewhere; one with several templates takes them side by side, as (B, K, ...).
     """
 
-    def encode(self, template: FloatArray) -> Any:
+    def encode(self, template: CropArray) -> Any:
         """Template crops -> features, an opaque value that only ``locate`` of this network reads.
 
         They stay true, whatever the network is asked later. Features that are no numpy arrays, batch first, come with
         a method ``join`` of the network, which makes those of several calls one.
         """
 
-    def locate(self, features: Any, search: FloatArray) -> Mapping[str, FloatArray]:
+    def locate(self, features: Any, search: CropArray) -> Mapping[str, FloatArray]:
         """Features and search crops -> named maps, each with the batch first."""
 
 
@@ -72,8 +73,8 @@ class Inputs(NamedTuple):
     search: as ``locate`` takes it.
     """
 
-    template: FloatArray
-    search: FloatArray
+    template: CropArray
+    search: CropArray
 
 
 @runtime_checkable

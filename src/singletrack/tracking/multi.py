@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import check_frame
-from singletrack.tracking.base import BatchTracker, FloatArray, Inputs, Network, Result, Tracker
+from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
 from singletrack.tracking.shared import change_settings, check_next_frame
 
 # Few sizes, for OpenVINO and CUDA graphs prepare each of them once, and powers of two, of which any number is made.
@@ -104,7 +104,7 @@ class SharedNetwork:
             raise InputError(f"expected batch sizes of 1 or more; got {list(batch_sizes)}; give one at least")
         self.network = network
         self.batch_sizes = sorted(batch_sizes)
-        self._features: dict[int, tuple[weakref.ref[FloatArray], Any]] = {}
+        self._features: dict[int, tuple[weakref.ref[CropArray], Any]] = {}
 
     def share(self, tracker: Followed) -> Followed:
         """A copy of the tracker that follows another target, and asks for it here."""
@@ -113,7 +113,7 @@ class SharedNetwork:
             copied.network = self
         return copied
 
-    def encode(self, template: FloatArray) -> Any:
+    def encode(self, template: CropArray) -> Any:
         """The features of one template."""
         key = id(template)
         if key not in self._features:
@@ -121,7 +121,7 @@ class SharedNetwork:
             self._features[key] = gone, self.network.encode(template)
         return self._features[key][1]
 
-    def locate(self, features: Any, search: FloatArray) -> Mapping[str, FloatArray]:
+    def locate(self, features: Any, search: CropArray) -> Mapping[str, FloatArray]:
         """As the network itself."""
         return self.network.locate(features, search)
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import Square, box_from_crop, check_frame, normalise, square_crop
+from singletrack.geometry.crops import Square, box_from_crop, check_frame, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
+from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
 from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
@@ -81,7 +81,7 @@ class _Correction:
 class _Target:
     """All that is remembered from one frame to the next."""
 
-    template: FloatArray
+    template: CropArray
     features: Any
     size_wh: tuple[int, int]
     box: Box
@@ -110,7 +110,7 @@ class OSTrackTracker:
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
         crop, _ = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
-        template = normalise(crop, settings.mean, settings.std)
+        template = crop[None]
         target = _Target(template, self.network.encode(template), size_wh, box, box)
         if settings.first_frame_correction:
             inputs = self._look(frame, target, box)
@@ -179,7 +179,7 @@ class OSTrackTracker:
         if shows_nothing(frame, box, factor):
             return None
         search, _ = square_crop(frame, box, factor=factor, size=settings.search_size)
-        return Inputs(target.template, normalise(search, settings.mean, settings.std))
+        return Inputs(target.template, search[None])
 
     def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> Sight | None:
         """Where the target is, inside the frame, and its score; None where nothing can be read."""

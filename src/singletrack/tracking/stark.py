@@ -25,7 +25,7 @@ from singletrack.geometry.crops import (
     square_crop_unrounded,
     square_padding,
 )
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result
 from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
@@ -74,13 +74,13 @@ class STARKSettings(CropSettings, LostSettings):
 class _Target:
     """All that is remembered from one frame to the next.
 
-    templates: (1, K, 4, T, T). features: of these; None until somebody needs them.
+    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until somebody needs them.
     frames: how many came after the first.
     frame: the one that the network is being asked about.
     scale: of its search crop: crop pixels per pixel of the frame.
     """
 
-    templates: FloatArray
+    templates: CropArray
     features: Any
     size_wh: tuple[int, int]
     box: Box
@@ -156,18 +156,20 @@ class STARKTracker:
             raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
         return self._target
 
-    def _template(self, frame: Image, box: Box) -> FloatArray:
-        """The template crop round a box: (1, 4, T, T)."""
+    def _template(self, frame: Image, box: Box) -> CropArray:
+        """The template crop round a box, as the network takes it."""
         return self._crop(frame, box, self.settings.template_factor, self.settings.template_size)[0]
 
-    def _crop(self, frame: Image, box: Box, factor: float, size: int) -> tuple[FloatArray, float]:
-        """A crop as the network takes it, (1, 4, size, size): normalised RGB and padding; and its scale."""
+    def _crop(self, frame: Image, box: Box, factor: float, size: int) -> tuple[CropArray, float]:
+        """A crop as the network takes it, pixels and padding; and its scale. What is not rounded goes as float32."""
         settings = self.settings
-        cut = square_crop_unrounded if settings.unrounded_crops else square_crop
-        crop, scale = cut(frame, box, factor=factor, size=size)
         padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
-        pixels = normalise(crop, settings.mean, settings.std)
-        return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1), scale
+        if settings.unrounded_crops:
+            unrounded, scale = square_crop_unrounded(frame, box, factor=factor, size=size)
+            pixels = normalise(unrounded, settings.mean, settings.std)
+            return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1), scale
+        crop, scale = square_crop(frame, box, factor=factor, size=size)
+        return np.concatenate([crop, padding[..., None].view(np.uint8)], 2)[None], scale
 
     def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
         """Where the target is, clipped, and its score; None where nothing can be read."""

@@ -30,15 +30,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, rows: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor | None]:
         """(B, N, C) -> (B, N, C), and the mean attention of the template ``rows`` to all N tokens, (B, N), if asked.
 
-        Only the rows asked for are computed a second time; the rest stays in the fused kernel.
+        Only the rows asked for are computed a second time; the rest stays in the fused kernel. Tokens before ``first``
+        are attended to, but get no output: it has N - first.
         """
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        out = self.mix(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+        out = self.mix(q[:, :, first:], k, v).transpose(1, 2).reshape(batch, tokens - first, width)
         seen = None
         if rows is not None:
             logits = (q.index_select(2, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
@@ -82,10 +83,13 @@ class Block(nn.Module):
         self.mlp = MLP(width, int(width * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def attend(self, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The first half: attention and its residual; with ``rows``, also their mean attention (B, N)."""
-        out, seen = self.attn(self.norm1(x), rows)
-        return x + self.drop_path(out), seen
+    def attend(self, x: Tensor, rows: Tensor | None, first: int = 0) -> tuple[Tensor, Tensor | None]:
+        """The first half: attention and its residual; with ``rows``, also their mean attention (B, N).
+
+        Tokens before ``first`` are attended to and then left out.
+        """
+        out, seen = self.attn(self.norm1(x), rows, first)
+        return x[:, first:] + self.drop_path(out), seen
 
     def transform(self, x: Tensor) -> Tensor:
         """The second half: MLP and its residual."""
