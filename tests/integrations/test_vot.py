@@ -105,6 +105,12 @@ def test_serving_without_trax_says_what_to_install(drift: Drift, monkeypatch: py
         serve(tracker)
 
 
+@pytest.mark.parametrize("text", ["update_interval=10", "[10]"])
+def test_settings_that_are_no_json_are_refused(drift: Drift, text: str) -> None:
+    with pytest.raises(InputError, match=r'write \{"update_interval": 10\}'):
+        VOTTracker(settings=text)
+
+
 # --- trackers.ini ------------------------------------------------------------------------------------------
 
 

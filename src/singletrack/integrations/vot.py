@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import copy
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -37,6 +38,7 @@ Answer = tuple[Box, dict[str, float]]  # xywh in pixels, and what the toolkit's 
 VOT_EXTRA = (("trax",), 'pip install "singletrack[vot]"')
 # Seconds that the toolkit waits for a process of its own: its 30 count the loading too. Over TraX they do not.
 IN_PROCESS_TIMEOUT = 120
+SETTINGS_EXAMPLE = '{"update_interval": 10}'
 
 
 class VOTTracker:
@@ -54,9 +56,14 @@ class VOTTracker:
         weights: str | Path | None = None,
         engine: str = "auto",
         device: str = "auto",
+        settings: Mapping[str, Any] | str | None = None,
     ) -> None:
-        """The arguments are those of ``zoo.load``, and raise what it raises."""
-        self._loaded = zoo.load(model, weights=weights, engine=engine, device=device)
+        """The arguments are those of ``zoo.load``, and raise what it raises.
+
+        settings: also as JSON, since a trackers.ini holds text.
+        """
+        changes = _read_settings(settings) if isinstance(settings, str) else settings
+        self._loaded = zoo.load(model, weights=weights, engine=engine, device=device, settings=changes)
         self._trackers: list[Tracker] = []
         noise = {"color": np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)}
         self.init(noise, [((32.0, 32.0, 32.0, 32.0), {})])
@@ -106,6 +113,22 @@ def _box_of(region: Any) -> Box:
     )
 
 
+def _read_settings(text: str) -> dict[str, Any]:
+    """Settings from JSON; raises InputError where it is none."""
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"expected settings as JSON; got {text!r} ({error}); write {SETTINGS_EXAMPLE}") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"expected settings by their names; got {text!r}; write {SETTINGS_EXAMPLE}")
+    return settings
+
+
+def _as_word(value: Any) -> str:
+    """A setting as `--set` takes it."""
+    return np.format_float_positional(value, trim="0") if isinstance(value, float) else str(value).lower()
+
+
 def serve(tracker: VOTTracker) -> None:
     """Speak TraX on standard input and output, as the toolkit started this process, until it says goodbye.
 
@@ -128,11 +151,12 @@ def make_entry(
     weights: Path | None = None,
     engine: str = "auto",
     device: str = "auto",
+    settings: Mapping[str, Any] | None = None,
     in_process: bool = False,
 ) -> str:
     """A tracker as it stands in the toolkit's trackers.ini.
 
-    name: letters, digits, - and _. model, weights, engine, device: as for ``zoo.load``.
+    name: letters, digits, - and _. model, weights, engine, device, settings: as for ``zoo.load``.
     in_process: for a process of the toolkit's own interpreter, which must then have singletrack; else the toolkit
         starts this interpreter, and may itself be installed elsewhere.
 
@@ -148,10 +172,13 @@ def make_entry(
     if in_process:
         entry = {"protocol": "python", "command": f"{__name__}:{VOTTracker.__name__}", "convert": "rectangle"}
         entry |= {f"arg_{key}": value for key, value in options.items()}
+        if settings:
+            entry["arg_settings"] = json.dumps(dict(settings))
         entry["timeout"] = str(IN_PROCESS_TIMEOUT)
     else:
         words = [sys.executable, "-m", "singletrack", "vot", "serve"]
         words += [word for key, value in options.items() for word in (f"--{key}", value)]
+        words += [word for key, value in (settings or {}).items() for word in ("--set", f"{key}={_as_word(value)}")]
         join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
         entry = {"protocol": "trax", "command": join(words)}
     registry = configparser.ConfigParser()
