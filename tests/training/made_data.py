@@ -51,20 +51,29 @@ def make_lasot(root: Path, sequences: int = 2) -> Path:
 
 
 def make_got10k(root: Path, sequences: int = 3) -> Path:
-    """Its splits train, val and test; of train the first sequences are vottrain and the last is votval."""
-    for split in ("train", "val", "test"):
+    """Its splits train and val; of train the first sequences are vottrain and the last is votval."""
+    for split in ("train", "val"):
         names = [f"GOT-10k_{split.title()}_{number:06d}" for number in range(1, sequences + 1)]
         for number, name in enumerate(names):
             folder, boxes = root / split / name, walk(number)
             write_frames(folder, boxes, 40 * number, "{:08d}.jpg")
-            (folder / "groundtruth.txt").write_text(lines(boxes[:1] if split == "test" else boxes))
-            if split != "test":
-                (folder / "absence.label").write_text(lines(np.zeros(FRAMES, int)))
-                (folder / "cover.label").write_text(lines(np.full(FRAMES, 8)))
+            (folder / "groundtruth.txt").write_text(lines(boxes))
+            (folder / "absence.label").write_text(lines(np.zeros(FRAMES, int)))
+            (folder / "cover.label").write_text(lines(np.full(FRAMES, 8)))
         (root / split / "list.txt").write_text("\n".join(names))
     (root / "got10k_vot_train_split.txt").write_text(lines(np.arange(sequences - 1)))
     (root / "got10k_vot_val_split.txt").write_text(f"{sequences - 1}\n")
     return root
+
+
+def make_got10k_test(root: Path, sequences: int = 180) -> None:
+    """All of its test split, in pictures so few and small that they take no time."""
+    names = [f"GOT-10k_Test_{number:06d}" for number in range(1, sequences + 1)]
+    for number, name in enumerate(names):
+        boxes = walk(number % 20)[:2]
+        write_frames(root / "test" / name, boxes, number, "{:08d}.jpg")
+        (root / "test" / name / "groundtruth.txt").write_text(lines(boxes[:1]))
+    (root / "test" / "list.txt").write_text("\n".join(names))
 
 
 def make_coco(root: Path, pictures: int = 3) -> Path:

@@ -80,6 +80,9 @@ def read_folders(context: click.Context, option: click.Parameter, values: tuple[
     type=click.IntRange(min=1),
     help="Parts of a batch that are passed one after the other, to save memory.",
 )
+@click.option(
+    "--reduced-decoding", is_flag=True, help="Decode frames at reduced size where the crop is smaller still: faster."
+)
 @click.option("--recompute", is_flag=True, help="Compute activations twice, to save memory.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
 @click.option(
@@ -105,6 +108,7 @@ def command(
     batch: int | None,
     precision: str,
     accumulate: int,
+    reduced_decoding: bool,
     recompute: bool,
     compiled: bool,
     boards: tuple[str, ...],
@@ -120,6 +124,7 @@ def command(
     from singletrack.training.loop import RunSettings, train
     from singletrack.training.objectives import Data
     from singletrack.training.processes import check_devices, launch
+    from singletrack.training.published import with_reduced_decoding
     from singletrack.training.recipes import RECIPES, shortened
 
     if recipe not in RECIPES:
@@ -139,6 +144,8 @@ def command(
         chosen = dataclasses.replace(chosen, stages=stages)
     if steps is not None:
         chosen = shortened(chosen, steps)
+    if reduced_decoding:
+        chosen = with_reduced_decoding(chosen)
     data = Data(photos=photos, folders=folders, cache=cache_folder())
     settings = RunSettings(
         device=where,

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from singletrack.datasets.augmentations import Augmentation, Jitter
 from singletrack.datasets.frame_pairs import SharedLight
+from singletrack.errors import InputError
 from singletrack.models.ostrack import CONFIGS, OSTrack
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.objectives import Recipe, Stage
+from singletrack.training.objectives import Recipe, Source, Stage
 from singletrack.training.ostrack import OSTrackObjective
 from singletrack.training.recorded import Part, RecordedPairs
 
@@ -45,8 +46,8 @@ def ostrack_256(
 ) -> Recipe:
     """OSTrack-256 on LaSOT, GOT-10k, COCO and TrackingNet, in equal shares.
 
-    Command: ``torchrun --nproc-per-node 4 -m singletrack train ostrack_256 --data lasot=DIR --data got10k=DIR --data
-    coco=DIR --data trackingnet=DIR --weights mae_pretrain_vit_base.pth --device cuda``.
+    Command: ``singletrack train ostrack_256 --data lasot=DIR --data got10k=DIR --data coco=DIR --data trackingnet=DIR
+    --weights mae_pretrain_vit_base.pth --device cuda --devices 4 --workers 12``.
     Cost: 300 epochs of 60,000 pairs; its authors took about 23 hours on four RTX 2080 Ti. Without elimination about
     1.3 times that (30.9 instead of 22.6 GMACs a pair at the end).
     Published: LaSOT AUC 69.1, TrackingNet AUC 83.1. Users who trained with the published code report 68.0 and 68.6 on
@@ -64,7 +65,7 @@ def ostrack_384(
 ) -> Recipe:
     """OSTrack-384 on LaSOT, GOT-10k, COCO and TrackingNet, in equal shares. Arguments as of ``ostrack_256``.
 
-    Command: as of ``ostrack_256``, with this name; ``--repeat`` where memory is short.
+    Command: as of ``ostrack_256``, with this name; ``--recompute`` where memory is short.
     Cost: 300 epochs of 60,000 pairs, 2.4 times the arithmetic of ``ostrack_256`` (54.1 GMACs a pair at the end; 74.9
     without elimination).
     Published: LaSOT AUC 71.1, TrackingNet AUC 83.9. Users who trained with the published code report about 69.5 on
@@ -78,8 +79,8 @@ def ostrack_256_got10k(
 ) -> Recipe:
     """OSTrack-256 on the train split of GOT-10k alone, as its protocol asks. Arguments as of ``ostrack_256``.
 
-    Command: ``torchrun --nproc-per-node 4 -m singletrack train ostrack_256_got10k --data got10k=DIR --weights
-    mae_pretrain_vit_base.pth --device cuda``.
+    Command: ``singletrack train ostrack_256_got10k --data got10k=DIR --weights mae_pretrain_vit_base.pth --device cuda
+    --devices 4 --workers 12``.
     Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_256``: about 8 hours on four RTX 2080 Ti.
     Published: GOT-10k AO 71.0 on the server. Users who trained without elimination report 68.7.
     """
@@ -91,7 +92,7 @@ def ostrack_384_got10k(
 ) -> Recipe:
     """OSTrack-384 on the train split of GOT-10k alone, as its protocol asks. Arguments as of ``ostrack_256``.
 
-    Command: as of ``ostrack_256_got10k``, with this name; ``--repeat`` where memory is short.
+    Command: as of ``ostrack_256_got10k``, with this name; ``--recompute`` where memory is short.
     Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_384``.
     Published: GOT-10k AO 73.7 on the server.
     """
@@ -221,12 +222,17 @@ PUBLISHED: dict[str, Callable[[], Recipe]] = dict(variants())
 
 
 def with_reduced_decoding(recipe: Recipe) -> Recipe:
-    """The recipe with frames decoded at reduced size where the crop is smaller still: faster, and a little smoother."""
+    """The recipe with frames decoded at reduced size where the crop is smaller still: faster, and a little smoother.
 
-    def changed(stage: Stage) -> Stage:
-        source = stage.source
-        if not isinstance(source, RecordedPairs):
-            return stage
-        return replace(stage, source=replace(source, augmentation=replace(source.augmentation, decode="reduced")))
+    Raises InputError for a recipe that reads no frames.
+    """
+    if not all(isinstance(stage.source, RecordedPairs) for stage in recipe.stages):
+        raise InputError(
+            f"expected a recipe that reads frames of data sets; got {recipe.name}; leave reduced decoding out"
+        )
 
-    return replace(recipe, stages=tuple(changed(stage) for stage in recipe.stages))
+    def changed(source: Source) -> Source:
+        assert isinstance(source, RecordedPairs)
+        return replace(source, augmentation=replace(source.augmentation, decode="reduced"))
+
+    return replace(recipe, stages=tuple(replace(stage, source=changed(stage.source)) for stage in recipe.stages))
