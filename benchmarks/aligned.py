@@ -5,7 +5,7 @@
     python benchmarks/aligned.py --pairs 16 --batch 4 --check-pairs 8 --check-samples 4    # a try, on made pictures
 
 Each network sees the same pairs in the same order, with the same losses, rates and start (see ``recipe``). They have
-one width, stem and head; how many blocks and layers they have makes their MACs for a frame equal within two per cent,
+one width, stem and head; how many blocks and layers they have makes their MACs for a frame equal within one per cent,
 the template's way through a two-stream backbone left out, since a tracker keeps it. What is logged over the pairs
 seen is argmax IoU: the overlap of the box at the score's peak, on held-out pairs with targets placed anywhere.
 
@@ -55,7 +55,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     ),
     "STARK-aligned": lambda: AlignedObjective(
         config=AlignedConfig(
-            **COMMON, depth=5, relation=RelationConfig(**RELATION, hidden=1024, encoder_layers=3, decoder_layers=3)
+            **COMMON, depth=5, relation=RelationConfig(**RELATION, hidden=896, encoder_layers=3, decoder_layers=3)
         ),
         listen=(0, 1, 2),
         **TEACHING,
@@ -64,7 +64,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
         config=AlignedConfig(
             **COMMON,
             depth=5,
-            relation=RelationConfig(**RELATION, kind="concatenation", hidden=768, encoder_layers=3, decoder_layers=1),
+            relation=RelationConfig(**RELATION, kind="concatenation", hidden=704, encoder_layers=3, decoder_layers=1),
         ),
         listen=(0, 1, 2),
         **TEACHING,
