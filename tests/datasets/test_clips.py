@@ -20,3 +20,33 @@ def test_a_clip_moves_smoothly_inside_the_frame_and_leaves_when_told() -> None:
     assert np.abs(np.diff(boxes[15:, :2], axis=0)).max() < 20
     again = next(iter(generate_clip(40, (320, 180), seed=2)))
     assert np.array_equal(clip[0][0], again[0])
+
+
+def edges_touched(box: np.ndarray, size_wh: tuple[int, int]) -> set[str]:
+    x, y, width, height = box
+    near = {"left": x, "top": y, "right": size_wh[0] - x - width, "bottom": size_wh[1] - y - height}
+    return {edge for edge, distance in near.items() if distance < 1e-6}
+
+
+def test_an_outing_leads_out_over_one_edge_and_in_over_another() -> None:
+    size_wh, outing = (320, 180), range(25, 31)
+    for seed in range(2):
+        boxes = np.array([box for _, box in generate_clip(56, size_wh, seed, distractors=0, outings=[outing])])
+        away = np.flatnonzero(np.isnan(boxes[:, 0]))
+        assert set(outing) <= set(away)
+        assert len(away) < len(outing) + 10  # and no longer than the last step out and the first in take
+        assert (np.diff(away) == 1).all()
+        last, first = boxes[away[0] - 1], boxes[away[-1] + 1]
+        assert edges_touched(last, size_wh)
+        assert edges_touched(first, size_wh)
+        assert edges_touched(last, size_wh) != edges_touched(first, size_wh)
+        seen = boxes[~np.isnan(boxes[:, 0])]
+        assert (seen[:, :2] >= 0).all()
+        assert (seen[:, :2] + seen[:, 2:] <= size_wh).all()
+
+
+def test_without_an_outing_the_clip_is_the_same() -> None:
+    calm, walking = (
+        list(generate_clip(6, (160, 90), seed=1, distractors=1, outings=outings)) for outings in ([], [range(4, 5)])
+    )
+    assert np.array_equal(calm[0][0], walking[0][0])

@@ -23,7 +23,7 @@ SETTINGS = OSTrackSettings(
     lost_after=3,
     long_term=True,
     search_after=4,
-    confirm_above=0.6,
+    confirm_share=0.65,
     confirm_looks=3,
 )
 
@@ -84,18 +84,18 @@ def follow(make: Callable[[int], np.ndarray], frames: int, settings: OSTrackSett
 
 def test_a_target_that_returns_elsewhere_is_found_again_only_by_the_search() -> None:
     returned = (340.0, 250.0, 20.0, 20.0)
-    results = follow(leaves_and_returns, 110)
+    results = follow(leaves_and_returns, 80)
     lost = [result.lost for result in results]
     assert lost.index(True) == 9 + SETTINGS.lost_after - 1
     assert all(lost[11:39])
     found = lost.index(False, 12)
     tiles = len(cover(SIZE_WH, BOX, SETTINGS.tile_step))
-    assert found <= 39 + 1.5 * tiles + SETTINGS.confirm_looks + 1
+    assert found <= 39 + tiles / SETTINGS.tiles_per_frame + SETTINGS.confirm_looks
     assert not any(lost[found:])
     assert all(iou(result.box, returned) > 0.9 for result in results[found + 1 :])
     alone = OSTrackTracker(BrightSquares(), SETTINGS)
     alone.init(leaves_and_returns(0), BOX)
-    assert all([alone.update(leaves_and_returns(index)).lost for index in range(10, 110)][2:])
+    assert all([alone.update(leaves_and_returns(index)).lost for index in range(10, 80)][2:])
 
 
 def test_a_target_that_is_there_all_along_gives_the_trackers_own_results() -> None:
@@ -149,9 +149,26 @@ def test_what_jumps_about_is_not_taken() -> None:
     assert sum(not result.lost for result in results[12:]) == 0
 
 
+def test_a_frame_asks_for_a_few_tiles_and_no_more() -> None:
+    asked: list[int] = [0]
+
+    class Counting(BrightSquares):
+        def locate(self, features: np.ndarray, search: np.ndarray) -> Mapping[str, np.ndarray]:
+            asked[-1] += len(search)
+            return super().locate(features, search)
+
+    tracker = LongTermTracker(OSTrackTracker(Counting(), SETTINGS))
+    tracker.init(leaves_and_returns(0), BOX)
+    for index in range(1, 39):
+        asked.append(0)
+        tracker.update(leaves_and_returns(index))
+    alone = 9 + SETTINGS.lost_after + SETTINGS.search_after
+    assert asked[1:] == [1] * alone + [1 + SETTINGS.tiles_per_frame] * (38 - alone)
+
+
 def test_without_the_option_nothing_is_searched() -> None:
     settings = OSTrackSettings(**{**vars(SETTINGS), "long_term": False})
-    assert all(result.lost for result in follow(leaves_and_returns, 110, settings)[12:])
+    assert all(result.lost for result in follow(leaves_and_returns, 80, settings)[12:])
 
 
 def test_init_starts_anew() -> None:
@@ -173,7 +190,7 @@ def test_several_targets_share_a_network_and_are_searched_for_one_by_one() -> No
             return frame((walk(index), 0.9), stays)
         return frame(stays) if index < 40 else frame(((340.0, 40.0, 20.0, 20.0), 0.9), stays)
 
-    settings = OSTrackSettings(**{**vars(SETTINGS), "confirm_above": 0.85})
+    settings = OSTrackSettings(**{**vars(SETTINGS), "confirm_share": 0.95})
     tracker = LongTermTracker(OSTrackTracker(BrightSquares(), settings))
     targets = MultiTracker(tracker)
     walker, stayer = targets.add(make(0), BOX), targets.add(make(0), (60.0, 220.0, 20.0, 20.0))
@@ -234,7 +251,8 @@ def test_wrong_use_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"search_after": -1}, {"confirm_looks": 0}, {"tile_widen": 0.0}, {"tile_step": -1.0}]
+    "wrong",
+    [{"search_after": -1}, {"confirm_looks": 0}, {"tiles_per_frame": 0}, {"tile_widen": 0.0}, {"tile_step": -1.0}],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="expected"):

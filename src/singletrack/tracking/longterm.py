@@ -1,11 +1,11 @@
 """Searches the whole frame for a lost target: a wrapper round any tracker that can be asked to look elsewhere.
 
-From local to global: the tracker looks round its last box alone at first; then two looks of three go to tiles that
-cover the frame, the nearest first. What is seen in a tile is a candidate, and is looked at again, frame after frame,
-before it counts as the target: look-alikes elsewhere are not taken at once. One look a frame, lost or not, so that a
-search costs a camera no time, and several targets still share a pass of the network.
+From local to global: the tracker looks on round its last box in every frame; after a while some tiles of the frame are
+looked at as well, a few in each frame, so that no frame takes long, and the nearest first. What is seen in a tile is a
+candidate, and is looked at again, frame after frame, before it counts as the target: look-alikes elsewhere are not
+taken at once. While the target is not lost, every result is the tracker's own.
 
-While the target is not lost, every result is the tracker's own. Knows nothing of any one model, of engines or torch.
+Knows nothing of any one model, of engines or torch.
 """
 
 from __future__ import annotations
@@ -35,32 +35,33 @@ from singletrack.tracking.base import (
 from singletrack.tracking.shared import LostSettings
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
-OWN_TURN = 3  # while tiles are searched, every so-manyth look is the tracker's own
+USUAL_RATE = 0.05  # weight of a frame in the running mean that is the target's usual score: 20 frames or so
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Candidate:
-    """Something seen in a tile that may be the target: its last box, and how often it was seen there again."""
+    """Something seen in a tile that may be the target: its last box, and its scores in the looks at it since then."""
 
     box: Box
-    confirmed: int = 0
+    scores: tuple[float, ...] = ()
 
 
 @dataclass
 class _Search:
     """All that is remembered beside the tracker's own state.
 
-    result: the last one. frames: how many in a row it has been lost. tiles: those of this round that are left, as
-    squares round boxes. square: the one that the network is being asked about; None for the tracker's own.
+    result: the last one. features: of the template that was encoded last. usual: the target's score while it is not
+    lost, on average. frames: how many in a row it has been lost. tiles: boxes whose squares are left of this round.
+    candidate: what the network is being asked about; None for the tracker's own look.
     """
 
     size_wh: tuple[int, int]
     result: Result
     features: tuple[CropArray, Any] | None = None
+    usual: float | None = None
     frames: int = 0
     tiles: list[Box] = field(default_factory=list)
     candidate: _Candidate | None = None
-    square: tuple[Box, float] | None = None
 
 
 class LongTermTracker:
@@ -114,62 +115,73 @@ class LongTermTracker:
 
         While the target is lost the box is the last one of the tracker's own, and the score that of the look.
         """
-        search, inputs = self._started(), self.prepare(frame)
-        if inputs is None:
-            return self.read(None)
-        if search.features is None or search.features[0] is not inputs.template:
-            search.features = inputs.template, self.network.encode(inputs.template)
-        return self.read(self.network.locate(search.features[1], inputs.search))
+        inputs = self.prepare(frame)
+        return self.read(None if inputs is None else self._locate(inputs))
 
     def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
-        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
+        """The first half of ``update``: what the network should see; None where the frame shows nothing.
+
+        While tiles are searched the network is asked about them here.
+        """
         search = self._started()
-        search.square = self._next_square(search)
-        return self.tracker.prepare(frame) if search.square is None else self.tracker.look(frame, *search.square)
+        if search.candidate is None and self.settings.long_term and search.frames > self.settings.search_after:
+            search.candidate = self._search_tiles(frame, search)
+        if search.candidate is None:
+            return self.tracker.prepare(frame)
+        return self.tracker.look(frame, search.candidate.box)
 
     def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         search = self._started()
-        if search.square is None:
-            search.result = self.tracker.read(maps)
+        if search.candidate is None:
+            search.result = result = self.tracker.read(maps)
         else:
-            search.result = self._judge(search, self.tracker.see(maps, *search.square))
-        if search.result.lost:
+            search.result = result = self._judge(search, search.candidate, self.tracker.see(maps, search.candidate.box))
+        if result.lost:
             search.frames += 1
         else:
             search.frames, search.tiles, search.candidate = 0, [], None
-        return search.result
+            usual = result.score if search.usual is None else search.usual
+            search.usual = usual + USUAL_RATE * (result.score - usual)
+        return result
 
     def _started(self) -> _Search:
         if self._search is None:
             raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
         return self._search
 
-    def _next_square(self, search: _Search) -> tuple[Box, float] | None:
-        """Where to look now: at a candidate; else at a tile, or in its turn as the tracker itself does."""
-        settings = self.settings
-        if search.candidate is not None:
-            return search.candidate.box, 1.0
-        waited = search.frames - 1 - settings.search_after  # looks, since the one that called it lost
-        if not settings.long_term or waited < 0 or waited % OWN_TURN == OWN_TURN - 1:
-            return None
-        if not search.tiles:
-            search.tiles = cover(search.size_wh, search.result.box, settings.tile_step)
-        return search.tiles.pop(0), settings.tile_widen
+    def _locate(self, inputs: Inputs) -> Mapping[str, FloatArray]:
+        search = self._started()
+        if search.features is None or search.features[0] is not inputs.template:
+            search.features = inputs.template, self.network.encode(inputs.template)
+        return self.network.locate(search.features[1], inputs.search)
 
-    def _judge(self, search: _Search, sight: Sight | None) -> Result:
-        """Whether what was seen elsewhere is the target."""
-        settings, before = self.settings, search.candidate
+    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _Candidate | None:
+        """Look at the next tiles, until one of them shows something that may be the target."""
+        settings = self.settings
+        for _ in range(settings.tiles_per_frame):
+            if not search.tiles:
+                search.tiles = cover(search.size_wh, search.result.box, settings.tile_step)
+            tile = search.tiles.pop(0)
+            inputs = self.tracker.look(frame, tile, settings.tile_widen)
+            sight = self.tracker.see(None if inputs is None else self._locate(inputs), tile, settings.tile_widen)
+            if sight is not None and sight.score >= settings.lost_below:
+                return _Candidate(sight.box)
+        return None
+
+    def _judge(self, search: _Search, candidate: _Candidate, sight: Sight | None) -> Result:
+        """Whether a candidate that was looked at again is the target, may be, or is not."""
+        settings = self.settings
         search.candidate = None
         if sight is None:
             return Result(box=search.result.box, score=0.0, lost=True)
-        if before is None and sight.score >= settings.found_above:
-            search.candidate = _Candidate(sight.box)
-        elif before and sight.score >= settings.confirm_above and iou(sight.box, before.box) >= SAME_PLACE:
-            if before.confirmed + 1 >= settings.confirm_looks:
+        if sight.score >= settings.lost_below and iou(sight.box, candidate.box) >= SAME_PLACE:
+            scores = (*candidate.scores, sight.score)
+            if len(scores) < settings.confirm_looks:
+                search.candidate = _Candidate(sight.box, scores)
+            elif np.mean(scores) >= max(settings.found_above, settings.confirm_share * (search.usual or 0.0)):
                 self.tracker.move(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
-            search.candidate = _Candidate(sight.box, before.confirmed + 1)
         return Result(box=search.result.box, score=sight.score, lost=True)
 
 

@@ -47,22 +47,25 @@ class LostSettings:
     It counts as found again at the first score from `found_above` on.
 
     long_term: search the whole frame for a lost target, see ``tracking.longterm``.
-    search_after: how many frames the tracker first looks on alone, round its last box.
-    tile_widen, tile_step: side of the squares that cover the frame, in search squares of the tracker; and how far
-        apart their centres may be, in square roots of the last box's area.
-    confirm_above, confirm_looks: what is seen in a tile, with a score from `found_above` on, counts as the target once
-        it was seen at the same place in so many looks more, each with such a score.
+    search_after: for how many frames the tracker first looks on alone, round its last box.
+    tiles_per_frame: at how many tiles of the frame it then looks as well; a frame takes that much longer.
+    tile_widen, tile_step: side of a tile, in search squares of the tracker; and how far apart the centres of two may
+        be, in square roots of the last box's area.
+    confirm_looks, confirm_share: what a tile shows with a score from `lost_below` on counts as the target once it was
+        seen in the same place in so many frames, with a mean score from `found_above` on and from this share of the
+        target's usual score on.
     """
 
     lost_below: float = 0.25
     found_above: float = 0.4
     lost_after: int = 5
     long_term: bool = False
-    search_after: int = 10
+    search_after: int = 5
+    tiles_per_frame: int = 2
     tile_widen: float = 1.0
     tile_step: float = 3.0
-    confirm_above: float = 0.6
     confirm_looks: int = 3
+    confirm_share: float = 0.8
 
     def __post_init__(self) -> None:
         if not self.lost_below <= self.found_above:
@@ -72,10 +75,10 @@ class LostSettings:
             )
         if self.lost_after < 1:
             raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
-        if self.search_after < 0 or self.confirm_looks < 1:
+        if self.search_after < 0 or min(self.tiles_per_frame, self.confirm_looks) < 1:
             raise InputError(
-                f"expected search_after of 0 or more and confirm_looks of 1 or more; got {self.search_after} and "
-                f"{self.confirm_looks}; they count frames"
+                f"expected search_after of 0 or more, tiles_per_frame and confirm_looks of 1 or more; got "
+                f"{self.search_after}, {self.tiles_per_frame} and {self.confirm_looks}; they are counts"
             )
         if self.tile_widen <= 0 or self.tile_step <= 0:
             raise InputError(
