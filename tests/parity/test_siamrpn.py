@@ -1,0 +1,172 @@
+"""The SiamRPN++ networks and trackers against what was recorded from pysot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from singletrack.models.checkpoints import load_weights
+from singletrack.models.names import OFFICIAL_NAMES
+from singletrack.models.networks import build_network
+from singletrack.models.siamrpn import CONFIGS, SiamRPN, build_siamrpn
+from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.tracking.anchors import anchor_grid, cosine_window
+from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
+from singletrack.zoo import ZOO
+
+Frames = dict[str, Callable[[int], np.ndarray]]
+Recorded = Callable[[str], Mapping[str, np.ndarray]]
+
+PYSOT = {
+    "siamrpnpp-r50": "siamrpn_r50_l234_dwxcorr",
+    "siamrpnpp-r50-otb": "siamrpn_r50_l234_dwxcorr_otb",
+    "siamrpnpp-r50-lt": "siamrpn_r50_l234_dwxcorr_lt",
+    "siamrpnpp-mobilenet": "siamrpn_mobilev2_l234_dwxcorr",
+    "siamrpnpp-alex": "siamrpn_alex_dwxcorr",
+}
+PARAMETERS = {
+    "siamrpnpp-r50": 53_950_624,
+    "siamrpnpp-r50-lt": 60_018_336,
+    "siamrpnpp-mobilenet": 11_150_446,
+    "siamrpnpp-alex": 6_251_102,
+}
+# of 20; a box follows from the one before, so that an error in any of them would be seen in the last
+FRAMES = 10
+
+
+@pytest.mark.parametrize("name", PYSOT)
+def test_names_and_shapes_are_the_published(name: str, fixtures: Path) -> None:
+    shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
+    with torch.device("meta"):
+        model = build_siamrpn(CONFIGS[name])
+    ours = {OFFICIAL_NAMES[name][theirs]: tuple(shape) for theirs, shape in shapes.items()}
+    assert ours == {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    if name in PARAMETERS:
+        assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+
+
+class Case(NamedTuple):
+    """A model whose numbers were recorded. weights: under pysot's names. records: on made and on real frames."""
+
+    name: str
+    model: SiamRPN
+    weights: dict[str, Tensor]
+    records: dict[str, Mapping[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module", params=PYSOT)
+def case(
+    request: pytest.FixtureRequest,
+    fixtures: Path,
+    recorded: Recorded,
+    detweights: ModuleType,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Case:
+    """The network as a user gets it: from a checkpoint of pysot's training, whose names begin with module."""
+    name: str = request.param
+    records = {kind: recorded(f"pysot_{kind}{PYSOT[name]}") for kind in ("", "synth_")}
+    shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
+    weights = detweights.pysot_overrides(detweights.det_state_dict(shapes))
+    path = tmp_path_factory.mktemp("weights") / "checkpoint_e20.pth"
+    wrapped = {f"module.{key}": tensor for key, tensor in weights.items()}
+    torch.save({"epoch": 19, "state_dict": wrapped, "optimizer": {"param_groups": [{"lr": 0.1}]}}, path)
+    model = build_network(name).eval()
+    load_weights(model, path, name)
+    path.unlink()
+    assert isinstance(model, SiamRPN)
+    return Case(name, model, weights, records)
+
+
+def close(got: Tensor | np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
+
+
+def test_weights_are_those_of_the_record(case: Case, detweights: ModuleType) -> None:
+    assert detweights.checksum(case.weights) == case.records[""]["weights_crc"]
+
+
+@torch.inference_mode()
+def test_every_map(case: Case) -> None:
+    record, config = case.records[""], case.model.config
+    random = np.random.default_rng(int(record["input_seed"]))
+    template, search = (
+        torch.from_numpy(random.integers(0, 256, (1, 3, size, size)).astype(np.float32))
+        for size in (config.template_size, config.search_size)
+    )
+    for number, stage in enumerate(case.model.see(template)):
+        first = (stage.shape[-1] - record[f"zf{number}"].shape[-1]) // 2
+        inside = slice(first, first + record[f"zf{number}"].shape[-1])
+        close(stage[:, ::4, inside, inside], record[f"zf{number}"], 1e-4)
+    features = case.model.encode(template)
+    assert features.shape[1] == 2 * sum(config.widths)
+    for name, values in case.model.locate(features, search).items():
+        close(values, record[name], 1e-4)
+
+
+@torch.inference_mode()
+def test_a_batch_is_its_samples(case: Case) -> None:
+    """Each sample's kernels look at its own search crop alone."""
+    size = case.model.config.template_size + 64
+    random = torch.Generator().manual_seed(1)
+    template = 255 * torch.rand(3, 3, 127, 127, generator=random)
+    search = 255 * torch.rand(3, 3, size, size, generator=random)
+    together = case.model(template, search)
+    for row in range(3):
+        alone = case.model(template[row : row + 1], search[row : row + 1])
+        for name, values in alone.items():
+            close(together[name][row : row + 1], values.numpy(), 1e-5)
+
+
+def test_anchors_and_window(case: Case) -> None:
+    record = case.records[""]
+    cells = int(record["score_size"])
+    close(anchor_grid(cells), record["anchors"], 0)
+    close(cosine_window(cells)[: cells * cells], record["window"], 1e-12)
+
+
+@pytest.mark.parametrize("sequence", ["", "synth_"])
+def test_loop(case: Case, sequence: str, frames: Frames) -> None:
+    record, frame = case.records[sequence], frames["synthloop" if sequence else "loop"]
+    settings = ZOO[case.name].settings
+    assert isinstance(settings, SiamRPNSettings)
+    tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu"), settings)
+    tracker.init(frame(0), tuple(record["init"]))
+    assert tracker._target is not None
+    np.testing.assert_array_equal(tracker._target.template, record["template_crop_u8"])
+    boxes, scores = [], []
+    for index in range(1, FRAMES + 1):
+        inputs = tracker.prepare(frame(index))
+        assert inputs is not None
+        if index == 1:
+            np.testing.assert_array_equal(inputs.search, record["search1_u8"])
+        result = tracker.read(tracker.network.locate(tracker._target.features, inputs.search))
+        boxes.append(result.box)
+        scores.append(result.score)
+    close(np.array(boxes), record["boxes"][:FRAMES], 0.01)
+    close(np.array(scores), record["scores"][:FRAMES], 1e-5)
+
+
+def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: ModuleType, frames: Frames) -> None:
+    record = recorded("pysot_lt_toggle")
+    name = "siamrpnpp-r50-lt"
+    shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
+    weights = detweights.pysot_overrides(detweights.det_state_dict(shapes))
+    model = build_siamrpn(CONFIGS[name]).eval()
+    model.load_state_dict({OFFICIAL_NAMES[name][key]: tensor for key, tensor in weights.items()})
+    settings = replace(ZOO[name].settings, lost_below=0.985, found_above=0.9865)
+    assert isinstance(settings, SiamRPNSettings)
+    tracker = SiamRPNTracker(TorchNetwork(model, "cpu"), settings)
+    frame = frames["loop"]
+    tracker.init(frame(0), tuple(record["init"]))
+    results = [tracker.update(frame(index)) for index in range(1, len(record["boxes"]) + 1)]
+    close(np.array([result.box for result in results]), record["boxes"], 0.01)
+    assert [result.lost for result in results] == record["longterm"].astype(bool).tolist()
