@@ -7,7 +7,6 @@ by their names. The inner tensor ``features`` is where the runtimes cut the grap
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 import os
 import warnings
@@ -20,13 +19,13 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from singletrack.export.simplify import simplify
 from singletrack.export.verify import Difference, compare_with_module, require_agreement
+from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.networks import Network
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.siamrpn import SiamRPN
-from singletrack.models.stark import FrozenBatchNorm
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
@@ -40,14 +39,14 @@ def export_onnx(
 
     name: the model's name in the zoo, kept in the file's metadata.
     half: round the weights to 16 bits and store them so; computing stays in 32 bits.
-    tolerance: the largest difference of any map from the exported network's in PyTorch (that with the rounded
-        weights, where they are rounded) that is let pass.
+    tolerance: the largest difference of any map from the model's in PyTorch (where weights are rounded, that
+        of the rounded ones) that is let pass.
 
     The file appears only when it is whole and agrees. Raises ExportError if it does not agree.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    network = fold_batch_norms(copy.deepcopy(model).cpu().eval())
+    network = simplify(copy.deepcopy(model).cpu().eval())
     if half:
         round_to_half(network)
     graph = trace(network)
@@ -65,7 +64,7 @@ def export_onnx(
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
     try:
         onnx.save(graph, str(unfinished))
-        differences = compare_with_module(unfinished, network)
+        differences = compare_with_module(unfinished, network if half else model)
         require_agreement(differences, tolerance)
         unfinished.replace(path)
     finally:
@@ -124,7 +123,7 @@ def free_axes(network: Network) -> tuple[dict[int, torch.export.Dim], dict[int, 
     """
     batch: dict[int, torch.export.Dim] = {} if isinstance(network, SiamRPN) else {0: torch.export.Dim("batch")}
     sides: dict[int, torch.export.Dim] = {}
-    if isinstance(network, SiamRPN) and network.config.sizes_free:
+    if isinstance(network, (SiamRPN, DaSiamRPN)) and network.config.sizes_free:
         sides = dict.fromkeys((2, 3), torch.export.Dim("side", min=127, max=4095))
     return batch, batch | sides
 
@@ -138,21 +137,10 @@ def _quiet_exporter() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-            warnings.filterwarnings("ignore", r"# The axis name: batch will not be used", UserWarning)
+            warnings.filterwarnings("ignore", r"# The axis name: (batch|side) will not be used", UserWarning)
             yield
     finally:
         logger.setLevel(level)
-
-
-def fold_batch_norms(network: Network) -> Network:
-    """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps."""
-    for module in network.modules():
-        children = list(module.named_children())
-        for (before, convolution), (after, norm) in itertools.pairwise(children):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm)):
-                setattr(module, before, fuse_conv_bn_eval(convolution, norm))  # type: ignore[arg-type]
-                setattr(module, after, nn.Identity())
-    return network
 
 
 @torch.no_grad()
