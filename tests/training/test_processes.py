@@ -7,18 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch import nn
 from toys import ALONE, NOTHING, one_stage
 
 from singletrack.errors import InputError
 from singletrack.training.loop import RunSettings, train
 from singletrack.training.objectives import Recipe
-from singletrack.training.processes import launch
+from singletrack.training.processes import WholeBatchNorm, launch, share_norms
 
 HERE = str(Path(__file__).parent)
 PLAIN = RunSettings(precision="fp32", log_every=1)
@@ -43,7 +46,7 @@ from pathlib import Path
 from test_processes import PLAIN, shared_recipe
 from toys import NOTHING
 from singletrack.training.loop import train
-from singletrack.training.processes import launch
+from singletrack.training.processes import WholeBatchNorm, launch, share_norms
 
 if __name__ == "__main__":
     out = Path({out!r})
@@ -120,6 +123,43 @@ def test_torchrun_starts_them_as_well_and_they_leave_one_log(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 1
     assert (tmp_path / "out" / "weights.safetensors").exists()
+
+
+@pytest.fixture
+def group_of_one(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", world_size=1, rank=0)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(("kind", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.usefixtures("group_of_one")
+def test_a_norm_for_all_processes_is_that_of_pytorch(kind: torch.dtype, close: float) -> None:
+    torch.manual_seed(0)
+    plain, shared = nn.BatchNorm2d(5), nn.Sequential(nn.BatchNorm2d(5))
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    shared[0].load_state_dict(plain.state_dict())
+    share_norms(shared)
+    assert type(shared[0]) is WholeBatchNorm
+    x = (3 + 2 * torch.randn(4, 5, 6, 7)).to(kind).to(memory_format=torch.channels_last)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    weigh = torch.randn(4, 5, 6, 7).to(kind)
+    outputs = [norm(each) for norm, each in zip((plain, shared), inputs, strict=True)]
+    for output in outputs:
+        (output * weigh).sum().backward()
+    assert outputs[0].dtype == outputs[1].dtype == kind
+    for one, two in (
+        outputs,
+        [each.grad for each in inputs],
+        [plain.weight.grad, shared[0].weight.grad],
+        [plain.bias.grad, shared[0].bias.grad],
+        *[[value, shared[0].state_dict()[name]] for name, value in plain.state_dict().items()],
+    ):
+        torch.testing.assert_close(two, one, rtol=close, atol=close)
+    plain.eval()
+    shared.eval()
+    torch.testing.assert_close(shared(x), plain(x), rtol=close, atol=close)
 
 
 def test_processes_are_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:

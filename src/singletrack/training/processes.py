@@ -148,20 +148,42 @@ def _obedient(function: Callable[[], Result]) -> Result | str:
 # --- one batch normalisation for all of them ---
 
 
-class _Mean(torch.autograd.Function):
-    """The mean over all processes, and of their gradients on the way back."""
+def _mean_of_all(values: Tensor) -> Tensor:
+    """The mean over all processes."""
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+class _Normalise(torch.autograd.Function):
+    """The values, normalised by the mean and the variance of all processes', and these two.
+
+    The passes over the values are PyTorch's own: backward, as if mean and variance were constants; what follows from
+    their being none is the same linear function of every value of a channel.
+    """
 
     @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:
-        mean = values.clone()
-        dist.all_reduce(mean)
-        return mean / dist.get_world_size()
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        variance_here, mean_here = torch.var_mean(x.float(), (0, 2, 3), correction=0)
+        mean = _mean_of_all(mean_here)
+        variance = _mean_of_all(variance_here + (mean_here - mean) ** 2)
+        context.save_for_backward(x, weight, mean, variance)
+        context.eps = eps
+        context.mark_non_differentiable(mean, variance)
+        return nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        mean = gradient.contiguous().clone()
-        dist.all_reduce(mean)
-        return mean / dist.get_world_size()
+    def backward(context: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, variance = context.saved_tensors
+        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, context.eps, [True, True, True]
+        )
+        scale = (variance + context.eps).rsqrt()
+        of_bias, of_weight = _mean_of_all(torch.stack([to_bias, to_weight])) * (x.shape[1] / x.numel())
+        slope = weight * scale**2 * of_weight
+        constant = weight * scale * of_bias - slope * mean
+        to_x = to_x - (x * slope[:, None, None] + constant[:, None, None])
+        return to_x.to(x.dtype), to_weight, to_bias, None
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
@@ -173,21 +195,17 @@ class WholeBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        values = x.float()
+        out: Tensor
+        out, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         count = dist.get_world_size() * x.numel() // x.shape[1]
-        mean: Tensor = _Mean.apply(values.mean((0, 2, 3)))  # type: ignore[no-untyped-call]
-        centred = values - mean[:, None, None]
-        variance: Tensor = _Mean.apply(centred.square().mean((0, 2, 3)))  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            assert self.momentum is not None
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        return out
 
 
 def share_norms(model: nn.Module) -> None:
