@@ -14,7 +14,8 @@ from singletrack import MultiTracker
 from singletrack.datasets.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
-from singletrack.tracking.base import BatchTracker
+from singletrack.tracking.base import BatchTracker, Inputs
+from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
@@ -228,6 +229,35 @@ def test_the_network_is_asked_in_few_sizes_and_once_for_a_template() -> None:
     many.update(pictures(1)[0])
     assert tracker.network.batches == [8, 8, 8, 4, 2]
     assert tracker.network.encoded == 7
+
+
+def test_crops_of_unlike_sizes_go_apart() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    class Sizes:
+        def encode(self, template: np.ndarray) -> np.ndarray:
+            return template[:, 0, 0]
+
+        def locate(self, features: np.ndarray, search: np.ndarray) -> Mapping[str, np.ndarray]:
+            asked.append(search.shape)
+            return {"sum": search.sum(axis=(1, 2)) + features}
+
+    templates = [np.full((1, 2, 2, 3), 10 * k, np.uint8) for k in range(5)]
+    inputs = [
+        Inputs(template, np.ones((1, side, side, 3), np.uint8))
+        for template, side in zip(templates, (4, 9, 4, 4, 9), strict=True)
+    ]
+    maps = SharedNetwork(Sizes()).locate_each(inputs)
+    assert [each["sum"][0, 0] for each in maps] == [16, 91, 36, 46, 121]
+    assert asked == [(2, 4, 4, 3), (1, 4, 4, 3), (2, 9, 9, 3)]
+
+
+def test_a_lost_target_is_searched_for_as_alone() -> None:
+    tracker = LongTermTracker(make_ostrack())
+    compare(tracker, pictures(8), boxes(3), 1e-3)
+    many = MultiTracker(tracker)
+    many.add(pictures(1)[0], boxes(1)[0], settings={"lost_after": 2})
+    assert tracker.settings.lost_after == 5
 
 
 def test_features_go_with_their_template() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,7 @@ class MultiTracker:
         frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
         target = self._network.share(self._tracker)
         if settings:
-            changeable: Any = target
-            changeable.settings = change_settings(_settings_of(target), settings, "this tracker")
+            _change_settings(target, settings)
         target.init(frame, box)
         self._size_wh = (frame.shape[1], frame.shape[0])
         number = self._next_id
@@ -126,16 +125,23 @@ class SharedNetwork:
         return self.network.locate(features, search)
 
     def locate_each(self, inputs: Sequence[Inputs]) -> list[Mapping[str, FloatArray]]:
-        """The maps of each, with a batch of 1."""
-        found: list[Mapping[str, FloatArray]] = []
-        for size in split(len(inputs), self.batch_sizes):
-            asked = inputs[len(found) : len(found) + size]
-            # the first is repeated where there are too few, so that the engine meets no other size
-            filled = [*asked, *[asked[0]] * (size - len(asked))]
-            features = self._join([self.encode(each.template) for each in filled])
-            maps = self.network.locate(features, np.concatenate([each.search for each in filled]))
-            found += [{name: values[row : row + 1] for name, values in maps.items()} for row in range(len(asked))]
-        return found
+        """The maps of each, with a batch of 1. Those whose crops are of one size go together."""
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, each in enumerate(inputs):
+            alike.setdefault(each.search.shape, []).append(place)
+        found: dict[int, Mapping[str, FloatArray]] = {}
+        for places in alike.values():
+            done = 0
+            for size in split(len(places), self.batch_sizes):
+                asked = places[done : done + size]
+                # the first is repeated where there are too few, so that the engine meets no other size
+                filled = [inputs[place] for place in [*asked, *[asked[0]] * (size - len(asked))]]
+                features = self._join([self.encode(each.template) for each in filled])
+                maps = self.network.locate(features, np.concatenate([each.search for each in filled]))
+                for row, place in enumerate(asked):
+                    found[place] = {name: values[row : row + 1] for name, values in maps.items()}
+                done += len(asked)
+        return [found[place] for place in range(len(inputs))]
 
     def _join(self, features: list[Any]) -> Any:
         if len(features) == 1:
@@ -167,8 +173,10 @@ def check_batch_tracker(tracker: Tracker, advice: str) -> BatchTracker:
     return tracker
 
 
-def _settings_of(tracker: BatchTracker) -> Any:
-    settings = getattr(tracker, "settings", None)
-    if settings is None:
-        raise InputError(f"expected no settings for a {type(tracker).__name__}, which has none; leave them out")
-    return cast(Any, settings)
+def _change_settings(tracker: Any, changes: Mapping[str, Any]) -> None:
+    try:
+        tracker.settings = change_settings(tracker.settings, changes, "this tracker")
+    except AttributeError as error:
+        raise InputError(
+            f"expected no settings for a {type(tracker).__name__}, whose settings cannot be changed; leave them out"
+        ) from error

@@ -1,0 +1,262 @@
+"""What is installed here, whether it works and how fast: the facts that a bug report needs.
+
+Nothing is repaired, downloaded or written. Knows nothing of the command line.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import itertools
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from singletrack import zoo
+from singletrack.datasets.clips import generate_clip
+from singletrack.geometry.boxes import iou
+from singletrack.runtimes import ENGINES, installed_engines
+from singletrack.runtimes.processor import allowed_cores, processor_name, usable_cores
+
+Facts = dict[str, Any]
+
+MODEL = "ostrack-tiny"
+PACKAGES = (
+    *("numpy", "opencv-python-headless", "opencv-python", "av", "openvino", "onnx", "onnxruntime"),
+    *("onnxruntime-gpu", "torch", "safetensors", "tensorrt", "nncf", "click", "tqdm"),
+)
+# whatever sets how many threads there are, or which devices are seen
+VARIABLES = ("OMP_", "KMP_", "MKL_NUM", "OPENBLAS_", "OV_", "ORT_", "CUDA_VISIBLE", "PYTORCH_", "SINGLETRACK_")
+EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm", "sve")
+FRAMES = 30  # of the made clip, which is run through forth and back
+LEAST_OVERLAP = 0.6  # with the true boxes of that clip; a sound model has over 0.8
+
+
+def examine(*, seconds: float = 5.0) -> Facts:
+    """All facts, in an order to be read in; numbers, words, lists and dicts of them only.
+
+    seconds: how long the speed check may take, for all engines together; 0 leaves it out. What fails is told under
+    "error", or as "damaged", and listed under "faults".
+    """
+    facts: Facts = {
+        "singletrack": importlib.metadata.version("singletrack"),
+        "python": f"{platform.python_version()} at {sys.executable}",
+        "system": platform.platform(),
+        "processor": examine_processor(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
+        "engines": {name: examine_engine(name) for name in ENGINES},
+        "weights": examine_weights(),
+        "cache": examine_cache(zoo.cache_folder()),
+    }
+    if seconds > 0:
+        facts["speed"] = measure_speed(seconds)
+    facts["faults"] = list(find_faults(facts))
+    return facts
+
+
+def examine_processor() -> Facts:
+    """Its name, what of its instructions matter here, and its cores: of the machine, and for this process."""
+    info = Path("/proc/cpuinfo")
+    words = set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
+    facts: Facts = {
+        "name": processor_name(),
+        "extensions": [word for word in EXTENSIONS if word in words] or "not told by this system",
+        "cores": os.cpu_count(),
+        "cores allowed": allowed_cores(),
+        "cores usable": usable_cores(),
+    }
+    if hasattr(os, "getloadavg"):
+        facts["load"] = round(os.getloadavg()[0], 1)
+    return facts
+
+
+def examine_engine(name: str) -> Facts:
+    """Whether an engine is installed and can be imported; its devices, and the precisions that each computes in."""
+    if name not in installed_engines():
+        return {"installed": False, "install": ENGINES[name][1]}
+    try:
+        return {"installed": True, "devices": _DEVICES[name]()}
+    except Exception as error:  # whatever is broken in it is what a bug report must tell
+        return {"installed": True, "error": _in_one_line(error)}
+
+
+def examine_weights() -> dict[str, str]:
+    """The bundled files: against the hash that the installed package lists, where it does; else their own hash."""
+    try:
+        listed = {Path(str(file)).name: file for file in importlib.metadata.files("singletrack") or []}
+    except importlib.metadata.PackageNotFoundError:
+        listed = {}
+    found = {}
+    for suffix in (".onnx", ".safetensors"):
+        name = f"{MODEL}{suffix}"
+        try:
+            digest = hashlib.sha256(zoo.bundled_file(MODEL, suffix).read_bytes()).digest()
+        except (OSError, ValueError) as error:
+            found[name] = f"damaged: {_in_one_line(error)}"
+            continue
+        told = listed[name].hash if name in listed else None
+        said = f"sha256 {digest.hex()[:16]}"
+        if told is None:
+            found[name] = f"{said}, unlisted (installed for development)"
+        elif told.value == base64.urlsafe_b64encode(digest).rstrip(b"=").decode():
+            found[name] = f"{said}, as it was packed"
+        else:
+            found[name] = f"damaged: {said} is not what was packed; install singletrack again"
+    return found
+
+
+def examine_cache(folder: Path) -> Facts:
+    """Where exports and compiled models are kept, and how much there is."""
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    return {
+        "folder": str(folder),
+        "files": len(files),
+        "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        "writable": os.access(above, os.W_OK),
+    }
+
+
+def measure_speed(seconds: float) -> dict[str, Facts]:
+    """Follow a made clip of 640 x 360 with the bundled model on each installed engine, a share of the time each.
+
+    load seconds: until it is loaded, its import included. frames/s: by the median update. overlap: with the true
+    boxes. difference: of the boxes to the first engine's, the largest, in pixels.
+    """
+    engines = installed_engines()
+    clip = list(generate_clip(frames=FRAMES))
+    measured: dict[str, Facts] = {}
+    reference: np.ndarray[Any, Any] | None = None
+    for engine in engines:
+        try:
+            measured[engine], boxes = _follow_for(engine, clip, seconds / len(engines))
+        except Exception as error:  # as above
+            measured[engine] = {"error": _in_one_line(error)}
+            continue
+        reference = boxes if reference is None else reference
+        measured[engine]["difference"] = round(float(np.abs(boxes - reference).max()), 3)
+    return measured
+
+
+def find_faults(facts: Facts) -> Iterable[str]:
+    """What does not work, a line each."""
+    for part in ("engines", "speed"):
+        for name, engine in facts.get(part, {}).items():
+            if "error" in engine:
+                yield f"engine {name}: {engine['error']}"
+    for name, state in facts["weights"].items():
+        if state.startswith("damaged"):
+            yield f"{name}: {state}"
+    if not any(engine["installed"] for engine in facts["engines"].values()):
+        yield "no engine is installed"
+    for name, engine in facts.get("speed", {}).items():
+        if engine.get("overlap", 1.0) < LEAST_OVERLAP:
+            yield f"engine {name}: follows the made clip with an overlap of only {engine['overlap']}"
+
+
+def format_facts(facts: Mapping[str, Any], indent: str = "") -> str:
+    """The facts as text: a line each, deeper ones indented."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and any(isinstance(each, Mapping) for each in value.values()):
+            lines += [f"{indent}{name}", format_facts(value, indent + "  ")]
+        elif isinstance(value, Mapping) and indent:
+            inner = ", ".join(f"{key} {_in_words(each)}" for key, each in value.items())
+            lines.append(f"{indent}{name}: {inner or 'none'}")
+        elif isinstance(value, Mapping) and value:
+            lines += [f"{indent}{name}", format_facts(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {_in_words(value)}")
+    return "\n".join(lines)
+
+
+# --- engines -------------------------------------------------------------------------------------------------------
+
+
+def _openvino_devices() -> dict[str, list[str]]:
+    from singletrack.runtimes.openvino_runtime import CORE
+
+    wanted = ("FP32", "BF16", "FP16", "INT8")
+    return {
+        f"{device} ({CORE.get_property(device, 'FULL_DEVICE_NAME').strip()})": [
+            word for word in wanted if word in CORE.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        ]
+        for device in CORE.available_devices
+    }
+
+
+def _onnx_devices() -> list[str]:
+    providers: list[str] = import_module("onnxruntime").get_available_providers()
+    return [name.removesuffix("ExecutionProvider").lower() for name in providers if not name.startswith("Azure")]
+
+
+def _torch_devices() -> dict[str, list[str]]:
+    from singletrack.runtimes.torch_runtime import find_device, known_precisions
+
+    torch = import_module("torch")
+    names = {"cpu": f"cpu ({torch.get_num_threads()} threads)"}
+    names |= {f"cuda:{i}": f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())}
+    if torch.backends.mps.is_available():
+        names["mps"] = "mps"
+    return {
+        shown: [each for each in known_precisions(find_device(name)) if each != "auto"] for name, shown in names.items()
+    }
+
+
+_DEVICES: dict[str, Callable[[], Any]] = {"openvino": _openvino_devices, "onnx": _onnx_devices, "torch": _torch_devices}
+
+
+def _follow_for(engine: str, clip: list[Any], seconds: float) -> tuple[Facts, np.ndarray[Any, Any]]:
+    """What was measured on one engine, and the boxes of the clip."""
+    began = time.perf_counter()
+    tracker = zoo.load(MODEL, engine=engine)
+    loaded = time.perf_counter()
+    tracker.init(*clip[0])
+    boxes = np.array([tracker.update(frame).box for frame, _ in clip[1:]])
+    truth = np.array([box for _, box in clip[1:]])
+    times: list[float] = []
+    forth_and_back = itertools.cycle([frame for frame, _ in [*clip[::-1], *clip]])
+    while not times or time.perf_counter() - began < seconds:
+        frame = next(forth_and_back)
+        start = time.perf_counter()
+        tracker.update(frame)
+        times.append(time.perf_counter() - start)
+    facts = {
+        "device": str(getattr(tracker.network, "device", "unknown")).lower(),
+        "precision": getattr(tracker.network, "precision", "f32"),
+        "load seconds": round(loaded - began, 2),
+        "frames/s": round(1 / median(times), 1),
+        "overlap": round(float(iou(boxes, truth).mean()), 3),
+    }
+    return facts, boxes
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_in_words(each)}" for key, each in value.items()) or "none"
+    return str(value)
