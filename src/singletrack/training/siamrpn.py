@@ -19,7 +19,7 @@ from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
 from singletrack.models.siamrpn import ResNet, SiamRPN, SiamRPNConfig, build_siamrpn
 from singletrack.runtimes.torch_runtime import TorchNetwork
-from singletrack.tracking.anchors import ANCHORS, STRIDE, anchor_grid
+from singletrack.tracking.anchors import STRIDE, anchor_grid
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.objectives import Batch, Objective, Stage
 
@@ -89,16 +89,14 @@ def siamrpn_loss(maps: Mapping[str, Tensor], targets: AnchorTargets) -> tuple[Te
 
     Gives the sum, and its detached parts.
     """
-    logits, shifts = (
-        maps["cls"].unflatten(1, (2, ANCHORS)).flatten(2),
-        maps["loc"].unflatten(1, (4, ANCHORS)).flatten(2),
-    )  # type: ignore[no-untyped-call]
+    batch = len(maps["cls"])
+    logits, shifts = maps["cls"].reshape(batch, 2, -1), maps["loc"].reshape(batch, 4, -1)
     entropy = F.cross_entropy(logits, targets.labels.clamp(min=0), reduction="none")
     cls = logits.new_zeros(())
     for label in (1, 0):
         chosen = targets.labels == label
         cls = cls + 0.5 * (entropy * chosen).sum() / chosen.sum().clamp(min=1)
-    loc = ((shifts - targets.shifts).abs().sum(1) * targets.weights).sum() / len(logits)
+    loc = ((shifts - targets.shifts).abs().sum(1) * targets.weights).sum() / batch
     total = cls + LOC_WEIGHT * loc
     return total, {"loss": total.detach(), "cls": cls.detach(), "loc": loc.detach()}
 
@@ -170,7 +168,7 @@ def chances(cls: Tensor) -> Tensor:
 
 def decode(maps: Mapping[str, Tensor]) -> Tensor:
     """The best proposal of each sample: (B, 4) xyxy, pixels of the search crop from its middle pixel."""
-    loc = maps["loc"].flatten(2).view(len(maps["loc"]), 4, -1)
+    loc = maps["loc"].reshape(len(maps["loc"]), 4, -1)
     anchors = loc.new_tensor(anchor_grid(maps["cls"].shape[-1])).T
     best = chances(maps["cls"]).flatten(1).argmax(1)
     moved = loc.gather(2, best.view(-1, 1, 1).expand(-1, 4, 1)).squeeze(2)
@@ -195,8 +193,9 @@ def start_from_imagenet(backbone: ResNet, weights: Mapping[str, Tensor], path: P
             given = F.pad(given, (1, 1, 1, 1))
         if given is None or given.shape != own.shape:
             got = "none" if given is None else tuple(given.shape)
+            advice = "give pysot's resnet50.model"
             raise CheckpointError(
-                f"expected {name} of {tuple(own.shape)} of a ResNet-50; got {got} in {path}; give resnet50.model of pysot"
+                f"expected {name} of {tuple(own.shape)} of a ResNet-50; got {got} in {path}; {advice}"
             )
         filled[name] = given
     backbone.load_state_dict(filled)
