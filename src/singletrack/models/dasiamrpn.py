@@ -12,6 +12,7 @@ is what their sum sees, up to ``adjust``, which only places boxes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from singletrack.models.layers.alexnet import alexnet
 
 ANCHORS = 5  # in each cell
+KERNEL_SIDE = 4  # cells, of a template of 127 pixels
 SCORES, SHIFTS = 2 * ANCHORS, 4 * ANCHORS  # kernels that score, and that place
 
 
@@ -108,5 +110,8 @@ class DaSiamRPN(nn.Module):
 
 
 def build_dasiamrpn(config: DaSiamRPNConfig) -> DaSiamRPN:
-    """The network of ``config``, freshly initialised."""
-    return DaSiamRPN(config, alexnet(config.widths))
+    """The network of ``config``, freshly initialised: the kernels so small that the maps start at about 1."""
+    model = DaSiamRPN(config, alexnet(config.widths))
+    for branch in (model.score_kernels, model.shift_kernels):
+        nn.init.normal_(branch.weight, std=1 / (config.widths[-1] * math.prod(branch.kernel_size) * KERNEL_SIDE))
+    return model

@@ -162,7 +162,7 @@ class DaSiamRPNTracker:
         if settings.small_search_size is not None and covered < settings.small_below:
             size = settings.small_search_size
         padding = mean_colour(frame)
-        template = _template(frame, center_xy, box_wh, padding, settings.template_size)
+        template = template_crop(frame, center_xy, box_wh, padding, settings.template_size)
         features = self.network.encode(template)
         self._target = _Target(template, features, frame_wh, padding, size, size, center_xy, box_wh)
 
@@ -242,7 +242,7 @@ class DaSiamRPNTracker:
     def template(self, frame: Image, box_cxcywh: Array) -> FloatArray:
         """The template crop, (1, 3, T, T), of whatever is in a box of a frame."""
         x, y, width, height = (float(value) for value in box_cxcywh)
-        return _template(frame, (x, y), (width, height), self._followed().padding, self.settings.template_size)
+        return template_crop(frame, (x, y), (width, height), self._followed().padding, self.settings.template_size)
 
     def _followed(self) -> _Target:
         if self._target is None:
@@ -261,7 +261,7 @@ class DaSiamRPNTracker:
         frame = check_next_frame(frame, target.frame_wh)
         margin = (size - settings.template_size) / 2 / self._scale(box_wh)
         side = (float(padded_side(*box_wh)) + 2 * margin) * widen
-        square = _square(center_xy, side)
+        square = square_about(center_xy, side)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None
         return Inputs(target.template, _pixels(padded_crop(frame, square, size, target.padding)))
@@ -311,12 +311,12 @@ def _clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
     return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))
 
 
-def _template(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> FloatArray:
+def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> FloatArray:
     """The crop from which the network takes what it looks for: (1, 3, size, size)."""
-    return _pixels(padded_crop(frame, _square(center_xy, float(padded_side(*box_wh))), size, padding))
+    return _pixels(padded_crop(frame, square_about(center_xy, float(padded_side(*box_wh))), size, padding))
 
 
-def _square(center_xy: Pair, side: float) -> Square:
+def square_about(center_xy: Pair, side: float) -> Square:
     """The square of whole pixels round a centre, half a pixel up and left of it, ties to the even number: published."""
     whole = max(1, round(side))
     left, top = (round(center - (whole + 1) / 2) for center in center_xy)

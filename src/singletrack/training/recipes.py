@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from singletrack.models.ostrack import CONFIGS
 from singletrack.training.aligned import ALIGNED
+from singletrack.training.dasiamrpn import DASIAMRPN
 from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Recipe, Stage
 from singletrack.training.ostrack import OSTrackObjective
@@ -91,4 +92,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **PUBLISHED,
     **STARK,
     **ALIGNED,
+    **DASIAMRPN,
 }
