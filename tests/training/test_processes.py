@@ -68,9 +68,10 @@ def test_two_processes_with_half_a_batch_each_are_one_with_the_whole(tmp_path: P
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5, err_msg=name)
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name, value in one.items():
-        # a bias before a normalisation, or of all keys, changes nothing: its gradient is rounding, which Adam enlarges
-        if not name.endswith((".0.bias", "qkv.bias")):
-            assert (two[name] - value).norm() <= 1e-5 * value.norm(), name
+        # a bias before a normalisation changes nothing: its gradient is rounding, which Adam enlarges, and the
+        # running mean follows it
+        if not (name.startswith("head.") and name.endswith((".0.bias", ".1.running_mean"))):
+            np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
     assert json.loads((tmp_path / "two" / "recipe.json").read_text())["starts"][0]["processes"] == 2
 
 

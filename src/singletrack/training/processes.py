@@ -79,7 +79,8 @@ def joined(device: str) -> Iterator[Team]:
 # --- starting them ---
 
 STOPPED = "stopped"
-WAIT_FOR_CAUSE = 2.0  # seconds, many times what passes between two looks at the processes
+TELL_OF_OTHERS = ("gloo", "NCCL")  # in errors of a process that waits for another, which is there no more
+WAIT_FOR_CAUSE = 30.0  # seconds, many times what passes between two looks at the processes
 Result = TypeVar("Result")
 
 
@@ -121,8 +122,10 @@ def launch(count: int, function: Callable[[], Result]) -> Result:
         raise KeyboardInterrupt from stop
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        signalled = f"by signal {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else ""
-        reason = signalled or failure.message.splitlines()[0]
+        said: Any = failure.message  # of an exception, a dict that holds it
+        reason = str(said["message"] if isinstance(said, dict) else said).splitlines()[0]
+        if failure.exitcode < 0:
+            reason = f"by signal {signal.Signals(-failure.exitcode).name}"
         raise SingletrackError(
             f"expected {count} processes to train to the end; got process {rank} ended: {reason}; what was saved is in "
             "the run folder: put right what ended it and go on with --resume"
@@ -139,9 +142,9 @@ def _obedient(function: Callable[[], Result]) -> Result | str:
         return function()
     except KeyboardInterrupt:
         return STOPPED
-    except Exception:
-        # whoever fails takes the others with it, as they wait for it: it must be found to have ended before they have
-        time.sleep(WAIT_FOR_CAUSE)
+    except RuntimeError as error:
+        if any(word in str(error) for word in TELL_OF_OTHERS):
+            time.sleep(WAIT_FOR_CAUSE)  # until it is found who ended first, and this one is ended, too
         raise
 
 
