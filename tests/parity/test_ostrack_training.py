@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
 from singletrack.models import checkpoints
 from singletrack.models.layers.centre_head import decode
-from singletrack.models.layers.vit import DropPath
 from singletrack.models.ostrack import OSTrack
-from singletrack.training.losses import LossWeights, clamped_xyxy, focal_loss, giou, ostrack_loss
+from singletrack.training.loop import train_step
+from singletrack.training.losses import clamped_xyxy, focal_loss, giou
+from singletrack.training.objectives import Batch, Recipe, Stage
+from singletrack.training.precision import Mixed
+from singletrack.training.processes import Team
+from singletrack.training.published import ostrack_256
+from singletrack.training.run_state import Progress, begin, optimizer_of
 from singletrack.training.targets import gaussian_radius, heatmaps, keep_ratio_at
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 TRAIN = "ostrack_train_vitb_256_mae_ce_32x4_ep300"
-RATIOS = {"keep1": 1.0, "keep085": 0.85, "keep07": 0.7}
+EPOCHS = {"keep1": 1, "keep085": 60, "keep07": 300}  # at which the share of tokens kept was recorded
 
 
 # --- labels and losses ---
@@ -68,120 +75,156 @@ def test_keep_ratio_by_epoch(schedule: str, warm: int, recorded: Recorded) -> No
 
 @dataclass
 class Bench:
-    """The network without stochastic depth, and a way back to its first weights."""
+    """What the published step was recorded with: weights, pixels, boxes; and the loop's own step on them."""
 
-    model: OSTrack
-    first: dict[str, Tensor]
-    template: Tensor
-    search: Tensor
-    boxes_xywh: Tensor
+    recipe: Recipe
+    progress: Progress
+    first: Mapping[str, Tensor]
+    batch: Batch
 
-    def loss(self, ratio: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        maps = self.model(self.template, self.search, [ratio] * 3)
-        total, parts = ostrack_loss(maps, self.boxes_xywh, LossWeights())
-        return total, parts, maps
+    def at(self, case: str) -> tuple[Progress, Stage, Mixed]:
+        """The run where it starts the epoch of the case, with the first weights and a new optimizer again."""
+        (stage,), progress = self.recipe.stages, self.progress
+        progress.model.load_state_dict(self.first)
+        progress.model.zero_grad(set_to_none=True)
+        progress.optimizer = optimizer_of(stage.objective, progress.model, self.recipe, stage)
+        progress.step = (EPOCHS[case] - 1) * stage.steps // 300
+        return progress, stage, Mixed(progress.model, "fp32", torch.device("cpu"))
+
+    def losses(self, progress: Progress, stage: Stage, network: Mixed) -> list[float]:
+        """In the record's order."""
+        total, parts = stage.objective.loss(network, self.batch, progress.step / stage.steps)
+        return [float(total.detach()), *(float(parts[name]) for name in ("giou", "l1", "focal", "iou"))]
 
 
 @pytest.fixture(scope="module")
-def bench(recorded: Recorded, model_256: OSTrack) -> Bench:
+def bench(recorded: Recorded, model_256: OSTrack, detweights: ModuleType, weights_256: dict[str, Tensor]) -> Bench:
     record = recorded(TRAIN)
+    assert detweights.checksum(weights_256) == int(record["weights_crc"])
     rng = np.random.default_rng(int(record["input_seed"]))
-    template = torch.from_numpy(rng.standard_normal((1, 2, 3, 128, 128), dtype=np.float32))[0]
-    search = torch.from_numpy(rng.standard_normal((1, 2, 3, 256, 256), dtype=np.float32))[0]
-    model = copy.deepcopy(model_256)
-    for module in model.modules():
-        if isinstance(module, DropPath):
-            module.rate = 0.0
-    return Bench(model, model_256.state_dict(), template, search, torch.from_numpy(record["search_anno"])[0])
+    crops = [torch.from_numpy(rng.standard_normal((1, 2, 3, size, size), dtype=np.float32))[0] for size in (128, 256)]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = [(crop * std + mean) * 255 for crop in crops]  # which the objective normalises to what was recorded
+    recipe = ostrack_256()
+    (stage,) = recipe.stages
+    config = replace(stage.objective.config, drop_path=0.0)  # type: ignore[attr-defined]
+    # all was recorded at the first rate, which the recipe itself has until epoch 240
+    stage = replace(stage, objective=replace(stage.objective, config=config), drop_at=1.0)  # type: ignore[type-var]
+    recipe = replace(recipe, stages=(stage,))
+    return Bench(
+        recipe,
+        begin(recipe, 0, None, torch.device("cpu")),
+        model_256.state_dict(),
+        {
+            "template": pixels[0],
+            "search": pixels[1],
+            "box": torch.from_numpy(record["search_anno"])[0],
+            "present": torch.ones(2, dtype=torch.bool),
+        },
+    )
 
 
-def check_losses(total: Tensor, parts: Mapping[str, Tensor], expected: np.ndarray) -> None:
-    got = [float(total.detach()), *(float(parts[name]) for name in ("giou", "l1", "focal", "iou"))]
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+def said(model: nn.Module) -> tuple[dict[str, Tensor], RemovableHandle]:
+    """What the model's last call gave, once it was called, and what ends the listening."""
+    maps: dict[str, Tensor] = {}
+    return maps, model.register_forward_hook(lambda module, inputs, outputs: maps.update(outputs))
 
 
-def official_norms(record: Mapping[str, np.ndarray], norms: Mapping[str, float]) -> tuple[list[float], list[int]]:
-    """Norms of ours in the record's order, -1 where it has no gradient, and which of them mean something.
+def check_maps(maps: dict[str, Tensor], record: Mapping[str, np.ndarray], prefix: str) -> None:
+    np.testing.assert_allclose(maps["score"].detach()[:, None], record[f"{prefix}_score_map"], atol=1e-5)
+    np.testing.assert_allclose(decode(maps).detach()[:, None], record[f"{prefix}_pred_boxes"], atol=1e-5)
+
+
+def gradients(model: nn.Module) -> dict[str, float]:
+    """The norm of each tensor's gradient."""
+    return {name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None}
+
+
+def totals(norms: Mapping[str, float]) -> list[float]:
+    """The norm of all gradients, of the backbone's and of the head's."""
+    return [
+        float(np.sqrt(sum(norm**2 for name, norm in norms.items() if name.startswith(part))))
+        for part in ("", "backbone.", "head.")
+    ]
+
+
+def official_norms(record: Mapping[str, np.ndarray], norms: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Norms of ours in the record's order, -1 where it has no gradient, and which of them mean something in training.
 
     BatchNorm makes the gradient of a convolution's bias before it zero: what is recorded is rounding.
     """
     names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
     ours = [names[str(name)] for name in record["param_names"]]
     noise = [str(name).endswith(".0.bias") and str(name).startswith("box_head") for name in record["param_names"]]
-    return [norms[name] if name else -1.0 for name in ours], np.flatnonzero(np.logical_not(noise)).tolist()
+    return np.array([norms[name] if name else -1.0 for name in ours]), ~np.array(noise)
 
 
-@pytest.mark.parametrize("case", RATIOS)
+@pytest.mark.parametrize("case", EPOCHS)
 def test_training_step(case: str, recorded: Recorded, bench: Bench) -> None:
-    record, model = recorded(TRAIN), bench.model
-    prefix = f"train_{case}"
-    model.load_state_dict(bench.first)
-    model.train()
-    model.zero_grad(set_to_none=True)
-    total, parts, maps = bench.loss(RATIOS[case])
-    check_losses(total, parts, record[f"{prefix}_loss"])
-    np.testing.assert_allclose(maps["score"].detach()[:, None], record[f"{prefix}_score_map"], atol=1e-5)
-    np.testing.assert_allclose(decode(maps).detach()[:, None], record[f"{prefix}_pred_boxes"], atol=1e-5)
-    total.backward()
+    record, prefix = recorded(TRAIN), f"train_{case}"
+    progress, stage, network = bench.at(case)
+    progress.model.train()
+    maps, listening = said(progress.model)
+    numbers = train_step(network, progress, bench.batch, bench.recipe, Team(0, 1, torch.device("cpu")))
+    listening.remove()
+    got = [numbers[name] for name in ("loss", "giou", "l1", "focal", "iou")]
+    np.testing.assert_allclose(got, record[f"{prefix}_loss"], rtol=1e-5, atol=1e-5)
+    check_maps(maps, record, prefix)
 
-    grads = {name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None}
-    got, meant = official_norms(record, grads)
-    np.testing.assert_allclose(np.array(got)[meant], record[f"{prefix}_grad_norms"][meant], rtol=1e-3, err_msg=prefix)
-    for module, expected in ((model, 0), (model.backbone, 1), (model.head, 2)):
-        norm = torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm()
-        np.testing.assert_allclose(norm, record[f"{prefix}_grad_total"][expected], rtol=1e-3)
+    np.testing.assert_allclose(numbers["norm"], record[f"{prefix}_clip_return"], rtol=1e-3)
+    before_clipping = (numbers["norm"] + 1e-6) / bench.recipe.clip
+    norms = {name: norm * before_clipping for name, norm in gradients(progress.model).items()}
+    ours, meant = official_norms(record, norms)
+    np.testing.assert_allclose(ours[meant], record[f"{prefix}_grad_norms"][meant], rtol=1e-3, err_msg=prefix)
+    np.testing.assert_allclose(totals(norms), record[f"{prefix}_grad_total"], rtol=1e-3)
 
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(model.backbone.parameters()), "lr": 4e-5},
-            {"params": list(model.head.parameters()), "lr": 4e-4},
-        ],
-        weight_decay=1e-4,
-    )
-    clipped = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-    np.testing.assert_allclose(clipped, record[f"{prefix}_clip_return"], rtol=1e-3)
-    optimizer.step()
-    deltas = {name: float((p.detach() - bench.first[name]).norm()) for name, p in model.named_parameters()}
-    got, meant = official_norms(record, deltas)
-    expected = record[f"{prefix}_delta_norms"][meant]
+    state = progress.model.state_dict()
+    moves = {name: float((value - bench.first[name]).float().norm()) for name, value in state.items()}
+    ours, meant = official_norms(record, moves)
+    expected = record[f"{prefix}_delta_norms"]
+    assert (expected[:2] == 0).all()  # cls_token and pos_embed, which never receive a gradient
+    meant[:2] = False
     # Adam's first step is lr g / (|g| + 1e-8): a single gradient near zero, whose last digits are rounding, moves by
     # anything up to lr, which is 0.2 % of the norm in a vector of 64
-    np.testing.assert_allclose(np.array(got)[meant][2:], expected[2:], rtol=5e-3)
-    assert (expected[:2] == 0).all()  # cls_token and pos_embed, which never receive a gradient
+    np.testing.assert_allclose(ours[meant], expected[meant], rtol=5e-3)
 
     names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
     for kind in ("mean", "var"):
         running = sorted(name for name in names if name.endswith(f"running_{kind}"))
-        state = model.state_dict()
-        moved = [float((state[str(names[name])] - bench.first[str(names[name])]).norm()) for name in running]
+        moved = [moves[str(names[name])] for name in running]
         np.testing.assert_allclose(moved, record[f"{prefix}_bn_{kind}_delta"], rtol=1e-3)
     if f"{prefix}_loss_after_step" in record:
         with torch.no_grad():
-            total, parts, _ = bench.loss(RATIOS[case])
-        np.testing.assert_allclose(
-            [float(total), float(parts["giou"]), float(parts["l1"]), float(parts["focal"]), float(parts["iou"])],
-            record[f"{prefix}_loss_after_step"],
-            rtol=1e-3,
-            atol=1e-3,
-        )
+            after = bench.losses(progress, stage, network)
+        np.testing.assert_allclose(after, record[f"{prefix}_loss_after_step"], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("case", RATIOS)
+@pytest.mark.parametrize("case", EPOCHS)
 def test_losses_and_gradients_in_evaluation_mode(case: str, recorded: Recorded, bench: Bench) -> None:
-    record, model = recorded(TRAIN), bench.model
-    prefix = f"eval_{case}"
-    model.load_state_dict(bench.first)
-    model.eval()
-    model.zero_grad(set_to_none=True)
-    with torch.set_grad_enabled(case == "keep07"):  # one backward pass will do: it takes a while
-        total, parts, _ = bench.loss(RATIOS[case])
-    check_losses(total, parts, record[f"{prefix}_loss"])
-    if case != "keep07":
-        return
+    record, prefix = recorded(TRAIN), f"eval_{case}"
+    progress, stage, network = bench.at(case)
+    progress.model.eval()
+    maps, listening = said(progress.model)
+    total, parts = stage.objective.loss(network, bench.batch, progress.step / stage.steps)
+    listening.remove()
     total.backward()
-    grads = {name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None}
-    got, _ = official_norms(record, grads)  # here the statistics are constants, so that no gradient is noise
-    np.testing.assert_allclose(got, record[f"{prefix}_grad_norms"], rtol=1e-3)
+    got = [float(value) for value in (total.detach(), *(parts[name] for name in ("giou", "l1", "focal", "iou")))]
+    np.testing.assert_allclose(got, record[f"{prefix}_loss"], rtol=1e-5, atol=1e-5)
+    check_maps(maps, record, prefix)
+    norms = gradients(progress.model)
+    ours, _ = official_norms(record, norms)  # here the statistics are constants, so that no gradient is noise
+    np.testing.assert_allclose(ours, record[f"{prefix}_grad_norms"], rtol=1e-3)
+    np.testing.assert_allclose(totals(norms), record[f"{prefix}_grad_total"], rtol=1e-3)
+
+
+def test_nothing_recorded_is_left_out(recorded: Recorded) -> None:
+    """The names that the tests above read; the template's boxes play no part in a step."""
+    both = ("loss", "pred_boxes", "score_map", "grad_norms", "grad_total")
+    trained = (*both, "clip_return", "delta_norms", "bn_mean_delta", "bn_var_delta", "loss_after_step")
+    read = {f"eval_{case}_{name}" for case in EPOCHS for name in both}
+    read |= {f"train_{case}_{name}" for case in EPOCHS for name in trained} - {"train_keep085_loss_after_step"}
+    read |= {"param_names", "search_anno", "template_anno", "input_seed", "weights_crc"}
+    assert set(recorded(TRAIN)) == read
 
 
 def test_true_boxes_are_clamped_to_the_crop() -> None:
