@@ -87,7 +87,7 @@ def dasiamrpn_vot() -> Recipe:
     Command: ``singletrack train dasiamrpn_vot --data lasot=DIR --data got10k=DIR --data coco=DIR --out RUN``.
     The paper has ImageNet VID, YouTube-BB, ImageNet DET and COCO, and starts from ImageNet. SGD and 50 epochs with a
     rate that falls from 1e-2 to 1e-4 by one factor each step: from memory. Batch, weight decay, clipping: pysot's. The
-    number of pairs, 60,000 an epoch, is ours. Cost: 3 million pairs at 6.3 GMACs each. Never run to its end by us.
+    number of pairs, 60,000 an epoch, is ours. Cost: 3 million pairs at 6.6 GMACs each. Never run to its end by us.
     """
     pairs = DistractorAwarePairs(
         parts=(
