@@ -64,8 +64,8 @@ class LostSettings:
     tiles_per_frame: int = 2
     tile_widen: float = 1.0
     tile_step: float = 3.0
-    confirm_looks: int = 3
-    confirm_share: float = 0.8
+    confirm_looks: int = 4
+    confirm_share: float = 0.9
 
     def __post_init__(self) -> None:
         if not self.lost_below <= self.found_above:
