@@ -157,6 +157,7 @@ def test_update_needs_a_target() -> None:
         ({"anchor_origin": "python4"}, "python2 and python3"),
         ({"small_search_size": 280}, "expected small_search_size of 127"),
         ({"largest_search_size": 768}, "expected largest_search_size of 127"),
+        ({"largest_search_size": 263}, "a wider region"),
         ({"search_step": 12}, "search_size . search_step of 127"),
         ({"search_step": 0}, "the region must grow"),
         ({"distractor_weight": -1.0}, "distractor_weight of 0 or more"),

@@ -98,6 +98,11 @@ class DaSiamRPNSettings(LostSettings):
                 raise InputError(
                     f"expected {name} of {self.template_size} + {STRIDE} i pixels; got {size}; maps have whole cells"
                 )
+        if self.largest_search_size < max(sizes["search_size"], sizes["small_search_size"]):
+            raise InputError(
+                f"expected largest_search_size of {max(sizes['search_size'], sizes['small_search_size'])} or more; got "
+                f"{self.largest_search_size}; a lost target is searched for in a wider region"
+            )
         if self.search_step < STRIDE:
             raise InputError(f"expected search_step of {STRIDE} or more; got {self.search_step}; the region must grow")
         if self.distractor_weight < 0:
