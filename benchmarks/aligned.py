@@ -138,9 +138,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="folder of photos to make pairs from; without it, made pictures")
-    parser.add_argument("--pairs", type=int, default=38_400, help="that each network sees")
+    parser.add_argument("--pairs", type=int, default=28_800, help="that each network sees")
     parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--check-pairs", type=int, default=3_840, help="between two validations")
+    parser.add_argument("--check-pairs", type=int, default=2_880, help="between two validations")
     parser.add_argument("--check-samples", type=int, default=512, help="held-out pairs in a validation")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--workers", type=int, default=1, help="processes that make pairs")

@@ -17,7 +17,7 @@ import torch
 from singletrack import runtimes, zoo
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
-from singletrack.models import stark
+from singletrack.models import aligned, dasiamrpn, siamrpn, stark
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.networks import network_names
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
@@ -97,7 +97,7 @@ def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_crops_of_tracker_and_network_are_of_one_size() -> None:
-    configs = {**CONFIGS, **stark.CONFIGS}
+    configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **aligned.CONFIGS}
     assert ZOO.keys() == set(network_names()) == configs.keys()
     for name, entry in ZOO.items():
         settings, config = entry.settings, configs[name]
