@@ -16,9 +16,10 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from toys import ALONE, NOTHING, one_stage
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, SingletrackError
 from singletrack.training.loop import RunSettings, train
 from singletrack.training.objectives import Recipe
 from singletrack.training.processes import WholeBatchNorm, launch, share_norms
@@ -124,6 +125,40 @@ def test_torchrun_starts_them_as_well_and_they_leave_one_log(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 1
     assert (tmp_path / "out" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "message", "reason"),
+    [
+        (-9, "Signal 9 (SIGKILL) received", "by signal SIGKILL"),
+        (1, {"message": "InputError: expected lasot=DIR\nmore", "extraInfo": {}}, "InputError: expected lasot=DIR;"),
+        (1, "no error file", "no error file;"),
+    ],
+)
+def test_the_reason_of_a_lost_process_is_told(
+    exitcode: int, message: object, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = ProcessFailure(local_rank=3, pid=0, exitcode=exitcode, error_file="none")
+    failure.message = message  # type: ignore[assignment]
+
+    def fail(function: object) -> None:
+        raise ChildFailedError("train", {3: failure})
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda config, entry: fail)
+    with pytest.raises(SingletrackError, match=f"got process 3 ended: {reason}"):
+        launch(4, print)
+
+
+def test_processes_that_were_stopped_stop_the_one_that_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "torch.distributed.launcher.api.elastic_launch",
+        lambda config, entry: lambda function: {0: entry(function), 1: entry(print)},
+    )
+    with pytest.raises(KeyboardInterrupt):
+        launch(2, stopped)
 
 
 @pytest.fixture

@@ -44,6 +44,21 @@ def knowing(**changes: object) -> Stage:
     return changed(STAGE, objective=Knowing(**fields, **changes))
 
 
+def test_samples_without_their_target_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, held_out = changed(knowing(share=0.5), check_samples=8), MadePairs.held_out
+
+    def every_second(*arguments: Any) -> list[Batch]:
+        samples = held_out(*arguments)
+        wrong = torch.tensor([9.0, 9.0, 1.0, 1.0])  # far off, for a target that is not there
+        return [
+            {**samples[index], "present": torch.tensor(index % 2 == 0)} | ({} if index % 2 == 0 else {"box": wrong})
+            for index in range(8)
+        ]
+
+    monkeypatch.setattr(MadePairs, "held_out", every_second)
+    assert sample_overlap(nn.Identity(), stage, NOTHING, 7, ALONE) > 0.45
+
+
 @pytest.mark.parametrize("count", [1, 33])
 def test_every_held_out_sample_is_validated(count: int) -> None:
     stage = changed(knowing(), check_samples=count)

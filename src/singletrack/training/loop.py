@@ -213,6 +213,7 @@ class Run:
         """Validate the result so far, keep it if it is the best of its stage, and picture what it sees."""
         model = stage.objective.build(stage).to(self.team.device).eval()
         model.load_state_dict(progress.result())
+        self.team.give(model)  # where each process has statistics of its own
         workers = self.settings.workers
         numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.team, workers)}
         overlap = tracking_overlap(model, stage, self.data, self.team)

@@ -57,7 +57,7 @@ def with_boxes(image: Image, boxes_xyxy: list[tuple[Tensor, tuple[int, int, int]
     """A copy with boxes in their colours."""
     out = image.copy()
     for box, color in boxes_xyxy:
-        x0, y0, x1, y1 = (int(value) for value in box.clamp(-1e4, 1e4))
+        x0, y0, x1, y1 = (int(value) for value in box.nan_to_num().clamp(-1e4, 1e4))
         cv2.rectangle(out, (x0, y0), (x1, y1), color, 1)
     return out
 

@@ -37,6 +37,12 @@ class Team:
             dist.all_reduce(values)
         return values
 
+    def give(self, model: nn.Module) -> None:
+        """The first process's weights and statistics to all others."""
+        if self.world > 1:
+            for value in model.state_dict().values():
+                dist.broadcast(value, 0)
+
     def any(self, *answers: bool) -> list[bool]:
         """Of each answer, whether it is True in any process, so that all do the same."""
         if self.world == 1:

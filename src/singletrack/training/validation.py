@@ -23,16 +23,18 @@ AT_ONCE = 32  # samples
 
 @torch.no_grad()
 def sample_overlap(model: nn.Module, stage: Stage, data: Data, seed: int, team: Team, workers: int = 0) -> float:
-    """Mean overlap of the model's boxes on the stage's held-out samples, always the same ones."""
+    """Mean overlap of the model's boxes on the stage's held-out samples that show their target, always the same."""
     samples = stage.source.held_out(stage, data, [seed, 1, 0])
     count = stage.check_samples
     parts = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
-    total = torch.zeros((), dtype=torch.float64)
+    mine = torch.zeros(2, dtype=torch.float64)
     for batch in batches(samples, parts[team.rank :: team.world], workers):
         batch = {name: value.to(team.device) for name, value in batch.items()}
         overlaps = giou(stage.objective.boxes(model, batch), clamped_xyxy(batch["box"]))[1]
-        total += overlaps.clamp(min=0).sum().cpu()
-    return float(team.total(total)) / count
+        known = overlaps[batch["present"]].clamp(min=0)
+        mine += torch.tensor([float(known.sum()), len(known)])
+    total, shown = team.total(mine).tolist()
+    return float(total / max(shown, 1))
 
 
 def tracking_overlap(model: nn.Module, stage: Stage, data: Data, team: Team) -> float | None:
