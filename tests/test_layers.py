@@ -27,6 +27,8 @@ LEVELS = {
     "export": 3,
     "zoo": 4,
     "following": 5,
+    "doctor": 5,
+    "profiling": 5,
     "integrations": 5,
     "cli": 6,
     "__init__": 7,

@@ -25,6 +25,8 @@ VERBS = {
     "evaluate": ("singletrack.cli.evaluate:command", "Follow the sequences of a benchmark."),
     "submit": ("singletrack.cli.submit:command", "Pack a run for a benchmark's server."),
     "report": ("singletrack.cli.report:command", "Score results: tables, plots, one page."),
+    "doctor": ("singletrack.cli.doctor:command", "Tell what is installed here, and whether it works."),
+    "profile": ("singletrack.cli.profile:command", "Count and time what a model does."),
     "vot": ("singletrack.cli.vot:command", "Run a model in the VOT toolkit."),
 }
 

@@ -1,0 +1,126 @@
+"""`singletrack profile`: what models cost, and how fast they are here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from singletrack import profiling
+from singletrack.runtimes import ENGINES, PRECISIONS
+from singletrack.runtimes.processor import processor_name, usable_cores
+from singletrack.video.files import check_file
+from singletrack.zoo import check_keep_ratio
+
+Value = TypeVar("Value")
+
+PLOT_ENDINGS = (".png", ".pdf", ".svg")
+
+
+def several(parse: Callable[[str], Value]) -> Callable[[click.Context, click.Parameter, str | None], list[Value]]:
+    """A parser of values with commas between them."""
+
+    def parse_all(context: click.Context, parameter: click.Parameter, text: str | None) -> list[Value]:
+        try:
+            return [parse(word.strip()) for word in (text or "").split(",") if word.strip()]
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return parse_all
+
+
+def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(word: str) -> str:
+        if word not in known:
+            raise ValueError(f"expected some of {', '.join(known)} with commas between them; got {word!r}")
+        return word
+
+    return parse
+
+
+@click.command(no_args_is_help=True)
+@click.argument("models", nargs=-1, required=True)
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the model.  [default: its own, or none]")
+@click.option(
+    "--keep-ratio", callback=several(check_keep_ratio), help="Ratios to compare, as 1,0.7; 1 turns elimination off."
+)
+@click.option(
+    "--engines", callback=several(one_of(tuple(ENGINES))), help="Engines to compare.  [default: those installed]"
+)
+@click.option(
+    "--precisions",
+    default="auto",
+    show_default=True,
+    callback=several(one_of(PRECISIONS)),
+    help="Precisions to compare, as f32,bf16.",
+)
+@click.option(
+    "--batches", default="1", show_default=True, callback=several(int), help="How many targets at once, as 1,4,16."
+)
+@click.option("--device", default="auto", show_default=True, help="As for `singletrack track`.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the processor.  [default: the engine's]")
+@click.option("--frames", type=click.IntRange(min=1), default=20, show_default=True, help="Timed frames for each line.")
+@click.option("--count-only", is_flag=True, help="Count products and parameters; time nothing.")
+@click.option("--parts", is_flag=True, help="Time the parts of each network in PyTorch too.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="File for the timed lines, .json.")
+@click.option("--plot", type=click.Path(path_type=Path), help="File for a picture of them: .png, .pdf, .svg.")
+def command(
+    models: tuple[str, ...],
+    weights: Path | None,
+    keep_ratio: list[float],
+    engines: list[str],
+    precisions: list[str],
+    batches: list[int],
+    device: str,
+    threads: int | None,
+    frames: int,
+    count_only: bool,
+    parts: bool,
+    json_path: Path | None,
+    plot: Path | None,
+) -> None:
+    """Count and time what MODELS do: parameters, products, each stage, memory, frames a second.
+
+    A MAC is one multiplication with its addition. Papers count those of convolutions and linear layers; what attention
+    multiplies beside is in the next column. Norms, activations and softmax are not counted.
+
+    Without --weights, a model that does not come with the package is run untrained, which takes as long. The paper's
+    table 3: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7
+    """
+    ratios: list[float | None] = [*keep_ratio] or [None]
+    if json_path:
+        check_file(json_path, (".json",))
+    if plot:
+        check_file(plot, PLOT_ENDINGS)
+    jobs = profiling.plan(
+        models,
+        weights=weights,
+        keep_ratios=ratios,
+        engines=engines,
+        precisions=precisions,
+        device=device,
+        threads=threads,
+        batches=batches,
+        frames=frames,
+    )
+    click.echo(profiling.format_costs(models, ratios))
+    if count_only:
+        return
+    click.echo(f"\n{processor_name()}, {usable_cores()} cores\n\n{profiling.ROW_HEADER}")
+    rows = []
+    for row in profiling.measure_each(jobs):
+        rows.append(row)
+        click.echo(profiling.format_row(row))
+    for model in models if parts else ():
+        for ratio in ratios:
+            click.echo(f"\n{model}, keep ratio {ratio or 'own'}, torch\n")
+            click.echo(profiling.format_parts(model, weights, ratio))
+    if json_path:
+        json_path.write_text(json.dumps(profiling.as_json(rows), indent=1) + "\n", encoding="utf-8")
+    if plot:
+        profiling.draw(rows, plot)

@@ -1,0 +1,289 @@
+"""What a model costs and how fast it is here: products, time of each stage, memory, on each engine.
+
+Each line of the table is measured in a process of its own, so that memory is that line's alone. Knows nothing of the
+command line.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from singletrack import zoo
+from singletrack.datasets.clips import generate_clip
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
+from singletrack.runtimes import TRAIN_EXTRA, installed_engines, require_packages
+from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
+
+WARM_UP = 3  # frames that are not counted
+REPORT_EXTRA = (("matplotlib",), 'pip install "singletrack[report]"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One line to be measured. As for ``zoo.load``; batch: targets that share a pass of the network."""
+
+    model: str
+    weights: Path | None = None
+    keep_ratio: float | None = None
+    engine: str
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    batch: int = 1
+    frames: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What was measured: milliseconds for the whole batch, medians.
+
+    crop: from the frame to what the network sees. encode: of the templates, once for each. locate: the network.
+    decode: from its maps to boxes. frames_per_second: of one target, from crop, locate and decode together; for a
+    batch, frames of all targets. memory: peak of the process in megabytes, with Python and the engine; None where the
+    system does not tell.
+    """
+
+    model: str
+    keep_ratio: float | None
+    engine: str
+    precision: str
+    batch: int
+    crop: float
+    encode: float
+    locate: float
+    decode: float
+    frames_per_second: float
+    memory: float | None
+
+
+def plan(
+    models: Sequence[str],
+    *,
+    weights: Path | None = None,
+    keep_ratios: Sequence[float | None] = (None,),
+    engines: Sequence[str] = (),
+    precisions: Sequence[str] = ("auto",),
+    device: str = "auto",
+    threads: int | None = None,
+    batches: Sequence[int] = (1,),
+    frames: int = 20,
+) -> list[Job]:
+    """Every combination, model by model; engines: those that are installed, where none is given.
+
+    Raises InputError for names and numbers that cannot be meant.
+    """
+    for model in models:
+        if model not in zoo.ZOO:
+            raise InputError(f"expected models among {', '.join(zoo.ZOO)}; got {model!r}; give some of these")
+    if not models or (weights is not None and len(models) > 1):
+        raise InputError(f"expected one model{' for one file of weights' if weights else ' at least'}; got {models}")
+    if min([*batches, frames]) < 1:
+        raise InputError(f"expected 1 frame and batches of 1 or more; got {frames} and {list(batches)}; give more")
+    return [
+        Job(
+            model=model,
+            weights=weights,
+            keep_ratio=ratio,
+            engine=engine,
+            precision=precision,
+            device=device,
+            threads=threads,
+            batch=batch,
+            frames=frames,
+        )
+        for model in models
+        for ratio in keep_ratios
+        for engine in (engines or installed_engines())
+        for precision in precisions
+        for batch in batches
+    ]
+
+
+def measure_each(jobs: Iterable[Job]) -> Iterator[Row]:
+    """The row of each job, in a new process each; raises what it raises there."""
+    for job in jobs:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            yield process.submit(measure, job).result()
+
+
+def measure(job: Job) -> Row:
+    """Load the model and follow made frames of 640 x 360 with it, here.
+
+    A model whose weights are not at hand runs with untrained ones, which take as long. Raises what ``zoo.load``
+    raises.
+    """
+    with _weights_for(job) as weights:
+        loaded = zoo.load(
+            job.model,
+            weights=weights,
+            engine=job.engine,
+            precision=job.precision,  # type: ignore[arg-type]
+            device=job.device,
+            keep_ratio=job.keep_ratio,
+            threads=job.threads,
+        )
+    tracker = check_batch_tracker(loaded, "profile another model")
+    network = SharedNetwork(tracker.network, [job.batch])
+    clip = list(generate_clip(frames=2))
+    trackers = [network.share(tracker) for _ in range(job.batch)]
+    first, box = clip[0]
+    for shared, target in zip(trackers, _spread(box, job.batch), strict=True):
+        shared.init(first, target)
+    took: dict[str, list[float]] = defaultdict(list)
+    for index in range(1, 1 + WARM_UP + job.frames):
+        frame = clip[index % 2][0]
+        with _timed(took["crop"]):
+            looks = [shared.prepare(frame) for shared in trackers]
+        asked = [look for look in looks if look is not None]
+        with _timed(took["encode"]):
+            for look in asked:
+                tracker.network.encode(look.template)
+        with _timed(took["locate"]):
+            seen = iter(network.locate_each(asked))
+        with _timed(took["decode"]):
+            for shared, each in zip(trackers, looks, strict=True):
+                shared.read(None if each is None else next(seen))
+    stages = {stage: median(values[WARM_UP:]) for stage, values in took.items()}
+    update = stages["crop"] + stages["locate"] + stages["decode"]
+    return Row(
+        model=job.model,
+        keep_ratio=job.keep_ratio,
+        engine=job.engine,
+        precision=str(getattr(tracker.network, "precision", job.precision)),
+        batch=job.batch,
+        frames_per_second=1000 * job.batch / update,
+        memory=peak_memory(),
+        **stages,
+    )
+
+
+@contextmanager
+def _timed(times: list[float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    times.append(1000 * (time.perf_counter() - start))
+
+
+def _spread(box: Box, count: int) -> list[Box]:
+    """So many boxes of the size of one, side by side: the pictures in them are not to be all the same."""
+    x, y, width, height = box
+    return [((x + 13 * index) % 500, (y + 7 * index) % 250, width, height) for index in range(count)]
+
+
+@contextmanager
+def _weights_for(job: Job) -> Iterator[Path | None]:
+    """The weights that a job names, or those in the package, or a file of untrained ones."""
+    if job.weights is not None or zoo.ZOO[job.model].bundled:
+        yield job.weights
+        return
+    require_packages(f"{job.model} without weights", *TRAIN_EXTRA)
+    from singletrack.models.counting import write_untrained
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{job.model}.safetensors"
+        write_untrained(job.model, path)
+        yield path
+
+
+def peak_memory() -> float | None:
+    """The most memory that this process has held so far, in megabytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+# --- tables and pictures -------------------------------------------------------------------------------------------
+
+
+def format_costs(models: Sequence[str], keep_ratios: Sequence[float | None]) -> str:
+    """A Markdown table of parameters and products; raises MissingDependencyError without PyTorch."""
+    require_packages("counting products", *TRAIN_EXTRA)
+    from singletrack.models.counting import count
+
+    lines = [
+        "| model | keep ratio | parameters M | GMACs, as papers count | with attention's | template's share |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model in models:
+        for ratio in keep_ratios:
+            cost = count(model, ratio)
+            lines.append(
+                f"| {model} | {_ratio(ratio)} | {cost.parameters / 1e6:.2f} | {cost.published / 1e9:.2f} "
+                f"| {cost.total / 1e9:.2f} | {cost.encode.total / 1e9:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+ROW_HEADER = (
+    "| model | keep ratio | engine | precision | batch | crop ms | encode ms | locate ms | decode ms | frames/s "
+    "| memory MB |\n|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def format_row(row: Row) -> str:
+    """One line under ``ROW_HEADER``."""
+    memory = "" if row.memory is None else f"{row.memory:.0f}"
+    return (
+        f"| {row.model} | {_ratio(row.keep_ratio)} | {row.engine} | {row.precision} | {row.batch} | {row.crop:.2f} "
+        f"| {row.encode:.2f} | {row.locate:.2f} | {row.decode:.2f} | {row.frames_per_second:.1f} | {memory} |"
+    )
+
+
+def format_parts(model: str, weights: Path | None, keep_ratio: float | None, repeats: int = 5) -> str:
+    """A Markdown table of the time that the parts of ``locate`` take in PyTorch, on the processor."""
+    require_packages("timing the parts of a network", *TRAIN_EXTRA)
+    from singletrack.models.counting import time_parts_of
+
+    job = Job(model=model, weights=weights, keep_ratio=keep_ratio, engine="torch")
+    with _weights_for(job) as path:
+        network = zoo.build_model(model, path or zoo.bundled_file(model, ".safetensors"), keep_ratio)
+    parts = time_parts_of(network, repeats=repeats)
+    total = sum(parts.values())
+    lines = ["| part of locate | ms | share |", "|---|---|---|"]
+    lines += [f"| {part} | {1000 * value:.2f} | {100 * value / total:.1f} % |" for part, value in parts.items()]
+    return "\n".join(lines)
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as numbers and words."""
+    return [asdict(row) for row in rows]
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """A picture of frames a second and of the stages, row by row; raises MissingDependencyError without matplotlib."""
+    require_packages("a picture", *REPORT_EXTRA)
+    from matplotlib.figure import Figure
+
+    labels = [f"{row.model} {_ratio(row.keep_ratio)} {row.engine} {row.precision} x{row.batch}" for row in rows]
+    figure = Figure(figsize=(11, 1.5 + 0.35 * len(rows)), layout="constrained")
+    speed, stages = figure.subplots(1, 2, sharey=True)
+    speed.barh(labels, [row.frames_per_second for row in rows])
+    speed.set_xlabel("frames/s")
+    left = [0.0] * len(rows)
+    for stage in ("crop", "locate", "decode"):
+        widths = [getattr(row, stage) / row.batch for row in rows]
+        stages.barh(labels, widths, left=left, label=stage)
+        left = [begin + width for begin, width in zip(left, widths, strict=True)]
+    stages.set_xlabel("ms a target and frame")
+    stages.legend()
+    speed.invert_yaxis()
+    figure.savefig(path)
+
+
+def _ratio(keep_ratio: float | None) -> str:
+    return "own" if keep_ratio is None else f"{keep_ratio:g}"
