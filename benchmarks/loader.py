@@ -52,7 +52,7 @@ STEPS: dict[str, tuple[Any, str]] = {
 
 
 def make_data(folder: Path, sequences: int, frames: int, size_wh: tuple[int, int]) -> Path:
-    """A folder data set of pictures with as much in them as a video has; targets are a tenth of the frame's height."""
+    """A folder data set of pictures with as much in them as a video has; targets of a tenth to half its height."""
     width, height = size_wh
     random = np.random.default_rng(0)
     for number in range(sequences):
@@ -60,12 +60,12 @@ def make_data(folder: Path, sequences: int, frames: int, size_wh: tuple[int, int
         place.mkdir(parents=True)
         picture = cv2.resize(Procedural(640).draw(random), (width + 8 * frames, height), interpolation=cv2.INTER_CUBIC)
         noise = random.integers(0, 12, (height, width, 3), dtype=np.uint8)
-        side = height // 10
+        side = height * (0.1 + 0.4 * number / max(1, sequences - 1))
         boxes = []
         for frame in range(frames):
             view = cv2.add(picture[:, 8 * frame : 8 * frame + width], noise)
             cv2.imwrite(str(place / f"{frame:08d}.jpg"), view, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            boxes.append((width / 3 + 4 * frame, height / 3, side * 1.5, side))
+            boxes.append((width / 6 + 4 * frame, height / 3, side * 1.5, side))
         (place / "groundtruth.txt").write_text("\n".join(",".join(map(str, box)) for box in boxes))
     return folder / "data"
 

@@ -21,7 +21,7 @@ def batches(samples: Dataset[Batch], indices: Sequence[range], workers: int = 0,
     """
     yield from DataLoader(
         samples,
-        batch_sampler=[list(each) for each in indices],
+        batch_sampler=map(list, indices),  # one by one: a run has millions of samples
         num_workers=workers,
         worker_init_fn=_ready_worker if workers else None,
         pin_memory=pin,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from singletrack.datasets import base
 from singletrack.datasets.augmentations import Augmentation
@@ -102,7 +103,14 @@ class RecordedPairs(Source):
         root = root_of(part.dataset, data, self._datasets())
         folder = data.cache / "footage" if data.cache else Path(_temporary().name)
         try:
-            return open_footage(part.dataset, root, folder, split=part.split, incomplete=self.incomplete)
+            return open_footage(
+                part.dataset,
+                root,
+                folder,
+                split=part.split,
+                incomplete=self.incomplete,
+                progress=partial(tqdm, desc=f"reading {part.dataset} {part.split}", unit=" sequences", disable=None),
+            )
         except InputError as error:
             raise InputError(f"{error}. {layouts([part.dataset])}") from error
 
