@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.runtimes import (
+    EXPORTED_ENDINGS,
+    PRECISIONS,
     TRAIN_EXTRA,
+    Precision,
     installed_engines,
     open_network,
     require_engine,
     require_packages,
 )
+from singletrack.runtimes.pixels import Normalisation
 from singletrack.tracking import shared
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
@@ -42,6 +46,9 @@ ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTra
 LoadedTracker = ShortTermTracker | DistractorAwareTracker | LongTermTracker
 
 log = logging.getLogger(__name__)
+
+# What is compiled from larger files, in bytes, is not kept: it is as large again, and takes long to read back.
+LARGEST_KEPT = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,12 +197,35 @@ ZOO: dict[str, Entry] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What runs a network, and how, as ``load`` was asked for it; the engine is no longer "auto"."""
+
+    engine: str
+    device: str
+    precision: Precision
+    threads: int | None
+
+    def open(self, path: Path, settings: Settings | None) -> OpenVINONetwork | ONNXRuntimeNetwork:
+        """The exported file of a model with these settings; None where the file is to tell which one it holds."""
+        return open_network(
+            self.engine,
+            path,
+            self.device,
+            self.threads,
+            precision=self.precision,
+            normalisation=None if settings is None else normalisation_of(settings),
+            cache=_compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
+        )
+
+
 def load(
     name: str | Path,
     *,
     weights: str | Path | None = None,
     engine: str = "auto",
     device: str = "auto",
+    precision: Precision = "auto",
     keep_ratio: float | None = None,
     threads: int | None = None,
     long_term: bool | None = None,
@@ -204,10 +234,12 @@ def load(
     """A tracker, ready for ``init``.
 
     name: of a model in ``ZOO``; or the path of a file that ``singletrack export`` wrote, which knows its model.
-    weights: .safetensors, an official checkpoint, or an exported .onnx; None takes the bundled ones.
+    weights: .safetensors, an official checkpoint, or an exported .onnx or .xml; None takes the bundled ones.
     engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
         "mps" for one that knows it.
     device: as the engine calls it, such as "cpu" or "cuda", in upper or lower case; "auto" for the engine's usual one.
+    precision: that it computes in: "f32", "bf16" or "f16", where the engine has it on the device; "auto" for bf16 in
+        OpenVINO on a processor that computes in it, and f32 otherwise. See docs/engines.md.
     keep_ratio: share of the search tokens that each elimination of an OSTrack keeps, over 0 and up to 1, which turns
         elimination off; None for the model's own.
     threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
@@ -221,29 +253,32 @@ def load(
     weights that do not fit, MissingDependencyError for what is not installed.
     """
     models = [str(name)]
-    if str(name) not in ZOO and Path(name).suffix == ".onnx":
+    if str(name) not in ZOO and Path(name).suffix in EXPORTED_ENDINGS:
         if weights is not None:
             raise InputError(f"expected one file of weights; got {name} and {weights}; leave one of them out")
         models, weights = list(ZOO), name
     elif str(name) not in ZOO:
         raise InputError(
-            f"expected a model among {', '.join(ZOO)}, or the path of an exported .onnx file; got {str(name)!r}; "
-            "give one of these"
+            f"expected a model among {', '.join(ZOO)}, or the path of an exported .onnx or .xml file; "
+            f"got {str(name)!r}; give one of these"
         )
     ratio = None if keep_ratio is None else check_keep_ratio(keep_ratio)
     if threads is not None and threads < 1:
         raise InputError(f"expected 1 or more threads; got {threads}; leave it out for the engine's own number")
+    if precision not in PRECISIONS:
+        raise InputError(f"expected a precision among {', '.join(PRECISIONS)}; got {precision!r}; give one of these")
     path = None if weights is None else existing_file(weights)
     changes = {**(settings or {}), **({} if long_term is None else {"long_term": long_term})}
     if engine == "auto":
         engine = _choose_engine(device.lower(), path)
     require_engine(engine)
-    if path is not None and path.suffix == ".onnx":
-        held, network = _open_exported(models, path, engine, device, ratio, threads)
+    asked = _Asked(engine=engine, device=device, precision=precision, threads=threads)
+    if path is not None and path.suffix in EXPORTED_ENDINGS:
+        held, network = _open_exported(models, path, asked, ratio)
         return make_tracker(network, change_settings(held, changes))
     chosen = change_settings(str(name), changes)
     opened = _open_torch if engine == "torch" else _open_on_engine
-    return make_tracker(opened(str(name), path, engine, device, ratio, threads), chosen)
+    return make_tracker(opened(str(name), path, asked, ratio), chosen)
 
 
 def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
@@ -272,31 +307,46 @@ def _choose_engine(device: str, path: Path | None) -> str:
     installed = installed_engines()
     if device.startswith("mps"):  # which only PyTorch knows
         return "torch"
+    if path is not None and path.suffix == ".xml":
+        return "openvino"
+    if device == "tensorrt":
+        return "onnx"
     if device.startswith("cuda"):  # ONNX Runtime knows it in its build for it, and PyTorch reads no .onnx
         exported = path is not None and path.suffix == ".onnx"
         return "torch" if "torch" in installed and not exported else "onnx"
     return next(iter(installed), "openvino")
 
 
-def _open_torch(
-    name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None, threads: int | None
-) -> Network:
+def normalisation_of(settings: Settings) -> Normalisation:
+    """What the network of a model with these settings wants done to pixels; Siamese networks take them as they are."""
+    if isinstance(settings, shared.CropSettings):
+        return Normalisation(mean=settings.mean, std=settings.std)
+    return Normalisation(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+
+
+def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float | None) -> Network:
     from singletrack.runtimes.torch_runtime import TorchNetwork
 
     model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
-    return TorchNetwork(model, device, threads=threads)
+    return TorchNetwork(
+        model,
+        asked.device,
+        asked.threads,
+        precision=asked.precision,
+        normalisation=normalisation_of(ZOO[name].settings),
+    )
 
 
 def _open_exported(
-    models: list[str], path: Path, engine: str, device: str, keep_ratio: float | None, threads: int | None
+    models: list[str], path: Path, asked: _Asked, keep_ratio: float | None
 ) -> tuple[str, OpenVINONetwork | ONNXRuntimeNetwork]:
     """The network of an exported file, which must hold one of ``models``, and which of them it is."""
-    if engine == "torch":
+    if asked.engine == "torch":
         raise InputError(
             f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
             "engine openvino or onnx"
         )
-    network = open_network(engine, path, device, threads)
+    network = asked.open(path, ZOO[models[0]].settings if len(models) == 1 else None)
     held = network.metadata.get("model", "no name")
     if held not in models:
         raise CheckpointError(
@@ -309,19 +359,20 @@ def _open_exported(
     if keep_ratio is not None:
         advice = "export the weights again with --keep-ratio"
         _require_facts(path, network.metadata, {"keep_ratio": str(keep_ratio)}, advice)
+    if len(models) > 1 and normalisation_of(settings) != Normalisation():
+        network = asked.open(path, settings)
     return held, network
 
 
-def _open_on_engine(
-    name: str, path: Path | None, engine: str, device: str, keep_ratio: float | None, threads: int | None
-) -> Network:
+def _open_on_engine(name: str, path: Path | None, asked: _Asked, keep_ratio: float | None) -> Network:
     """The network of the bundled file where that is what was asked for, else of an export of the weights."""
+    settings = ZOO[name].settings
     if path is None:
-        network = open_network(engine, bundled_file(name, ".onnx"), device, threads)
+        network = asked.open(bundled_file(name, ".onnx"), settings)
         if keep_ratio is None or network.metadata.get("keep_ratio") == str(keep_ratio):
             return network
         path = bundled_file(name, ".safetensors")
-    return open_network(engine, cached_export(name, path, keep_ratio), device, threads)
+    return asked.open(cached_export(name, path, keep_ratio), settings)
 
 
 def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str], advice: str) -> None:
@@ -404,10 +455,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "singletrack"
 
 
+def _compiled_folder() -> Path | None:
+    """Where engines keep what they compiled; None where nothing can be written."""
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
 def _sources() -> list[Path]:
     """The code that a graph depends on."""
     package = Path(__file__).parent
-    return [*sorted((package / "models").rglob("*.py")), package / "export/to_onnx.py"]
+    return [
+        *sorted((package / "models").rglob("*.py")),
+        *(package / "export" / name for name in ("to_onnx.py", "simplify.py")),
+    ]
 
 
 def _digest(*parts: Path | bytes) -> str:

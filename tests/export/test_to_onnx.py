@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from torch import nn
 
 from singletrack.errors import ExportError
-from singletrack.export.to_onnx import export_onnx, fold_batch_norms, trace
+from singletrack.export.simplify import simplify
+from singletrack.export.to_onnx import export_onnx, trace
 from singletrack.export.verify import Difference, compare_with_module, made_crops, made_input, require_agreement
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
 from singletrack.models.stark import FrozenBatchNorm, STARKConfig, build_stark
@@ -154,13 +156,25 @@ def test_agreement_is_required_of_every_map(value: float) -> None:
         require_agreement([good, bad], 1e-4)
 
 
-def test_folded_network_gives_the_same_maps() -> None:
-    network, folded = little_network(), fold_batch_norms(little_network())
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+def test_simplified_network_gives_the_same_maps() -> None:
+    network = little_network()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 1:  # norms and biases, which start as ones and zeros
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    simplified = simplify(copy.deepcopy(network))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in simplified.modules())
     crops = [torch.from_numpy(made_crops(2, size, seed=0)) for size in (48, 96)]
     with torch.no_grad():
         for name, values in network(*crops).items():
-            torch.testing.assert_close(folded(*crops)[name], values, atol=1e-5, rtol=0)
+            torch.testing.assert_close(simplified(*crops)[name], values, atol=1e-5, rtol=0)
+
+
+def test_simplified_graph_has_no_needless_nodes(tmp_path: Path) -> None:
+    kinds = [node.op_type for node in trace(simplify(little_network())).graph.node]
+    assert not {"BatchNormalization", "GatherElements", "Sqrt", "Expand"} & set(kinds) - {"Expand"}
+    attentions = len(LITTLE.eliminate_in) + LITTLE.depth  # once for all tokens, and for the rows that are asked for
+    assert kinds.count("Softmax") == attentions
 
 
 def test_made_crops_look_normalised_and_are_the_same_each_time() -> None:

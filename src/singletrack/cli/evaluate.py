@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from singletrack import zoo
 from singletrack.cli.report import show
-from singletrack.cli.settings import settings_option
+from singletrack.cli.settings import precision_option, settings_option
 from singletrack.datasets.base import Sequence
 from singletrack.datasets.benchmarks import BENCHMARKS
 from singletrack.datasets.catalogue import open_dataset
@@ -26,7 +26,7 @@ from singletrack.evaluation.result_folders import read_results
 from singletrack.evaluation.run_folder import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
-from singletrack.runtimes import ENGINES, require_packages
+from singletrack.runtimes import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
 from singletrack.runtimes.processor import processor_name
 
 RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
@@ -52,6 +52,7 @@ RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
     help="What runs the network.",
 )
 @click.option("--device", default="auto", show_default=True, help="Where it runs, as the engine calls it.")
+@precision_option
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes of this machine.")
 @click.option(
     "--batch",
@@ -83,6 +84,7 @@ def command(
     weights: Path | None,
     engine: str,
     device: str,
+    precision: Precision,
     jobs: int,
     batch: int,
     threads: int,
@@ -109,11 +111,18 @@ def command(
         limit=limit,
         incomplete=incomplete,
     )
-    model = str(Path(model).resolve()) if model.endswith(".onnx") else model
+    model = str(Path(model).resolve()) if Path(model).suffix in EXPORTED_ENDINGS else model
     weights = weights.resolve() if weights else None
     alone = cluster is None and jobs == 1
     load = functools.partial(
-        zoo.load, model, weights=weights, engine=engine, device=device, threads=threads, settings=settings
+        zoo.load,
+        model,
+        weights=weights,
+        engine=engine,
+        device=device,
+        precision=precision,
+        threads=threads,
+        settings=settings,
     )
     tracker = load()  # also where other processes will load it: what cannot be loaded is told before they start
     if batch > 1:
@@ -158,7 +167,7 @@ def _about(tracker: Any, model: str, weights: Path | None) -> dict[str, Any]:
     """What a tracker from the zoo is, in the words of ``RunFacts``: names that were "auto" as they came out."""
     network = tracker.network
     engine = type(network).__module__.rpartition(".")[2].removesuffix("_runtime")
-    exported = Path(model) if Path(model).suffix == ".onnx" else None
+    exported = Path(model) if Path(model).suffix in EXPORTED_ENDINGS else None
     file = weights or exported or zoo.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
     return {
         "model": Path(model).stem,

@@ -1,4 +1,4 @@
-"""The option `--set`: settings of a tracker, changed on the command line."""
+"""Options that several verbs have: `--set`, settings of a tracker, and `--precision`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from singletrack.runtimes import PRECISIONS
 
 WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 
@@ -39,4 +41,12 @@ settings_option = click.option(
     callback=parse_settings,
     metavar="NAME=VALUE",
     help="Change a setting of the model's tracker, as update_interval=25; may be given several times.",
+)
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="What it computes in; auto is bf16 with openvino on processors that have it, else f32.",
 )

@@ -10,11 +10,11 @@ import click
 
 from singletrack import zoo
 from singletrack.cli.progress import Progress
-from singletrack.cli.settings import settings_option
+from singletrack.cli.settings import precision_option, settings_option
 from singletrack.errors import InputError
 from singletrack.following import follow
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes import ENGINES
+from singletrack.runtimes import ENGINES, Precision
 from singletrack.video import open_video
 
 
@@ -99,6 +99,7 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     show_default=True,
     help="Where it runs, as the engine calls it: cpu for all; GPU for openvino; cuda for torch.",
 )
+@precision_option
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the processor to compute with.  [default: the engine's]"
 )
@@ -124,6 +125,7 @@ def command(
     weights: Path | None,
     engine: str,
     device: str,
+    precision: Precision,
     threads: int | None,
     long_term: bool | None,
     settings: dict[str, Any],
@@ -154,6 +156,7 @@ def command(
             weights=weights,
             engine=engine,
             device=device,
+            precision=precision,
             threads=threads,
             long_term=long_term,
             settings=settings,

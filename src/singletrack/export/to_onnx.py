@@ -46,7 +46,8 @@ def export_onnx(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    network = simplify(copy.deepcopy(model).cpu().eval())
+    exact = copy.deepcopy(model).cpu().eval()
+    network = simplify(copy.deepcopy(exact))
     if half:
         round_to_half(network)
     graph = trace(network)
@@ -64,7 +65,7 @@ def export_onnx(
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
     try:
         onnx.save(graph, str(unfinished))
-        differences = compare_with_module(unfinished, network if half else model)
+        differences = compare_with_module(unfinished, network if half else exact)
         require_agreement(differences, tolerance)
         unfinished.replace(path)
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from singletrack.errors import CheckpointError, InputError, MissingDependencyErr
 
 if TYPE_CHECKING:
     from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-    from singletrack.runtimes.openvino_runtime import OpenVINONetwork, Precision
+    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
     from singletrack.runtimes.pixels import Normalisation
 
-PRECISIONS = ("auto", "f32", "bf16", "f16")
+Precision = Literal["auto", "f32", "bf16", "f16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
 # the packages of the [train] extra, and the command that installs them
 TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), 'pip install "singletrack[train]"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
-from singletrack.runtimes import one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.runtimes import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.runtimes.pixels import CropArray, Normalisation, channels_first_order
 from singletrack.runtimes.processor import usable_cores
 
 FloatArray = NDArray[np.float32]
-Precision = Literal["auto", "f32", "bf16", "f16"]
 Provider = tuple[str, dict[str, str]]
 ALL_PROVIDERS: list[str] = onnxruntime.get_all_providers()
 INSTALL = {

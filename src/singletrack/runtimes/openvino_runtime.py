@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import openvino  # type: ignore[import-untyped]
@@ -16,12 +16,11 @@ from openvino.properties import cache_dir, hint, inference_num_threads  # type: 
 from openvino.properties import device as device_properties
 
 from singletrack.errors import InputError
-from singletrack.runtimes import one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.runtimes import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.runtimes.pixels import CropArray, Normalisation, channels_first
 from singletrack.runtimes.processor import allowed_cores, usable_cores
 
 FloatArray = NDArray[np.float32]
-Precision = Literal["auto", "f32", "bf16", "f16"]
 CROPS = ("template", "search")
 METADATA = "framework"
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from singletrack.runtimes import unknown_device, unknown_precision
+from singletrack.runtimes import Precision, unknown_device, unknown_precision
 from singletrack.runtimes.pixels import CropArray, Normalisation
 from singletrack.runtimes.processor import computes_in_bf16, usable_cores
 
 FloatArray = NDArray[np.float32]
-Precision = Literal["auto", "f32", "bf16", "f16"]
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
