@@ -56,7 +56,9 @@ def test_the_target_is_in_the_middle(folder: CropFolder) -> None:
     pair = drawn(folder, STILL, 0)
     assert pair.template.shape == (127, 127, 3)
     assert pair.search.shape == (255, 255, 3)
-    np.testing.assert_allclose(pair.box * 255, np.array([127 - 20 * scale, 127 - 10 * scale, 40 * scale, 20 * scale]))
+    np.testing.assert_allclose(
+        pair.box * 255, np.array([127.5 - 20 * scale, 127.5 - 10 * scale, 40 * scale, 20 * scale])
+    )
     assert pair.template[63, 63].min() > 250
     assert pair.template[0].max() < 5
 
@@ -66,7 +68,7 @@ def test_search_regions_are_shifted_evenly(folder: CropFolder) -> None:
     views = Views(search_scale=0, template_shift=0, blur=0, other=0, colour=0)
     pairs = [drawn(folder, views, index) for index in range(200)]
     boxes = np.array([pair.box for pair in pairs]) * 255
-    shifts = boxes[:, :2] + boxes[:, 2:] / 2 - 127
+    shifts = boxes[:, :2] + boxes[:, 2:] / 2 - 127.5
     assert np.abs(shifts).max() <= 64
     assert (np.histogram(shifts, bins=4, range=(-64, 64))[0] > 70).all()  # 100 in each, on average
     for pair, (x, y, width, height) in zip(pairs[:20], boxes, strict=False):

@@ -188,7 +188,10 @@ def draw_siamese_pair(
 def view(
     random: Random, folder: CropFolder, track: Track, place: int, size: int, shift: float, scale: float
 ) -> tuple[Image, Array]:
-    """A crop of size x size, off the middle and stretched at random, and the target's box in it, xyxy in its pixels."""
+    """A crop of size x size, off the middle and stretched at random, and the target's box in it, xyxy in its pixels.
+
+    Pixels are counted from the crop's edge: the middle of an odd number of them is at half of it.
+    """
     picture = folder.picture(track, place)
     box = folder.box(track, place, picture)
     limits = np.array([picture.shape[1], picture.shape[0]], np.float64)
@@ -198,7 +201,7 @@ def view(
     zoom = (size - 1) / wide
     place_matrix = np.array([[zoom[0], 0, -zoom[0] * corner[0]], [0, zoom[1], -zoom[1] * corner[1]]])
     crop = cv2.warpAffine(picture, place_matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(crop, np.uint8), (box - np.tile(corner, 2)) * np.tile(zoom, 2)
+    return np.asarray(crop, np.uint8), (box - np.tile(corner, 2)) * np.tile(zoom, 2) + 0.5
 
 
 def recoloured(random: Random, crop: Image, strength: float) -> Image:

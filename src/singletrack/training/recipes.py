@@ -12,6 +12,7 @@ from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Recipe, Stage
 from singletrack.training.ostrack import OSTrackObjective
 from singletrack.training.published import PUBLISHED
+from singletrack.training.siamrpn_recipes import SIAMRPN_RECIPES
 from singletrack.training.sources import MadePairs
 from singletrack.training.stark_recipes import STARK
 
@@ -93,4 +94,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **STARK,
     **ALIGNED,
     **DASIAMRPN,
+    **SIAMRPN_RECIPES,
 }

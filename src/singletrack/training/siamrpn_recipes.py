@@ -115,7 +115,7 @@ def siamrpnpp_r50() -> Recipe:
         check_every=STEPS_AN_EPOCH,
     )
     rate = heads.head_lr * heads.last_lr
-    whole = replace(heads, name="whole", lr=rate / 10, head_lr=rate, warmup=0, warmup_from=0.0, last_lr=fall**9)
+    whole = replace(heads, name="whole", lr=rate / 10, head_lr=rate, warmup=0, warmup_from=0.0, last_lr=fall**10)
     return Recipe(
         name="siamrpnpp_r50",
         model="siamrpnpp-r50",
