@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 import singletrack
 from singletrack import zoo
+from singletrack.cli.settings import settings_option
 from singletrack.datasets import base as datasets
 from singletrack.datasets.catalogue import open_dataset
 from singletrack.datasets.clips import generate_clip
@@ -211,10 +212,11 @@ def draw_curves(curves: dict[str, list[tuple[float, Shares]]], path: Path) -> No
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--threads", type=int)
 @click.option("--photos", type=click.Path(path_type=Path), help="Where pieces and backgrounds come from.")
-@click.option("--clips", default=24, show_default=True, help="Half of them to choose on, half to report.")
+@click.option("--clips", default=24, show_default=True, help="Half of them to choose on, half to report; 0 for none.")
 @click.option("--cases", default=10, show_default=True, help="Of leaving and coming back.")
 @click.option("--sequences", type=click.Path(path_type=Path), help="A folder of sequences, to report on as well.")
 @click.option("--keep", is_flag=True, help="Keep the model's thresholds, and only report.")
+@settings_option
 @click.option("--out", default=Path("lost"), show_default=True, type=click.Path(path_type=Path))
 def main(
     model: str,
@@ -226,25 +228,30 @@ def main(
     cases: int,
     sequences: Path | None,
     keep: bool,
+    settings: dict[str, Any],
     out: Path,
 ) -> None:
     """Choose when a target counts as lost, draw the curve, and try the search for it."""
     out.mkdir(parents=True, exist_ok=True)
     pictures = Photos(photos).split()[1] if photos else Procedural()
-    loaded = singletrack.load(model, weights=weights, engine=engine, threads=threads, long_term=False)
-    network, settings = loaded.network, loaded.settings
+    loaded = singletrack.load(
+        model, weights=weights, engine=engine, threads=threads, long_term=False, settings=settings
+    )
+    start: Any = loaded.settings
 
     def tracker(settings: Any, long_term: bool) -> Tracker:
-        return zoo.make_tracker(network, dataclasses.replace(settings, long_term=long_term))
+        return zoo.make_tracker(loaded.network, dataclasses.replace(settings, long_term=long_term))
 
     half = clips // 2
-    bare = {"as it was": tracker(settings, False)}
-    fit = follow_all(bare, (generated(2000 + seed, pictures) for seed in range(half)))["as it was"]
-    chosen: Any = settings if keep else choose(fit, settings)
-    names = ("lost_below", "found_above", "lost_after")
-    words = ", ".join(f"{name}={getattr(chosen, name)}" for name in names)
-    click.echo(f"{'kept' if keep else f'chosen on {half} clips'}: {words}")
-    click.echo(f"there: {Shares.of(fit, [record.replay(chosen) for record in fit])}")
+    bare = {"as it was": tracker(start, False)}
+    chosen = start
+    if half:
+        fit = follow_all(bare, (generated(2000 + seed, pictures) for seed in range(half)))["as it was"]
+        chosen = start if keep else choose(fit, start)
+        names = ("lost_below", "found_above", "lost_after")
+        words = ", ".join(f"{name}={getattr(chosen, name)}" for name in names)
+        click.echo(f"{'kept' if keep else f'chosen on {half} clips'}: {words}")
+        click.echo(f"there: {Shares.of(fit, [record.replay(chosen) for record in fit])}")
 
     ways = {**bare, "chosen": tracker(chosen, False), "long-term": tracker(chosen, True)}
     curves = {}
@@ -256,8 +263,10 @@ def main(
             shares = Shares.of(each, [record.lost for record in each])
             click.echo(f"{what}, {name}: AO {mean_overlap(each):.4f}, {shares}")
 
-    report(f"{clips - half} other clips", (generated(2000 + seed, pictures) for seed in range(half, clips)))
-    report_cases(ways, cases, pictures, out)
+    if half:
+        report(f"{clips - half} other clips", (generated(2000 + seed, pictures) for seed in range(half, clips)))
+    if cases:
+        report_cases(ways, cases, pictures, out)
     if sequences:
         report("sequences", map(clip_of, open_dataset("folder", sequences)))
 
