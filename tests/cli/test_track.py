@@ -24,7 +24,8 @@ def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, caps
     assert len(read_results(boxes)) == 6
     with open_video(out) as video:
         assert len(list(video)) == 6
-    asked = {"weights": None, "engine": "auto", "device": "auto", "threads": None, "settings": {}}
+    asked = {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "threads": None}
+    asked |= {"long_term": None, "settings": {}}
     assert loads == [("ostrack-tiny", asked)]
     assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {out}", f"wrote {boxes}"]
 
@@ -43,6 +44,7 @@ def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path
     boxes = tmp_path / "boxes.txt"
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--boxes", str(boxes), *options]) == 0
     asked = {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda", "threads": 2}
+    asked |= {"precision": "auto", "long_term": None}
     asked["settings"] = {"lost_after": 3, "lost_below": 0.3, "hold_when_lost": True}
     assert loads == [("ostrack-256", asked)]
     assert boxes.read_text().splitlines() == ["4.0000,5.0000,20.0000,16.0000"] * 2
