@@ -4,8 +4,8 @@ Counting computes nothing: it runs the network on PyTorch's `meta` device, where
 
 A MAC is one multiplication with its addition; norms, activations, softmax and interpolation are not counted. The rule
 of the papers, which is that of the tool `thop`, counts convolutions and linear layers alone: 21.5 G for OSTrack-256
-and 29.0 G without elimination (arXiv 2203.11991, table 3). What attention multiplies beside, queries with keys and
-weights with values, is told apart from it.
+and 29.0 G without elimination (arXiv 2203.11991, table 3); ours computes 0.34 G less, for its last block leaves out
+what nothing reads. What attention multiplies beside, queries with keys and weights with values, is told apart.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Cost:
 def count(name: str, keep_ratio: float | None = None) -> Cost:
     """What the network of a model costs; raises InputError for a name that is none."""
     with torch.device("meta"):
-        network = build_network(name, keep_ratio).eval()
+        network = build_network(name, keep_ratio).eval().requires_grad_(False)  # the counter minds what needs gradients
         template = torch.empty(1, *network.config.template_shape)
         search = torch.empty(1, *network.config.search_shape)
         parameters = sum(parameter.numel() for parameter in network.parameters())
