@@ -19,12 +19,10 @@ import os
 import tempfile
 from pathlib import Path
 
-import torch
 from speed import machine, measure
 
 from singletrack import load
-from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.networks import build_network
+from singletrack.models.counting import write_untrained
 
 # milliseconds a frame of the published codes' whole tracker loop: see above
 PUBLISHED = {
@@ -35,14 +33,6 @@ PUBLISHED = {
     "stark-st101": 184,
 }
 MODELS = ["stark-s50", "stark-st50", "stark-st101", "ostrack-256", "stark-aligned", "swintrack-aligned"]
-
-
-def random_weights(name: str, folder: Path) -> Path:
-    """A file of weights of a model that nothing has taught."""
-    torch.manual_seed(0)
-    path = folder / f"{name}.safetensors"
-    save_safetensors(build_network(name).state_dict(), path, name)
-    return path
 
 
 def main() -> None:
@@ -61,7 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="singletrack-") as folder:
         os.environ["SINGLETRACK_CACHE"] = folder
         for name in arguments.models:
-            weights = random_weights(name, Path(folder))
+            weights = Path(folder) / f"{name}.safetensors"
+            write_untrained(name, weights)
             eager = 0.0
             for engine in engines:
                 tracker = load(name, weights=weights, engine=engine, device="cpu")

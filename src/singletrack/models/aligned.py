@@ -134,8 +134,9 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
-    def forward(self, image: Tensor, position: Tensor) -> Tensor:
+    def forward(self, image: Tensor, kind: Literal["template", "search"]) -> Tensor:
         """(B, 3, H, W) -> tokens (B, N, C), row by row."""
+        position = self.template_position if kind == "template" else self.search_position
         x = self.patch_embed(image).flatten(2).transpose(1, 2) + position
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -291,7 +292,7 @@ class Aligned(nn.Module):
 
     def encode(self, template: Tensor) -> Tensor:
         """Normalised template crops (B, 3, T, T) -> features (B, Nt, R): the template's whole way to the relation."""
-        out: Tensor = self.reduce(self.backbone(template, self.backbone.template_position))
+        out: Tensor = self.reduce(self.backbone(template, "template"))
         return out
 
     def locate(self, features: Tensor, search: Tensor, trace: Trace | None = None) -> dict[str, Tensor]:
@@ -300,7 +301,7 @@ class Aligned(nn.Module):
         score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
         (B, 2, h, w), x and y in cells.
         """
-        seen = self.reduce(self.backbone(search, self.backbone.search_position))
+        seen = self.reduce(self.backbone(search, "search"))
         x = self.relation(features, seen, Trace() if trace is None else trace)
         grid = self.config.search_grid
         maps: dict[str, Tensor] = self.head(x.transpose(1, 2).reshape(x.shape[0], -1, grid, grid))
