@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from made_data import FRAMES, make_all, make_lasot
 from torch.utils.data import DataLoader
 
+from singletrack.cli.main import singletrack
 from singletrack.datasets.augmentations import Jitter
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.ostrack import OSTrack, OSTrackConfig
@@ -94,6 +96,13 @@ def test_variants_differ_in_what_their_names_say() -> None:
     assert source.augmentation.decode == "whole"
     with pytest.raises(InputError, match="reads frames"):
         with_reduced_decoding(RECIPES["ostrack_tiny"]())
+
+
+def test_the_flag_for_reduced_decoding_is_refused_where_no_frames_are_read(tmp_path: Path) -> None:
+    arguments = ["train", "ostrack_tiny", "--reduced-decoding", "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(singletrack, arguments)
+    assert isinstance(done.exception, InputError)
+    assert "reads frames" in str(done.exception)
 
 
 def test_all_parameters_are_decayed_in_two_groups() -> None:
