@@ -9,6 +9,8 @@ import pytest
 from singletrack.cli.main import main
 from singletrack.integrations import vot
 
+DEFAULTS = {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "settings": {}}
+
 
 @pytest.fixture
 def trax(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +22,7 @@ def test_register_loads_the_model_and_adds_it(
     trax: None, loads: list[tuple[str, dict[str, object]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["vot", "register", "--workspace", str(tmp_path), "--device", "cpu"]) == 0
-    assert loads == [("ostrack-tiny", {"weights": None, "engine": "auto", "device": "cpu", "settings": {}})]
+    assert loads == [("ostrack-tiny", {**DEFAULTS, "device": "cpu"})]
     written = (tmp_path / "trackers.ini").read_text()
     assert "[ostrack-tiny]" in written
     assert "protocol = trax" in written
@@ -59,14 +61,23 @@ def test_serve_hands_over_a_loaded_model(
     served: list[object] = []
     monkeypatch.setattr("singletrack.cli.vot.serve", served.append)
     assert main(["vot", "serve", "--model", "ostrack-tiny", "--engine", "openvino"]) == 0
-    assert loads == [("ostrack-tiny", {"weights": None, "engine": "openvino", "device": "auto", "settings": {}})]
+    assert loads == [("ostrack-tiny", {**DEFAULTS, "engine": "openvino"})]
     assert isinstance(served[0], vot.VOTTracker)
 
 
 def test_settings_reach_the_tracker_by_either_way(
     trax: None, loads: list[tuple[str, dict[str, object]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["--set", "update_interval=10", "--set", "update_above=0.00001", "--set", "unrounded_crops=true"]
+    words = [
+        "--precision",
+        "f32",
+        "--set",
+        "update_interval=10",
+        "--set",
+        "update_above=0.00001",
+        "--set",
+        "unrounded_crops=true",
+    ]
     expected = {"update_interval": 10, "update_above": 0.00001, "unrounded_crops": True}
     register = ["vot", "register", "--workspace", str(tmp_path), "--model", "ostrack-tiny", *words]
     assert main([*register, "--name", "trax"]) == 0
@@ -76,5 +87,6 @@ def test_settings_reach_the_tracker_by_either_way(
     monkeypatch.setattr("singletrack.cli.vot.serve", lambda tracker: None)
     _, _, _, *command = shlex.split(registry["trax"]["command"])
     assert main(command) == 0
-    vot.VOTTracker(registry["own"]["arg_model"], settings=registry["own"]["arg_settings"])
-    assert [options["settings"] for _, options in loads] == [expected] * 4
+    own = {key: registry["own"][f"arg_{key}"] for key in ("model", "precision", "settings")}
+    vot.VOTTracker(**own)  # type: ignore[arg-type]
+    assert [(options["precision"], options["settings"]) for _, options in loads] == [("f32", expected)] * 4

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from singletrack.cli.settings import settings_option
+from singletrack.cli.settings import precision_option, settings_option
 from singletrack.integrations.vot import VOT_EXTRA, VOTTracker, add_entry, make_entry, serve
 from singletrack.runtimes import ENGINES, require_packages
 
@@ -17,6 +17,7 @@ def model_options(function: Callable[..., None]) -> Callable[..., None]:
     """The options that say which model runs, and on what."""
     for option in (
         settings_option,
+        precision_option,
         click.option("--device", default="auto", show_default=True, help="Where it runs, as the engine calls it."),
         click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True),
         click.option("--weights", type=click.Path(path_type=Path), help="Weights to use instead of the model's own."),

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from singletrack import zoo
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes import require_packages
+from singletrack.runtimes import Precision, require_packages
 from singletrack.tracking.base import Tracker
 from singletrack.video.files import writing
 from singletrack.video.pictures import read_picture
@@ -56,6 +56,7 @@ class VOTTracker:
         weights: str | Path | None = None,
         engine: str = "auto",
         device: str = "auto",
+        precision: Precision = "auto",
         settings: Mapping[str, Any] | str | None = None,
     ) -> None:
         """The arguments are those of ``zoo.load``, and raise what it raises.
@@ -63,7 +64,9 @@ class VOTTracker:
         settings: also as JSON, since a trackers.ini holds text.
         """
         changes = _read_settings(settings) if isinstance(settings, str) else settings
-        self._loaded = zoo.load(model, weights=weights, engine=engine, device=device, settings=changes)
+        self._loaded = zoo.load(
+            model, weights=weights, engine=engine, device=device, precision=precision, settings=changes
+        )
         self._trackers: list[Tracker] = []
         noise = {"color": np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)}
         self.init(noise, [((32.0, 32.0, 32.0, 32.0), {})])
@@ -151,12 +154,13 @@ def make_entry(
     weights: Path | None = None,
     engine: str = "auto",
     device: str = "auto",
+    precision: Precision = "auto",
     settings: Mapping[str, Any] | None = None,
     in_process: bool = False,
 ) -> str:
     """A tracker as it stands in the toolkit's trackers.ini.
 
-    name: letters, digits, - and _. model, weights, engine, device, settings: as for ``zoo.load``.
+    name: letters, digits, - and _. model to settings: as for ``zoo.load``.
     in_process: for a process of the toolkit's own interpreter, which must then have singletrack; else the toolkit
         starts this interpreter, and may itself be installed elsewhere.
 
@@ -168,7 +172,8 @@ def make_entry(
     options = {"model": model if model in zoo.ZOO else str(Path(model).resolve())}
     if weights is not None:
         options["weights"] = str(weights.resolve())
-    options |= {key: value for key, value in (("engine", engine), ("device", device)) if value != "auto"}
+    chosen = {"engine": engine, "device": device, "precision": precision}
+    options |= {key: value for key, value in chosen.items() if value != "auto"}
     if in_process:
         entry = {"protocol": "python", "command": f"{__name__}:{VOTTracker.__name__}", "convert": "rectangle"}
         entry |= {f"arg_{key}": value for key, value in options.items()}
