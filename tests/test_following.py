@@ -93,7 +93,8 @@ def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(following.zoo, "load", load)
     assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
-    options = {"weights": "w.safetensors", "engine": "torch", "device": "auto", "threads": 2}
+    options = {"weights": "w.safetensors", "engine": "torch", "device": "auto", "precision": "auto", "threads": 2}
+    options["long_term"] = None
     assert asked == [("ostrack-256", options)]
 
 

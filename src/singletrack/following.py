@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from singletrack.tracking.multi import MultiTracker
 from singletrack.video import VideoReader, VideoWriter, open_video
 from singletrack.video.files import check_file
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
+
+if TYPE_CHECKING:
+    from singletrack.runtimes import Precision
 
 Frame = NDArray[np.uint8]
 # The boxes of many targets: all in the first frame that is followed, or by the number of the frame they are first in.
@@ -62,7 +65,9 @@ def track(
     weights: str | Path | None = ...,
     engine: str = ...,
     device: str = ...,
+    precision: Precision = ...,
     threads: int | None = ...,
+    long_term: bool | None = ...,
     start: int = ...,
     tracker: Tracker | None = ...,
 ) -> Iterator[Result]: ...
@@ -77,7 +82,9 @@ def track(
     weights: str | Path | None = ...,
     engine: str = ...,
     device: str = ...,
+    precision: Precision = ...,
     threads: int | None = ...,
+    long_term: bool | None = ...,
     start: int = ...,
     tracker: Tracker | None = ...,
 ) -> Iterator[dict[int, Result]]: ...
@@ -92,7 +99,9 @@ def track(
     weights: str | Path | None = None,
     engine: str = "auto",
     device: str = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
+    long_term: bool | None = None,
     start: int = 0,
     tracker: Tracker | None = None,
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
@@ -102,7 +111,7 @@ def track(
     box: x, y, width, height in pixels of the first frame that is followed; each frame then gives its result.
     boxes: those of many targets, in its place; each frame then gives results by id, which count from 1 in this order.
         Where they do not all begin in frame `start`, the boxes by the number of the frame that they are in.
-    model, weights, engine, device, threads: as for ``load``.
+    model, weights, engine, device, precision, threads, long_term: as for ``load``.
     start: number of the first frame that is followed, from 0; those before it give no result.
     tracker: one that is already loaded, used instead.
 
@@ -113,7 +122,15 @@ def track(
     targets = plan_targets(box, boxes, start)
     with open_video(source) as video:
         if tracker is None:
-            tracker = zoo.load(model, weights=weights, engine=engine, device=device, threads=threads)
+            tracker = zoo.load(
+                model,
+                weights=weights,
+                engine=engine,
+                device=device,
+                precision=precision,
+                threads=threads,
+                long_term=long_term,
+            )
         for step in follow_frames(video, targets, make_crew(tracker, many=boxes is not None)):
             yield step.result if boxes is None else dict(step.results)
 
