@@ -149,7 +149,7 @@ ZOO: dict[str, Entry] = {
         settings=SiamRPNSettings(),
         bundled=False,
         description="SiamRPN++ with ResNet-50, as published",
-        score_card="published with pysot, from memory: VOT2018 EAO 0.415; others' table: LaSOT AUC 49.6",
+        score_card="in others' papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
     ),
     "siamrpnpp-r50-otb": Entry(
         settings=SiamRPNSettings(penalty_strength=0.24, window_influence=0.5, size_rate=0.25),
