@@ -74,7 +74,7 @@ class STARKSettings(CropSettings, LostSettings):
 class _Target:
     """All that is remembered from one frame to the next.
 
-    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until somebody needs them.
+    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
     frames: how many came after the first.
     frame: the one that the network is being asked about.
     scale: of its search crop: crop pixels per pixel of the frame.
@@ -108,7 +108,7 @@ class STARKTracker:
         frame = check_frame(frame)
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
-        templates = np.stack([self._template(frame, box)] * self.settings.templates, 1)
+        templates = np.concatenate([self._template(frame, box)[:, None]] * self.settings.templates, 1)
         self._target = _Target(templates, self.network.encode(templates), size_wh, box)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
