@@ -9,8 +9,8 @@ Early candidate elimination (section 3.2): inside some blocks, search tokens tha
 attends to least are dropped between attention and MLP; zeros take their places again before the head.
 
 ``ostrack-tiny`` is ours: the same joint attention and elimination, with a convolutional stem, a depth-wise
-convolution on each grid before its first blocks as a sense of position, and the template's attention handed
-to the head as additional channels. It is small enough to be trained from nothing.
+convolution on each grid before its first blocks as a sense of position, the template's attention handed to the
+head as additional channels, and a head on a finer grid. It is small enough to be trained from nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from singletrack.errors import InputError
 from singletrack.models.layers.centre_head import CentreHead, draw_head, expect_little
 from singletrack.models.layers.centre_head import decode as decode  # of these maps, for whoever holds such a network
+from singletrack.models.layers.fine_head import FineHead, draw_fine_head
 from singletrack.models.layers.positions import TemplateRows, centred_positions, template_rows
 from singletrack.models.layers.positions import resize_positions as resize_positions  # for weights of another size
 from singletrack.models.layers.stems import convolutional_stem
@@ -43,6 +44,8 @@ class OSTrackConfig:
     stem: "patch" is ViT's single strided convolution, "convolution" four of them with residual blocks between.
     grid_convolutions: so many first blocks are preceded by a depth-wise 3x3 convolution on each grid.
     attention_to_head: blocks whose template attention joins the head's input, one channel each.
+    head: "centre" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and what the
+        convolutional stem sees at half their stride.
     """
 
     template_size: int = 128
@@ -60,8 +63,11 @@ class OSTrackConfig:
     stem: Literal["patch", "convolution"] = "patch"
     grid_convolutions: int = 0
     attention_to_head: tuple[int, ...] = ()
+    head: Literal["centre", "fine"] = "centre"
 
     def __post_init__(self) -> None:
+        if self.head == "fine" and self.stem != "convolution":
+            raise InputError(f"expected a convolutional stem with a fine head; got {self.stem!r}; take head 'centre'")
         if self.grid_convolutions > min(self.eliminate_in, default=self.depth) + 1:
             raise InputError(
                 f"expected grid_convolutions before tokens are eliminated in blocks {self.eliminate_in}; got "
@@ -85,8 +91,13 @@ class OSTrackConfig:
 
     @property
     def search_grid(self) -> int:
-        """Tokens along one side of the search region, and cells along one side of the maps."""
+        """Tokens along one side of the search region."""
         return self.search_size // self.patch_size
+
+    @property
+    def cell_size(self) -> int:
+        """Pixels of the search region along one side of a cell of the maps."""
+        return self.patch_size if self.head == "centre" else self.patch_size // 2
 
 
 CONFIGS: dict[str, OSTrackConfig] = {
@@ -106,6 +117,7 @@ CONFIGS: dict[str, OSTrackConfig] = {
         stem="convolution",
         grid_convolutions=3,
         attention_to_head=(2, 4, 6),
+        head="fine",
     ),
 }
 
@@ -173,17 +185,26 @@ class Backbone(nn.Module):
         tokens: Tensor = self.patch_embed(image).flatten(2).transpose(1, 2)
         return tokens + position
 
+    def look(self, search: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The search region's tokens, as of ``embed``; and for a fine head what the stem sees at half their stride."""
+        if self.config.head == "centre":
+            return self.embed(search, self.search_position), None
+        assert isinstance(self.patch_embed, nn.Sequential)
+        fine: Tensor = self.patch_embed[:-1](search)
+        tokens: Tensor = self.patch_embed[-1](fine).flatten(2).transpose(1, 2)
+        return tokens + self.search_position, fine
+
     def forward(
         self, template: Tensor, search: Tensor, keep_ratios: Sequence[float], trace: Trace | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Template tokens (B, Nt, C) and search pixels -> search tokens (B, Ns, C) and attention channels (B, Ns).
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Template tokens (B, Nt, C), search pixels -> search tokens (B, Ns, C), attention (B, Ns), ``look``'s other.
 
         Without a trace, the last block leaves out the template's tokens once they have been attended to: nobody
         reads them, and the search tokens stay the same.
         """
         config = self.config
         whole, trace = trace is not None, Trace() if trace is None else trace
-        x = self.embed(search, self.search_position)
+        x, fine = self.look(search)
         batch, places, _ = x.shape
         asked = template.shape[1]
         kept = torch.arange(places, device=x.device).expand(batch, places)
@@ -225,7 +246,7 @@ class Backbone(nn.Module):
         if x.shape[1] < places:
             x = restore(x, kept, places)
         trace.tokens = torch.cat([joint[:, :asked], x], 1)
-        return x, channels
+        return x, channels, fine
 
 
 def pick(tokens: Tensor, places: Tensor) -> Tensor:
@@ -246,7 +267,7 @@ def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
 class OSTrack(nn.Module):
     """Backbone and head behind the two calls of every network: ``encode`` and ``locate``."""
 
-    def __init__(self, backbone: Backbone, head: CentreHead) -> None:
+    def __init__(self, backbone: Backbone, head: CentreHead | FineHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -263,7 +284,7 @@ class OSTrack(nn.Module):
         keep_ratios: Sequence[float] | None = None,
         trace: Trace | None = None,
     ) -> dict[str, Tensor]:
-        """Features (B, Nt, C) and normalised search crops (B, 3, S, S) -> maps on the (S/16)^2 grid.
+        """Features (B, Nt, C) and normalised search crops (B, 3, S, S) -> maps on a grid of S / ``cell_size`` a side.
 
         score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
         (B, 2, h, w), x and y in cells. ``keep_ratios``, one for each eliminating block, replaces the config's.
@@ -271,11 +292,12 @@ class OSTrack(nn.Module):
         config = self.config
         if keep_ratios is None:
             keep_ratios = [config.keep_ratio] * len(config.eliminate_in)
-        x, channels = self.backbone(features, search, keep_ratios, trace)
+        x, channels, fine = self.backbone(features, search, keep_ratios, trace)
         if channels:
             x = torch.cat([x, torch.stack(channels, 2)], 2)
         grid = config.search_grid
-        maps: dict[str, Tensor] = self.head(x.transpose(1, 2).reshape(x.shape[0], -1, grid, grid))
+        tokens = x.transpose(1, 2).reshape(x.shape[0], -1, grid, grid)
+        maps: dict[str, Tensor] = self.head(tokens) if fine is None else self.head(tokens, fine)
         return maps
 
     def forward(
@@ -293,8 +315,7 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
     """The network of ``config``, freshly initialised; ``keep_ratio=1.0`` turns elimination off."""
     if keep_ratio is not None:
         config = replace(config, keep_ratio=keep_ratio)
-    model = OSTrack(Backbone(config), CentreHead(config.width + len(config.attention_to_head), config.head_channels))
-    draw_head(model.head)
+    model = OSTrack(Backbone(config), build_head(config))
     draw_linear_layers(model.backbone)
     for position, grid in (
         (model.backbone.template_position, config.template_grid),
@@ -305,9 +326,22 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
     return model
 
 
+def build_head(config: OSTrackConfig) -> CentreHead | FineHead:
+    """The head of ``config``, freshly initialised."""
+    inputs = config.width + len(config.attention_to_head)
+    if config.head == "fine":
+        fine = FineHead(inputs, config.width // 2, config.head_channels)
+        draw_fine_head(fine)
+        return fine
+    head = CentreHead(inputs, config.head_channels)
+    draw_head(head)
+    return head
+
+
 def start_from_similarity(model: OSTrack) -> None:
     """Ready a network for training from nothing: attention compares contents, and the head expects little."""
     for block in model.backbone.blocks:
         assert isinstance(block, Block)
         same_query_and_key(block.attn.qkv)
-    expect_little(model.head)
+    if isinstance(model.head, CentreHead):  # a fine head does from its start
+        expect_little(model.head)

@@ -5,6 +5,7 @@ Boxes are (..., 4); their order stands in the argument's name; coordinates are f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def ostrack_loss(
         parts["l1"] = (predicted - truth).abs().mean(-1).sum() / counts["present"]
     total_loss = weights.focal * parts["focal"] + weights.giou * parts["giou"] + weights.l1 * parts["l1"]
     if weights.attention and attention:
-        each = attention_loss(attention, boxes_xywh, grid)
+        each = attention_loss(attention, boxes_xywh)
         parts["attention"] = each[there].sum() / counts["present"]
         total_loss = total_loss + weights.attention * parts["attention"]
     log = {name: value.detach() for name, value in parts.items()}
@@ -136,11 +137,12 @@ def nearness(boxes_xywh: Tensor, grid: int) -> Tensor:
     return share * (share > 0.1)
 
 
-def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor, grid: int) -> Tensor:
+def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor) -> Tensor:
     """Minus the logarithm of the template's attention that falls on the target, (B,), mean over blocks.
 
     It is the quantity that elimination ranks by; teaching it is what lets a small network start to match at all.
     """
+    grid = math.isqrt(next(iter(attention.values())).shape[1])
     edges = torch.arange(grid + 1, device=boxes_xywh.device, dtype=torch.float32) / grid
     low, high = boxes_xywh[:, :2, None], (boxes_xywh[:, :2] + boxes_xywh[:, 2:])[:, :, None]
     covered = (torch.minimum(edges[1:], high) - torch.maximum(edges[:-1], low)).clamp(min=0) * grid

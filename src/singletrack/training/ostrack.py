@@ -65,7 +65,7 @@ class OSTrackObjective(Objective):
         return keep_ratio_at(epoch_at(progress, self.epochs), self.keep_from, self.keep_over, self.keep_ratio)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        grid = batch["search"].shape[-1] // self.config.patch_size
+        grid = batch["search"].shape[-1] // self.config.cell_size
         return ostrack_counts(batch["box"], grid, batch["present"])
 
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -110,7 +110,7 @@ class OSTrackObjective(Objective):
                 scores = restore(scores.unsqueeze(2), trace.kept[max(earlier)], grid**2).squeeze(2)
             looks["attention"] = (scores / scores.amax(1, keepdim=True)).view(-1, grid, grid)
         if trace.kept:
-            times = torch.zeros_like(looks["score"]).flatten(1)
+            times = looks["score"].new_zeros(len(batch["search"]), grid**2)
             for kept in trace.kept.values():
                 times = times.scatter_add(1, kept, torch.ones_like(kept, dtype=times.dtype))
             looks["kept"] = (times / len(trace.kept)).view(-1, grid, grid)

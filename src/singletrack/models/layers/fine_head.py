@@ -1,0 +1,62 @@
+"""A centre head on a grid twice as fine as the tokens', for a network with a convolutional stem. Ours."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class WideResidual(nn.Module):
+    """Depth-wise 7x7, then two 1x1 convolutions, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, 7, padding=3, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.project = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.project(F.relu(self.expand(self.norm(self.spatial(x)))))
+        return out
+
+
+class FineHead(nn.Module):
+    """Tokens, each spread over four cells, and what the stem saw at half their stride; then wide convolutions.
+
+    The tokens know which thing is the target; the stem's features know where its edges run.
+    """
+
+    def __init__(self, inputs: int, fine_inputs: int, channels: int, depth: int = 4) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)  # of the sum of both, so it stands after neither
+        self.spread = nn.Conv2d(inputs, 4 * channels, 1)
+        self.fine = nn.Conv2d(fine_inputs, channels, 1)
+        self.blocks = nn.Sequential(*(WideResidual(channels) for _ in range(depth)))
+        self.read = nn.Conv2d(channels, 5, 3, padding=1)
+
+    def forward(self, x: Tensor, fine: Tensor) -> dict[str, Tensor]:
+        """Tokens (B, C, h, w) and features (B, F, 2h, 2w) -> maps as of ``CentreHead``, on the grid of 2h x 2w."""
+        joint = F.relu(self.norm(F.pixel_shuffle(self.spread(x), 2) + self.fine(fine)))
+        score, size, offset = self.read(self.blocks(joint)).split([1, 2, 2], 1)
+        return {
+            "score": score.sigmoid().clamp(1e-4, 1 - 1e-4).squeeze(1),
+            "size": size.sigmoid().clamp(1e-4, 1 - 1e-4),
+            "offset": offset,
+        }
+
+
+def draw_fine_head(head: FineHead) -> None:
+    """Start a head: no target in a cell, and targets a quarter of the crop's side."""
+    for name, parameter in head.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        if name.endswith("project.weight"):
+            nn.init.normal_(parameter, std=0.01)
+    nn.init.normal_(head.read.weight, std=0.01)
+    with torch.no_grad():
+        for outputs, value in ((slice(0, 1), 0.01), (slice(1, 3), 0.25), (slice(3, 5), 0.5)):
+            head.read.bias[outputs] = math.log(value / (1 - value))  # type: ignore[index]
