@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,12 +21,17 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+from singletrack.errors import InputError
+from singletrack.export.looks import Look
+from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
 from singletrack.export.verify import Difference, compare_with_module, require_agreement
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.networks import Network
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.siamrpn import SiamRPN
+from singletrack.runtimes import write_ir
+from singletrack.runtimes.pixels import Normalisation
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
@@ -33,17 +39,30 @@ LEAST_VALUES_TO_HALVE = 256
 
 
 def export_onnx(
-    model: Network, path: str | Path, *, name: str, half: bool = False, tolerance: float = 1e-4
+    model: Network,
+    path: str | Path,
+    *,
+    name: str,
+    half: bool = False,
+    calibration: Sequence[Look] = (),
+    normalisation: Normalisation | None = None,
+    tolerance: float = 1e-4,
 ) -> list[Difference]:
     """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
 
+    path: ends in .onnx; or in .xml for OpenVINO's own format, with a .bin beside it.
     name: the model's name in the zoo, kept in the file's metadata.
     half: round the weights to 16 bits and store them so; computing stays in 32 bits.
+    calibration: real crops; where there are some, weights and activations become 8-bit integers by them.
+    normalisation: what is done to pixels among them; None for ImageNet's.
     tolerance: the largest difference of any map from the model's in PyTorch (where weights are rounded, that
-        of the rounded ones) that is let pass.
+        of the rounded ones) that is let pass. Of 8-bit integers none is required: what they cost is to be measured.
 
-    The file appears only when it is whole and agrees. Raises ExportError if it does not agree.
+    The file appears only when it is whole and agrees. Raises ExportError if it does not agree, InputError for both
+    kinds of smaller numbers at once.
     """
+    if half and calibration:
+        raise InputError("expected half or 8-bit integers; got both; leave one of them out")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     exact = copy.deepcopy(model).cpu().eval()
@@ -53,23 +72,32 @@ def export_onnx(
     graph = trace(network)
     if half:
         store_in_half(graph)
+    if calibration:
+        graph = quantize(graph, calibration, normalisation or Normalisation())
     config = model.config
     facts = {
         "model": name,
         **({"keep_ratio": model.config.keep_ratio} if isinstance(model, OSTrack) else {}),
         "template_size": config.template_size,
         "search_size": config.search_size,
-        "weights": "float16" if half else "float32",
+        "weights": "int8" if calibration else "float16" if half else "float32",
     }
     helper.set_model_props(graph, {key: str(value) for key, value in facts.items()})
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
+    written = [unfinished]
     try:
         onnx.save(graph, str(unfinished))
-        differences = compare_with_module(unfinished, network if half else exact)
-        require_agreement(differences, tolerance)
-        unfinished.replace(path)
+        if path.suffix == ".xml":
+            written = [unfinished.with_suffix(".bin"), unfinished.with_suffix(".xml"), unfinished]
+            write_ir(unfinished, written[1])
+        checked = written[1] if path.suffix == ".xml" else unfinished
+        differences = compare_with_module(checked, network if half else exact)
+        require_agreement(differences, math.inf if calibration else tolerance)
+        for each in written[:2]:
+            each.replace(path.with_suffix(each.suffix))
     finally:
-        unfinished.unlink(missing_ok=True)
+        for each in written:
+            each.unlink(missing_ok=True)
     return differences
 
 

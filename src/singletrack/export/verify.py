@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from singletrack.errors import ExportError
+from singletrack.errors import ExportError, InputError
+from singletrack.export.looks import Look
 from singletrack.models import ostrack, stark
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.networks import Network
 from singletrack.models.siamrpn import SiamRPN
-from singletrack.runtimes import installed_engines
+from singletrack.runtimes import Precision, installed_engines, open_network
+from singletrack.runtimes.pixels import Normalisation
 from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, decode_proposals, proposal_scores
 
@@ -33,7 +35,7 @@ FloatArray = NDArray[np.float32]
 class Difference:
     """How far an engine's numbers are from PyTorch's, for one batch size.
 
-    maps: by name, the largest absolute difference.
+    inputs: what was looked at. maps: by name, the largest absolute difference.
     box: the largest difference of a decoded side or centre, in pixels of the search crop.
     """
 
@@ -41,17 +43,19 @@ class Difference:
     batch: int
     maps: dict[str, float]
     box: float
+    inputs: str = "made pictures"
 
     def __str__(self) -> str:
         maps = ", ".join(f"{name} {value:.1e}" for name, value in self.maps.items())
-        return f"{self.engine}, batch {self.batch}: {maps}; box {self.box:.1e} px"
+        where = "" if self.inputs == "made pictures" else f", {self.inputs}"
+        return f"{self.engine}, batch {self.batch}{where}: {maps}; box {self.box:.1e} px"
 
 
 def compare_with_module(path: str | Path, model: Network, batches: Iterable[int] = (1, 3)) -> list[Difference]:
     """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
     config = model.config
     reference = TorchNetwork(model, "cpu")
-    networks = {engine: open_exactly(engine, path) for engine in installed_engines() if engine != "torch"}
+    networks = open_all_exactly(path)
     differences = []
     for batch in batches:
         template = made_input(batch, config.template_shape, seed=batch)
@@ -61,16 +65,52 @@ def compare_with_module(path: str | Path, model: Network, batches: Iterable[int]
         expected = reference.locate(reference.encode(template), search)
         for engine, network in networks.items():
             got = network.locate(network.encode(template), search)
-            shapes = {name: (got[name].shape, expected[name].shape) for name in expected}
-            if any(ours != theirs for ours, theirs in shapes.values()):
-                raise ExportError(
-                    f"expected maps shaped as PyTorch's; got {shapes} (here, there) in {engine}; report this"
-                )
-            maps = {name: float(np.abs(got[name] - expected[name]).max()) for name in expected}
-            shift = read_boxes(got, expected, config.search_size) - read_boxes(expected, expected, config.search_size)
-            box = float(shift.abs().max())
+            maps, box = differ(got, expected, config.search_size, engine)
             differences.append(Difference(engine=engine, batch=batch, maps=maps, box=box))
     return differences
+
+
+def compare_on_looks(
+    path: str | Path,
+    model: Network,
+    looks: Sequence[Look],
+    inputs: str,
+    *,
+    normalisation: Normalisation | None = None,
+    precision: Precision = "f32",
+) -> list[Difference]:
+    """Run the file and ``model`` on real crops, one by one; the largest differences of each installed engine.
+
+    precision: that OpenVINO computes in. Raises InputError without a look.
+    """
+    if not looks:
+        raise InputError("expected crops to compare on; got none; is there a photo or frame in which anything shows?")
+    reference = TorchNetwork(model, "cpu", normalisation=normalisation)
+    networks = open_all_exactly(path, normalisation, precision)
+    maps: dict[str, dict[str, float]] = {engine: {} for engine in networks}
+    boxes = dict.fromkeys(networks, 0.0)
+    for template, search in looks:
+        expected = reference.locate(reference.encode(template), search)
+        for engine, network in networks.items():
+            got = network.locate(network.encode(template), search)
+            new, box = differ(got, expected, model.config.search_size, engine)
+            maps[engine] = {name: max(value, maps[engine].get(name, 0.0)) for name, value in new.items()}
+            boxes[engine] = max(box, boxes[engine])
+    return [
+        Difference(engine=engine, batch=1, maps=maps[engine], box=boxes[engine], inputs=inputs) for engine in networks
+    ]
+
+
+def differ(
+    got: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int, engine: str
+) -> tuple[dict[str, float], float]:
+    """The largest differences of each map, and of the boxes in pixels; raises ExportError for maps of other shapes."""
+    shapes = {name: (got[name].shape, expected[name].shape) for name in expected}
+    if any(ours != theirs for ours, theirs in shapes.values()):
+        raise ExportError(f"expected maps shaped as PyTorch's; got {shapes} (here, there) in {engine}; report this")
+    maps = {name: float(np.abs(got[name] - expected[name]).max()) for name in expected}
+    shift = read_boxes(got, expected, search_size) - read_boxes(expected, expected, search_size)
+    return maps, float(shift.abs().max())
 
 
 def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int) -> Tensor:
@@ -132,12 +172,16 @@ def made_crops(batch: int, size: int, seed: int) -> FloatArray:
     return crops.astype(np.float32)
 
 
-def open_exactly(engine: str, path: str | Path) -> OpenVINONetwork | ONNXRuntimeNetwork:
-    """The file on ``engine``, on the processor and in full precision, even where bf16 is the default."""
-    if engine == "openvino":
-        from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+def open_all_exactly(
+    path: str | Path, normalisation: Normalisation | None = None, precision: Precision = "f32"
+) -> dict[str, OpenVINONetwork | ONNXRuntimeNetwork]:
+    """The file on each installed engine that reads it, on the processor, even where bf16 is the default in f32.
 
-        return OpenVINONetwork(path, device="cpu", precision="f32")
-    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-
-    return ONNXRuntimeNetwork(path, device="cpu")
+    precision: that OpenVINO computes in.
+    """
+    networks: dict[str, OpenVINONetwork | ONNXRuntimeNetwork] = {}
+    for engine in installed_engines():
+        if engine == "openvino" or (engine == "onnx" and Path(path).suffix == ".onnx"):
+            chosen: Precision = precision if engine == "openvino" else "f32"
+            networks[engine] = open_network(engine, path, "cpu", precision=chosen, normalisation=normalisation)
+    return networks

@@ -126,3 +126,14 @@ def one_by_one(
     rows = range(len(next(iter(inputs.values()))))
     parts = [run({name: values[row : row + 1] for name, values in inputs.items()}) for row in rows]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def write_ir(source: str | Path, path: str | Path) -> None:
+    """Write an exported ONNX file as OpenVINO's own format: ``path``, which ends in .xml, and a .bin beside it.
+
+    Raises MissingDependencyError without OpenVINO, CheckpointError if the file is not an exported model.
+    """
+    require_engine("openvino")
+    from singletrack.runtimes import openvino_runtime
+
+    openvino_runtime.write_ir(source, path)

@@ -43,3 +43,11 @@ def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
 def channels_first_order(dimensions: int) -> list[int]:
     """The order of axes that brings the last one before height and width."""
     return [*range(dimensions - 3), dimensions - 1, dimensions - 3, dimensions - 2]
+
+
+def as_network_input(crops: CropArray, normalisation: Normalisation) -> FloatArray:
+    """Pixels -> network input, as every engine does it; network input as it is."""
+    if crops.dtype != np.uint8:
+        return np.asarray(crops, np.float32)
+    mean, std = (np.asarray(values, np.float32) for values in normalisation.of_channels(crops.shape[-1]))
+    return np.moveaxis((crops.astype(np.float32) - mean) / std, -1, -3)

@@ -1,0 +1,37 @@
+"""Weights and activations of an exported graph as 8-bit integers, by NNCF's post-training quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from singletrack.export.looks import Look
+from singletrack.runtimes import require_packages
+from singletrack.runtimes.pixels import Normalisation, as_network_input
+
+INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
+
+
+def quantize(graph: onnx.ModelProto, looks: Sequence[Look], normalisation: Normalisation) -> onnx.ModelProto:
+    """The graph with pairs of QuantizeLinear and DequantizeLinear round what engines can compute in integers.
+
+    looks: of real crops, one hundred or more; the ranges of all activations are measured on them.
+
+    Raises MissingDependencyError without NNCF.
+    """
+    require_packages("8-bit integers", *INT8_EXTRA)
+    import nncf  # type: ignore[import-not-found]
+
+    inputs = [
+        {
+            name: np.ascontiguousarray(as_network_input(crop, normalisation))
+            for name, crop in zip(("template", "search"), look, strict=True)
+        }
+        for look in looks
+    ]
+    quantized: onnx.ModelProto = nncf.quantize(
+        graph, nncf.Dataset(inputs), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(inputs)
+    )
+    return quantized
