@@ -117,6 +117,7 @@ def render(
     """The pair of two frames; None where one of its crops must be refused."""
     augmentation = drawing.augmentation
     crops: list[Pixels] = []
+    images: dict[tuple[int, int], Image] = {}
     label: NDArray[np.float64] = np.zeros(4)
     for frame, view, factor, size, jitter in (
         (drawn.template, views[0], augmentation.template_factor, drawing.template_size, augmentation.template_jitter),
@@ -126,7 +127,9 @@ def render(
         shrunk = 1
         if augmentation.decode == "reduced":
             shrunk = reduction(jittered(box, jitter, view), factor, size)
-        image = footage.picture(drawn.sequence, frame, shrunk)
+        if (frame, shrunk) not in images:  # a data set of pictures shows one twice
+            images[frame, shrunk] = footage.picture(drawn.sequence, frame, shrunk)
+        image = images[frame, shrunk]
         done = view_of(image, box / np.float32(shrunk), augmentation, roll, view, jitter, factor=factor, size=size)
         if done is None:
             return None
