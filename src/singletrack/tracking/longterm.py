@@ -35,7 +35,10 @@ from singletrack.tracking.base import (
 from singletrack.tracking.shared import LostSettings
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
-USUAL_RATE = 0.05  # weight of a frame in the running mean that is the target's usual score: 20 frames or so
+# Weight of a frame in the running mean that is the target's usual score, where it scores higher and lower than that:
+# it rises in 20 frames and falls in 200, so that neither a loss that comes slowly nor a look-alike that was followed
+# for a while makes it easier to be taken for the target.
+USUAL_RISES, USUAL_FALLS = 0.05, 0.005
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ class LongTermTracker:
         else:
             search.frames, search.tiles, search.candidate = 0, [], None
             usual = result.score if search.usual is None else search.usual
-            search.usual = usual + USUAL_RATE * (result.score - usual)
+            rate = USUAL_RISES if result.score > usual else USUAL_FALLS
+            search.usual = usual + rate * (result.score - usual)
         return result
 
     def _started(self) -> _Search:

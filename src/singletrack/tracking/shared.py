@@ -65,7 +65,7 @@ class LostSettings:
     tile_widen: float = 1.0
     tile_step: float = 3.0
     confirm_looks: int = 4
-    confirm_share: float = 0.85
+    confirm_share: float = 0.8
 
     def __post_init__(self) -> None:
         if not self.lost_below <= self.found_above:
