@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from singletrack.export.to_onnx import export_onnx
-from singletrack.export.verify import open_exactly
+from singletrack.export.verify import open_all_exactly
 from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn
 from singletrack.runtimes import installed_engines
 from singletrack.runtimes.torch_runtime import TorchNetwork
@@ -43,8 +43,7 @@ def test_each_engine_gives_the_same_boxes(model: DaSiamRPN, tmp_path: Path) -> N
     assert max(each.box for each in differences) < 1e-2
     reference = TorchNetwork(model, "cpu")
     crop = np.random.default_rng(1).uniform(0, 255, (1, 3, 335, 335)).astype(np.float32)
-    for engine in {each.engine for each in differences}:
-        network = open_exactly(engine, path)
+    for network in open_all_exactly(path).values():
         wide = network.locate(network.encode(crop[..., :127, :127]), crop)
         expected = reference.locate(reference.encode(crop[..., :127, :127]), crop)
         assert wide["cls"].shape == (1, 10, 27, 27)
