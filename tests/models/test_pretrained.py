@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
-from singletrack.models.ostrack import OSTrack, OSTrackConfig, build_ostrack, resize_positions
+from singletrack.models.layers.positions import resize_positions
+from singletrack.models.ostrack import OSTrack, OSTrackConfig, build_ostrack
 from singletrack.models.pretrained import is_vision_transformer, load_pretrained
 
 WIDTH, HEADS, DEPTH, HIDDEN, PATCH = 24, 3, 2, 48, 8

@@ -24,7 +24,7 @@ from singletrack.datasets.augmentations import (
     to_gray,
 )
 from singletrack.datasets.frame_pairs import view_of
-from singletrack.models.ostrack import resize_positions
+from singletrack.models.layers.positions import resize_positions
 from singletrack.models.pretrained import positions_on_a_grid
 from singletrack.training.objectives import normalise
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from singletrack.errors import ExportError, InputError
 from singletrack.export.looks import Look
-from singletrack.models import ostrack, stark
+from singletrack.models import stark
 from singletrack.models.dasiamrpn import DaSiamRPN
+from singletrack.models.layers import centre_head
 from singletrack.models.networks import Network
 from singletrack.models.siamrpn import SiamRPN
 from singletrack.runtimes import Precision, installed_engines, open_network
@@ -126,7 +127,7 @@ def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray
         return torch.from_numpy(np.stack([decode_proposals(loc, anchors)[place] for loc, place in pairs]))
     if "corners" in maps:
         return stark.decode(tensors) * search_size
-    return ostrack.decode(tensors, torch.from_numpy(expected["score"])) * search_size
+    return centre_head.decode(tensors, torch.from_numpy(expected["score"])) * search_size
 
 
 def require_agreement(differences: Iterable[Difference], tolerance: float) -> None:

@@ -25,10 +25,8 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.models.layers.centre_head import CentreHead, draw_head, expect_little
-from singletrack.models.layers.centre_head import decode as decode  # of these maps, for whoever holds such a network
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
 from singletrack.models.layers.positions import TemplateRows, centred_positions, template_rows
-from singletrack.models.layers.positions import resize_positions as resize_positions  # for weights of another size
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import Block, draw_linear_layers, same_query_and_key
 

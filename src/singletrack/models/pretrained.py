@@ -25,7 +25,8 @@ from torch import Tensor
 
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
-from singletrack.models.ostrack import OSTrack, resize_positions
+from singletrack.models.layers.positions import resize_positions
+from singletrack.models.ostrack import OSTrack
 
 Pretraining = Literal["mae", "deit", "augreg"]
 

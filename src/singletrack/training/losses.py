@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from singletrack.models.ostrack import decode
+from singletrack.models.layers.centre_head import decode
 from singletrack.training.targets import centre_cells, heatmaps
 
 

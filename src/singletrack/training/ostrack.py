@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from singletrack.models.layers.centre_head import decode
+from singletrack.models.layers.positions import resize_positions
 from singletrack.models.ostrack import (
     OSTrack,
     OSTrackConfig,
     Trace,
     build_ostrack,
-    decode,
-    resize_positions,
     restore,
     start_from_similarity,
 )
