@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.networks import Network, build_network
 
-BLOCKS = re.compile(r"^(.*?)\.(\d+)\.")  # a part of one of several like blocks
+BLOCKS = re.compile(r"^(.*?)\.(\d+)(?:\.|$)")  # a part of one of several like blocks
 GROUP = 3  # so many blocks are told as one: between two eliminations of OSTrack there are three
 
 
@@ -162,7 +162,9 @@ def _wait(tensor: Tensor) -> None:
 def write_untrained(name: str, path: Path) -> None:
     """A file of weights as they are before training, always the same, with which a model is as fast as with others."""
     torch.manual_seed(0)
-    save_safetensors(build_network(name).state_dict(), path, name)
+    weights = {each: tensor.contiguous() for each, tensor in build_network(name).state_dict().items()}
+    # one fact beside them at most: safetensors writes several in any order, and exports are known by the bytes
+    path.write_bytes(safetensors.torch.save(weights, {"format": "pt"}))
 
 
 def time_parts_of(network: Network, batch: int = 1, repeats: int = 5) -> dict[str, float]:
