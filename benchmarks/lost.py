@@ -296,6 +296,7 @@ def report_cases(ways: Mapping[str, Tracker], cases: int, pictures: Pictures, ou
             for name, record in records.items():
                 waits[name].append(found_after(record))
                 table.writerow([seed, seed % 4, name, f"{record.lost[~record.present].mean():.2f}", waits[name][-1]])
+            stream.flush()  # so that it can be watched
             draw_strip(clip, records["long-term"], out / f"case-{seed}.png")
     for name, each in waits.items():
         found = [wait for wait in each if wait is not None]
