@@ -39,6 +39,9 @@ SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same 
 # it rises in 20 frames and falls in 200, so that neither a loss that comes slowly nor a look-alike that was followed
 # for a while makes it easier to be taken for the target.
 USUAL_RISES, USUAL_FALLS = 0.05, 0.005
+# Of a frame in the running mean of the target's size. A box that touches the frame's edge shows a part of it alone.
+USUAL_SIZE = 0.1
+EDGE = 2.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class _Search:
     """All that is remembered beside the tracker's own state.
 
     result: the last one. features: of the template that was encoded last. usual: the target's score while it is not
-    lost, on average. frames: how many in a row it has been lost. tiles: boxes whose squares are left of this round.
+    lost, on average. usual_wh: the target's width and height while all of it was seen, on average. frames: how many in
+    a row it has been lost. tiles: boxes whose squares are left of this round.
     candidate: what the network is being asked about; None for the tracker's own look.
     """
 
     size_wh: tuple[int, int]
     result: Result
+    usual_wh: tuple[float, float]
     features: tuple[CropArray, Any] | None = None
     usual: float | None = None
     frames: int = 0
@@ -111,7 +116,8 @@ class LongTermTracker:
         self.tracker.init(frame, box)
         height, width = check_frame(frame).shape[:2]
         x, y, box_width, box_height = (float(value) for value in box)
-        self._search = _Search((width, height), Result(box=(x, y, box_width, box_height), score=1.0, lost=False))
+        first = Result(box=(x, y, box_width, box_height), score=1.0, lost=False)
+        self._search = _Search((width, height), first, (box_width, box_height))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, of the same size as the first.
@@ -147,6 +153,12 @@ class LongTermTracker:
             usual = result.score if search.usual is None else search.usual
             rate = USUAL_RISES if result.score > usual else USUAL_FALLS
             search.usual = usual + rate * (result.score - usual)
+            if result.score >= self.settings.found_above and not touches_edge(result.box, search.size_wh):
+                (width, height), (_, _, now_width, now_height) = search.usual_wh, result.box
+                search.usual_wh = (
+                    width + USUAL_SIZE * (now_width - width),
+                    height + USUAL_SIZE * (now_height - height),
+                )
         return result
 
     def _started(self) -> _Search:
@@ -165,7 +177,7 @@ class LongTermTracker:
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
             if not search.tiles:
-                search.tiles = cover(search.size_wh, search.result.box, settings.tile_step)
+                search.tiles = cover(search.size_wh, resized(search.result.box, search.usual_wh), settings.tile_step)
             tile = search.tiles.pop(0)
             inputs = self.tracker.look(frame, tile, settings.tile_widen)
             sight = self.tracker.see(None if inputs is None else self._locate(inputs), tile, settings.tile_widen)
@@ -187,6 +199,18 @@ class LongTermTracker:
                 self.tracker.move(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
         return Result(box=search.result.box, score=sight.score, lost=True)
+
+
+def touches_edge(box: Box, size_wh: tuple[int, int]) -> bool:
+    """Whether a box ends at the frame's edge or beyond, where more of the target may be."""
+    x, y, width, height = box
+    return min(x, y, size_wh[0] - x - width, size_wh[1] - y - height) < EDGE
+
+
+def resized(box: Box, size_wh: tuple[float, float]) -> Box:
+    """The box with this width and height, about its own centre."""
+    x, y, width, height = box
+    return x + (width - size_wh[0]) / 2, y + (height - size_wh[1]) / 2, *size_wh
 
 
 def cover(size_wh: tuple[int, int], box: Box, step: float) -> list[Box]:
