@@ -505,6 +505,6 @@ def test_real_sequences_open(shared: Path) -> None:
 
 def test_every_name_is_there() -> None:
     assert " ".join(BENCHMARKS) == (
-        "lasot lasot_ext trackingnet got10k coco nfs uav123 uav20l tnl2k otb vot vasttrack dtb70 "
+        "lasot lasot_ext trackingnet got10k coco vid det youtubebb nfs uav123 uav20l tnl2k otb vot vasttrack dtb70 "
         "folder coco_export mot cvat"
     )

@@ -26,6 +26,7 @@ from singletrack.datasets.annotations import (
     read_vatic,
 )
 from singletrack.datasets.base import Sequence
+from singletrack.datasets.detection import find_det, find_vid, find_youtubebb
 from singletrack.datasets.layouts import (
     Benchmark,
     Found,
@@ -393,6 +394,26 @@ BENCHMARKS = {
         splits={"train": None, "val": None},
         find=find_coco,
         layout="annotations/instances_train2017.json and train2017/000000000009.jpg (or images/train2017/)",
+    ),
+    "vid": Benchmark(
+        about="ILSVRC VID, objects of 30 classes in videos, for training",
+        splits={"train": None, "val": None},
+        find=find_vid,
+        layout="Data/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.JPEG and the same below "
+        "Annotations/ with .xml (or all of it in ILSVRC2015/)",
+    ),
+    "det": Benchmark(
+        about="ILSVRC DET, objects of 200 classes in single pictures, for training",
+        splits={"train": None, "val": None},
+        find=find_det,
+        layout="Data/DET/train/ILSVRC2013_train/n01503061/n01503061_10003.JPEG, or in any other folder there, and the "
+        "same below Annotations/ with .xml (or all of it in ILSVRC2015/)",
+    ),
+    "youtubebb": Benchmark(
+        about="YouTube-BB, a frame a second of YouTube videos, for training",
+        splits={"train": None, "val": None},
+        find=find_youtubebb,
+        layout="yt_bb_detection_train.csv and yt_bb_detection_train/CLASS/ID_MILLISECONDS_CLASS_OBJECT.jpg",
     ),
     "nfs": Benchmark(about="Need for Speed", splits={"30": 100, "240": 100}, find=find_nfs),
     "uav123": Benchmark(
