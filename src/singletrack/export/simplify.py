@@ -27,7 +27,10 @@ def simplify(network: Network) -> Network:
 
 
 def fold_batch_norms(network: Network) -> Network:
-    """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps."""
+    """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps.
+
+    What follows what is told by the order of a module's children, so a norm of a sum is declared before its parts.
+    """
     for module in network.modules():
         children = list(module.named_children())
         for (before, convolution), (after, norm) in itertools.pairwise(children):

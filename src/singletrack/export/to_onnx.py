@@ -25,13 +25,14 @@ from singletrack.errors import InputError
 from singletrack.export.looks import Look
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
-from singletrack.export.verify import Difference, compare_with_module, require_agreement
+from singletrack.export.verify import Difference, compare_networks, compare_with_module, require_agreement
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.networks import Network
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.siamrpn import SiamRPN
 from singletrack.runtimes import write_ir
 from singletrack.runtimes.pixels import Normalisation
+from singletrack.runtimes.torch_runtime import TorchNetwork
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
@@ -67,6 +68,8 @@ def export_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     exact = copy.deepcopy(model).cpu().eval()
     network = simplify(copy.deepcopy(exact))
+    if half or calibration:  # what is written then is compared with this, or with nothing
+        require_agreement(compare_networks({"simplified": TorchNetwork(network, "cpu")}, exact, [1]), tolerance)
     if half:
         round_to_half(network)
     graph = trace(network)

@@ -54,9 +54,15 @@ class Difference:
 
 def compare_with_module(path: str | Path, model: Network, batches: Iterable[int] = (1, 3)) -> list[Difference]:
     """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
+    return compare_networks(open_all_exactly(path), model, batches)
+
+
+def compare_networks(
+    networks: Mapping[str, OpenVINONetwork | ONNXRuntimeNetwork | TorchNetwork], model: Network, batches: Iterable[int]
+) -> list[Difference]:
+    """As ``compare_with_module``, of networks that are open, by their engines' names."""
     config = model.config
     reference = TorchNetwork(model, "cpu")
-    networks = open_all_exactly(path)
     differences = []
     for batch in batches:
         template = made_input(batch, config.template_shape, seed=batch)
