@@ -9,12 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from singletrack.geometry.crops import normalise, square_crop
 from singletrack.models import checkpoints
 from singletrack.models.ostrack import OSTrack
+from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
 LOOP = "ostrack_{}_vitb_256_mae_ce_32x4_ep300"
@@ -23,21 +24,11 @@ Frames = dict[str, Callable[[int], np.ndarray]]
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 
 
-class Listening:
+class Listening(TorchNetwork):
     """A network that keeps the maps of its last answer."""
 
-    def __init__(self, model: OSTrack) -> None:
-        self.model = model
-        self.maps: dict[str, np.ndarray] = {}
-
-    @torch.inference_mode()
-    def encode(self, template: np.ndarray) -> Tensor:
-        return self.model.encode(torch.from_numpy(template))
-
-    @torch.inference_mode()
-    def locate(self, features: Tensor, search: np.ndarray) -> dict[str, np.ndarray]:
-        maps = self.model.locate(features, torch.from_numpy(search))
-        self.maps = {name: value.numpy() for name, value in maps.items()}
+    def locate(self, features: Tensor, search: CropArray) -> dict[str, FloatArray]:
+        self.maps = super().locate(features, search)
         return self.maps
 
 
@@ -54,7 +45,7 @@ def loop_model(detweights: ModuleType, weights_256: dict[str, Tensor], model_256
 @pytest.mark.parametrize("sequence", ["loop", "synthloop"])
 def test_loop(sequence: str, recorded: Recorded, frames: Frames, loop_model: OSTrack) -> None:
     record = recorded(LOOP.format(sequence))
-    network = Listening(loop_model)
+    network = Listening(loop_model, "cpu")
     tracker = OSTrackTracker(network, OSTrackSettings())
     tracker.init(frames[sequence](0), tuple(record["init"]))
     boxes, scores, cells = [tuple(record["init"])], [], []

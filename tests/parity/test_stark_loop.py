@@ -7,32 +7,29 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from singletrack.models.names import OFFICIAL_NAMES
-from singletrack.models.stark import CONFIGS, STARK, build_stark
+from singletrack.models.stark import CONFIGS, build_stark
+from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
 Frames = dict[str, Callable[[int], np.ndarray]]
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 
 
-class Listening:
+class Listening(TorchNetwork):
     """A network that keeps the box of its last answer, and counts how often it was shown templates."""
 
-    def __init__(self, model: STARK) -> None:
-        self.model = model
-        self.encoded = 0
+    encoded = 0
 
-    @torch.inference_mode()
-    def encode(self, template: np.ndarray) -> Tensor:
+    def encode(self, template: CropArray) -> Tensor:
         self.encoded += 1
-        return self.model.encode(torch.from_numpy(template))
+        return super().encode(template)
 
-    @torch.inference_mode()
-    def locate(self, features: Tensor, search: np.ndarray) -> dict[str, np.ndarray]:
-        maps = {name: values.numpy() for name, values in self.model.locate(features, torch.from_numpy(search)).items()}
+    def locate(self, features: Tensor, search: CropArray) -> dict[str, FloatArray]:
+        maps = super().locate(features, search)
         self.box, _ = read_corners(maps["corners"][0])
         return maps
 
@@ -58,7 +55,7 @@ def test_loop(
     model = build_stark(config).eval()
     model.load_state_dict({ours: changed[theirs] for theirs, ours in names.items() if ours is not None})
 
-    network = Listening(model)
+    network = Listening(model, "cpu")
     interval = None if config.templates == 1 else int(record["update_interval"]) if run == "update" else 200
     tracker = STARKTracker(network, STARKSettings(templates=config.templates, update_interval=interval))
     tracker.init(frames[sequence](0), tuple(record["init"]))
