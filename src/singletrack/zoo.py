@@ -26,7 +26,7 @@ from singletrack.runtimes import (
     require_engine,
     require_packages,
 )
-from singletrack.runtimes.pixels import Normalisation
+from singletrack.runtimes.pixels import UNCHANGED, Normalisation
 from singletrack.tracking import shared
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
@@ -321,7 +321,7 @@ def normalisation_of(settings: Settings) -> Normalisation:
     """What the network of a model with these settings wants done to pixels; Siamese networks take them as they are."""
     if isinstance(settings, shared.CropSettings):
         return Normalisation(mean=settings.mean, std=settings.std)
-    return Normalisation(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+    return UNCHANGED
 
 
 def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float | None) -> Network:

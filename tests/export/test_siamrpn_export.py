@@ -12,6 +12,7 @@ from singletrack.export.to_onnx import export_onnx
 from singletrack.models.siamrpn import CONFIGS, AlexNet, SiamRPN, build_siamrpn
 from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
 from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+from singletrack.runtimes.pixels import UNCHANGED
 from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.base import Network
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
@@ -38,8 +39,8 @@ def engines(model: SiamRPN, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     differences = export_onnx(model, path, name="siamrpnpp-alex")
     assert {(each.engine, each.batch) for each in differences} == {(e, b) for e in ("openvino", "onnx") for b in (1, 3)}
     return {
-        "openvino": OpenVINONetwork(path, device="cpu", precision="f32", threads=1),
-        "onnx": ONNXRuntimeNetwork(path, device="cpu", threads=1),
+        "openvino": OpenVINONetwork(path, device="cpu", precision="f32", threads=1, normalisation=UNCHANGED),
+        "onnx": ONNXRuntimeNetwork(path, device="cpu", threads=1, normalisation=UNCHANGED),
     }
 
 
@@ -61,7 +62,8 @@ def boxes(network: Network) -> np.ndarray:
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_boxes_are_those_of_pytorch(engine: str, engines: dict[str, Network], model: SiamRPN) -> None:
-    np.testing.assert_allclose(boxes(engines[engine]), boxes(TorchNetwork(model, "cpu")), rtol=0, atol=1e-2)
+    reference = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    np.testing.assert_allclose(boxes(engines[engine]), boxes(reference), rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])

@@ -16,6 +16,7 @@ from singletrack.geometry.padded_crops import mean_colour
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.networks import build_network
+from singletrack.runtimes.pixels import UNCHANGED
 from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
@@ -92,7 +93,8 @@ def test_anchors(record: Record, origin: str) -> None:
 def test_loop(name: str, origin: str, record: Record, model: DaSiamRPN, frames: Frames) -> None:
     """The published demonstration, which tracks the first frame as well."""
     settings = change_settings(name, {"anchor_origin": f"{origin[:2]}thon{origin[2:]}"})
-    tracker = DaSiamRPNTracker(TorchNetwork(model, "cpu"), settings)  # type: ignore[arg-type]
+    network = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    tracker = DaSiamRPNTracker(network, settings)  # type: ignore[arg-type]
     show = frames["loop"]
     assert mean_colour(show(0)) == tuple(int(value) for value in record["avg_chans"][::-1])
     center_x, center_y, width, height = record["init_cxcywh"].tolist()

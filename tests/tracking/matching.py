@@ -33,7 +33,7 @@ class MatchingNetwork:
         return features
 
     def locate(self, features: Array, search: Array) -> dict[str, Array]:
-        size = search.shape[-1]
+        size = search.shape[1]
         self.sizes.append(size)
         cells = (size - 127) // 8 + 1
         first = (size + 1) // 2 - OBJECT // 2 - 8 * (cells // 2)
@@ -46,8 +46,8 @@ class MatchingNetwork:
 
 
 def _looks(crop: Array, rows: list[int], columns: list[int]) -> Array:
-    """What squares of 64 pixels of a crop (3, H, W) show: (rows x columns, N), each with mean 0 and norm 1."""
-    shrunken = cv2.blur(crop.transpose(1, 2, 0), (SHRUNK, SHRUNK), anchor=(0, 0))[::SHRUNK, ::SHRUNK]
+    """What squares of 64 pixels of a crop (H, W, 3) show: (rows x columns, N), each with mean 0 and norm 1."""
+    shrunken = cv2.blur(crop.astype(np.float32), (SHRUNK, SHRUNK), anchor=(0, 0))[::SHRUNK, ::SHRUNK]
     side = OBJECT // SHRUNK
     windows = np.lib.stride_tricks.sliding_window_view(shrunken, (side, side), axis=(0, 1))
     picked = windows[np.array(rows) // SHRUNK][:, np.array(columns) // SHRUNK].reshape(len(rows) * len(columns), -1)

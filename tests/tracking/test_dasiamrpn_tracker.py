@@ -73,7 +73,7 @@ def test_a_small_target_is_searched_for_in_a_larger_crop(side: int, size: int) -
     assert isinstance(tracker, DaSiamRPNTracker)
     inputs = tracker.prepare(frame)
     assert inputs is not None
-    assert inputs.search.shape == (1, 3, size, size)
+    assert inputs.search.shape == (1, size, size, 3)
 
 
 def test_colours_come_as_bgr_and_padding_is_the_mean_of_the_first_frame() -> None:
@@ -83,8 +83,8 @@ def test_colours_come_as_bgr_and_padding_is_the_mean_of_the_first_frame() -> Non
     tracker.init(frame, (-5, 40, 20, 20))
     inputs = tracker.prepare(frame)
     assert inputs is not None
-    assert inputs.search[0, :, 135, 10].tolist() == [30, 0, 200]  # left of the frame: blue's mean is 30.3
-    assert inputs.search[0, :, 135, 135].tolist() == [101, 0, 200]
+    assert inputs.search[0, 135, 10].tolist() == [30, 0, 200]  # left of the frame: blue's mean is 30.3
+    assert inputs.search[0, 135, 135].tolist() == [101, 0, 200]
 
 
 def test_under_python3_boxes_lie_half_a_cell_up_and_left() -> None:
@@ -128,7 +128,7 @@ def test_the_door_for_searching_elsewhere() -> None:
     np.testing.assert_allclose(sight.box, (310, 230, 40, 40), atol=4)
     half = tracker.look(elsewhere, (300, 220, 40, 40), 2.0)
     assert half is not None
-    np.testing.assert_allclose(half.search[0, :, 135, 135], elsewhere[240, 320, ::-1], atol=25)
+    np.testing.assert_allclose(half.search[0, 135, 135], elsewhere[240, 320, ::-1], atol=25)
     maps = {"cls": np.zeros((1, 10, 19, 19), np.float32), "loc": np.zeros((1, 20, 19, 19), np.float32)}
     maps["cls"][0, 7, 9, 10] = 5.0  # one cell right of the middle
     widened = tracker.see(maps, (300, 220, 40, 40), 2.0)
@@ -226,8 +226,8 @@ def test_both_parts_together() -> None:
 def test_one_combined_template_ranks_as_the_sum_in_the_paper() -> None:
     """f(z, p) - weight * sum(a f(d, p)) / sum(a), over two frames; for a network that is linear in its kernels."""
     network, draw = MatchingNetwork(), np.random.default_rng(2)
-    crops = draw.uniform(0, 255, (5, 1, 3, 127, 127)).astype(np.float32)
-    search = draw.uniform(0, 255, (1, 3, 143, 143)).astype(np.float32)
+    crops = draw.integers(0, 256, (5, 1, 127, 127, 3), dtype=np.uint8)
+    search = draw.integers(0, 256, (1, 143, 143, 3), dtype=np.uint8)
     first, second, *others = (network.encode(crop) for crop in crops)
     memory = Memory(0.01)
     memory.learn(first, [])

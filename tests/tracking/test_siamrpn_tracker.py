@@ -29,12 +29,12 @@ class Told:
         self.score, self.cells_xy, self.size = score, cells_xy, size
 
     def encode(self, template: np.ndarray) -> np.ndarray:
-        assert template.shape == (1, 3, 127, 127)
+        assert template.shape == (1, 127, 127, 3)
         return template
 
     def locate(self, features: np.ndarray, search: np.ndarray) -> dict[str, np.ndarray]:
-        self.sizes.append(search.shape[-1])
-        cells = (search.shape[-1] - 127) // 8 + 9
+        self.sizes.append(search.shape[1])
+        cells = (search.shape[1] - 127) // 8 + 9
         cls, loc = np.zeros((1, 2, 5, cells, cells)), np.zeros((1, 4, 5, cells, cells))
         cls[0, 1] = np.log(0.01 / 0.99)
         x, y = (cells // 2 + shift for shift in self.cells_xy)

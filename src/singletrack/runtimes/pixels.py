@@ -21,7 +21,8 @@ CropArray = NDArray[np.uint8] | FloatArray
 class Normalisation:
     """What is taken from pixels and what they are divided by, as the network was trained.
 
-    mean, std: of RGB in 0 to 1. A fourth channel, 1 beyond the frame and 0 elsewhere, stays as it is.
+    mean, std: of the crop's colours, in their order, in 0 to 1. A fourth channel, 1 beyond the frame and 0 elsewhere,
+        stays as it is.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -33,6 +34,9 @@ class Normalisation:
         return [255.0 * value for value in self.mean] + [0.0] * more, [255.0 * value for value in self.std] + [
             1.0
         ] * more
+
+
+UNCHANGED = Normalisation(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the network takes 0 to 255
 
 
 def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:

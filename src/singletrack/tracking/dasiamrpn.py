@@ -120,7 +120,7 @@ class DaSiamRPNSettings(LostSettings):
 class _Target:
     """All that is remembered from one frame to the next. center_xy and box_wh: in pixels of the frame."""
 
-    template: FloatArray
+    template: Image
     features: Any
     frame_wh: tuple[int, int]
     padding: Colour
@@ -244,8 +244,8 @@ class DaSiamRPNTracker:
         """Those of the first frame's template."""
         return self._followed().features
 
-    def template(self, frame: Image, box_cxcywh: Array) -> FloatArray:
-        """The template crop, (1, 3, T, T), of whatever is in a box of a frame."""
+    def template(self, frame: Image, box_cxcywh: Array) -> Image:
+        """The template crop, (1, T, T, 3), of whatever is in a box of a frame."""
         x, y, width, height = (float(value) for value in box_cxcywh)
         return template_crop(frame, (x, y), (width, height), self._followed().padding, self.settings.template_size)
 
@@ -316,8 +316,8 @@ def _clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
     return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))
 
 
-def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> FloatArray:
-    """The crop from which the network takes what it looks for: (1, 3, size, size)."""
+def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> Image:
+    """The crop from which the network takes what it looks for: (1, size, size, 3)."""
     return _pixels(padded_crop(frame, square_about(center_xy, float(padded_side(*box_wh))), size, padding))
 
 
@@ -328,6 +328,6 @@ def square_about(center_xy: Pair, side: float) -> Square:
     return Square(left, top, whole)
 
 
-def _pixels(crop: Image) -> FloatArray:
-    """A crop as the network takes it: (H, W, 3) RGB -> (1, 3, H, W) BGR, 0 to 255."""
-    return np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+def _pixels(crop: Image) -> Image:
+    """A crop as the engine takes it: (H, W, 3) RGB -> (1, H, W, 3) in the order of the network's colours, BGR."""
+    return np.ascontiguousarray(crop[None, ..., ::-1])

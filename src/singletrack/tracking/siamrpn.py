@@ -77,7 +77,7 @@ class _Target:
     center_xy is the published one: of the first frame's box, half a pixel up and left of the middle.
     """
 
-    template: FloatArray
+    template: Image
     features: Any
     frame_wh: tuple[int, int]
     padding: Colour
@@ -229,9 +229,9 @@ def _square(center_xy: Pair, side: float) -> Square:
     return Square(left, top, whole)
 
 
-def _pixels(crop: Image) -> FloatArray:
-    """A crop as the network takes it: (H, W, 3) RGB -> (1, 3, H, W) BGR, 0 to 255."""
-    return np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+def _pixels(crop: Image) -> Image:
+    """A crop as the engine takes it: (H, W, 3) RGB -> (1, H, W, 3) in the order of the network's colours, BGR."""
+    return np.ascontiguousarray(crop[None, ..., ::-1])
 
 
 def _box(center_xy: Pair, box_wh: Pair) -> Box:

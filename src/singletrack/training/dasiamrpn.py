@@ -16,6 +16,7 @@ from torch import Tensor
 from singletrack.datasets.sampling import FrameRules
 from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, DaSiamRPNConfig, build_dasiamrpn
 from singletrack.models.layers import alexnet
+from singletrack.runtimes.pixels import UNCHANGED
 from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
@@ -62,7 +63,8 @@ class DaSiamRPNObjective(Objective):
 
     def tracker(self, model: DaSiamRPN, stage: Stage) -> DaSiamRPNTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
-        return DaSiamRPNTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
+        device = str(next(model.parameters()).device)
+        return DaSiamRPNTracker(TorchNetwork(model, device, normalisation=UNCHANGED), settings)
 
     def looks(self, model: DaSiamRPN, batch: Batch) -> dict[str, Tensor]:
         """The highest score of the anchors in each cell."""

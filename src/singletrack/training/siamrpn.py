@@ -16,6 +16,7 @@ from torch import Tensor
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
 from singletrack.models.siamrpn import ResNet, SiamRPN, SiamRPNConfig, build_siamrpn
+from singletrack.runtimes.pixels import UNCHANGED
 from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
@@ -79,7 +80,8 @@ class SiamRPNObjective(Objective):
 
     def tracker(self, model: SiamRPN, stage: Stage) -> SiamRPNTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
-        return SiamRPNTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
+        device = str(next(model.parameters()).device)
+        return SiamRPNTracker(TorchNetwork(model, device, normalisation=UNCHANGED), settings)
 
     def looks(self, model: SiamRPN, batch: Batch) -> dict[str, Tensor]:
         """In each cell the chance of the anchor that is surest of the target."""
