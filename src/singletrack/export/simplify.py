@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from singletrack.models.layers.fine_head import FineHead
 from singletrack.models.layers.vit import Attention, Block
 from singletrack.models.networks import Network
 from singletrack.models.stark import FrozenBatchNorm
@@ -23,6 +25,8 @@ def simplify(network: Network) -> Network:
     for module in network.modules():
         if isinstance(module, Block):
             separate(module)
+        elif isinstance(module, FineHead):
+            fold_norm_of_sum(module)
     return network
 
 
@@ -38,6 +42,22 @@ def fold_batch_norms(network: Network) -> Network:
                 setattr(module, before, fuse_conv_bn_eval(convolution, norm))  # type: ignore[arg-type]
                 setattr(module, after, nn.Identity())
     return network
+
+
+@torch.no_grad()
+def fold_norm_of_sum(head: FineHead) -> None:
+    """Make the norm of what two convolutions give together part of both; one of them spreads a channel over four."""
+    norm = head.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    for convolution, factor in ((head.fine, scale), (head.spread, scale.repeat_interleave(4))):
+        assert convolution.bias is not None
+        convolution.weight.mul_(factor[:, None, None, None])
+        convolution.bias.mul_(factor)
+    assert head.fine.bias is not None
+    head.fine.bias.add_(norm.bias - norm.running_mean * scale)
+    head.norm = nn.Identity()  # type: ignore[assignment]
 
 
 class SeparateAttention(nn.Module):

@@ -47,8 +47,8 @@ class MadePairs(Source):
 
     pairs: PairSettings = field(default_factory=PairSettings)
     picture_size: int = 320
-    clips: int = 12
-    clip_frames: int = 60
+    clips: int = 6
+    clip_frames: int = 40
     clip_size_wh: tuple[int, int] = (480, 270)
 
     def pictures(self, data: Data) -> tuple[Pictures, Pictures]:
