@@ -331,7 +331,7 @@ def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float |
     return TorchNetwork(
         model,
         asked.device,
-        asked.threads,
+        threads=asked.threads,
         precision=asked.precision,
         normalisation=normalisation_of(ZOO[name].settings),
     )

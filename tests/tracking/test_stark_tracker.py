@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from singletrack.errors import InputError
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
 from singletrack.models.stark import decode
 from singletrack.tracking.base import BatchTracker
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
 CELLS = 20
