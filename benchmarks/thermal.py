@@ -40,7 +40,9 @@ def clip(random: Random, pictures: Pictures, frames: int) -> list[tuple[Image, t
     ground = random.uniform(40, 110) + (ground - ground.mean()) * random.uniform(0.15, 0.45)
     pattern = random.normal(0, random.uniform(1, 4), (height, width))  # of the sensor: it stays where it is
     cold = random.random() < 0.3
-    actors = [(warm_thing(random), random.uniform(8, 18), random.uniform(50, 110)) for _ in range(random.integers(2, 6))]
+    actors = [
+        (warm_thing(random), random.uniform(8, 18), random.uniform(50, 110)) for _ in range(random.integers(2, 6))
+    ]
     waves, paces = random.uniform(0, 2 * np.pi, (len(actors) + 1, 4)), random.uniform(0.01, 0.05, (len(actors) + 1, 4))
     made = []
     for index in range(frames):
