@@ -66,11 +66,15 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
     assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
 
 
+OF_RECIPES = "expected a recipe of singletrack/training/recipes.py, such as "
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "ostrack_tiny", "--device", "foo"], "expected a device that PyTorch has here; got 'foo'; give"),
-        (["train", "huge"], f"expected a recipe among {', '.join(RECIPES)}; got 'huge'; give one of these"),
+        (["train", "huge"], f"{OF_RECIPES}{', '.join(list(RECIPES)[:5])}; got 'huge'; check the spelling"),
+        (["train", "ostrack_266"], f"{OF_RECIPES}ostrack_256, "),
         ([*CALLS["convert"][:-1], "x.onnx"], "expected a file that ends in .safetensors; got x.onnx; change its name"),
         ([*CALLS["export"][:-1], "x.xml"], "expected a file that ends in .onnx; got x.xml; change its name"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from functools import partial
 from pathlib import Path
 
@@ -128,7 +129,11 @@ def command(
     from singletrack.training.recipes import RECIPES, shortened
 
     if recipe not in RECIPES:
-        raise InputError(f"expected a recipe among {', '.join(RECIPES)}; got {recipe!r}; give one of these")
+        near = difflib.get_close_matches(recipe, RECIPES, n=5) or list(RECIPES)[:5]
+        raise InputError(
+            f"expected a recipe of singletrack/training/recipes.py, such as {', '.join(near)}; got {recipe!r}; "
+            "check the spelling"
+        )
     where = str(find_device(device))
     check_devices(devices or 1, where)
     folder = out or Path("runs") / recipe
