@@ -36,6 +36,11 @@ def padded_crop(frame: Image, square: Square, size: int, colour: Colour) -> Imag
     return np.asarray(cv2.resize(_cut(frame, square, colour), (size, size)), np.uint8)
 
 
+def bgr_pixels(crop: Image) -> Image:
+    """A crop as these networks' engine takes it: (H, W, 3) RGB -> (1, H, W, 3) BGR."""
+    return np.ascontiguousarray(crop[None, ..., ::-1])
+
+
 def _cut(frame: Image, square: Square, colour: Colour) -> NDArray[np.uint8]:
     """The square at its own size."""
     left, top, side = square.left, square.top, square.side

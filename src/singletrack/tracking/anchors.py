@@ -8,15 +8,18 @@ Knows nothing of frames, crops, networks or the state of a tracker.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
 
 Array = NDArray[np.floating[Any]]
 Origin = Literal["python2", "python3"]
+Pair = tuple[float, float]
 
 STRIDE = 8  # pixels of the crop from one cell of the maps to the next
 RATIOS = (0.33, 0.5, 1.0, 2.0, 3.0)  # height to width of the anchors
@@ -148,3 +151,25 @@ def smooth_size(before_wh: tuple[float, float], seen_wh: tuple[float, float], ra
     """
     width, height = (before + rate * (seen - before) for before, seen in zip(before_wh, seen_wh, strict=True))
     return width, height
+
+
+def read_proposals(maps: Mapping[str, Array] | None, origin: Origin = "python2") -> tuple[Array, Array] | None:
+    """All boxes (N, 4), cxcywh, and their scores (N,), of maps with a batch of 1; None where nothing can be read.
+
+    maps: cls and loc; None where the network was not asked.
+    """
+    if maps is None or np.isnan(maps["cls"]).any() or np.isnan(maps["loc"]).any():
+        return None
+    anchors = anchor_grid(maps["cls"].shape[-1], origin)
+    return decode_proposals(maps["loc"][0], anchors), proposal_scores(maps["cls"][0])
+
+
+def centre_and_size(box_xywh: Box) -> tuple[Pair, Pair]:
+    """Of a box, each as x, y."""
+    x, y, width, height = box_xywh
+    return (x + width / 2, y + height / 2), (width, height)
+
+
+def clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
+    """Each value, not below ``low`` nor above its own bound."""
+    return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))

@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, check_frame
-from singletrack.geometry.padded_crops import Colour, mean_colour, padded_crop
+from singletrack.geometry.padded_crops import Colour, bgr_pixels, mean_colour, padded_crop
 from singletrack.tracking.anchors import (
     STRIDE,
     Array,
     Origin,
+    Pair,
     anchor_grid,
+    centre_and_size,
     choose_proposal,
+    clip_pair,
     cosine_window,
-    decode_proposals,
     padded_side,
-    proposal_scores,
+    read_proposals,
     smooth_size,
 )
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
 from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
-
-Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class DaSiamRPNTracker:
         settings = self.settings
         frame = check_frame(frame)
         frame_wh = (frame.shape[1], frame.shape[0])
-        center_xy, box_wh = _centred(check_box(box, frame_wh))
+        center_xy, box_wh = centre_and_size(check_box(box, frame_wh))
         size, covered = settings.search_size, box_wh[0] * box_wh[1] / (frame_wh[0] * frame_wh[1])
         if settings.small_search_size is not None and covered < settings.small_below:
             size = settings.small_search_size
@@ -201,7 +201,7 @@ class DaSiamRPNTracker:
 
     def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, *_centred(box), self._followed().base_size, widen)
+        return self._look(frame, *centre_and_size(box), self._followed().base_size, widen)
 
     def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
@@ -221,7 +221,7 @@ class DaSiamRPNTracker:
     def move(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
-        target.center_xy, target.box_wh = _centred(check_box(box, target.frame_wh))
+        target.center_xy, target.box_wh = centre_and_size(check_box(box, target.frame_wh))
         target.search_size, target.doubt = target.base_size, Doubt()
 
     def candidates(
@@ -232,10 +232,10 @@ class DaSiamRPNTracker:
         None where nothing can be read.
         """
         target = self._followed()
-        read = self._propose(maps)
+        read = read_proposals(maps, self.settings.anchor_origin)
         if read is None:
             return None
-        center_xy, box_wh = (target.center_xy, target.box_wh) if box is None else _centred(box)
+        center_xy, box_wh = (target.center_xy, target.box_wh) if box is None else centre_and_size(box)
         proposals, scores = read
         return Candidates(proposals * widen / self._scale(box_wh) + (*center_xy, 0, 0), scores)
 
@@ -269,19 +269,12 @@ class DaSiamRPNTracker:
         square = square_about(center_xy, side)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None
-        return Inputs(target.template, _pixels(padded_crop(frame, square, size, target.padding)))
-
-    def _propose(self, maps: Mapping[str, FloatArray] | None) -> tuple[Array, Array] | None:
-        """All boxes (N, 4), cxcywh in pixels of the crop from its centre, and scores (N,); None if nothing is there."""
-        if maps is None or np.isnan(maps["cls"]).any() or np.isnan(maps["loc"]).any():
-            return None
-        anchors = anchor_grid(maps["cls"].shape[-1], self.settings.anchor_origin)
-        return decode_proposals(maps["loc"][0], anchors), proposal_scores(maps["cls"][0])
+        return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))
 
     def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
         """Centre and size of the target, as far inside the frame as published, and its score; None if not seen."""
         target, settings = self._followed(), self.settings
-        read = self._propose(maps)
+        read = read_proposals(maps, self.settings.anchor_origin)
         if maps is None or read is None:
             return None
         scale = self._scale(target.box_wh)
@@ -300,25 +293,15 @@ class DaSiamRPNTracker:
         box_wh = smooth_size(target.box_wh, (seen_width, seen_height), rate)
         center_xy = target.center_xy[0] + shift_x, target.center_xy[1] + shift_y
         return (
-            _clip_pair(center_xy, 0.0, target.frame_wh),
-            _clip_pair(box_wh, settings.smallest_side, target.frame_wh),
+            clip_pair(center_xy, 0.0, target.frame_wh),
+            clip_pair(box_wh, settings.smallest_side, target.frame_wh),
             chosen.score,
         )
 
 
-def _centred(box_xywh: Box) -> tuple[Pair, Pair]:
-    """Centre and size of a box."""
-    x, y, width, height = box_xywh
-    return (x + width / 2, y + height / 2), (width, height)
-
-
-def _clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
-    return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))
-
-
 def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> Image:
     """The crop from which the network takes what it looks for: (1, size, size, 3)."""
-    return _pixels(padded_crop(frame, square_about(center_xy, float(padded_side(*box_wh))), size, padding))
+    return bgr_pixels(padded_crop(frame, square_about(center_xy, float(padded_side(*box_wh))), size, padding))
 
 
 def square_about(center_xy: Pair, side: float) -> Square:
@@ -326,8 +309,3 @@ def square_about(center_xy: Pair, side: float) -> Square:
     whole = max(1, round(side))
     left, top = (round(center - (whole + 1) / 2) for center in center_xy)
     return Square(left, top, whole)
-
-
-def _pixels(crop: Image) -> Image:
-    """A crop as the engine takes it: (H, W, 3) RGB -> (1, H, W, 3) in the order of the network's colours, BGR."""
-    return np.ascontiguousarray(crop[None, ..., ::-1])

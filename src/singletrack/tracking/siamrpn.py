@@ -17,22 +17,20 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, check_frame
-from singletrack.geometry.padded_crops import Colour, mean_colour, padded_crop
+from singletrack.geometry.padded_crops import Colour, bgr_pixels, mean_colour, padded_crop
 from singletrack.tracking.anchors import (
     STRIDE,
-    Array,
-    anchor_grid,
+    Pair,
+    centre_and_size,
     choose_proposal,
+    clip_pair,
     cosine_window,
-    decode_proposals,
     padded_side,
-    proposal_scores,
+    read_proposals,
     smooth_size,
 )
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
 from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
-
-Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +106,7 @@ class SiamRPNTracker:
         center_xy, box_wh = (x + (width - 1) / 2, y + (height - 1) / 2), (width, height)
         padding = mean_colour(frame)
         square = _square(center_xy, float(padded_side(*box_wh)))
-        template = _pixels(padded_crop(frame, square, self.settings.template_size, padding))
+        template = bgr_pixels(padded_crop(frame, square, self.settings.template_size, padding))
         self._target = _Target(template, self.network.encode(template), frame_wh, padding, center_xy, box_wh)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
@@ -140,8 +138,8 @@ class SiamRPNTracker:
             center_xy, box_wh = target.center_xy, target.box_wh
         target.doubt.hear(score, settings)
         inside = (
-            _clip_pair(center_xy, 0.0, target.frame_wh),
-            _clip_pair(box_wh, settings.smallest_side, target.frame_wh),
+            clip_pair(center_xy, 0.0, target.frame_wh),
+            clip_pair(box_wh, settings.smallest_side, target.frame_wh),
         )
         # the long-term version goes on from where the target was seen, the other from the box that it gives out
         target.center_xy, target.box_wh = (center_xy, box_wh) if holds else inside
@@ -149,16 +147,16 @@ class SiamRPNTracker:
 
     def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, *_centred(box), self.settings.search_size, widen)
+        return self._look(frame, *centre_and_size(box), self.settings.search_size, widen)
 
     def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
-        read = self._propose(maps)
+        read = read_proposals(maps)
         if read is None:
             return None
         proposals, scores = read
         best = int(np.argmax(scores))
-        (center_x, center_y), box_wh = _centred(box)
+        (center_x, center_y), box_wh = centre_and_size(box)
         x, y, width, height = (float(value) * widen / self._scale(box_wh) for value in proposals[best])
         if not np.isfinite([x, y, width, height]).all():
             return None
@@ -169,7 +167,7 @@ class SiamRPNTracker:
     def move(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
-        target.center_xy, target.box_wh = _centred(check_box(box, target.frame_wh))
+        target.center_xy, target.box_wh = centre_and_size(check_box(box, target.frame_wh))
         target.doubt = Doubt()
 
     def _followed(self) -> _Target:
@@ -190,19 +188,12 @@ class SiamRPNTracker:
         square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * widen)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None
-        return Inputs(target.template, _pixels(padded_crop(frame, square, size, target.padding)))
-
-    def _propose(self, maps: Mapping[str, FloatArray] | None) -> tuple[Array, Array] | None:
-        """All boxes (N, 4), cxcywh in pixels of the crop from its centre, and scores (N,); None if nothing is there."""
-        if maps is None or np.isnan(maps["cls"]).any() or np.isnan(maps["loc"]).any():
-            return None
-        anchors = anchor_grid(maps["cls"].shape[-1])
-        return decode_proposals(maps["loc"][0], anchors), proposal_scores(maps["cls"][0])
+        return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))
 
     def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
         """Centre and size of the target, not clipped, and its score; None where it cannot be read."""
         target, settings = self._followed(), self.settings
-        read = self._propose(maps)
+        read = read_proposals(maps)
         if maps is None or read is None:
             return None
         scale = self._scale(target.box_wh)
@@ -229,21 +220,6 @@ def _square(center_xy: Pair, side: float) -> Square:
     return Square(left, top, whole)
 
 
-def _pixels(crop: Image) -> Image:
-    """A crop as the engine takes it: (H, W, 3) RGB -> (1, H, W, 3) in the order of the network's colours, BGR."""
-    return np.ascontiguousarray(crop[None, ..., ::-1])
-
-
 def _box(center_xy: Pair, box_wh: Pair) -> Box:
     """x, y, width, height of the box with that centre and size."""
     return center_xy[0] - box_wh[0] / 2, center_xy[1] - box_wh[1] / 2, *box_wh
-
-
-def _centred(box_xywh: Box) -> tuple[Pair, Pair]:
-    """Centre and size of a box."""
-    x, y, width, height = box_xywh
-    return (x + width / 2, y + height / 2), (width, height)
-
-
-def _clip_pair(values: Pair, low: float, high: tuple[int, int]) -> Pair:
-    return max(low, min(high[0], values[0])), max(low, min(high[1], values[1]))
