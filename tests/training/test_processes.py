@@ -116,6 +116,8 @@ from pathlib import Path
 from toys import NOTHING, one_stage
 from singletrack.training.loop import train
 train(one_stage(), NOTHING, Path({out!r}))
+threads = [name.read_text() for name in Path("/proc/self/task").glob("*/comm")]
+sys.exit(any("gloo" in name for name in threads))  # one that outlives its group aborts the process now and then
 """
 
 

@@ -6,6 +6,7 @@ gloo. Each takes its share of every batch. Knows nothing of what is trained.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import time
@@ -75,6 +76,10 @@ def joined(device: str) -> Iterator[Team]:
     elif device == "cpu":
         here = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
+    # its functions take the group of the time of their import for a default, and would keep it, with its threads, for
+    # ever: a thread that lets go of a tensor while Python ends aborts the process
+    importlib.import_module("torch.distributed.nn.functional")
+
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Team(rank, world, torch.device(device))
