@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,9 @@ def test_outlines_are_looked_for_once_and_so_is_their_absence(tmp_path: Path, mo
     assert again is not None
     assert np.array_equal(first, again)
     assert cached_object(tmp_path / "noise.png", noise, cache) is None
+    (tmp_path / "elsewhere").mkdir()
+    moved = shutil.copy(tmp_path / "disc.png", tmp_path / "elsewhere")
+    assert cached_object(Path(moved), picture, cache) is not None
 
 
 def test_photos_draw_their_objects(tmp_path: Path) -> None:
