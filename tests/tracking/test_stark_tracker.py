@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from singletrack.errors import InputError
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise, square_crop
 from singletrack.models.stark import decode
-from singletrack.tracking.base import BatchTracker
+from singletrack.tracking.base import BatchTracker, SearchingTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
 CELLS = 20
@@ -158,6 +158,26 @@ def test_a_copy_follows_a_target_of_its_own() -> None:
     tracker.init(picture(), (100, 80, 40, 40))
     with pytest.raises(InputError, match="call init first"):
         other.update(picture())
+
+
+def test_it_can_be_asked_to_look_elsewhere() -> None:
+    network = Scripted(lambda frame, maps: put(maps, (0.4, 0.25), (0.65, 0.5)))
+    tracker = STARKTracker(network, settings())
+    tracker.init(picture(), (100, 80, 40, 40))
+    assert isinstance(tracker, SearchingTracker)
+    elsewhere = (200.0, 150.0, 40.0, 40.0)
+    inputs = tracker.look(picture(), elsewhere, widen=0.5)
+    assert inputs is not None
+    expected, _ = square_crop(picture(), elsewhere, factor=2.0, size=320)
+    np.testing.assert_array_equal(inputs.search[0, ..., :3], expected)
+    sight = tracker.see(network.locate(1, inputs.search), elsewhere, widen=0.5)
+    assert sight is not None
+    assert sight.score == pytest.approx(0.9)
+    np.testing.assert_allclose(sight.box, (212, 150, 20, 20), atol=1e-3)
+    tracker.move(elsewhere)
+    network.change = lambda frame, maps: None
+    np.testing.assert_allclose(tracker.update(picture()).box, elsewhere, atol=1e-3)
+    assert tracker.see(None, elsewhere) is None
 
 
 def test_without_a_score_head_the_corners_tell() -> None:

@@ -18,6 +18,7 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box, clip_corner
 from singletrack.geometry.crops import (
     Image,
+    Square,
     box_from_crop,
     check_frame,
     normalise,
@@ -25,7 +26,7 @@ from singletrack.geometry.crops import (
     square_crop_unrounded,
     square_padding,
 )
-from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
 from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
@@ -77,7 +78,6 @@ class _Target:
     templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
     frames: how many came after the first.
     frame: the one that the network is being asked about.
-    scale: of its search crop: crop pixels per pixel of the frame.
     """
 
     templates: CropArray
@@ -87,7 +87,6 @@ class _Target:
     doubt: Doubt = field(default_factory=Doubt)
     frames: int = 0
     frame: Image | None = None
-    scale: float = 1.0
 
 
 class STARKTracker:
@@ -129,19 +128,16 @@ class STARKTracker:
 
     def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
-        target, settings = self._followed(), self.settings
-        target.frame = frame = check_next_frame(frame, target.size_wh)
+        target = self._followed()
+        target.frame = check_next_frame(frame, target.size_wh)
         target.frames += 1
-        if shows_nothing(frame, target.box, settings.search_factor):
-            return None
-        search, target.scale = self._crop(frame, target.box, settings.search_factor, settings.search_size)
-        return Inputs(target.templates, search)
+        return self.look(frame, target.box)
 
     def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
-        target.box, score = self._place(maps, target) or (target.box, 0.0)
+        target.box, score = self.see(maps, target.box) or Sight(target.box, 0.0)
         target.doubt.hear(score, settings)
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
         if due and score > settings.update_above:
@@ -151,6 +147,32 @@ class STARKTracker:
             target.features = None
         return Result(box=target.box, score=score, lost=target.doubt.lost)
 
+    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        target, settings = self._followed(), self.settings
+        frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * widen
+        if shows_nothing(frame, box, factor):
+            return None
+        return Inputs(target.templates, self._crop(frame, box, factor, settings.search_size))
+
+    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        target, settings = self._followed(), self.settings
+        if maps is None or not all(np.isfinite(values).all() for values in maps.values()):
+            return None
+        box_cxcywh, decidedness = read_corners(maps["corners"][0])
+        scale = settings.search_size / Square.around(box, settings.search_factor * widen).side
+        seen = box_from_crop(box_cxcywh, box, scale=scale, size=settings.search_size)
+        clip = clip_corner if settings.keep_size_at_border else clip_box
+        score = float(maps["score"][0]) if "score" in maps else decidedness
+        return Sight(clip(seen, target.size_wh, margin=settings.clip_margin), score)
+
+    def move(self, box: Box) -> None:
+        """Go on from this box, as ``tracking.base.SearchingTracker``."""
+        target = self._followed()
+        target.box = check_box(box, target.size_wh)
+        target.doubt = Doubt()
+
     def _followed(self) -> _Target:
         if self._target is None:
             raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
@@ -158,29 +180,18 @@ class STARKTracker:
 
     def _template(self, frame: Image, box: Box) -> CropArray:
         """The template crop round a box, as the network takes it."""
-        return self._crop(frame, box, self.settings.template_factor, self.settings.template_size)[0]
+        return self._crop(frame, box, self.settings.template_factor, self.settings.template_size)
 
-    def _crop(self, frame: Image, box: Box, factor: float, size: int) -> tuple[CropArray, float]:
-        """A crop as the network takes it, pixels and padding; and its scale. What is not rounded goes as float32."""
+    def _crop(self, frame: Image, box: Box, factor: float, size: int) -> CropArray:
+        """A crop as the network takes it, pixels and padding. What is not rounded goes as float32."""
         settings = self.settings
         padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
         if settings.unrounded_crops:
-            unrounded, scale = square_crop_unrounded(frame, box, factor=factor, size=size)
+            unrounded, _ = square_crop_unrounded(frame, box, factor=factor, size=size)
             pixels = normalise(unrounded, settings.mean, settings.std)
-            return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1), scale
-        crop, scale = square_crop(frame, box, factor=factor, size=size)
-        return np.concatenate([crop, padding[..., None].view(np.uint8)], 2)[None], scale
-
-    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> tuple[Box, float] | None:
-        """Where the target is, clipped, and its score; None where nothing can be read."""
-        settings = self.settings
-        if maps is None or not all(np.isfinite(values).all() for values in maps.values()):
-            return None
-        box_cxcywh, decidedness = read_corners(maps["corners"][0])
-        box = box_from_crop(box_cxcywh, target.box, scale=target.scale, size=settings.search_size)
-        clip = clip_corner if settings.keep_size_at_border else clip_box
-        score = float(maps["score"][0]) if "score" in maps else decidedness
-        return clip(box, target.size_wh, margin=settings.clip_margin), score
+            return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1)
+        crop, _ = square_crop(frame, box, factor=factor, size=size)
+        return np.concatenate([crop, padding[..., None].view(np.uint8)], 2)[None]
 
 
 def read_corners(corners: FloatArray) -> tuple[tuple[float, float, float, float], float]:
