@@ -5,9 +5,10 @@
 
 Three parts. Thresholds are chosen on one half of the clips and tried on the other: in a third of the clips the target
 is there all along, in a third it vanishes for 30 frames, in a third it walks out of the frame and in again elsewhere;
-none to three others, one of them its double in other colours, walk about. Then ten cases of leaving for 30 frames and
-coming back elsewhere, with the long-term search and without. Then, if asked, a folder of sequences, on which nothing is
-chosen. Writes curve.csv, curve.png, cases.csv and a strip of frames for each case; prints the settings that it chose.
+none to three others, one of them its double in other colours, walk about. Then ten cases each of leaving for 30 frames
+and coming back elsewhere, alone, among others, and with its double about, with the long-term search and without. Then,
+if asked, a folder of sequences, on which nothing is chosen. Writes curve.csv, curve.png, cases.csv and a strip of
+frames for each case; prints the settings that it chose.
 
 A frame is wrongly called lost where the target is present and the box overlaps it: elsewhere the tracker did lose it.
 """
@@ -47,6 +48,12 @@ GONE = range(45, 75)
 WRONG = 0.03  # of present frames, at most
 ON_TARGET = 0.1  # overlap from which on the box counts as on the target
 FOUND = 0.3  # overlap, not lost, from which on it counts as found again
+
+COMPANIES: dict[str, dict[str, Any]] = {
+    "alone": {"distractors": 0},
+    "among others": {"distractors": 3, "double": False},
+    "with its double": {"distractors": 1},
+}
 
 LOST_BELOW = [round(float(value), 2) for value in np.arange(0.1, 0.72, 0.02)]
 LOST_AFTER = (1, 2, 3, 5)
@@ -163,9 +170,9 @@ def curve(records: Sequence[Record], settings: LostSettings) -> list[tuple[float
     return rows
 
 
-def leaving(seed: int, pictures: Pictures) -> Clip:
+def leaving(seed: int, pictures: Pictures, company: str) -> Clip:
     """A target that leaves for 30 frames and comes back over another edge."""
-    return generate_clip(FRAMES + 15, SIZE_WH, seed, pictures, distractors=seed % 4, outings=[GONE])
+    return generate_clip(FRAMES + 15, SIZE_WH, seed, pictures, outings=[GONE], **COMPANIES[company])
 
 
 def found_after(record: Record) -> int | None:
@@ -213,7 +220,7 @@ def draw_curves(curves: dict[str, list[tuple[float, Shares]]], path: Path) -> No
 @click.option("--threads", type=int)
 @click.option("--photos", type=click.Path(path_type=Path), help="Where pieces and backgrounds come from.")
 @click.option("--clips", default=24, show_default=True, help="Half of them to choose on, half to report; 0 for none.")
-@click.option("--cases", default=10, show_default=True, help="Of leaving and coming back.")
+@click.option("--cases", default=10, show_default=True, help="Of leaving and coming back, in each company.")
 @click.option("--sequences", type=click.Path(path_type=Path), help="A folder of sequences, to report on as well.")
 @click.option("--keep", is_flag=True, help="Keep the model's thresholds, and only report.")
 @settings_option
@@ -286,22 +293,24 @@ def clip_of(sequence: datasets.Sequence) -> Clip:
 
 def report_cases(ways: Mapping[str, Tracker], cases: int, pictures: Pictures, out: Path) -> None:
     """Leave and come back, with each tracker; cases.csv and a strip of each."""
-    waits: dict[str, list[int | None]] = {name: [] for name in ways}
     with (out / "cases.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["seed", "others", "tracker", "absent frames called lost", "found after frames"])
-        for seed in range(3000, 3000 + cases):
-            clip = list(leaving(seed, pictures))
-            records = follow(ways, iter(clip))
-            for name, record in records.items():
-                waits[name].append(found_after(record))
-                table.writerow([seed, seed % 4, name, f"{record.lost[~record.present].mean():.2f}", waits[name][-1]])
-            stream.flush()  # so that it can be watched
-            draw_strip(clip, records["long-term"], out / f"case-{seed}.png")
-    for name, each in waits.items():
-        found = [wait for wait in each if wait is not None]
-        after = f", after {np.median(found):.0f} frames in the middle, {max(found)} at most" if found else ""
-        click.echo(f"left for 30 frames, came back elsewhere, {name}: found {len(found)} of {cases}{after}")
+        table.writerow(["company", "seed", "tracker", "absent frames called lost", "found after frames"])
+        for company in COMPANIES:
+            waits: dict[str, list[int | None]] = {name: [] for name in ways}
+            for seed in range(3000, 3000 + cases):
+                clip = list(leaving(seed, pictures, company))
+                records = follow(ways, iter(clip))
+                for name, record in records.items():
+                    waits[name].append(found_after(record))
+                    lost = f"{record.lost[~record.present].mean():.2f}"
+                    table.writerow([company, seed, name, lost, waits[name][-1]])
+                stream.flush()  # so that it can be watched
+                draw_strip(clip, records["long-term"], out / f"case-{company.replace(' ', '-')}-{seed}.png")
+            for name, each in waits.items():
+                found = [wait for wait in each if wait is not None]
+                after = f", after {np.median(found):.0f} frames in the middle, {max(found)} at most" if found else ""
+                click.echo(f"{company}, left for 30 frames, {name}: found {len(found)} of {cases}{after}")
 
 
 if __name__ == "__main__":

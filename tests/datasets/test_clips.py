@@ -22,6 +22,16 @@ def test_a_clip_moves_smoothly_inside_the_frame_and_leaves_when_told() -> None:
     assert np.array_equal(clip[0][0], again[0])
 
 
+def test_the_target_is_alone_among_others_or_with_its_double() -> None:
+    firsts = [
+        next(iter(generate_clip(2, (320, 180), 3, distractors=count, double=double)))[0]
+        for count, double in ((0, True), (0, False), (1, False), (1, True))
+    ]
+    assert np.array_equal(firsts[0], firsts[1])
+    assert not np.array_equal(firsts[1], firsts[2])
+    assert not np.array_equal(firsts[2], firsts[3])
+
+
 def edges_touched(box: np.ndarray, size_wh: tuple[int, int]) -> set[str]:
     x, y, width, height = box
     near = {"left": x, "top": y, "right": size_wh[0] - x - width, "bottom": size_wh[1] - y - height}

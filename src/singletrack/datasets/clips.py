@@ -21,16 +21,17 @@ def generate_clip(
     seed: int = 0,
     pictures: Pictures | None = None,
     distractors: int = 3,
+    double: bool = True,
     absent: Sequence[range] = (),
     outings: Sequence[range] = (),
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
     """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
 
-    The first of the ``distractors`` is its double in other colours. ``absent`` lists ranges of frames in which the
-    target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the frame: it walks out
-    over the nearest edge before, and in over another one after; its box is then the part that is in the frame. Without
-    ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame; some clips are
-    filmed coarsely, with grain, or in a light that comes and goes.
+    The first of the ``distractors`` is its double in other colours, unless ``double`` is False. ``absent`` lists ranges
+    of frames in which the target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the
+    frame: it walks out over the nearest edge before, and in over another one after; its box is then the part that is in
+    the frame. Without ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame;
+    some clips are filmed coarsely, with grain, or in a light that comes and goes.
     """
     random = np.random.default_rng(seed)
     pictures = pictures or Procedural()
@@ -40,7 +41,7 @@ def generate_clip(
     world = cv2.resize(photo, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     slack = np.array([world.shape[1] - width, world.shape[0] - height])
     cast = [cut_figure(random, pictures.draw(random), pictures) for _ in range(distractors + 1)]
-    if distractors:
+    if distractors and double:
         cast[1] = recoloured(random, cast[0])
     scale = min(size_wh) / 360
     sizes = random.uniform(45, 80, len(cast)) * scale

@@ -23,7 +23,10 @@ def in_place_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
     """A box of one photo that has some texture, seen twice: nearer, farther, slightly turned and off centre."""
-    picture, mask = pictures.draw_object(random)
+    for _ in range(settings.tries):
+        picture, mask = pictures.draw_object(random)
+        if mask is not None:
+            break
     target_xywh = textured_box(random, picture)
     if mask is not None and random.random() < settings.whole:
         found_xywh = np.array(cv2.boundingRect(mask)) * np.tile(size_xy(picture) / size_xy(mask), 2)

@@ -53,7 +53,7 @@ def find_object(picture: Image) -> Image | None:
 def cached_object(path: Path, picture: Image, folder: Path) -> Image | None:
     """``find_object`` for a photo of a file, from ``folder`` if it was asked before; an empty file stands for none."""
     seen = hashlib.blake2b(f"{path.stat().st_size} {picture.shape}".encode(), digest_size=12)
-    seen.update(np.ascontiguousarray(picture[::8, ::8]))  # not the path and its times: photos are moved and copied
+    seen.update(picture[::8, ::8].tobytes())  # not the path and its times: photos are moved and copied
     kept = folder / f"{path.stem}-{seen.hexdigest()}.png"
     if kept.exists():
         found = cv2.imread(str(kept), cv2.IMREAD_GRAYSCALE) if kept.stat().st_size else None

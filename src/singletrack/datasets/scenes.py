@@ -28,6 +28,7 @@ class PairSettings:
     rotation: standard deviation of the turn between the crops, radians.
     absent: share of composed pairs whose search crop does not show the target.
     whole: share of pairs, among those from a photo in which an object was found, whose target is that object.
+    tries: how many photos a pair in place looks at, at most, for one in which an object was found.
     camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
     swing: standard deviation of the turn of a figure's limbs between the crops, radians.
     coarse: share of pairs filmed from so far that both crops are enlarged.
@@ -43,6 +44,7 @@ class PairSettings:
     occluded: float = 0.25
     absent: float = 0.08
     whole: float = 0.7
+    tries: int = 1
     camouflaged: float = 0.12
     swing: float = 0.45
     coarse: float = 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from singletrack.datasets.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.training.aligned import ALIGNED
 from singletrack.training.dasiamrpn import DASIAMRPN
@@ -68,12 +69,16 @@ def ostrack_tiny() -> Recipe:
 
 
 def ostrack_tiny_on() -> Recipe:
-    """The bundled model, longer: from the weights of ``ostrack_tiny``, at the final size throughout.
+    """The bundled model, longer: from weights it has already, at the final size throughout.
 
-    Command: as ``ostrack_tiny``, with ``--weights`` the file that it left.
+    Command: as ``ostrack_tiny``, with ``--weights`` the file to go on from. Pairs in place are mostly of whole objects,
+    for a rectangle without one teaches little about extent.
     """
     before = ostrack_tiny()
-    full = replace(before.stages[-1], name="longer", steps=7500, batch=32, lr=4e-4, head_lr=5e-4, warmup=200)
+    source = MadePairs(pairs=PairSettings(whole=0.9, tries=3))
+    full = replace(
+        before.stages[-1], name="longer", source=source, steps=5000, batch=32, lr=4e-4, head_lr=5e-4, warmup=200
+    )
     return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999)
 
 
