@@ -29,6 +29,7 @@ CALIBRATION_LOOKS = 200
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights; without it, the bundled ones.")
 @click.option("--keep-ratio", type=float, help="Share of tokens an elimination keeps; 1 turns it off.")
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size, still computed in 32.")
+@click.option("--decode", is_flag=True, help="Put the window, the peak and the box into the graph, beside the maps.")
 @click.option(
     "--int8", is_flag=True, help="8-bit integers: a quarter of the size. Needs --photos; see docs/engines.md."
 )
@@ -44,6 +45,7 @@ def command(
     weights: Path | None,
     keep_ratio: float | None,
     half: bool,
+    decode: bool,
     int8: bool,
     photos: Path | None,
 ) -> None:
@@ -80,7 +82,13 @@ def command(
     click.echo(f"largest differences from PyTorch{' with weights rounded alike' if half else ''}:")
     with writing(out):
         differences = export_onnx(
-            network, out, name=model, half=half, calibration=calibration, normalisation=normalisation
+            network,
+            out,
+            name=model,
+            half=half,
+            decoded=decode,
+            calibration=calibration,
+            normalisation=normalisation,
         )
     for difference in differences:
         click.echo(f"  {difference}")

@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
+from singletrack.export.decoded import Decoded, Exportable
 from singletrack.export.looks import Look
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
@@ -45,6 +46,7 @@ def export_onnx(
     *,
     name: str,
     half: bool = False,
+    decoded: bool = False,
     calibration: Sequence[Look] = (),
     normalisation: Normalisation | None = None,
     tolerance: float = 1e-4,
@@ -54,6 +56,7 @@ def export_onnx(
     path: ends in .onnx; or in .xml for OpenVINO's own format, with a .bin beside it.
     name: the model's name in the zoo, kept in the file's metadata.
     half: round the weights to 16 bits and store them so; computing stays in 32 bits.
+    decoded: the graph reads its maps, too: see ``export.decoded``.
     calibration: real crops; where there are some, weights and activations become 8-bit integers by them.
     normalisation: what is done to pixels among them; None for ImageNet's.
     tolerance: the largest difference of any map from the model's in PyTorch (where weights are rounded, that
@@ -72,7 +75,7 @@ def export_onnx(
         require_agreement(compare_networks({"simplified": TorchNetwork(network, "cpu")}, exact, [1]), tolerance)
     if half:
         round_to_half(network)
-    graph = trace(network)
+    graph = trace(Decoded(network) if decoded else network)
     if half:
         store_in_half(graph)
     if calibration:
@@ -94,7 +97,8 @@ def export_onnx(
             written = [unfinished.with_suffix(".bin"), unfinished.with_suffix(".xml"), unfinished]
             write_ir(unfinished, written[1])
         checked = written[1] if path.suffix == ".xml" else unfinished
-        differences = compare_with_module(checked, network if half else exact)
+        truth = network if half else exact
+        differences = compare_with_module(checked, Decoded(truth) if decoded else truth)
         require_agreement(differences, math.inf if calibration else tolerance)
         for each in written[:2]:
             each.replace(path.with_suffix(each.suffix))
@@ -107,7 +111,7 @@ def export_onnx(
 class _Whole(nn.Module):
     """Both calls in one. The features come out as well, so that their tensor has its name."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Exportable) -> None:
         super().__init__()
         self.network = network
 
@@ -116,7 +120,7 @@ class _Whole(nn.Module):
         return *self.network.locate(features, search).values(), features
 
 
-def trace(network: Network) -> onnx.ModelProto:
+def trace(network: Exportable) -> onnx.ModelProto:
     """The graph of ``network``, which must be in evaluation mode on the CPU."""
     config = network.config
     # Two samples: with one, the batch would be taken for a constant.
@@ -147,7 +151,7 @@ def trace(network: Network) -> onnx.ModelProto:
     return model
 
 
-def free_axes(network: Network) -> tuple[dict[int, torch.export.Dim], dict[int, torch.export.Dim]]:
+def free_axes(network: Exportable) -> tuple[dict[int, torch.export.Dim], dict[int, torch.export.Dim]]:
     """The axes of template and search whose sizes the graph leaves open, by their names.
 
     Always the batch, but for SiamRPN++: its kernels are a convolution of as many groups as channels of one sample, and

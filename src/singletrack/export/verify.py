@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from singletrack.errors import ExportError, InputError
+from singletrack.export.decoded import Exportable
 from singletrack.export.looks import Look
 from singletrack.models import stark
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.layers import centre_head
-from singletrack.models.networks import Network
 from singletrack.models.siamrpn import SiamRPN
 from singletrack.runtimes import Precision, installed_engines, open_network
 from singletrack.runtimes.pixels import Normalisation
@@ -52,13 +52,15 @@ class Difference:
         return f"{self.engine}, batch {self.batch}{where}: {maps}; box {self.box:.1e} px"
 
 
-def compare_with_module(path: str | Path, model: Network, batches: Iterable[int] = (1, 3)) -> list[Difference]:
+def compare_with_module(path: str | Path, model: Exportable, batches: Iterable[int] = (1, 3)) -> list[Difference]:
     """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
     return compare_networks(open_all_exactly(path), model, batches)
 
 
 def compare_networks(
-    networks: Mapping[str, OpenVINONetwork | ONNXRuntimeNetwork | TorchNetwork], model: Network, batches: Iterable[int]
+    networks: Mapping[str, OpenVINONetwork | ONNXRuntimeNetwork | TorchNetwork],
+    model: Exportable,
+    batches: Iterable[int],
 ) -> list[Difference]:
     """As ``compare_with_module``, of networks that are open, by their engines' names."""
     config = model.config
@@ -79,7 +81,7 @@ def compare_networks(
 
 def compare_on_looks(
     path: str | Path,
-    model: Network,
+    model: Exportable,
     looks: Sequence[Look],
     inputs: str,
     *,

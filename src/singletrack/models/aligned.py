@@ -90,6 +90,11 @@ class AlignedConfig:
         """Tokens along one side of the search region, and cells along one side of the maps."""
         return self.search_size // self.patch_size
 
+    @property
+    def cell_size(self) -> int:
+        """Pixels of the search region along one side of a cell of the maps."""
+        return self.patch_size
+
 
 CONFIGS: dict[str, AlignedConfig] = {
     "stark-aligned": AlignedConfig(),

@@ -198,17 +198,27 @@ class OSTrackTracker:
         settings = self.settings
         if maps is None or not np.isfinite(maps["score"]).all():
             return None
-        score_map = maps["score"][0]
-        height, width = score_map.shape
-        weighed = score_map * hann_window(width) if window else score_map
-        y, x = divmod(int(np.argmax(weighed)), width)
-        offset_x, offset_y = maps["offset"][0, :, y, x]
-        box_cxcywh = ((x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x])
+        if "boxes" in maps:  # the graph read them itself: see ``export.decoded``
+            box_cxcywh, score = maps["boxes"][0, 0 if window else 1], maps["peaks"][0, 0 if window else 1]
+        else:
+            box_cxcywh, score = read_maps(maps, window)
         if not np.isfinite(box_cxcywh).all():
             return None
         scale = settings.search_size / Square.around(around, settings.search_factor * widen).side
         box = box_from_crop(box_cxcywh, around, scale=scale, size=settings.search_size)
-        return Sight(box, float(score_map[y, x]))
+        return Sight(box, float(score))
+
+
+def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray, np.float32]:
+    """The box (4,), cxcywh in [0, 1] of the search crop, and its score, where the score of the first crop is highest.
+
+    window: under the published Hann window.
+    """
+    score = maps["score"][0]
+    height, width = score.shape
+    y, x = divmod(int(np.argmax(score * hann_window(width) if window else score)), width)
+    offset_x, offset_y = maps["offset"][0, :, y, x]
+    return np.array([(x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x]]), score[y, x]
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:

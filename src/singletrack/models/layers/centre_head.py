@@ -56,12 +56,17 @@ def decode(maps: dict[str, Tensor], response: Tensor | None = None) -> Tensor:
     Without ``response`` the score map itself is read, as in training. Cell i stands for coordinate i / w: no half
     cell is added (section 3.3 and the published code).
     """
-    score = maps["score"] if response is None else response
-    batch, height, width = score.shape
-    peak = score.flatten(1).argmax(1)
+    return read(maps, maps["score"] if response is None else response)[0]
+
+
+def read(maps: dict[str, Tensor], response: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes, as ``decode`` gives them, and the scores (B,) in the cells that they were read in."""
+    batch, height, width = response.shape
+    peak = response.flatten(1).argmax(1)
     place = peak.view(batch, 1, 1).expand(-1, 2, 1)
     size = maps["size"].flatten(2).gather(2, place).squeeze(2)
     offset = maps["offset"].flatten(2).gather(2, place).squeeze(2)
     cell = torch.stack([peak % width, peak // width], 1).to(offset.dtype)
     scale = offset.new_tensor([width, height])
-    return torch.cat([(cell + offset) / scale, size], 1)
+    score = maps["score"].flatten(1).gather(1, peak[:, None]).squeeze(1)
+    return torch.cat([(cell + offset) / scale, size], 1), score
