@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """One stream or two: OSTrack and its aligned rivals at equal cost, small, from nothing, on the same made pairs.
 
-    python benchmarks/aligned.py --photos ../shared/photos    # about 20 minutes on two cores; goes on where it was cut
+    python benchmarks/aligned.py --photos ../shared/photos    # half an hour on two cores; goes on where it was cut
+    OMP_NUM_THREADS=1 python benchmarks/aligned.py --photos ../shared/photos --only stark-aligned    # beside the others
     python benchmarks/aligned.py --pairs 16 --batch 4 --check-pairs 8 --check-samples 4    # a try, on made pictures
 
 Each network sees the same pairs in the same order, with the same losses, rates and start (see ``recipe``). They have
@@ -144,20 +145,28 @@ def main() -> None:
     parser.add_argument("--check-samples", type=int, default=512, help="held-out pairs in a validation")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--workers", type=int, default=1, help="processes that make pairs")
+    parser.add_argument("--only", help="train this one network: its folder's name; without it, all, and compare them")
     parser.add_argument("--out", type=Path, default=Path("runs/aligned"))
     arguments = parser.parse_args()
 
     data = Data(photos=arguments.photos, cache=cache_folder())
     results: dict[str, Any] = {}
+    folders = {name: name.split()[0].lower() for name in OBJECTIVES}
+    if arguments.only not in (None, *folders.values()):
+        parser.error(f"expected --only among {', '.join(folders.values())}; got {arguments.only!r}; give one of these")
     for name in OBJECTIVES:
+        if arguments.only not in (None, folders[name]):
+            continue
         plan = recipe(
             name, arguments.pairs, arguments.batch, arguments.check_pairs, arguments.check_samples, arguments.seed
         )
-        folder = arguments.out / name.split()[0].lower()
+        folder = arguments.out / folders[name]
         stage, resumed = plan.stages[0], (folder / "last.pt").exists()
         settings = RunSettings(workers=arguments.workers, log_every=stage.check_every)
         train(plan, data, folder, resume_run=resumed, settings=settings)
         results[name] = cost(stage) | {"curve": curve(folder, arguments.batch)}
+    if arguments.only:
+        return
     facts = {
         "processor": processor_name(),
         "torch": torch.__version__,

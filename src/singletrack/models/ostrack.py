@@ -110,6 +110,7 @@ CONFIGS: dict[str, OSTrackConfig] = {
         mlp_ratio=3.0,
         drop_path=0.0,
         eliminate_in=(2, 4, 6),
+        keep_ratio=0.4,
         template_rows="rectangle",
         head_channels=96,
         stem="convolution",

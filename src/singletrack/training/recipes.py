@@ -25,10 +25,11 @@ def ostrack_tiny() -> Recipe:
     Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
+    config = CONFIGS["ostrack-tiny"]
     objective = OSTrackObjective(
-        config=CONFIGS["ostrack-tiny"],
+        config=config,
         loss_weights=LossWeights(attention=1.0, dense=True),
-        keep_ratio=0.7,
+        keep_ratio=config.keep_ratio,
         keep_from=251,
         keep_over=250,
         from_similarity=True,
@@ -77,7 +78,7 @@ def ostrack_tiny_on() -> Recipe:
     before = ostrack_tiny()
     source = MadePairs(pairs=PairSettings(whole=0.9, tries=3))
     full = replace(
-        before.stages[-1], name="longer", source=source, steps=5000, batch=32, lr=4e-4, head_lr=5e-4, warmup=200
+        before.stages[-1], name="longer", source=source, steps=2800, batch=32, lr=3e-4, head_lr=4e-4, warmup=100
     )
     return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999)
 
