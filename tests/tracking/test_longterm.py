@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -134,6 +135,30 @@ def test_what_is_seen_elsewhere_only_for_a_moment_or_dimly_is_not_taken() -> Non
     results = follow(flashes, 120)
     assert all(result.lost for result in results[12:])
     assert all(result.box == results[-1].box for result in results[12:])
+
+
+def test_a_double_in_other_colours_is_not_taken() -> None:
+    def painted(index: int, *things: tuple[Box, tuple[float, float, float]]) -> np.ndarray:
+        picture = frame()
+        for (x, y, width, height), colour in things:
+            picture[int(y) : int(y + height), int(x) : int(x + width)] = np.array(colour) * 255
+        return picture
+
+    red, yellow = (0.9, 0.1, 0.1), (0.9, 0.9, 0.1)
+    double, returned = (200.0, 200.0, 20.0, 20.0), (340.0, 40.0, 20.0, 20.0)
+
+    def make(index: int) -> np.ndarray:
+        if index < 10:
+            return painted(index, (walk(index), red))
+        return painted(index, (double, yellow), *([(returned, red)] if index > 60 else []))
+
+    results = follow(make, 120)
+    assert all(result.lost for result in results[12:60])
+    assert not results[-1].lost
+    assert iou(results[-1].box, returned) > 0.9
+    fooled = follow(make, 60, dataclasses.replace(SETTINGS, confirm_colours=0.0))
+    assert not fooled[-1].lost
+    assert iou(fooled[-1].box, double) > 0.9
 
 
 def test_what_jumps_about_is_not_taken() -> None:

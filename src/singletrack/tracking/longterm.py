@@ -2,8 +2,8 @@
 
 From local to global: the tracker looks on round its last box in every frame; after a while some tiles of the frame are
 looked at as well, a few in each frame, so that no frame takes long, and the nearest first. What is seen in a tile is a
-candidate, and is looked at again, frame after frame, before it counts as the target: look-alikes elsewhere are not
-taken at once. While the target is not lost, every result is the tracker's own.
+candidate if its colours are the target's, and is looked at again, frame after frame, before it counts as the target:
+look-alikes elsewhere are not taken at once. While the target is not lost, every result is the tracker's own.
 
 Knows nothing of any one model, of engines or torch.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, iou
-from singletrack.geometry.crops import check_frame
+from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
     CropArray,
@@ -32,7 +32,8 @@ from singletrack.tracking.base import (
     SearchingTracker,
     Sight,
 )
-from singletrack.tracking.shared import LostSettings
+from singletrack.tracking.colours import Colours, colours_of, likeness
+from singletrack.tracking.shared import LostSettings, check_next_frame
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
 # Weight of a frame in the running mean that is the target's usual score, where it scores higher and lower than that:
@@ -42,6 +43,8 @@ USUAL_RISES, USUAL_FALLS = 0.05, 0.005
 # Of a frame in the running mean of the target's size. A box that touches the frame's edge shows a part of it alone.
 USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
+COLOURS_EVERY = 5  # frames between two looks at the target's own colours
+USUAL_LIKENESS = 0.1  # of such a look in the running mean of their likeness to those of the first frame
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,24 @@ class _Search:
     """All that is remembered beside the tracker's own state.
 
     result: the last one. features: of the template that was encoded last. usual: the target's score while it is not
-    lost, on average. usual_wh: the target's width and height while all of it was seen, on average. frames: how many in
-    a row it has been lost. tiles: boxes whose squares are left of this round.
-    candidate: what the network is being asked about; None for the tracker's own look.
+    lost, on average. usual_wh: the target's width and height while all of it was seen, on average. colours: the
+    target's in the first frame. usual_likeness: how like these its own are while it is seen, on average. seen: how many
+    frames it was. frames: how many in a row it has been lost. tiles: boxes whose squares are left of this round.
+    candidate: what the network is being asked about; None for the tracker's own look. frame: that it is asked about.
     """
 
     size_wh: tuple[int, int]
     result: Result
     usual_wh: tuple[float, float]
+    colours: Colours | None = None
     features: tuple[CropArray, Any] | None = None
     usual: float | None = None
+    usual_likeness: float | None = None
+    seen: int = 0
     frames: int = 0
     tiles: list[Box] = field(default_factory=list)
     candidate: _Candidate | None = None
+    frame: Image | None = None
 
 
 class LongTermTracker:
@@ -114,10 +122,10 @@ class LongTermTracker:
     def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
         """Take the target from the first frame, as the tracker does; may be called again, to start anew."""
         self.tracker.init(frame, box)
-        height, width = check_frame(frame).shape[:2]
-        x, y, box_width, box_height = (float(value) for value in box)
-        first = Result(box=(x, y, box_width, box_height), score=1.0, lost=False)
-        self._search = _Search((width, height), first, (box_width, box_height))
+        frame = check_frame(frame)
+        x, y, width, height = (float(value) for value in box)
+        first = Result(box=(x, y, width, height), score=1.0, lost=False)
+        self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colours_of(frame, first.box))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, of the same size as the first.
@@ -133,6 +141,7 @@ class LongTermTracker:
         While tiles are searched the network is asked about them here.
         """
         search = self._started()
+        search.frame = frame = check_next_frame(frame, search.size_wh)
         if search.candidate is None and self.settings.long_term and search.frames > self.settings.search_after:
             search.candidate = self._search_tiles(frame, search)
         if search.candidate is None:
@@ -159,7 +168,27 @@ class LongTermTracker:
                     width + USUAL_SIZE * (now_width - width),
                     height + USUAL_SIZE * (now_height - height),
                 )
+                self._look_at_colours(search)
+        search.frame = None
         return result
+
+    def _look_at_colours(self, search: _Search) -> None:
+        """Take the target's colours into account, now and then while it is seen."""
+        if search.seen % COLOURS_EVERY == 0 and search.frame is not None and search.colours is not None:
+            now = colours_of(search.frame, search.result.box)
+            if now is not None:
+                like = likeness(now, search.colours)
+                usual = like if search.usual_likeness is None else search.usual_likeness
+                search.usual_likeness = usual + USUAL_LIKENESS * (like - usual)
+        search.seen += 1
+
+    def _has_its_colours(self, frame: Image, box: Box, search: _Search) -> bool:
+        """Whether what is in a box is in colour as like the target of the first frame as it usually is itself."""
+        if search.colours is None or search.usual_likeness is None:
+            return True
+        seen = colours_of(frame, box)
+        least = self.settings.confirm_colours * search.usual_likeness
+        return seen is not None and likeness(seen, search.colours) >= least
 
     def _started(self) -> _Search:
         if self._search is None:
@@ -181,7 +210,11 @@ class LongTermTracker:
             tile = search.tiles.pop(0)
             inputs = self.tracker.look(frame, tile, settings.tile_widen)
             sight = self.tracker.see(None if inputs is None else self._locate(inputs), tile, settings.tile_widen)
-            if sight is not None and sight.score >= settings.lost_below:
+            if (
+                sight is not None
+                and sight.score >= settings.lost_below
+                and self._has_its_colours(frame, sight.box, search)
+            ):
                 return _Candidate(sight.box)
         return None
 

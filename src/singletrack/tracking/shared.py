@@ -54,6 +54,8 @@ class LostSettings:
     confirm_looks, confirm_share: what a tile shows with a score from `lost_below` on counts as the target once it was
         seen in the same place in so many frames, with a mean score from `found_above` on and from this share of the
         target's usual score on.
+    confirm_colours: and if its colours are as like the first frame's target as this share of how like they usually are;
+        0 takes any.
     """
 
     lost_below: float = 0.25
@@ -66,6 +68,7 @@ class LostSettings:
     tile_step: float = 3.0
     confirm_looks: int = 4
     confirm_share: float = 0.8
+    confirm_colours: float = 0.8
 
     def __post_init__(self) -> None:
         if not self.lost_below <= self.found_above:
@@ -85,6 +88,8 @@ class LostSettings:
                 f"expected tile_widen and tile_step over 0; got {self.tile_widen} and {self.tile_step}; "
                 "they are lengths"
             )
+        if not 0.0 <= self.confirm_colours <= 1.0:
+            raise InputError(f"expected confirm_colours of 0 to 1; got {self.confirm_colours}; 0 takes any colours")
 
 
 def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settings:

@@ -78,9 +78,9 @@ def ostrack_tiny_on() -> Recipe:
     before = ostrack_tiny()
     source = MadePairs(pairs=PairSettings(whole=0.9, tries=3))
     full = replace(
-        before.stages[-1], name="longer", source=source, steps=2800, batch=32, lr=3e-4, head_lr=4e-4, warmup=100
+        before.stages[-1], name="longer", source=source, steps=2100, batch=32, lr=3e-4, head_lr=4e-4, warmup=100
     )
-    return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999)
+    return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999, whole_batch=False)
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
