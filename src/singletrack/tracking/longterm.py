@@ -159,28 +159,25 @@ class LongTermTracker:
             search.frames += 1
         else:
             search.frames, search.tiles, search.candidate = 0, [], None
-            usual = result.score if search.usual is None else search.usual
-            rate = USUAL_RISES if result.score > usual else USUAL_FALLS
-            search.usual = usual + rate * (result.score - usual)
-            if result.score >= self.settings.found_above and not touches_edge(result.box, search.size_wh):
-                (width, height), (_, _, now_width, now_height) = search.usual_wh, result.box
-                search.usual_wh = (
-                    width + USUAL_SIZE * (now_width - width),
-                    height + USUAL_SIZE * (now_height - height),
-                )
-                self._look_at_colours(search)
+            self._remember(search, result)
         search.frame = None
         return result
 
-    def _look_at_colours(self, search: _Search) -> None:
-        """Take the target's colours into account, now and then while it is seen."""
-        if search.seen % COLOURS_EVERY == 0 and search.frame is not None and search.colours is not None:
-            now = colours_of(search.frame, search.result.box)
-            if now is not None:
-                like = likeness(now, search.colours)
-                usual = like if search.usual_likeness is None else search.usual_likeness
-                search.usual_likeness = usual + USUAL_LIKENESS * (like - usual)
-        search.seen += 1
+    def _remember(self, search: _Search, result: Result) -> None:
+        """What the target is usually like, from a frame in which it is seen: its score, size and colours."""
+        usual = result.score if search.usual is None else search.usual
+        rate = USUAL_RISES if result.score > usual else USUAL_FALLS
+        search.usual = usual + rate * (result.score - usual)
+        if result.score < self.settings.found_above or touches_edge(result.box, search.size_wh):
+            return
+        (width, height), (_, _, now_width, now_height) = search.usual_wh, result.box
+        search.usual_wh = (width + USUAL_SIZE * (now_width - width), height + USUAL_SIZE * (now_height - height))
+        due, search.seen = search.seen % COLOURS_EVERY == 0, search.seen + 1
+        now = colours_of(search.frame, result.box) if due and search.frame is not None else None
+        if now is not None and search.colours is not None:
+            like = likeness(now, search.colours)
+            before = like if search.usual_likeness is None else search.usual_likeness
+            search.usual_likeness = before + USUAL_LIKENESS * (like - before)
 
     def _has_its_colours(self, frame: Image, box: Box, search: _Search) -> bool:
         """Whether what is in a box is in colour as like the target of the first frame as it usually is itself."""
