@@ -1,4 +1,4 @@
-"""A domain that the bundled model is bad at: tiny warm things in the noise of a thermal camera, with exact boxes.
+"""A domain that the bundled model is bad at: faint warm things in the noise of a thermal camera, with exact boxes.
 
     python benchmarks/thermal.py --out data/thermal --photos ../shared/photos
     singletrack finetune ostrack-tiny --data folder=data/thermal/train --photos ../shared/photos --out runs/thermal
@@ -33,14 +33,16 @@ def warm_thing(random: Random) -> Image:
 
 
 def clip(random: Random, pictures: Pictures, frames: int) -> list[tuple[Image, tuple[float, ...]]]:
-    """Frames (H, W, 3) and boxes xywh: a warm thing of some 5 to 12 pixels that wanders, alone or among its like."""
+    """Frames (H, W, 3) and boxes xywh: a faint warm thing that wanders, alone or among its like."""
     width, height = SIZE_WH
     ground = cv2.cvtColor(pictures.draw(random), cv2.COLOR_RGB2GRAY)
     ground = cv2.GaussianBlur(cv2.resize(ground, (int(1.3 * width), int(1.3 * height))), (0, 0), random.uniform(1, 3))
     ground = random.uniform(40, 110) + (ground - ground.mean()) * random.uniform(0.15, 0.45)
     pattern = random.normal(0, random.uniform(1, 4), (height, width))  # of the sensor: it stays where it is
     cold = random.random() < 0.3
-    actors = [(warm_thing(random), random.uniform(8, 16), random.uniform(50, 95)) for _ in range(random.integers(1, 4))]
+    actors = [
+        (warm_thing(random), random.uniform(16, 32), random.uniform(30, 55)) for _ in range(random.integers(1, 4))
+    ]
     waves, paces = random.uniform(0, 2 * np.pi, (len(actors) + 1, 4)), random.uniform(0.01, 0.05, (len(actors) + 1, 4))
     made = []
     for index in range(frames):
@@ -60,7 +62,7 @@ def clip(random: Random, pictures: Pictures, frames: int) -> list[tuple[Image, t
             rows, columns = np.nonzero(drawn > 0.4 * drawn.max())
             left, top = columns.min(), rows.min()
             box = (left, top, columns.max() - left + 1, rows.max() - top + 1)
-        frame = frame + random.normal(0, 14, frame.shape)
+        frame = frame + random.normal(0, 20, frame.shape)
         grey = np.clip(255 - frame if cold else frame, 0, 255).astype(np.uint8)
         made.append((np.repeat(grey[..., None], 3, 2), tuple(map(float, box))))
     return made
