@@ -59,16 +59,20 @@ class Timed:
 
 
 def measure(tracker: OSTrackTracker, frames: int) -> dict[str, float]:
-    """Median milliseconds of encode, locate and update (crop, network and box) on made frames of 640 x 360."""
+    """Median milliseconds of encode, locate and update (crop, network and box), following a made clip of 640 x 360."""
     timed = Timed(tracker.network)
     tracker.network = timed
-    for index, (frame, box) in enumerate(generate_clip(frames=WARM_UP + frames)):
-        tracker.init(frame, box)
+    clip = list(generate_clip(frames=1 + WARM_UP + frames))
+    for _ in range(WARM_UP):
+        tracker.init(*clip[0])
+    timed.milliseconds["locate"].clear()
+    for index, (frame, _) in enumerate(clip[1:]):
+        if index == WARM_UP:
+            timed.milliseconds["locate"].clear()
+            timed.milliseconds["update"].clear()
         start = time.perf_counter()
         tracker.update(frame)
         timed.note("update", start)
-        if index + 1 == WARM_UP:
-            timed.milliseconds.clear()
     return {call: median(values) for call, values in timed.milliseconds.items()}
 
 
@@ -94,7 +98,7 @@ def main() -> None:
     for model in arguments.models:
         name, _, weights = model.partition("=")
         for engine in arguments.engines.split(","):
-            tracker = load(name, weights=weights or None, engine=engine, device="cpu")
+            tracker = load(name, weights=weights or None, engine=engine, device="cpu", long_term=False)
             precision = getattr(tracker.network, "precision", "f32")
             took = measure(tracker, arguments.frames)
             baseline = baseline or took["update"]

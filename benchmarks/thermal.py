@@ -1,8 +1,9 @@
 """A domain that the bundled model is bad at: faint warm things in the noise of a thermal camera, with exact boxes.
 
     python benchmarks/thermal.py --out data/thermal --photos ../shared/photos
-    singletrack finetune ostrack-tiny --data folder=data/thermal/train --photos ../shared/photos --out runs/thermal
-    singletrack evaluate folder --root data/thermal/test --weights runs/thermal/weights.safetensors
+    singletrack finetune ostrack-tiny --data folder=data/thermal/train --photos ../shared/photos --steps 400 \\
+        --lr 3e-4 --patience 0 --out runs/thermal
+    singletrack evaluate folder --root data/thermal/test --weights runs/thermal/finetuned.safetensors --out runs/seen
 
 Writes OUT/train and OUT/test: a folder a clip, with frames and groundtruth.txt, made from different photos.
 """
