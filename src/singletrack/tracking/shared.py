@@ -77,7 +77,9 @@ class LostSettings:
                 "leave a gap between them, so that one score near the threshold does not flip the verdict"
             )
         if not isinstance(self.long_term, bool):
-            raise InputError(f"expected long_term to be True or False; got {self.long_term!r}; a word counts as neither")
+            raise InputError(
+                f"expected long_term to be True or False; got {self.long_term!r}; a word counts as neither"
+            )
         if self.lost_after < 1:
             raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
         if self.search_after < 0 or min(self.tiles_per_frame, self.confirm_looks) < 1:
