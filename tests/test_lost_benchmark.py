@@ -80,8 +80,10 @@ def test_the_command_writes_curve_cases_and_strips(
     assert "chosen on 2 clips: lost_below=" in done.output
     for way in ("as it was", "chosen", "long-term"):
         assert f"2 other clips, {way}: AO 0." in done.output
-        assert f"came back elsewhere, {way}: found " in done.output
+        for company in lost.COMPANIES:
+            assert f"{company}, left for 30 frames, {way}: found " in done.output
     with (tmp_path / "curve.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["lost_below"]) for row in rows] == lost.LOST_BELOW
-    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", "curve.png", "cases.csv", "case-3000.png"}
+    strips = {f"case-{company.replace(' ', '-')}-3000.png" for company in lost.COMPANIES}
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", "curve.png", "cases.csv", *strips}
