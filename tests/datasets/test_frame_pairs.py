@@ -57,6 +57,19 @@ def test_a_pair_follows_from_seed_and_index(pairs: FramePairs) -> None:
     assert not same(first, draw_frame_pair(pairs, DRAWING, [1, 3], 7))
 
 
+def test_the_box_is_drawn_round_the_target_of_the_template_alone(pairs: FramePairs) -> None:
+    marked = replace(PLAIN, augmentation=replace(PLAIN.augmentation, marked=True))
+    one, two = (draw_frame_pair(pairs, drawing, [1], 4) for drawing in (PLAIN, marked))
+    assert np.array_equal(one.search, two.search)
+    rows, columns = (np.flatnonzero((one.template != two.template).any((2, 1 - axis))) for axis in (0, 1))
+    left, top, right, bottom = red_part(one.template)
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == pytest.approx((top, bottom, left, right), abs=2)
+    assert np.array_equal(
+        one.template[top + 1 : bottom - 1, left + 1 : right - 1],
+        two.template[top + 1 : bottom - 1, left + 1 : right - 1],
+    )
+
+
 @pytest.mark.parametrize("decode", ["whole", "reduced"])
 def test_the_target_is_where_the_box_says(decode: str, pairs: FramePairs) -> None:
     augmentation = replace(DRAWING.augmentation, gray=0.0, brightness=0.0, search_jitter=Jitter(scale=0.3, centre=1.5))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from singletrack.datasets.composed import paste_into_template
 from singletrack.datasets.pairs import draw_pair
 from singletrack.datasets.pictures import Procedural
-from singletrack.datasets.scenes import PairSettings
+from singletrack.datasets.pieces import Piece, outline_of
+from singletrack.datasets.scenes import Fit, PairSettings
+from singletrack.geometry.crops import MARK
 
 
 @pytest.mark.parametrize("in_place", [0.0, 1.0])
@@ -37,3 +40,34 @@ def test_boxes_have_the_size_and_place_that_tracking_meets() -> None:
             for s in range(5)
         ]
     )
+
+
+def test_a_fit_by_hand() -> None:
+    fit = Fit(np.array([0.1, 0.0]), np.array([1.0, 2.0]))
+    np.testing.assert_allclose(fit.box(np.array([10.0, 20.0, 40.0, 10.0])), [14.0, 15.0, 40.0, 20.0])
+
+
+def test_in_the_template_the_box_is_in_the_middle_and_not_the_thing() -> None:
+    white = np.full((40, 80), 255, np.uint8)
+    piece = Piece(np.full((40, 80, 3), 255, np.uint8), white, outline_of(white))
+    fit = Fit(np.array([0.2, -0.1]), np.array([0.8, 1.5]))
+    for seed in range(20):
+        template = np.zeros((112, 112, 3), np.uint8)
+        random = np.random.default_rng(seed)
+        aspect = paste_into_template(random, Procedural(), template, piece, 0.0, 56.0, fit)
+        assert aspect == pytest.approx(2 * 0.8 / 1.5)
+        rows, columns = (np.flatnonzero((template == 255).all(2).any(1 - axis)) for axis in (0, 1))
+        thing = np.array([columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1], float)
+        wh = 56 * np.array([aspect**0.5, aspect**-0.5])
+        np.testing.assert_allclose(fit.box(thing), [*(56 - wh / 2), *wh], atol=2.5)
+
+
+@pytest.mark.parametrize("in_place", [0.0, 1.0])
+def test_a_marked_box_is_drawn_into_the_template_alone(in_place: float) -> None:
+    one, two = (
+        draw_pair(np.random.default_rng(5), Procedural(), 112, 224, PairSettings(in_place=in_place, marked=marked))
+        for marked in (False, True)
+    )
+    assert np.array_equal(one.search, two.search)
+    assert not (one.template == MARK).all(2).any()
+    assert (two.template == MARK).all(2).sum() > 150

@@ -14,9 +14,11 @@ from singletrack.errors import InputError
 from singletrack.geometry import crops
 from singletrack.geometry.boxes import clip_box
 from singletrack.geometry.crops import (
+    MARK,
     box_from_crop,
     box_to_crop,
     check_frame,
+    mark_box,
     normalise,
     square_crop,
     square_crop_unrounded,
@@ -128,6 +130,28 @@ def test_a_vast_unrounded_crop_is_rounded() -> None:
     crop, _ = square_crop_unrounded(noise(480, 640), (-1e4, -1e4, 5e4, 5e4), factor=4.0, size=256)
     assert crop.shape == (256, 256, 3)
     assert crop.dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [64, 112])
+def test_a_marked_box_is_outlined_and_left_as_it_is_inside(size: int) -> None:
+    crop = np.full((size, size, 3), 50, np.uint8)
+    x, y, width, height = size // 4, size // 8, size // 2, size // 4
+    mark_box(crop, (x, y, width, height))
+    drawn = (crop != 50).any(2)
+    rows, columns = (np.flatnonzero(drawn.any(1 - axis)) for axis in (0, 1))
+    outer = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    assert outer == pytest.approx([x - 2, y - 2, x + width + 2, y + height + 2], abs=2)
+    assert not drawn[y + 2 : y + height - 2, x + 2 : x + width - 2].any()
+    strongest = crop[:, size // 2].astype(int)[y - 3 : y + 1].max(0)
+    np.testing.assert_allclose(strongest, MARK, atol=60)
+
+
+def test_of_a_marked_box_that_leaves_the_crop_the_rest_is_drawn() -> None:
+    crop = np.zeros((64, 64, 3), np.uint8)
+    mark_box(crop, (-20, 24, 104, 16))
+    assert (crop[22:25, 1:-1].max(0)[:, 0] > 200).all()
+    assert (crop[39:42, 1:-1].max(0)[:, 0] > 200).all()
+    assert not crop[26:38].any()
 
 
 def test_normalise_by_hand() -> None:

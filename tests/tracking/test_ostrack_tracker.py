@@ -113,6 +113,24 @@ SCRIPT = [0.9, 0.2, 0.2, 0.5, 0.2, 0.2, 0.2, 0.3, 0.39, 0.2, 0.5, 0.3]
 LOST = [False, False, False, False, False, False, True, True, True, True, False, False]
 
 
+def test_the_first_box_is_drawn_into_the_template_where_it_is() -> None:
+    seen = []
+
+    class Noting(Scripted):
+        def encode(self, template: np.ndarray) -> str:
+            seen.append(template[0])
+            return super().encode(template)
+
+    for mark in (False, True):
+        tracker = OSTrackTracker(Noting(), OSTrackSettings(mark_template=mark))
+        tracker.init(picture(), (100, 80, 64, 16))  # the crop: 64 pixels of the frame a side, enlarged twice
+    plain, marked = seen
+    changed = (plain != marked).any(2)
+    assert not changed[50:78, 2:-2].any()  # 16 high in the middle of 64, enlarged: rows 48 to 80
+    assert changed[47].all()
+    assert changed[80].all()
+
+
 def test_lost_after_some_doubtful_frames_and_found_above_a_higher_score() -> None:
     settings = OSTrackSettings(lost_below=0.25, found_above=0.4, lost_after=3)
     results = follow(scores(SCRIPT), len(SCRIPT), settings)

@@ -48,6 +48,7 @@ class Augmentation:
     levels: crops are "rounded" to whole levels after brightness, or left "float" as published.
     label_shift: pixels of the crop by which labels lie up-left of where tracking reads boxes; published: 0.5.
     flip_shift: pixels by which a box of a mirrored frame lies left of where its target is; published: 1.
+    marked: draw the box into the template, see ``geometry.crops.mark_box``.
     """
 
     template_factor: float = 2.0
@@ -62,6 +63,7 @@ class Augmentation:
     levels: Literal["rounded", "float"] = "rounded"
     label_shift: float = 0.0
     flip_shift: float = 0.0
+    marked: bool = False
 
 
 @dataclass(frozen=True)

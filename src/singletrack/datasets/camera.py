@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from singletrack.datasets.pictures import Array, Image, Random
 
+# Shares of pairs of which one view is much dimmer than the other, and of views that a shadow falls across.
+DIMMED = 0.15
+SHADOWED = 0.1
+# What is dimmed keeps this share of its brightness.
+DARKEST = 0.06
+
 EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # xyxy of a frame that has no edge
 
 
@@ -82,10 +88,12 @@ class Light:
         return Light(gain, offset, float(np.exp(random.normal(0, 0.18))), saturation)
 
     def varied(self, random: Random) -> Light:
-        """Nearly the same light, as the other view of a pair sees it; now and then clearly another."""
+        """Nearly the same light, as the other view of a pair sees it; now and then clearly another, or much dimmer."""
         much = 3.5 if random.random() < 0.2 else 1.0
+        dimmed = math.exp(-random.uniform(0.3, 2.2)) if random.random() < DIMMED else 1.0
         return Light(
             self.gain
+            * max(dimmed, min(1.0, DARKEST / self.gain.mean()))
             * np.exp(random.normal(0, 0.08 * much))
             * (np.exp(random.normal(0, 0.02, 3)) if self.saturation else 1),
             self.offset + random.normal(0, 4 * much),
@@ -102,6 +110,17 @@ class Light:
         steps = (np.arange(256) / 255.0) ** self.gamma * 255
         table = np.clip(steps[:, None] * self.gain + self.offset, 0, 255).astype(np.uint8)[None]
         return cv2.LUT(pixels, table).astype(np.uint8)
+
+
+def shadowed(random: Random, pixels: Image) -> Image:
+    """The picture with all on one side of a line in shade, as under a bridge or beside a wall; its edge may be soft."""
+    size = pixels.shape[0]
+    angle, middle = random.uniform(0, 2 * math.pi), random.uniform(0.2, 0.8, 2) * size
+    away = (np.arange(size)[:, None] - middle[1]) * math.sin(angle) + (np.arange(size) - middle[0]) * math.cos(angle)
+    depth, width = random.uniform(0.2, 0.75), random.uniform(0.01, 0.3) * size
+    light = 1 - depth * np.clip(away / width + 0.5, 0, 1)
+    shaded: Image = (pixels * light[..., None].astype(np.float32)).astype(np.uint8)
+    return shaded
 
 
 def motion_kernel(random: Random, length: float) -> NDArray[np.float32]:

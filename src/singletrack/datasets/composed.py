@@ -13,6 +13,7 @@ from singletrack.datasets.figures import Figure, cut_figure, pose
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.pieces import (
     Piece,
+    box_of,
     cut_object,
     cut_piece,
     deform,
@@ -24,7 +25,16 @@ from singletrack.datasets.pieces import (
     smear,
     turn,
 )
-from singletrack.datasets.scenes import SMALL_PIECE, PairSettings, Scene, beside, paste_occluder, search_place, size_xy
+from singletrack.datasets.scenes import (
+    SMALL_PIECE,
+    Fit,
+    PairSettings,
+    Scene,
+    beside,
+    paste_occluder,
+    search_place,
+    size_xy,
+)
 
 
 def composed_scene(
@@ -43,7 +53,10 @@ def composed_scene(
     behind = source if random.random() < settings.camouflaged and not whole else pictures.draw(random)
     template, search = backgrounds(random, pictures, behind, template_size, search_size, settings)
     angle = random.normal(0, 0.15)
-    paste_into_template(random, pictures, template, piece, angle, template_size / settings.template_factor)
+    fit = Fit.draw(random, settings)
+    aspect = paste_into_template(
+        random, pictures, template, piece, angle, template_size / settings.template_factor, fit
+    )
 
     centre, side = search_place(random, search_size, settings)
     later = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
@@ -53,11 +66,11 @@ def composed_scene(
         if random.random() < 0.25:
             search = nothing(random, search_size)
         where_it_would_be = np.array([centre[0] - side / 2, centre[1] - side / 2, side, side])
-        return Scene(template, search, where_it_would_be, EVERYWHERE, False)
+        return Scene(template, search, aspect, where_it_would_be, EVERYWHERE, False)
     box = paste(search, later, place(form, later, centre, side))
     if random.random() < settings.occluded:
         paste_occluder(random, pictures, search, centre, side, nearest=0.25, largest=0.8)
-    return Scene(template, search, box, EVERYWHERE, True)
+    return Scene(template, search, aspect, fit.box(box), EVERYWHERE, True)
 
 
 def nothing(random: Random, size: int) -> Image:
@@ -96,17 +109,23 @@ def backgrounds(
 
 
 def paste_into_template(
-    random: Random, pictures: Pictures, template: Image, piece: Piece, angle: float, side: float
-) -> None:
-    """The target in the middle of its crop, as well as a user's box fits; at times with an intruder beside it."""
-    size = template.shape[0]
-    middle = np.full(2, size / 2) + random.normal(0, 0.012, 2) * size
-    side *= math.exp(random.normal(0, 0.04))
+    random: Random, pictures: Pictures, template: Image, piece: Piece, angle: float, side: float, fit: Fit
+) -> float:
+    """The target where a user's box of this ``side`` is in the middle of the crop; at times with an intruder beside it.
+
+    Returns the box's width over its height.
+    """
+    extent_wh = box_of(piece.outline @ turn(angle).T)[2:]
+    box_wh = extent_wh * fit.growth
+    scale = side / math.sqrt(max(box_wh.prod(), 1e-6))
+    middle = template.shape[0] / 2 - fit.shift * extent_wh * scale
+    side = scale * math.sqrt(extent_wh.prod())
     if random.random() < 0.3:
         intruder = draw_piece(random, pictures, SMALL_PIECE)
         spot = beside(random, middle, side, 0.8, 1.2)
         paste(template, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
     paste(template, piece, place(turn(angle), piece, middle, side))
+    return float(box_wh[0] / box_wh[1])
 
 
 def changed(random: Random, piece: Piece) -> Piece:

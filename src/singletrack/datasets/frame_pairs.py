@@ -34,6 +34,7 @@ from singletrack.datasets.base import Image
 from singletrack.datasets.footage import Footage
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError, VideoError
+from singletrack.geometry.crops import mark_box
 
 LOG = logging.getLogger(__name__)
 # A pair whose crops show nothing is drawn again; where so many in a row are, the boxes of the data must be wrong.
@@ -117,8 +118,8 @@ def render(
     """The pair of two frames; None where one of its crops must be refused."""
     augmentation = drawing.augmentation
     crops: list[Pixels] = []
+    labels: list[NDArray[np.float64]] = []
     images: dict[tuple[int, int], Image] = {}
-    label: NDArray[np.float64] = np.zeros(4)
     for frame, view, factor, size, jitter in (
         (drawn.template, views[0], augmentation.template_factor, drawing.template_size, augmentation.template_jitter),
         (drawn.search, views[1], augmentation.search_factor, drawing.search_size, augmentation.search_jitter),
@@ -135,7 +136,11 @@ def render(
             return None
         crop, label = finished(*done, view, augmentation.levels)
         crops.append(crop)
-    return FramePair(crops[0], crops[1], label)
+        labels.append(label)
+    template, search = crops
+    if augmentation.marked:
+        mark_box(template, labels[0] * drawing.template_size)
+    return FramePair(template, search, labels[1])
 
 
 def view_of(

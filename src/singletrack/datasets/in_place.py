@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from singletrack.datasets.camera import frame_in_view, view
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.pieces import box_of, turn
-from singletrack.datasets.scenes import PairSettings, Scene, paste_occluder, search_place, size_xy
+from singletrack.datasets.scenes import Fit, PairSettings, Scene, paste_occluder, search_place, size_xy
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25
@@ -32,11 +32,10 @@ def in_place_scene(
         found_xywh = np.array(cv2.boundingRect(mask)) * np.tile(size_xy(picture) / size_xy(mask), 2)
         if found_xywh[2:].prod() < (LARGEST_IN_PLACE * min(picture.shape[:2])) ** 2:
             target_xywh = found_xywh
+    target_xywh = Fit.draw(random, settings).box(target_xywh)
     middle = target_xywh[:2] + target_xywh[2:] / 2
     extent = math.sqrt(target_xywh[2] * target_xywh[3])
-    shift = random.normal(0, 0.012, 2) * extent * settings.template_factor
-    near = template_size / (settings.template_factor * extent) * math.exp(random.normal(0, 0.04))
-    template = view(picture, middle + shift, near, template_size)
+    template = view(picture, middle, template_size / (settings.template_factor * extent), template_size)
 
     centre, side = search_place(random, search_size, settings)
     form = turn(random.normal(0, 0.06), math.exp(random.normal(0, 0.1)), random.normal(0, 0.04))
@@ -47,7 +46,7 @@ def in_place_scene(
     visible_xyxy = frame_in_view(picture, looked_at, scale, search_size)
     if random.random() < settings.occluded * 0.6:
         paste_occluder(random, pictures, search, centre, side, nearest=0.3, largest=0.7)
-    return Scene(template, search, box, visible_xyxy, True)
+    return Scene(template, search, float(target_xywh[2] / target_xywh[3]), box, visible_xyxy, True)
 
 
 def textured_box(random: Random, picture: Image) -> Array:

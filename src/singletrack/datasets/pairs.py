@@ -13,11 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from singletrack.datasets.camera import EVERYWHERE, Light, blacken_outside, coarser, degrade, near_edge
+from singletrack.datasets.camera import (
+    EVERYWHERE,
+    SHADOWED,
+    Light,
+    blacken_outside,
+    coarser,
+    degrade,
+    near_edge,
+    shadowed,
+)
 from singletrack.datasets.composed import composed_scene
 from singletrack.datasets.in_place import in_place_scene
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.scenes import PairSettings
+from singletrack.geometry.crops import mark_box
 
 # Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.
 TEMPLATE_AT_EDGE = 0.12
@@ -46,7 +56,14 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
     if random.random() < SEARCH_AT_EDGE:
         search_visible = near_edge(random, search_size, scene.box_xywh, search_visible)
     light = Light.draw(random)
-    template, search = light.shine(scene.template), light.varied(random).shine(scene.search)
+    lights = [light, light.varied(random)]
+    if random.random() < 0.5:  # the template may as well be the dimmer one
+        lights.reverse()
+    template, search = lights[0].shine(scene.template), lights[1].shine(scene.search)
+    if random.random() < SHADOWED:
+        template = shadowed(random, template)
+    if random.random() < SHADOWED:
+        search = shadowed(random, search)
     if random.random() < settings.coarse:
         factor = math.exp(random.uniform(0.2, 1.5))
         template, search = coarser(template, factor), coarser(search, factor)
@@ -54,6 +71,9 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
     # after the light, which would brighten the black that the tracker pads with
     blacken_outside(template, template_visible)
     blacken_outside(search, search_visible)
+    if settings.marked:
+        wh = template_size / settings.template_factor * np.array([scene.aspect**0.5, scene.aspect**-0.5])
+        mark_box(template, [*(template_size - wh) / 2, *wh])
     pair = Pair(template, search, visible_part(scene.box_xywh, search_visible), scene.present)
     return mirrored(pair) if random.random() < 0.5 else pair
 

@@ -32,6 +32,9 @@ class PairSettings:
     camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
     swing: standard deviation of the turn of a figure's limbs between the crops, radians.
     coarse: share of pairs filmed from so far that both crops are enlarged.
+    fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centres, in widths
+        and heights; of a quarter of the pairs three times as much. Sizes are off by one and a half times that.
+    marked: draw the box into the template, see ``geometry.crops.mark_box``.
     """
 
     template_factor: float = 2.0
@@ -48,21 +51,46 @@ class PairSettings:
     camouflaged: float = 0.12
     swing: float = 0.45
     coarse: float = 0.3
+    fit: float = 0.02
+    marked: bool = False
 
 
 @dataclass(frozen=True)
 class Scene:
     """A pair before light, noise and the frame's edge.
 
-    box_xywh: the whole target in the search crop, also what lies outside it. visible_xyxy: the part of the search
-    crop's plane that the frame shows; beyond it is black.
+    aspect: width over height of the target's box in the template, where it is in the middle and as large as when
+    tracking. box_xywh: the whole target's in the search crop, also what lies outside it. visible_xyxy: the part of the
+    search crop's plane that the frame shows; beyond it is black.
     """
 
     template: Image
     search: Image
+    aspect: float
     box_xywh: Array
     visible_xyxy: Array
     present: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a user's box lies about a thing's true extent: its centre in widths and heights, its size by ratio, xy."""
+
+    shift: Array
+    growth: Array
+
+    @staticmethod
+    def draw(random: Random, settings: PairSettings) -> Fit:
+        """As loose as the settings say."""
+        loose = settings.fit * (3.0 if random.random() < 0.25 else 1.0)
+        drawn = random.normal(0, loose, (2, 2)).clip(-2.5 * loose, 2.5 * loose)
+        return Fit(drawn[0], np.exp(1.5 * drawn[1]))
+
+    def box(self, extent_xywh: Array) -> Array:
+        """The user's box, xywh, of a thing with this extent."""
+        wh = extent_xywh[2:] * self.growth
+        middle = extent_xywh[:2] + extent_xywh[2:] * (0.5 + self.shift)
+        return np.concatenate([middle - wh / 2, wh])
 
 
 def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Array, float]:

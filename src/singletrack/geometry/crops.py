@@ -27,6 +27,8 @@ Weights = NDArray[np.int32]
 # Mean and deviation of ImageNet's RGB in 0 to 1, as published with OSTrack: crops are normalised with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# A box is drawn into a template in this colour, which scenes hardly have.
+MARK = (255, 0, 255)
 # A larger square is never built: only the pixels that bilinear sampling reads are gathered from the frame.
 LARGEST_DENSE_SIDE = 4096
 
@@ -107,6 +109,21 @@ def square_crop(frame: Image, box_xywh: Sequence[float], *, factor: float, size:
     else:
         crop = _resize(_cut(frame, square), size)
     return crop, size / square.side
+
+
+def mark_box(template: Crop, box_xywh: Sequence[float] | NDArray[Any]) -> None:
+    """Draw the outline of its box, in pixels of the crop, round it into a template crop, (T, T, 3) RGB, in place.
+
+    The crop alone tells where the box is and how large, but not its proportions: a part of a thing, or a loose box,
+    cannot be told from a tight one. Lines of a 56th of the side, as far as they are inside the crop. After the type
+    embeddings of LoRAT (arXiv 2403.05231), which tell a template's tokens on the target from those beside it.
+    """
+    line = max(1, round(template.shape[0] / 56))
+    x, y, width, height = box_xywh
+    # OpenCV counts from the middles of pixels, here in sixteenths
+    low = [round((start - line / 2 - 0.5) * 16) for start in (x, y)]
+    high = [round((end + line / 2 - 0.5) * 16) for end in (x + width, y + height)]
+    cv2.rectangle(template, low, high, MARK, line, cv2.LINE_AA, shift=4)
 
 
 def square_crop_unrounded(

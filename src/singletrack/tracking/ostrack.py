@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import Square, box_from_crop, check_frame, square_crop
+from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, mark_box, square_crop
 from singletrack.geometry.windows import hann_window
 from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
 from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
@@ -31,6 +31,8 @@ class OSTrackSettings(CropSettings, LostSettings):
         box of the first frame, which is known, and every later box is corrected by that error: the centre by this
         share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
         thin target above all, it gets wrong in the same way in each frame.
+    mark_template: draw the first box into the template, for a network that was taught so, see
+        ``geometry.crops.mark_box``; False as published.
     hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
         follows the peak in every frame, as published, and reports `lost` beside it.
     """
@@ -39,6 +41,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     search_size: int = 256
     size_momentum: float = 0.0
     first_frame_correction: float = 0.0
+    mark_template: bool = False
     hold_when_lost: bool = False
 
     def __post_init__(self) -> None:
@@ -109,8 +112,7 @@ class OSTrackTracker:
         frame = check_frame(frame)
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
-        crop, _ = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
-        template = crop[None]
+        template = self._template(frame, box)
         target = _Target(template, self.network.encode(template), size_wh, box, box)
         if settings.first_frame_correction:
             inputs = self._look(frame, target, box)
@@ -171,6 +173,15 @@ class OSTrackTracker:
         if self._target is None:
             raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
         return self._target
+
+    def _template(self, frame: Image, box: Box) -> CropArray:
+        """The crop round the first box, with a batch of 1, and the box drawn into it if the settings say so."""
+        settings = self.settings
+        crop, scale = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
+        if settings.mark_template:
+            square = Square.around(box, settings.template_factor)
+            mark_box(crop, (np.array(box) - [square.left, square.top, 0, 0]) * scale)
+        return crop[None]
 
     def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, widen: float = 1.0) -> Inputs | None:
         """The square round a box for the network; None where all of it would have one colour."""

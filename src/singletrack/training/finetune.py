@@ -26,6 +26,7 @@ from singletrack.datasets.footage import write_footage
 from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.layouts import has_size
 from singletrack.datasets.sampling import FramePairs, FrameRules
+from singletrack.datasets.scenes import PairSettings
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
@@ -247,6 +248,14 @@ def finetune_recipe(
                 OwnPairs(datasets=()).augmentation,
                 template_factor=settings.template_factor,
                 search_factor=settings.search_factor,
+                marked=settings.mark_template,
+            ),
+            made=MadePairs(
+                pairs=PairSettings(
+                    template_factor=settings.template_factor,
+                    search_factor=settings.search_factor,
+                    marked=settings.mark_template,
+                )
             ),
         ),
         template_size=config.template_size,

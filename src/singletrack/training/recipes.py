@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from singletrack.datasets.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
+from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.aligned import ALIGNED
 from singletrack.training.dasiamrpn import DASIAMRPN
 from singletrack.training.losses import LossWeights
@@ -73,12 +74,24 @@ def ostrack_tiny_on() -> Recipe:
     """The bundled model, longer: from weights it has already, at the final size throughout.
 
     Command: as ``ostrack_tiny``, with ``--weights`` the file to go on from. Pairs in place are mostly of whole objects,
-    for a rectangle without one teaches little about extent.
+    for a rectangle without one teaches little about extent. The first box is drawn into the template, and boxes sit
+    more or less loosely on their targets: what a user means by a box is to be read from the box, not guessed.
     """
     before = ostrack_tiny()
-    source = MadePairs(pairs=PairSettings(whole=0.9, tries=3))
+    source = MadePairs(pairs=PairSettings(whole=0.9, tries=3, search_factor=3.5, fit=0.04, marked=True))
+    objective = before.stages[-1].objective
+    assert isinstance(objective, OSTrackObjective)
+    settings = OSTrackSettings(search_factor=3.5, mark_template=True)
     full = replace(
-        before.stages[-1], name="longer", source=source, steps=2100, batch=32, lr=3e-4, head_lr=4e-4, warmup=100
+        before.stages[-1],
+        name="longer",
+        objective=replace(objective, settings=settings),
+        source=source,
+        steps=5600,
+        batch=32,
+        lr=3e-4,
+        head_lr=4e-4,
+        warmup=100,
     )
     return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999, whole_batch=False)
 
