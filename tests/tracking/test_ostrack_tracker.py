@@ -64,6 +64,15 @@ def test_one_cell_to_the_right_moves_a_sixteenth_of_the_crop() -> None:
     np.testing.assert_allclose(result.box, (100 + 160 / 16, 80, 40, 40), atol=1e-9)
 
 
+def test_boxes_are_measured_from_the_middle_of_the_last_one_or_from_the_square() -> None:
+    for exact, expected in ((False, (100.3, 80.0)), (True, (100.0, 80.5))):
+        tracker = OSTrackTracker(Scripted(), OSTrackSettings(exact_squares=exact))
+        tracker.init(picture(), (100.3, 80, 40, 41))  # the square of 162 pixels: from 39 to 201 and 19.5, so 20, to 182
+        x, y, width, height = tracker.update(picture()).box
+        assert (width, height) == pytest.approx((40.5, 40.5))
+        assert (x + width / 2 - 20, y + height / 2 - 20.5) == pytest.approx(expected)
+
+
 def test_the_window_prefers_the_middle_but_leaves_the_score_alone() -> None:
     def far(frame: int, maps: dict[str, np.ndarray]) -> None:
         maps["score"][0, 0, 0] = 0.99

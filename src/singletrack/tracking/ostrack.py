@@ -31,6 +31,9 @@ class OSTrackSettings(CropSettings, LostSettings):
         box of the first frame, which is known, and every later box is corrected by that error: the centre by this
         share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
         thin target above all, it gets wrong in the same way in each frame.
+    exact_squares: False measures boxes from the middle of the last box, as published, though the square that was cut
+        round it lies on whole pixels: they are up to half a pixel off, which is much of a small target. True measures
+        them from the square.
     mark_template: draw the first box into the template, for a network that was taught so, see
         ``geometry.crops.mark_box``; False as published.
     hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
@@ -41,6 +44,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     search_size: int = 256
     size_momentum: float = 0.0
     first_frame_correction: float = 0.0
+    exact_squares: bool = False
     mark_template: bool = False
     hold_when_lost: bool = False
 
@@ -215,7 +219,10 @@ class OSTrackTracker:
             box_cxcywh, score = read_maps(maps, window)
         if not np.isfinite(box_cxcywh).all():
             return None
-        scale = settings.search_size / Square.around(around, settings.search_factor * widen).side
+        square = Square.around(around, settings.search_factor * widen)
+        if settings.exact_squares:
+            around = square.left, square.top, square.side, square.side
+        scale = settings.search_size / square.side
         box = box_from_crop(box_cxcywh, around, scale=scale, size=settings.search_size)
         return Sight(box, float(score))
 
