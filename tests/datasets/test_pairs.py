@@ -10,6 +10,7 @@ from singletrack.datasets.pairs import draw_pair
 from singletrack.datasets.pictures import Procedural
 from singletrack.datasets.pieces import Piece, outline_of
 from singletrack.datasets.scenes import Fit, PairSettings
+from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
 
 
@@ -40,6 +41,12 @@ def test_boxes_have_the_size_and_place_that_tracking_meets() -> None:
             for s in range(5)
         ]
     )
+
+
+@pytest.mark.parametrize("wrong", [{"tries": 0}, {"fit": -0.1}])
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="tries of 1 or more"):
+        PairSettings(**wrong)
 
 
 def test_a_fit_by_hand() -> None:

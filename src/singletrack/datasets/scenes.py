@@ -9,6 +9,7 @@ import numpy as np
 
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.pieces import draw_piece, paste, place, turn
+from singletrack.errors import InputError
 
 # An occluder or intruder is cut at this many pixels across, less than a target: it is drawn smaller.
 SMALL_PIECE = 64
@@ -53,6 +54,12 @@ class PairSettings:
     coarse: float = 0.3
     fit: float = 0.02
     marked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tries < 1 or self.fit < 0:
+            raise InputError(
+                f"expected tries of 1 or more and fit of 0 or more; got {self.tries} and {self.fit}; fit 0 is exact"
+            )
 
 
 @dataclass(frozen=True)
