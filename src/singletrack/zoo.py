@@ -72,7 +72,10 @@ ZOO: dict[str, Entry] = {
     "ostrack-tiny": Entry(
         settings=OSTrackSettings(
             template_size=112,
+            search_factor=3.5,
             search_size=224,
+            exact_squares=True,
+            mark_template=True,
             hold_when_lost=True,
             size_momentum=0.6,
             first_frame_correction=0.6,
