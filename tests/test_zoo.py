@@ -32,6 +32,7 @@ BUNDLED = Path(zoo.__file__).parent / "weights" / "ostrack-tiny.onnx"
 LITTLE = OSTrackConfig(
     template_size=112,
     search_size=224,
+    marked_template=True,
     width=32,
     depth=2,
     heads=2,
@@ -103,6 +104,7 @@ def test_crops_of_tracker_and_network_are_of_one_size() -> None:
         settings, config = entry.settings, configs[name]
         assert (settings.template_size, settings.search_size) == (config.template_size, config.search_size), name
         assert getattr(settings, "templates", 1) == getattr(config, "templates", 1), name
+        assert getattr(settings, "mark_template", False) == getattr(config, "marked_template", False), name
 
 
 def test_starks_renew_a_template_where_they_have_learned_when() -> None:

@@ -35,6 +35,9 @@ from singletrack.runtimes import write_ir
 from singletrack.runtimes.pixels import Normalisation
 from singletrack.runtimes.torch_runtime import TorchNetwork
 
+# Of the config of an OSTrack, what its file tells beside the sizes.
+OSTRACK_FACTS = ("keep_ratio", "marked_template")
+
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
 LEAST_VALUES_TO_HALVE = 256
@@ -83,7 +86,7 @@ def export_onnx(
     config = model.config
     facts = {
         "model": name,
-        **({"keep_ratio": model.config.keep_ratio} if isinstance(model, OSTrack) else {}),
+        **({fact: getattr(model.config, fact) for fact in OSTRACK_FACTS} if isinstance(model, OSTrack) else {}),
         "template_size": config.template_size,
         "search_size": config.search_size,
         "weights": "int8" if calibration else "float16" if half else "float32",

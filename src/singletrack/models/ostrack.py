@@ -36,6 +36,7 @@ class OSTrackConfig:
     """All that shapes the network. The defaults are OSTrack-256 with elimination.
 
     template_size, search_size: side of the square crops in pixels.
+    marked_template: it was taught with the target's box drawn into the template, see ``geometry.crops.mark_box``.
     eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
     template_rows: template tokens whose attention ranks the search tokens: the one token up-left of the
         centre ("point", CTR_POINT), the 2x2 around the centre ("rectangle", CTR_REC), or all.
@@ -48,6 +49,7 @@ class OSTrackConfig:
 
     template_size: int = 128
     search_size: int = 256
+    marked_template: bool = False
     patch_size: int = 16
     width: int = 768
     depth: int = 12
@@ -104,6 +106,7 @@ CONFIGS: dict[str, OSTrackConfig] = {
     "ostrack-tiny": OSTrackConfig(
         template_size=112,
         search_size=224,
+        marked_template=True,
         width=192,
         depth=8,
         heads=3,

@@ -18,6 +18,10 @@ from singletrack.training.siamrpn_recipes import SIAMRPN_RECIPES
 from singletrack.training.sources import MadePairs
 from singletrack.training.stark_recipes import STARK
 
+# The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
+# box is to be read from the box, not guessed.
+TINY_PAIRS = PairSettings(search_factor=3.5, fit=0.04, marked=True)
+
 
 def ostrack_tiny() -> Recipe:
     """The bundled model, from nothing, on pairs made from photos.
@@ -27,8 +31,10 @@ def ostrack_tiny() -> Recipe:
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
     config = CONFIGS["ostrack-tiny"]
+    source = MadePairs(pairs=TINY_PAIRS)
     objective = OSTrackObjective(
         config=config,
+        settings=OSTrackSettings(search_factor=TINY_PAIRS.search_factor, mark_template=TINY_PAIRS.marked),
         loss_weights=LossWeights(attention=1.0, dense=True),
         keep_ratio=config.keep_ratio,
         keep_from=251,
@@ -38,7 +44,7 @@ def ostrack_tiny() -> Recipe:
     small = Stage(
         name="small",
         objective=objective,
-        source=MadePairs(),
+        source=source,
         template_size=64,
         search_size=128,
         steps=2400,
@@ -51,7 +57,7 @@ def ostrack_tiny() -> Recipe:
     full = Stage(
         name="full",
         objective=replace(objective, loss_weights=LossWeights(attention=0.5, dense=True), keep_from=0, keep_over=0),
-        source=MadePairs(),
+        source=source,
         template_size=112,
         search_size=224,
         steps=1800,
@@ -74,19 +80,13 @@ def ostrack_tiny_on() -> Recipe:
     """The bundled model, longer: from weights it has already, at the final size throughout.
 
     Command: as ``ostrack_tiny``, with ``--weights`` the file to go on from. Pairs in place are mostly of whole objects,
-    for a rectangle without one teaches little about extent. The first box is drawn into the template, and boxes sit
-    more or less loosely on their targets: what a user means by a box is to be read from the box, not guessed.
+    for a rectangle without one teaches little about extent.
     """
     before = ostrack_tiny()
-    source = MadePairs(pairs=PairSettings(whole=0.9, tries=3, search_factor=3.5, fit=0.04, marked=True))
-    objective = before.stages[-1].objective
-    assert isinstance(objective, OSTrackObjective)
-    settings = OSTrackSettings(search_factor=3.5, mark_template=True)
     full = replace(
         before.stages[-1],
         name="longer",
-        objective=replace(objective, settings=settings),
-        source=source,
+        source=MadePairs(pairs=replace(TINY_PAIRS, whole=0.9, tries=3)),
         steps=5600,
         batch=32,
         lr=3e-4,
