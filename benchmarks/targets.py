@@ -68,6 +68,7 @@ def main() -> None:
         engine=arguments.engine,
         device=arguments.device,
         threads=arguments.threads,
+        long_term=False,  # bits of background are soon lost, and a search takes passes of its own
     )
     frames = [frame for frame, _ in generate_clip(1 + WARM_UP + arguments.frames, SIZE_WH)]
     crews: dict[int, MultiTracker] = {}
