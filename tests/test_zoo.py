@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -105,6 +106,20 @@ def test_crops_of_tracker_and_network_are_of_one_size() -> None:
         assert (settings.template_size, settings.search_size) == (config.template_size, config.search_size), name
         assert getattr(settings, "templates", 1) == getattr(config, "templates", 1), name
         assert getattr(settings, "mark_template", False) == getattr(config, "marked_template", False), name
+
+
+def test_a_file_from_before_templates_were_marked_is_refused(tmp_path: Path) -> None:
+    graph = onnx.load(BUNDLED)
+    facts = {entry.key: entry.value for entry in graph.metadata_props if entry.key != "marked_template"}
+    onnx.helper.set_model_props(graph, facts)
+    onnx.save(graph, tmp_path / "before.onnx")
+    with pytest.raises(InputError, match=r"marked_template True; got .* with None; export it again"):
+        load(tmp_path / "before.onnx")
+
+
+def test_what_the_network_was_taught_cannot_be_set() -> None:
+    with pytest.raises(InputError, match="got 'mark_template'"):
+        load("ostrack-tiny", settings={"mark_template": False})
 
 
 def test_starks_renew_a_template_where_they_have_learned_when() -> None:
