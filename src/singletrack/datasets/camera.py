@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from singletrack.datasets.pictures import Array, Image, Random
 
-# Shares of pairs of which one view is much dimmer than the other, and of views that a shadow falls across.
+# Share of pairs of which one view is much dimmer than the other.
 DIMMED = 0.15
-SHADOWED = 0.1
 # What is dimmed keeps this share of its brightness.
 DARKEST = 0.06
 

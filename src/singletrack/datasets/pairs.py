@@ -15,7 +15,6 @@ import numpy as np
 
 from singletrack.datasets.camera import (
     EVERYWHERE,
-    SHADOWED,
     Light,
     blacken_outside,
     coarser,
@@ -32,6 +31,8 @@ from singletrack.geometry.crops import mark_box
 # Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.
 TEMPLATE_AT_EDGE = 0.12
 SEARCH_AT_EDGE = 0.25
+# Share of views that a shadow falls across.
+SHADOWED = 0.1
 
 
 @dataclass(frozen=True)
