@@ -33,7 +33,8 @@ BUNDLED = Path(zoo.__file__).parent / "weights" / "ostrack-tiny.onnx"
 LITTLE = OSTrackConfig(
     template_size=112,
     search_size=224,
-    marked_template=True,
+    mark_template=True,
+    templates=2,
     width=32,
     depth=2,
     heads=2,
@@ -105,15 +106,16 @@ def test_crops_of_tracker_and_network_are_of_one_size() -> None:
         settings, config = entry.settings, configs[name]
         assert (settings.template_size, settings.search_size) == (config.template_size, config.search_size), name
         assert getattr(settings, "templates", 1) == getattr(config, "templates", 1), name
-        assert getattr(settings, "mark_template", False) == getattr(config, "marked_template", False), name
+        assert getattr(settings, "mark_template", False) == getattr(config, "mark_template", False), name
 
 
-def test_a_file_from_before_templates_were_marked_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("missing", "value"), [("mark_template", "True"), ("templates", "2")])
+def test_a_file_from_before_the_network_was_taught_more_is_refused(tmp_path: Path, missing: str, value: str) -> None:
     graph = onnx.load(BUNDLED)
-    facts = {entry.key: entry.value for entry in graph.metadata_props if entry.key != "marked_template"}
+    facts = {entry.key: entry.value for entry in graph.metadata_props if entry.key != missing}
     onnx.helper.set_model_props(graph, facts)
     onnx.save(graph, tmp_path / "before.onnx")
-    with pytest.raises(InputError, match=r"marked_template True; got .* with None; export it again"):
+    with pytest.raises(InputError, match=rf"{missing} {value}; got .* with None; export it again"):
         load(tmp_path / "before.onnx")
 
 
@@ -143,9 +145,10 @@ def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
     [
         (
             "ostrack-tiny",
-            {"update_interval": 25},
+            {"update_every": 25},
             "expected settings of ostrack-tiny among .*size_momentum.*; got 'upd",
         ),
+        ("ostrack-256", {"update_interval": 25}, "expected no update_interval with a single template"),
         ("stark-st50", {"search_size": 256}, "expected settings of stark-st50 among .*; got 'search_size'"),
         ("stark-s50", {"update_interval": 25}, "expected no update_interval with a single template"),
         (

@@ -65,6 +65,8 @@ class Entry:
     score_card: str
 
 
+# Of an OSTrack that was taught more than the published ones its file must tell so.
+TAUGHT = ("mark_template", "templates")
 # without a score head nothing tells when to renew a template, and a score says how decided the corners are
 UNTAUGHT_STARK = STARKSettings(templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
 
@@ -76,6 +78,8 @@ ZOO: dict[str, Entry] = {
             search_size=224,
             exact_squares=True,
             mark_template=True,
+            templates=2,
+            update_interval=10,
             hold_when_lost=True,
             size_momentum=0.8,
             first_frame_correction=0.6,
@@ -359,7 +363,10 @@ def _open_exported(
         )
     settings = ZOO[held].settings
     sizes = {key: str(getattr(settings, key)) for key in ("template_size", "search_size")}
-    taught = {"marked_template": "True"} if isinstance(settings, OSTrackSettings) and settings.mark_template else {}
+    taught = {}
+    if isinstance(settings, OSTrackSettings):
+        plain = OSTrackSettings()
+        taught = {key: str(getattr(settings, key)) for key in TAUGHT if getattr(settings, key) != getattr(plain, key)}
     _require_facts(path, network.metadata, sizes | taught, "export it again with this version")
     if keep_ratio is not None:
         advice = "export the weights again with --keep-ratio"

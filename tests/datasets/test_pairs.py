@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.composed import paste_into_template
+from singletrack.datasets.composed import paste_into_template, paste_newest
+from singletrack.datasets.in_place import newest_look
 from singletrack.datasets.pairs import draw_pair
 from singletrack.datasets.pictures import Procedural
 from singletrack.datasets.pieces import Piece, outline_of
-from singletrack.datasets.scenes import Fit, PairSettings
+from singletrack.datasets.scenes import Fit, Newest, PairSettings
 from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
 
@@ -72,9 +73,62 @@ def test_in_the_template_the_box_is_in_the_middle_and_not_the_thing() -> None:
 @pytest.mark.parametrize("in_place", [0.0, 1.0])
 def test_a_marked_box_is_drawn_into_the_template_alone(in_place: float) -> None:
     one, two = (
-        draw_pair(np.random.default_rng(5), Procedural(), 112, 224, PairSettings(in_place=in_place, marked=marked))
+        draw_pair(
+            np.random.default_rng(5), Procedural(), 112, 224, PairSettings(in_place=in_place, mark_template=marked)
+        )
         for marked in (False, True)
     )
     assert np.array_equal(one.search, two.search)
     assert not (one.template == MARK).all(2).any()
     assert (two.template == MARK).all(2).sum() > 150
+
+
+@pytest.mark.parametrize("in_place", [0.0, 1.0])
+def test_the_newest_look_stands_beside_the_first(in_place: float) -> None:
+    settings = PairSettings(in_place=in_place, mark_template=True, templates=2)
+    seen = [draw_pair(np.random.default_rng(s), Procedural(), 112, 224, settings) for s in range(12)]
+    for pair in seen:
+        assert pair.template.shape == (2, 112, 112, 3)
+        assert all((look == MARK).all(2).sum() > 150 for look in pair.template)
+    assert sum(np.array_equal(*pair.template) for pair in seen) < 6
+
+
+def newest(shift: tuple[float, float], growth: tuple[float, float]) -> Newest:
+    return Newest(older=False, elsewhere=False, shift=np.array(shift), growth=np.array(growth))
+
+
+def white_box(crop: np.ndarray) -> np.ndarray:
+    rows, columns = (np.flatnonzero((crop == 255).all(2).any(1 - axis)) for axis in (0, 1))
+    return np.array([columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1], float)
+
+
+def followed(thing: np.ndarray, now: Newest) -> list[float]:
+    wh = thing[2:] * now.growth
+    return [*(thing[:2] + thing[2:] * (0.5 + now.shift) - wh / 2), *wh]
+
+
+def test_the_newest_look_is_cut_round_the_box_that_was_followed() -> None:
+    white = np.full((40, 80), 255, np.uint8)
+    piece = Piece(np.full((40, 80, 3), 255, np.uint8), white, outline_of(white))
+    now, exact = newest((0.1, -0.2), (0.8, 1.3)), Fit(np.zeros(2), np.ones(2))
+    settings = PairSettings(occluded=0.0, templates=2)
+    for seed in range(10):
+        crop = np.zeros((112, 112, 3), np.uint8)
+        random = np.random.default_rng(seed)
+        aspect = paste_newest(random, Procedural(), crop, piece, np.eye(2), exact, now, settings)
+        wh = 56 * np.array([aspect**0.5, aspect**-0.5])
+        np.testing.assert_allclose(followed(white_box(crop), now), [*(56 - wh / 2), *wh], atol=2.5)
+
+
+def test_so_it_is_of_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((300, 400, 3), np.uint8)
+    picture[120:160, 150:230] = 255
+    now = newest((0.1, -0.2), (0.8, 1.3))
+    monkeypatch.setattr(Newest, "draw", lambda random: now)
+    for seed in range(10):
+        crop, aspect = newest_look(
+            np.random.default_rng(seed), picture, np.array([150.0, 120, 80, 40]), np.eye(2), 112, PairSettings()
+        )
+        thing = np.where(crop > 127, 255, 0).astype(np.uint8)
+        wh = 56 * np.array([aspect**0.5, aspect**-0.5])
+        np.testing.assert_allclose(followed(white_box(thing), now), [*(56 - wh / 2), *wh], atol=2.5)

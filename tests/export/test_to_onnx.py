@@ -84,7 +84,7 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
     assert facts == {
         "model": "little",
         "keep_ratio": "0.7",
-        "marked_template": "False",
+        "mark_template": "False",
         "template_size": "48",
         "search_size": "96",
         "weights": "float32",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from singletrack.errors import InputError
+from singletrack.geometry.crops import square_crop
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
 CELLS = 16
@@ -138,6 +139,37 @@ def test_the_first_box_is_drawn_into_the_template_where_it_is() -> None:
     assert not changed[50:78, 2:-2].any()  # 16 high in the middle of 64, enlarged: rows 48 to 80
     assert changed[47].all()
     assert changed[80].all()
+
+
+def test_the_newest_look_is_renewed_at_its_interval_while_the_target_is_seen() -> None:
+    looks: list[np.ndarray] = []
+    seen = scores([0.9, 0.9, 0.9, 0.55, 0.9, 0.2, 0.9, 0.9])
+
+    class Noting(Scripted):
+        def encode(self, template: np.ndarray) -> str:
+            assert template.shape == (1, 2, 128, 128, 3)
+            looks.append(template[0])
+            return "features"
+
+    frames = [np.full((240, 320, 3), 10 * index, np.uint8) + picture() // 4 for index in range(9)]
+    settings = OSTrackSettings(templates=2, update_interval=2, update_above=0.6)
+    tracker = OSTrackTracker(Noting(seen.change), settings)
+    tracker.init(frames[0], (100, 80, 40, 40))
+    followed = [tracker.update(frame) for frame in frames[1:]]
+    # due after frames 2, 4, 6 and 8; 4 is not sure enough, 6 in doubt, and what came with 8 is not asked for any more
+    assert len(looks) == 2
+    assert all(np.array_equal(look[0], looks[0][0]) for look in looks)
+    assert np.array_equal(*looks[0])
+    expected, _ = square_crop(frames[2], followed[1].box, factor=2.0, size=128)
+    assert np.array_equal(looks[1][1], expected)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"templates": 3}, {"update_interval": 0}, {"update_interval": 5}, {"update_above": 1.5}]
+)
+def test_renewals_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        OSTrackSettings(**wrong)
 
 
 def test_lost_after_some_doubtful_frames_and_found_above_a_higher_score() -> None:

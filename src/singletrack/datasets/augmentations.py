@@ -48,7 +48,8 @@ class Augmentation:
     levels: crops are "rounded" to whole levels after brightness, or left "float" as published.
     label_shift: pixels of the crop by which labels lie up-left of where tracking reads boxes; published: 0.5.
     flip_shift: pixels by which a box of a mirrored frame lies left of where its target is; published: 1.
-    marked: draw the box into the template, see ``geometry.crops.mark_box``.
+    mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
+    templates: 2 for pairs with the target's newest look beside its first one, see ``frame_pairs.newest_frame``.
     """
 
     template_factor: float = 2.0
@@ -63,7 +64,8 @@ class Augmentation:
     levels: Literal["rounded", "float"] = "rounded"
     label_shift: float = 0.0
     flip_shift: float = 0.0
-    marked: bool = False
+    mark_template: bool = False
+    templates: Literal[1, 2] = 1
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,15 @@ class Light:
             self.saturation * float(np.exp(random.normal(0, 0.1))),
         )
 
+    def towards(self, other: Light, share: float) -> Light:
+        """The light on the way to another, ``share`` of it done."""
+        return Light(
+            self.gain ** (1 - share) * other.gain**share,
+            self.offset + share * (other.offset - self.offset),
+            self.gamma + share * (other.gamma - self.gamma),
+            self.saturation + share * (other.saturation - self.saturation),
+        )
+
     def shine(self, pixels: Image) -> Image:
         """The pixels (H, W, 3) in this light."""
         if abs(self.saturation - 1) > 0.02:

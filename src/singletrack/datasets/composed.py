@@ -28,6 +28,7 @@ from singletrack.datasets.pieces import (
 from singletrack.datasets.scenes import (
     SMALL_PIECE,
     Fit,
+    Newest,
     PairSettings,
     Scene,
     beside,
@@ -51,7 +52,7 @@ def composed_scene(
     piece = pose(figure, np.zeros(limbs))
     # now and then before the photo it was cut from, where it is hard to tell apart
     behind = source if random.random() < settings.camouflaged and not whole else pictures.draw(random)
-    template, search = backgrounds(random, pictures, behind, template_size, search_size, settings)
+    template, search, newest = backgrounds(random, pictures, behind, template_size, search_size, settings)
     angle = random.normal(0, 0.15)
     fit = Fit.draw(random, settings)
     aspect = paste_into_template(
@@ -61,16 +62,28 @@ def composed_scene(
     centre, side = search_place(random, search_size, settings)
     later = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
     form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
+    aspects = aspect, 1.0
+    if newest is not None:
+        now = Newest.draw(random)
+        seen, seen_form = later, form
+        if now.older:
+            seen = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
+            seen_form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)))
+        elif random.random() < 0.5:
+            seen = deform(random, later, random.uniform(0.01, 0.05))
+        if now.elsewhere:
+            seen = distractor(random, pictures, source, piece)
+        aspects = aspect, paste_newest(random, pictures, newest, seen, seen_form, fit, now, settings)
     paste_distractors(random, pictures, search, source, piece, centre, side)
     if random.random() < settings.absent:
         if random.random() < 0.25:
             search = nothing(random, search_size)
         where_it_would_be = np.array([centre[0] - side / 2, centre[1] - side / 2, side, side])
-        return Scene(template, search, aspect, where_it_would_be, EVERYWHERE, False)
+        return Scene(template, search, aspects[0], where_it_would_be, EVERYWHERE, False, newest, aspects[1])
     box = paste(search, later, place(form, later, centre, side))
     if random.random() < settings.occluded:
-        paste_occluder(random, pictures, search, centre, side, nearest=0.25, largest=0.8)
-    return Scene(template, search, aspect, fit.box(box), EVERYWHERE, True)
+        paste_occluder(random, pictures, search, centre, side, nearest=0.2, largest=1.1)
+    return Scene(template, search, aspects[0], fit.box(box), EVERYWHERE, True, newest, aspects[1])
 
 
 def nothing(random: Random, size: int) -> Image:
@@ -83,8 +96,11 @@ def nothing(random: Random, size: int) -> Image:
 
 def backgrounds(
     random: Random, pictures: Pictures, behind: Image, template_size: int, search_size: int, settings: PairSettings
-) -> tuple[Image, Image]:
-    """What lies behind the target in both crops: one photo, the second time drifted and zoomed, or two photos."""
+) -> tuple[Image, Image, Image | None]:
+    """What lies behind the target in both crops: one photo, the second time drifted and zoomed, or two photos.
+
+    And behind its newest look, if asked for: near what is in the search crop.
+    """
 
     def wide_scale(picture: Image) -> float:
         """Crop pixels a photo pixel at which the search crop shows 0.5 to 1.1 of the photo's short side."""
@@ -96,16 +112,20 @@ def backgrounds(
     ahead = behind if random.random() < settings.same_background else pictures.draw(random)
     scale = wide_scale(behind)
     # the template shows the same scene nearer: its crop is smaller in the scene
-    near = scale * settings.search_factor / settings.template_factor * template_size / search_size
+    nearer = settings.search_factor / settings.template_factor * template_size / search_size
     point = size_xy(behind) * random.uniform(0.25, 0.75, 2)
-    template = look(behind, point, near, template_size)
+    template = look(behind, point, scale * nearer, template_size)
     if ahead is behind:
         point = np.clip(point + random.normal(0, 0.12, 2) * size_xy(behind), 0, size_xy(behind))
         scale *= math.exp(random.normal(0, 0.1))
     else:
         point = size_xy(ahead) * random.uniform(0.2, 0.8, 2)
         scale = wide_scale(ahead)
-    return template, look(ahead, point, scale, search_size)
+    search, newest = look(ahead, point, scale, search_size), None
+    if settings.templates > 1:
+        beside_it = np.clip(point + random.normal(0, 0.1, 2) * size_xy(ahead), 0, size_xy(ahead))
+        newest = look(ahead, beside_it, scale * nearer * math.exp(random.normal(0, 0.08)), template_size)
+    return template, search, newest
 
 
 def paste_into_template(
@@ -126,6 +146,37 @@ def paste_into_template(
         paste(template, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
     paste(template, piece, place(turn(angle), piece, middle, side))
     return float(box_wh[0] / box_wh[1])
+
+
+def paste_newest(
+    random: Random,
+    pictures: Pictures,
+    newest: Image,
+    piece: Piece,
+    form: Array,
+    fit: Fit,
+    now: Newest,
+    settings: PairSettings,
+) -> float:
+    """The target about the middle of its newest look, as a box that was followed has it; at times half hidden.
+
+    Returns the width over the height of that box.
+    """
+    size = newest.shape[0]
+    form = turn(random.normal(0, 0.05), math.exp(random.normal(0, 0.04))) @ form
+    extent_wh = box_of(piece.outline @ form.T)[2:]
+    followed_wh = extent_wh * fit.growth * now.growth
+    scale = size / settings.template_factor / math.sqrt(max(followed_wh.prod(), 1e-6))
+    middle = size / 2 - (fit.shift + now.shift) * extent_wh * scale
+    side = scale * math.sqrt(extent_wh.prod())
+    if random.random() < 0.3:
+        intruder = draw_piece(random, pictures, SMALL_PIECE)
+        spot = beside(random, middle, side, 0.8, 1.2)
+        paste(newest, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
+    paste(newest, piece, place(form, piece, middle, side))
+    if random.random() < settings.occluded / 3:
+        paste_occluder(random, pictures, newest, middle, side, nearest=0.25, largest=0.8)
+    return float(followed_wh[0] / followed_wh[1])
 
 
 def changed(random: Random, piece: Piece) -> Piece:

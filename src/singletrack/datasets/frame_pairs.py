@@ -32,6 +32,7 @@ from singletrack.datasets.augmentations import (
 )
 from singletrack.datasets.base import Image
 from singletrack.datasets.footage import Footage
+from singletrack.datasets.pictures import Random
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.crops import mark_box
@@ -39,13 +40,15 @@ from singletrack.geometry.crops import mark_box
 LOG = logging.getLogger(__name__)
 # A pair whose crops show nothing is drawn again; where so many in a row are, the boxes of the data must be wrong.
 DRAWN_AT_MOST = 200
+# How far a box that was followed is off, about which the newest look is cut.
+FOLLOWED = Jitter(scale=0.06, centre=0.15)
 
 
 @dataclass(frozen=True)
 class FramePair:
     """template (T, T, 3), search (S, S, 3) RGB, 0 to 255, uint8 or float32; box (4,) xywh in [0, 1] of the search crop.
 
-    The box may reach beyond the crop.
+    The box may reach beyond the crop. template: (2, T, T, 3) where the augmentation asks for two.
     """
 
     template: Pixels
@@ -97,8 +100,11 @@ def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int]
     for _ in range(DRAWN_AT_MOST):
         drawn, roll = pairs.draw(random), draw_roll(random, drawing.augmentation)
         views = [draw_view(random, drawing.augmentation, light) for _ in range(2)]
+        footage, newest = pairs.footage[drawn.footage], None
+        if drawing.augmentation.templates > 1:
+            newest = newest_frame(random, footage, drawn), draw_view(random, drawing.augmentation, light)
         try:
-            pair = render(pairs.footage[drawn.footage], drawn, drawing, roll, views)
+            pair = render(footage, drawn, drawing, roll, views, newest)
         except VideoError as error:
             if drawing.unreadable == "raise":
                 raise
@@ -112,19 +118,38 @@ def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int]
     )
 
 
+def newest_frame(random: Random, footage: Footage, drawn: Drawn) -> int:
+    """A frame of a pair's newest look: visible, from the template's on, before the search frame and mostly near it."""
+    if drawn.template == drawn.search:
+        return drawn.template
+    visible = footage.visible[footage.frames(drawn.sequence)][drawn.template : drawn.search]
+    places = np.flatnonzero(visible)
+    return drawn.template + int(places[int(len(places) * random.random() ** 0.5)])
+
+
 def render(
-    footage: Footage, drawn: Drawn, drawing: PairDrawing, roll: Roll, views: Sequence[ViewRoll]
+    footage: Footage,
+    drawn: Drawn,
+    drawing: PairDrawing,
+    roll: Roll,
+    views: Sequence[ViewRoll],
+    newest: tuple[int, ViewRoll] | None = None,
 ) -> FramePair | None:
-    """The pair of two frames; None where one of its crops must be refused."""
+    """The pair of two frames, and of a third for the newest look; None where one of its crops must be refused."""
     augmentation = drawing.augmentation
     crops: list[Pixels] = []
     labels: list[NDArray[np.float64]] = []
     images: dict[tuple[int, int], Image] = {}
-    for frame, view, factor, size, jitter in (
+    asked = [
         (drawn.template, views[0], augmentation.template_factor, drawing.template_size, augmentation.template_jitter),
         (drawn.search, views[1], augmentation.search_factor, drawing.search_size, augmentation.search_jitter),
-    ):
+    ]
+    if newest is not None:
+        asked.append((*newest, augmentation.template_factor, drawing.template_size, Jitter()))
+    for place, (frame, view, factor, size, jitter) in enumerate(asked):
         box = footage.box(drawn.sequence, frame)
+        if place == 2:
+            box = jittered(box, FOLLOWED, view)
         shrunk = 1
         if augmentation.decode == "reduced":
             shrunk = reduction(jittered(box, jitter, view), factor, size)
@@ -137,9 +162,12 @@ def render(
         crop, label = finished(*done, view, augmentation.levels)
         crops.append(crop)
         labels.append(label)
-    template, search = crops
-    if augmentation.marked:
-        mark_box(template, labels[0] * drawing.template_size)
+    template, search, *newest_look = crops
+    if augmentation.mark_template:
+        for crop, label in zip((template, *newest_look), (labels[0], *labels[2:]), strict=True):
+            mark_box(crop, label * drawing.template_size)
+    if newest_look:
+        template = np.concatenate([template[None], newest_look[0][None]])
     return FramePair(template, search, labels[1])
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from singletrack.datasets.camera import frame_in_view, view
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.pieces import box_of, turn
-from singletrack.datasets.scenes import Fit, PairSettings, Scene, paste_occluder, search_place, size_xy
+from singletrack.datasets.scenes import Fit, Newest, PairSettings, Scene, paste_occluder, search_place, size_xy
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25
@@ -44,9 +44,31 @@ def in_place_scene(
     search = view(picture, looked_at, scale, search_size, form)
     box = box_of((corners(target_xywh) - looked_at) @ (form * scale).T + search_size / 2)
     visible_xyxy = frame_in_view(picture, looked_at, scale, search_size)
-    if random.random() < settings.occluded * 0.6:
-        paste_occluder(random, pictures, search, centre, side, nearest=0.3, largest=0.7)
-    return Scene(template, search, float(target_xywh[2] / target_xywh[3]), box, visible_xyxy, True)
+    if random.random() < settings.occluded * 0.8:
+        paste_occluder(random, pictures, search, centre, side, nearest=0.25, largest=0.9)
+    aspect = float(target_xywh[2] / target_xywh[3])
+    if settings.templates == 1:
+        return Scene(template, search, aspect, box, visible_xyxy, True)
+    newest, newest_aspect = newest_look(random, picture, target_xywh, form, template_size, settings)
+    return Scene(template, search, aspect, box, visible_xyxy, True, newest, newest_aspect)
+
+
+def newest_look(
+    random: Random, picture: Image, target_xywh: Array, form: Array, size: int, settings: PairSettings
+) -> tuple[Image, float]:
+    """The target's newest look, where the search crop has it in this form; and its box's width over its height."""
+    now = Newest.draw(random)
+    middle = target_xywh[:2] + target_xywh[2:] / 2
+    if now.elsewhere:
+        middle = size_xy(picture) * random.uniform(0.1, 0.9, 2)
+    if now.older:
+        form = turn(random.normal(0, 0.06), math.exp(random.normal(0, 0.1)), random.normal(0, 0.04))
+    form = turn(random.normal(0, 0.03), math.exp(random.normal(0, 0.03))) @ form
+    extent_wh = box_of(corners(np.concatenate([-target_xywh[2:] / 2, target_xywh[2:]])) @ form.T)[2:]
+    followed_wh = extent_wh * now.growth
+    scale = size / (settings.template_factor * math.sqrt(followed_wh.prod()))
+    looked_at = middle + np.linalg.solve(form, now.shift * extent_wh)
+    return view(picture, looked_at, scale, size, form), float(followed_wh[0] / followed_wh[1])
 
 
 def textured_box(random: Random, picture: Image) -> Array:

@@ -33,11 +33,16 @@ TEMPLATE_AT_EDGE = 0.12
 SEARCH_AT_EDGE = 0.25
 # Share of views that a shadow falls across.
 SHADOWED = 0.1
+# Share of newest looks that are still the first.
+STILL_FIRST = 0.08
 
 
 @dataclass(frozen=True)
 class Pair:
-    """template (T, T, 3) and search (S, S, 3) uint8 RGB; box of the target in the search crop, xywh; is it there?"""
+    """template (T, T, 3) and search (S, S, 3) uint8 RGB; box of the target in the search crop, xywh; is it there?
+
+    template: (2, T, T, 3) where the settings ask for two: the first look and the newest.
+    """
 
     template: Image
     search: Image
@@ -51,9 +56,7 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
     scene = make(random, pictures, template_size, search_size, settings)
     template_visible, search_visible = EVERYWHERE, scene.visible_xyxy
     if random.random() < TEMPLATE_AT_EDGE:
-        side = template_size / settings.template_factor
-        middle = np.array([(template_size - side) / 2, (template_size - side) / 2, side, side])
-        template_visible = near_edge(random, template_size, middle, template_visible)
+        template_visible = near_edge(random, template_size, middle_box(template_size, settings, 1.0), EVERYWHERE)
     if random.random() < SEARCH_AT_EDGE:
         search_visible = near_edge(random, search_size, scene.box_xywh, search_visible)
     light = Light.draw(random)
@@ -65,18 +68,36 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
         template = shadowed(random, template)
     if random.random() < SHADOWED:
         search = shadowed(random, search)
-    if random.random() < settings.coarse:
-        factor = math.exp(random.uniform(0.2, 1.5))
+    coarse, factor = random.random() < settings.coarse, math.exp(random.uniform(0.2, 1.5))
+    if coarse:
         template, search = coarser(template, factor), coarser(search, factor)
     template, search = degrade(random, template), degrade(random, search)
     # after the light, which would brighten the black that the tracker pads with
     blacken_outside(template, template_visible)
     blacken_outside(search, search_visible)
-    if settings.marked:
-        wh = template_size / settings.template_factor * np.array([scene.aspect**0.5, scene.aspect**-0.5])
-        mark_box(template, [*(template_size - wh) / 2, *wh])
+    newest = None
+    if scene.newest is not None:
+        newest = lights[0].towards(lights[1], 1 - random.random() ** 2).shine(scene.newest)
+        if random.random() < SHADOWED:
+            newest = shadowed(random, newest)
+        newest = degrade(random, coarser(newest, factor) if coarse else newest)
+        if random.random() < TEMPLATE_AT_EDGE:
+            edges = near_edge(random, template_size, middle_box(template_size, settings, 1.0), EVERYWHERE)
+            blacken_outside(newest, edges)
+    if settings.mark_template:
+        mark_box(template, middle_box(template_size, settings, scene.aspect))
+        if newest is not None:
+            mark_box(newest, middle_box(template_size, settings, scene.newest_aspect))
+    if newest is not None:
+        template = np.stack([template, template if random.random() < STILL_FIRST else newest])
     pair = Pair(template, search, visible_part(scene.box_xywh, search_visible), scene.present)
     return mirrored(pair) if random.random() < 0.5 else pair
+
+
+def middle_box(size: int, settings: PairSettings, aspect: float) -> Array:
+    """The box of this width over height about which a template of ``size`` pixels is cut, xywh in it."""
+    wh = size / settings.template_factor * np.array([aspect**0.5, aspect**-0.5])
+    return np.concatenate([(size - wh) / 2, wh])
 
 
 def visible_part(box_xywh: Array, visible_xyxy: Array) -> Array:
@@ -88,6 +109,6 @@ def visible_part(box_xywh: Array, visible_xyxy: Array) -> Array:
 
 def mirrored(pair: Pair) -> Pair:
     """The pair with left and right exchanged."""
-    template, search = (np.ascontiguousarray(crop[:, ::-1]) for crop in (pair.template, pair.search))
+    template, search = (np.ascontiguousarray(crop[..., ::-1, :]) for crop in (pair.template, pair.search))
     box = np.array([search.shape[1] - pair.box[0] - pair.box[2], *pair.box[1:]])
     return Pair(template, search, box, pair.present)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
-from singletrack.datasets.pieces import draw_piece, paste, place, turn
+from singletrack.datasets.pieces import cut_piece, draw_piece, paste, place, turn
 from singletrack.errors import InputError
 
 # An occluder or intruder is cut at this many pixels across, less than a target: it is drawn smaller.
 SMALL_PIECE = 64
 # The target's centre is at most this far from the search crop's, as a fraction of its side: it stays in view.
 FARTHEST = 0.42
+# Share of newest looks that show something else, for the tracker had lost the target.
+ELSEWHERE = 0.06
+# Share of occluders that stand across the view.
+POSTS = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,9 @@ class PairSettings:
     coarse: share of pairs filmed from so far that both crops are enlarged.
     fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centres, in widths
         and heights; of a quarter of the pairs three times as much. Sizes are off by one and a half times that.
-    marked: draw the box into the template, see ``geometry.crops.mark_box``.
+    mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
+    templates: 2 for pairs with the target's newest look beside its first one: mostly as in the search crop, cut round
+        a box that was followed, more or less well; at times older, or of something else.
     """
 
     template_factor: float = 2.0
@@ -53,7 +60,8 @@ class PairSettings:
     swing: float = 0.45
     coarse: float = 0.3
     fit: float = 0.02
-    marked: bool = False
+    mark_template: bool = False
+    templates: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
         if self.tries < 1 or self.fit < 0:
@@ -68,7 +76,8 @@ class Scene:
 
     aspect: width over height of the target's box in the template, where it is in the middle and as large as when
     tracking. box_xywh: the whole target's in the search crop, also what lies outside it. visible_xyxy: the part of the
-    search crop's plane that the frame shows; beyond it is black.
+    search crop's plane that the frame shows; beyond it is black. newest, newest_aspect: the newest look, and its box as
+    ``aspect``; None where nobody asked for it.
     """
 
     template: Image
@@ -77,6 +86,8 @@ class Scene:
     box_xywh: Array
     visible_xyxy: Array
     present: bool
+    newest: Image | None = None
+    newest_aspect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,27 @@ class Fit:
         return np.concatenate([middle - wh / 2, wh])
 
 
+@dataclass(frozen=True)
+class Newest:
+    """Of what kind a newest look is. older: the target as it was at another time. elsewhere: something else's.
+
+    shift, growth: how the followed box errs: its centre in widths and heights, its size by ratio, xy.
+    """
+
+    older: bool
+    elsewhere: bool
+    shift: Array
+    growth: Array
+
+    @staticmethod
+    def draw(random: Random) -> Newest:
+        """Mostly the target of just now, in a box a little off."""
+        kind = random.random(3)
+        error = 0.12 if kind[2] < 0.15 else 0.04
+        drawn = random.normal(0, error, (2, 2)).clip(-2.5 * error, 2.5 * error)
+        return Newest(bool(kind[0] < 0.25), bool(kind[1] < ELSEWHERE), drawn[0], np.exp(1.5 * drawn[1]))
+
+
 def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Array, float]:
     """Centre (xy) and sqrt-area side of the target in a search crop."""
     side = size / settings.search_factor * math.exp(random.uniform(-settings.scale, settings.scale))
@@ -113,7 +145,19 @@ def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Arr
 def paste_occluder(
     random: Random, pictures: Pictures, search: Image, centre: Array, side: float, *, nearest: float, largest: float
 ) -> None:
-    """Something over part of the target: from ``nearest`` to 0.75 of its side off its centre, up to ``largest``."""
+    """Something over part of the target: from ``nearest`` to 0.75 of its side off its centre, up to ``largest``.
+
+    Or, as often as ``POSTS``, what stands across the view: a trunk, a post, a rail, at most as wide as the target.
+    """
+    if random.random() < POSTS:
+        picture, thick, slim = pictures.draw(random), random.uniform(0.15, 0.9), random.uniform(0.08, 0.25)
+        upright = random.random() < 0.8
+        post = cut_piece(random, picture, SMALL_PIECE, aspect=slim if upright else 1 / slim)
+        spot = centre + side * random.normal(0, [0.35, 0.6] if upright else [0.6, 0.35])
+        form = turn(random.normal(0, 0.08))
+        # its box is thick by thick / slim
+        paste(search, post, place(form, post, spot, side * thick / math.sqrt(slim)))
+        return
     occluder = draw_piece(random, pictures, SMALL_PIECE)
     spot = beside(random, centre, side, nearest, 0.75)
     form = turn(random.normal(0, 0.5))

@@ -36,7 +36,7 @@ from singletrack.runtimes.pixels import Normalisation
 from singletrack.runtimes.torch_runtime import TorchNetwork
 
 # Of the config of an OSTrack, what its file tells beside the sizes.
-OSTRACK_FACTS = ("keep_ratio", "marked_template")
+OSTRACK_FACTS = ("keep_ratio", "mark_template", "templates")
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.

@@ -10,7 +10,8 @@ attends to least are dropped between attention and MLP; zeros take their places 
 
 ``ostrack-tiny`` is ours: the same joint attention and elimination, with a convolutional stem, a depth-wise
 convolution on each grid before its first blocks as a sense of position, the template's attention handed to the
-head as additional channels, and a head on a finer grid. It is small enough to be trained from nothing.
+head as additional channels, a head on a finer grid, and a second template, the target's newest look. It is small
+enough to be trained from nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
@@ -36,7 +38,8 @@ class OSTrackConfig:
     """All that shapes the network. The defaults are OSTrack-256 with elimination.
 
     template_size, search_size: side of the square crops in pixels.
-    marked_template: it was taught with the target's box drawn into the template, see ``geometry.crops.mark_box``.
+    mark_template: it was taught with the target's box drawn into the template, see ``geometry.crops.mark_box``.
+    templates: 2 for a network that sees the target's newest look beside its first one, see ``Fusion``.
     eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
     template_rows: template tokens whose attention ranks the search tokens: the one token up-left of the
         centre ("point", CTR_POINT), the 2x2 around the centre ("rectangle", CTR_REC), or all.
@@ -49,7 +52,8 @@ class OSTrackConfig:
 
     template_size: int = 128
     search_size: int = 256
-    marked_template: bool = False
+    mark_template: bool = False
+    templates: Literal[1, 2] = 1
     patch_size: int = 16
     width: int = 768
     depth: int = 12
@@ -76,8 +80,9 @@ class OSTrackConfig:
 
     @property
     def template_shape(self) -> tuple[int, ...]:
-        """Of what ``encode`` takes, without the batch: RGB, pixels."""
-        return (3, self.template_size, self.template_size)
+        """Of what ``encode`` takes, without the batch: RGB, pixels; of two templates side by side K, RGB, pixels."""
+        crop = (3, self.template_size, self.template_size)
+        return crop if self.templates == 1 else (self.templates, *crop)
 
     @property
     def search_shape(self) -> tuple[int, ...]:
@@ -106,7 +111,8 @@ CONFIGS: dict[str, OSTrackConfig] = {
     "ostrack-tiny": OSTrackConfig(
         template_size=112,
         search_size=224,
-        marked_template=True,
+        mark_template=True,
+        templates=2,
         width=192,
         depth=8,
         heads=3,
@@ -161,6 +167,23 @@ class GridConvolution(nn.Module):
         return out
 
 
+class Fusion(nn.Module):
+    """Tokens of the target's first and newest look, (B, N, C) each -> as many tokens that tell of both.
+
+    Both crops lie alike about the target, so it goes token by token, and costs the blocks nothing. A fresh one gives
+    the first look as it is.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.compare = nn.Linear(2 * width, 2 * width)
+        self.change = nn.Linear(2 * width, width)
+
+    def forward(self, first: Tensor, newest: Tensor) -> Tensor:
+        out: Tensor = first + self.change(F.gelu(self.compare(torch.cat([first, newest], 2))))
+        return out
+
+
 class Backbone(nn.Module):
     """The one stream: tokens of both images through the same blocks, with candidate elimination."""
 
@@ -175,6 +198,7 @@ class Backbone(nn.Module):
         )
         self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
         self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
+        self.fusion = Fusion(width) if config.templates > 1 else None
         rates = torch.linspace(0.0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
         self.grid_convolutions = nn.ModuleList(GridConvolution(width) for _ in range(config.grid_convolutions))
@@ -186,6 +210,15 @@ class Backbone(nn.Module):
         """(B, 3, H, W) -> (B, N, C) tokens, row by row, with their positions added."""
         tokens: Tensor = self.patch_embed(image).flatten(2).transpose(1, 2)
         return tokens + position
+
+    def remember(self, templates: Tensor) -> Tensor:
+        """Crops of ``template_shape``, the batch first -> (B, Nt, C) tokens."""
+        if self.fusion is None:
+            return self.embed(templates, self.template_position)
+        tokens = self.embed(templates.flatten(0, 1), self.template_position)
+        first, newest = tokens.reshape(-1, self.config.templates, *tokens.shape[1:]).unbind(1)
+        fused: Tensor = self.fusion(first, newest)
+        return fused
 
     def look(self, search: Tensor) -> tuple[Tensor, Tensor | None]:
         """The search region's tokens, as of ``embed``; and for a fine head what the stem sees at half their stride."""
@@ -276,8 +309,11 @@ class OSTrack(nn.Module):
         self.config = backbone.config
 
     def encode(self, template: Tensor) -> Tensor:
-        """Normalised template crops (B, 3, T, T) -> features (B, Nt, C): all of the template that can be kept."""
-        return self.backbone.embed(template, self.backbone.template_position)
+        """Normalised template crops (B, 3, T, T) -> features (B, Nt, C): all of the template that can be kept.
+
+        Of a network with two templates (B, 2, 3, T, T): the first look and the newest.
+        """
+        return self.backbone.remember(template)
 
     def locate(
         self,
@@ -319,6 +355,8 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
         config = replace(config, keep_ratio=keep_ratio)
     model = OSTrack(Backbone(config), build_head(config))
     draw_linear_layers(model.backbone)
+    if model.backbone.fusion is not None:
+        nn.init.zeros_(model.backbone.fusion.change.weight)
     for position, grid in (
         (model.backbone.template_position, config.template_grid),
         (model.backbone.search_position, config.search_grid),

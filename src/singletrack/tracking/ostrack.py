@@ -34,8 +34,12 @@ class OSTrackSettings(CropSettings, LostSettings):
     exact_squares: False measures boxes from the middle of the last box, as published, though the square that was cut
         round it lies on whole pixels: they are up to half a pixel off, which is much of a small target. True measures
         them from the square.
-    mark_template: draw the first box into the template, for a network that was taught so, see
-        ``geometry.crops.mark_box``; False as published.
+    mark_template: draw the box into the template, for a network that was taught so, see ``geometry.crops.mark_box``;
+        False as published.
+    templates: 2 for a network that takes the target's newest look beside its first one, as the same crop round a later
+        box; 1 as published.
+    update_interval, update_above: every so many frames the newest look becomes that of this frame, if the score is over
+        this and the target is not in doubt; None keeps the first one.
     hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
         follows the peak in every frame, as published, and reports `lost` beside it.
     """
@@ -46,6 +50,9 @@ class OSTrackSettings(CropSettings, LostSettings):
     first_frame_correction: float = 0.0
     exact_squares: bool = False
     mark_template: bool = False
+    templates: int = 1
+    update_interval: int | None = None
+    update_above: float = 0.5
     hold_when_lost: bool = False
 
     def __post_init__(self) -> None:
@@ -56,6 +63,17 @@ class OSTrackSettings(CropSettings, LostSettings):
             raise InputError(
                 f"expected first_frame_correction of 0 to 1; got {self.first_frame_correction}; 0 is as published"
             )
+        if self.templates not in (1, 2):
+            raise InputError(f"expected templates of 1 or 2; got {self.templates}; give as many as the network takes")
+        if self.update_interval is not None and self.update_interval < 1:
+            raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
+        if self.update_interval is not None and self.templates < 2:
+            raise InputError(
+                f"expected no update_interval with a single template, which stays the first frame's; got "
+                f"{self.update_interval}; give None, or a network of two templates"
+            )
+        if not 0.0 <= self.update_above <= 1.0:
+            raise InputError(f"expected update_above of 0 to 1; got {self.update_above}; 1 keeps the first look alone")
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,11 @@ class _Correction:
 
 @dataclass
 class _Target:
-    """All that is remembered from one frame to the next."""
+    """All that is remembered from one frame to the next.
+
+    template: as ``encode`` takes it. features: of it; None until they are needed. frames: how many came after the
+    first. frame: the one that the network is being asked about.
+    """
 
     template: CropArray
     features: Any
@@ -95,6 +117,8 @@ class _Target:
     believed: Box
     correction: _Correction = _Correction()
     doubt: Doubt = field(default_factory=Doubt)
+    frames: int = 0
+    frame: Image | None = None
 
 
 class OSTrackTracker:
@@ -117,6 +141,8 @@ class OSTrackTracker:
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
         template = self._template(frame, box)
+        if settings.templates > 1:
+            template = np.concatenate([template[:, None]] * settings.templates, 1)
         target = _Target(template, self.network.encode(template), size_wh, box, box)
         if settings.first_frame_correction:
             inputs = self._look(frame, target, box)
@@ -135,16 +161,24 @@ class OSTrackTracker:
         that cannot be meant.
         """
         inputs = self.prepare(frame)
-        features = self._followed().features
-        return self.read(None if inputs is None else self.network.locate(features, inputs.search))
+        if inputs is None:
+            return self.read(None)
+        target = self._followed()
+        if target.features is None:
+            target.features = self.network.encode(inputs.template)
+        return self.read(self.network.locate(target.features, inputs.search))
 
     def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
-        return self.look(frame, self._followed().box)
+        target = self._followed()
+        inputs = self.look(frame, target.box)
+        target.frame, target.frames = check_frame(frame), target.frames + 1
+        return inputs
 
     def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
+        frame, target.frame = target.frame, None
         box, score = self._place(maps, target) or (target.box, 0.0)
         target.doubt.hear(score, settings)
         if target.doubt.lost and settings.hold_when_lost:
@@ -152,6 +186,8 @@ class OSTrackTracker:
         elif target.doubt.frames == 0:
             target.believed = box
         target.box = box
+        if frame is not None:
+            self._renew(frame, target, score)
         return Result(box=box, score=score, lost=target.doubt.lost)
 
     def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
@@ -179,13 +215,22 @@ class OSTrackTracker:
         return self._target
 
     def _template(self, frame: Image, box: Box) -> CropArray:
-        """The crop round the first box, with a batch of 1, and the box drawn into it if the settings say so."""
+        """The crop round a box, with a batch of 1, and the box drawn into it if the settings say so."""
         settings = self.settings
         crop, scale = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
         if settings.mark_template:
             square = Square.around(box, settings.template_factor)
             mark_box(crop, (np.array(box) - [square.left, square.top, 0, 0]) * scale)
         return crop[None]
+
+    def _renew(self, frame: Image, target: _Target, score: float) -> None:
+        """Make the newest look that of this frame, if it is time and the target was surely seen."""
+        settings = self.settings
+        due = settings.update_interval is not None and target.frames % settings.update_interval == 0
+        if due and target.doubt.frames == 0 and score > settings.update_above:
+            newest = self._template(frame, target.box)[:, None]
+            target.template = np.concatenate([target.template[:, :-1], newest], 1)
+            target.features = None
 
     def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, widen: float = 1.0) -> Inputs | None:
         """The square round a box for the network; None where all of it would have one colour."""

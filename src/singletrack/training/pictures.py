@@ -30,7 +30,8 @@ def picture(model: nn.Module, stage: Stage, batch: Batch) -> Image:
     rows = []
     for index in range(len(truth)):
         search = as_image(batch["search"][index])
-        tiles = [padded(as_image(batch["template"][index]), stage.search_size)]
+        templates = batch["template"][index].reshape(-1, *batch["template"].shape[-3:])
+        tiles = [padded(as_image(each), stage.search_size) for each in templates]
         tiles.append(
             with_boxes(search, [(truth[index], TRUE)] * bool(batch["present"][index]) + [(boxes[index], PREDICTED)])
         )

@@ -20,7 +20,7 @@ from singletrack.training.stark_recipes import STARK
 
 # The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
 # box is to be read from the box, not guessed.
-TINY_PAIRS = PairSettings(search_factor=3.5, fit=0.04, marked=True)
+TINY_PAIRS = PairSettings(search_factor=3.5, fit=0.04, mark_template=True, occluded=0.35, templates=2)
 
 
 def ostrack_tiny() -> Recipe:
@@ -34,7 +34,12 @@ def ostrack_tiny() -> Recipe:
     source = MadePairs(pairs=TINY_PAIRS)
     objective = OSTrackObjective(
         config=config,
-        settings=OSTrackSettings(search_factor=TINY_PAIRS.search_factor, mark_template=TINY_PAIRS.marked),
+        settings=OSTrackSettings(
+            search_factor=TINY_PAIRS.search_factor,
+            mark_template=TINY_PAIRS.mark_template,
+            templates=TINY_PAIRS.templates,
+            update_interval=10,
+        ),
         loss_weights=LossWeights(attention=1.0, dense=True),
         keep_ratio=config.keep_ratio,
         keep_from=251,
@@ -87,7 +92,7 @@ def ostrack_tiny_on() -> Recipe:
         before.stages[-1],
         name="longer",
         source=MadePairs(pairs=replace(TINY_PAIRS, whole=0.9, tries=3)),
-        steps=5600,
+        steps=4800,
         batch=32,
         lr=3e-4,
         head_lr=4e-4,

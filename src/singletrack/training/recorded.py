@@ -42,7 +42,7 @@ class FramePairStream(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         pair = draw_frame_pair(self.pairs, self.drawing, self.seed, index)
         return {
-            "template": torch.from_numpy(pair.template).permute(2, 0, 1),
+            "template": torch.from_numpy(pair.template).movedim(-1, -3),
             "search": torch.from_numpy(pair.search).permute(2, 0, 1),
             "box": torch.from_numpy(pair.box).float(),
             "present": torch.tensor(True),

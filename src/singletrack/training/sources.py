@@ -30,7 +30,7 @@ class PairStream(Dataset[Batch]):
         random = np.random.default_rng([*self.seed, index])
         pair = draw_pair(random, self.pictures, stage.template_size, stage.search_size, self.settings)
         return {
-            "template": torch.from_numpy(pair.template).permute(2, 0, 1),
+            "template": torch.from_numpy(pair.template).movedim(-1, -3),
             "search": torch.from_numpy(pair.search).permute(2, 0, 1),
             "box": torch.from_numpy(pair.box / stage.search_size).float(),
             "present": torch.tensor(pair.present),
