@@ -60,3 +60,19 @@ def test_without_an_outing_the_clip_is_the_same() -> None:
         list(generate_clip(6, (160, 90), seed=1, distractors=1, outings=outings)) for outings in ([], [range(4, 5)])
     )
     assert np.array_equal(calm[0][0], walking[0][0])
+
+
+def test_posts_stand_before_the_target_but_not_at_first() -> None:
+    plain, hidden = (list(generate_clip(60, (320, 180), seed=4, posts=posts)) for posts in (0, 5))
+    assert [box for _, box in plain] == [box for _, box in hidden]
+
+    def covered(index: int) -> float:
+        """Share of the target's box in which the two clips differ."""
+        (before, box), (after, _) = plain[index], hidden[index]
+        left, top, right, bottom = (round(v) for v in (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+        rows, columns = slice(max(0, top), bottom), slice(max(0, left), right)
+        return float((before[rows, columns] != after[rows, columns]).any(2).mean())
+
+    assert covered(0) == 0
+    assert (plain[0][0] != hidden[0][0]).any()
+    assert max(covered(index) for index in range(60)) > 0.3

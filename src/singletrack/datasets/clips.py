@@ -24,13 +24,16 @@ def generate_clip(
     double: bool = True,
     absent: Sequence[range] = (),
     outings: Sequence[range] = (),
+    posts: int = 0,
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
     """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
 
     The first of the ``distractors`` is its double in other colours, unless ``double`` is False. ``absent`` lists ranges
     of frames in which the target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the
     frame: it walks out over the nearest edge before, and in over another one after; its box is then the part that is in
-    the frame. Without ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame;
+    the frame. So many ``posts`` at most, as high as the frame and narrower than most targets, stand before all that moves
+    and drift with the background; boxes are those of the whole target, also behind one. None stands before it at first.
+    Without ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame;
     some clips are filmed coarsely, with grain, or in a light that comes and goes.
     """
     random = np.random.default_rng(seed)
@@ -52,6 +55,8 @@ def generate_clip(
     dimming, coarse, grain = camera.uniform(0, 0.5), math.exp(camera.uniform(-1, 0.9)), camera.uniform(-8, 8)
     gone = {index for span in (*absent, *outings) for index in span}
     door = np.random.default_rng([seed, 2])
+    builder = np.random.default_rng([seed, 3])
+    standing = [_post(builder, pictures, world.shape[1], height) for _ in range(posts)]
 
     def size_and_centre(actor: int, index: int) -> tuple[float, Array]:
         wave, pace = waves[actor], paces[actor]
@@ -86,6 +91,11 @@ def generate_clip(
             drawn = paste(frame, piece, place(form, piece, centre, side))
             if actor == 0:
                 box = drawn if not outings else _visible(drawn, size_wh)
+        if index == 0:
+            standing = [post for post in standing if not _hides(post, box, int(corner[0]))]
+        for left, pixels in standing:
+            first, last = (max(0, left - int(corner[0]) + edge) for edge in (0, pixels.shape[1]))
+            frame[:, first:last] = pixels[:, max(0, int(corner[0]) - left) :][:, : frame[:, first:last].shape[1]]
         frame = replace(light, gain=light.gain * (1 - dimming * math.sin(0.05 * index) ** 2)).shine(frame)
         if coarse > 1:
             small = round(width / coarse), round(height / coarse)
@@ -93,6 +103,19 @@ def generate_clip(
         if grain > 0:
             frame = np.clip(frame + camera.normal(0, grain, (height, width, 1)), 0, 255).astype(np.uint8)
         yield frame, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def _post(random: Random, pictures: Pictures, world: int, height: int) -> tuple[int, Image]:
+    """Something that stands upright in a world of this width: its left edge, and its pixels (height, width, 3)."""
+    width = round(height * random.uniform(0.05, 0.2))
+    pixels = cv2.resize(pictures.draw(random), (width, height), interpolation=cv2.INTER_AREA)
+    return int(random.uniform(0, world - width)), (pixels * random.uniform(0.3, 1)).astype(np.uint8)
+
+
+def _hides(post: tuple[int, Image], box: Array, corner: int) -> bool:
+    """Does a post stand before any of a box, xywh in the frame whose left edge is at ``corner``?"""
+    left = post[0] - corner
+    return bool(left < box[0] + box[2] + 3 and box[0] - 3 < left + post[1].shape[1])
 
 
 def _walks(

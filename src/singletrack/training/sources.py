@@ -42,7 +42,7 @@ class MadePairs(Source):
     """Pairs made from the user's photos, or from nothing.
 
     picture_size: side of a picture made from nothing, in pixels. clips, clip_frames, clip_size_wh: number, length and
-    size of the clips that are validated on.
+    size of the clips that are validated on. clip_posts: of what stands before the target in every other one of them.
     """
 
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -50,6 +50,7 @@ class MadePairs(Source):
     clips: int = 6
     clip_frames: int = 40
     clip_size_wh: tuple[int, int] = (480, 270)
+    clip_posts: int = 4
 
     def pictures(self, data: Data) -> tuple[Pictures, Pictures]:
         """Those to train on, and those that are held out."""
@@ -94,6 +95,7 @@ class Clips(Sequence[base.Sequence]):
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
         seed = range(len(self))[index]
-        clip = generate_clip(self.source.clip_frames, self.source.clip_size_wh, seed, self.pictures)
+        size_wh, posts = self.source.clip_size_wh, self.source.clip_posts * (seed % 2)
+        clip = generate_clip(self.source.clip_frames, size_wh, seed, self.pictures, posts=posts)
         frames, boxes = zip(*clip, strict=True)
         return base.Sequence(name=f"clip-{seed:02d}", frames=frames, boxes_xywh=np.array(boxes), dataset="clips")
