@@ -31,7 +31,7 @@ def generate_clip(
     The first of the ``distractors`` is its double in other colours, unless ``double`` is False. ``absent`` lists ranges
     of frames in which the target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the
     frame: it walks out over the nearest edge before, and in over another one after; its box is then the part that is in
-    the frame. So many ``posts`` at most, as high as the frame and narrower than most targets, stand before all that moves
+    the frame. So many ``posts`` at most, as high as the frame and narrower than most targets, stand before what moves
     and drift with the background; boxes are those of the whole target, also behind one. None stands before it at first.
     Without ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame;
     some clips are filmed coarsely, with grain, or in a light that comes and goes.
