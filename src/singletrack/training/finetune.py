@@ -248,14 +248,14 @@ def finetune_recipe(
                 OwnPairs(datasets=()).augmentation,
                 template_factor=settings.template_factor,
                 search_factor=settings.search_factor,
-                mark_template=settings.mark_template,
+                mark_template=config.mark_template,
                 templates=config.templates,
             ),
             made=MadePairs(
                 pairs=PairSettings(
                     template_factor=settings.template_factor,
                     search_factor=settings.search_factor,
-                    mark_template=settings.mark_template,
+                    mark_template=config.mark_template,
                     templates=config.templates,
                 )
             ),

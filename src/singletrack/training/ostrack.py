@@ -34,7 +34,8 @@ class OSTrackObjective(Objective):
         ``epochs``, counted from 1. All are kept up to epoch ``keep_from``; then a cosine leads down over ``keep_over``
         epochs.
     from_similarity: start the blocks with query = key (see ``start_from_similarity``).
-    settings: of the tracker that validates it; its sizes are the stage's.
+    settings: of the tracker that validates it; its sizes are the stage's, and of templates it knows what the network
+        does.
     """
 
     config: OSTrackConfig
@@ -90,7 +91,13 @@ class OSTrackObjective(Objective):
         return {n: resize_positions(v, grids[n]) if n in grids else v for n, v in weights.items()}
 
     def tracker(self, model: OSTrack, stage: Stage) -> OSTrackTracker:
-        settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
+        settings = replace(
+            self.settings,
+            template_size=stage.template_size,
+            search_size=stage.search_size,
+            mark_template=self.config.mark_template,
+            templates=self.config.templates,
+        )
         device = str(next(model.parameters()).device)
         return OSTrackTracker(TorchNetwork(model, device), settings)
 
