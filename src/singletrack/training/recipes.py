@@ -38,7 +38,7 @@ def ostrack_tiny() -> Recipe:
             search_factor=TINY_PAIRS.search_factor,
             mark_template=TINY_PAIRS.mark_template,
             templates=TINY_PAIRS.templates,
-            update_interval=10,
+            update_interval=5,
         ),
         loss_weights=LossWeights(attention=1.0, dense=True),
         keep_ratio=config.keep_ratio,
