@@ -28,11 +28,19 @@ from singletrack.tracking.ostrack import OSTrackTracker
 @click.option("--photos", type=click.Path(path_type=Path), help="Where pieces and backgrounds come from.")
 @click.option("--clips", default=20, show_default=True)
 @click.option("--frames", default=100, show_default=True)
+@click.option("--posts", default=0, show_default=True, help="That the target walks behind, at most.")
 @click.option(
     "--set", "choice", default="size_momentum=0", show_default=True, help="NAME=VALUE,VALUE,... of a setting."
 )
 def main(
-    model: str, weights: Path | None, engine: str, photos: Path | None, clips: int, frames: int, choice: str
+    model: str,
+    weights: Path | None,
+    engine: str,
+    photos: Path | None,
+    clips: int,
+    frames: int,
+    posts: int,
+    choice: str,
 ) -> None:
     """Follow generated clips with each value of one setting."""
     loaded = singletrack.load(model, weights=weights, engine=engine)
@@ -47,7 +55,7 @@ def main(
     said: dict[str, tuple[list[bool], list[bool]]] = {value: ([], []) for value in trackers}
     for seed in range(clips):
         absent = [range(frames // 2, frames // 2 + 25)] if seed % 3 == 2 else []
-        clip = list(generate_clip(frames, (480, 270), seed, pictures, absent=absent))
+        clip = list(generate_clip(frames, (480, 270), seed, pictures, absent=absent, posts=posts))
         for value, tracker in trackers.items():
             tracker.init(*clip[0])
             results = [tracker.update(frame) for frame, _ in clip[1:]]
