@@ -60,30 +60,34 @@ def composed_scene(
     )
 
     centre, side = search_place(random, search_size, settings)
-    later = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
-    form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
-    aspects = aspect, 1.0
+
+    def some_frames_later() -> tuple[Piece, Array]:
+        bent = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
+        turned = angle + random.normal(0, settings.rotation)
+        return bent, turn(turned, math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
+
+    later, form = some_frames_later()
+    newest_aspect = 1.0
     if newest is not None:
         now = Newest.draw(random)
         seen, seen_form = later, form
         if now.older:
-            seen = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
-            seen_form = turn(angle + random.normal(0, settings.rotation), math.exp(random.normal(0, 0.16)))
+            seen, seen_form = some_frames_later()
         elif random.random() < 0.5:
             seen = deform(random, later, random.uniform(0.01, 0.05))
         if now.elsewhere:
             seen = distractor(random, pictures, source, piece)
-        aspects = aspect, paste_newest(random, pictures, newest, seen, seen_form, fit, now, settings)
+        newest_aspect = paste_newest(random, pictures, newest, seen, seen_form, fit, now, settings)
     paste_distractors(random, pictures, search, source, piece, centre, side)
     if random.random() < settings.absent:
         if random.random() < 0.25:
             search = nothing(random, search_size)
         where_it_would_be = np.array([centre[0] - side / 2, centre[1] - side / 2, side, side])
-        return Scene(template, search, aspects[0], where_it_would_be, EVERYWHERE, False, newest, aspects[1])
+        return Scene(template, search, aspect, where_it_would_be, EVERYWHERE, False, newest, newest_aspect)
     box = paste(search, later, place(form, later, centre, side))
     if random.random() < settings.occluded:
         paste_occluder(random, pictures, search, centre, side, nearest=0.2, largest=1.1)
-    return Scene(template, search, aspects[0], fit.box(box), EVERYWHERE, True, newest, aspects[1])
+    return Scene(template, search, aspect, fit.box(box), EVERYWHERE, True, newest, newest_aspect)
 
 
 def nothing(random: Random, size: int) -> Image:
