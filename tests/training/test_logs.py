@@ -40,8 +40,8 @@ def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
     assert {"loss", "focal", "giou", "l1", "attention", "keep", "norm", "samples_per_second"} <= lines[0].keys()
     pictures = sorted((tmp_path / "pictures").glob("*.jpg"))
     assert [path.name for path in pictures] == ["0_000004.jpg", "1_000004.jpg"]
-    assert cv2.imread(str(pictures[0])).shape == (6 * 64, 4 * 64, 3)  # template, search, score, attention
-    assert cv2.imread(str(pictures[1])).shape == (6 * 96, 5 * 96, 3)  # and what was kept
+    assert cv2.imread(str(pictures[0])).shape == (6 * 64, 5 * 64, 3)  # two templates, search, score, attention
+    assert cv2.imread(str(pictures[1])).shape == (6 * 96, 6 * 96, 3)  # and what was kept
     assert list((tmp_path / "tensorboard").iterdir())
 
 

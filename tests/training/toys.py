@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from singletrack.datasets.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Data, Recipe, Stage
@@ -33,7 +34,7 @@ def toy(**changes: object) -> Recipe:
     one = Stage(
         name="one",
         objective=OSTrackObjective(config=config, loss_weights=weights, from_similarity=True),
-        source=MadePairs(picture_size=96, clips=0),
+        source=MadePairs(pairs=PairSettings(templates=2), picture_size=96, clips=0),
         template_size=32,
         search_size=64,
         steps=4,

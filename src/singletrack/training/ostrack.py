@@ -73,14 +73,21 @@ class OSTrackObjective(Objective):
         trace = Trace()
         keep = self.kept_share(progress)
         ratios = [keep] * len(self.config.eliminate_in)
-        maps = network(normalise(batch["template"]), normalise(batch["search"]), ratios, trace)
+        maps = network(self.templates(batch), normalise(batch["search"]), ratios, trace)
         attention = {block: value.float() for block, value in trace.attention.items()}
         counts = counts_of(batch)
         total, log = ostrack_loss(maps, batch["box"], self.loss_weights, batch["present"], attention, counts)
         return total, log | {"keep": batch["box"].new_tensor(keep)}
 
+    def templates(self, batch: Batch) -> Tensor:
+        """What the network takes of a batch; a sample of one template shows it in every slot."""
+        crops = normalise(batch["template"])
+        if crops.dim() == 4 and self.config.templates > 1:
+            crops = crops.unsqueeze(1).expand(-1, self.config.templates, -1, -1, -1)
+        return crops
+
     def boxes(self, model: OSTrack, batch: Batch) -> Tensor:
-        return to_xyxy(decode(model(normalise(batch["template"]), normalise(batch["search"]))))
+        return to_xyxy(decode(model(self.templates(batch), normalise(batch["search"]))))
 
     def fitted(self, weights: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
         """Only the position embeddings change with the size."""
@@ -109,7 +116,7 @@ class OSTrackObjective(Objective):
         """
         trace = Trace()
         grid = model.config.search_grid
-        looks = {"score": model(normalise(batch["template"]), normalise(batch["search"]), trace=trace)["score"]}
+        looks = {"score": model(self.templates(batch), normalise(batch["search"]), trace=trace)["score"]}
         if trace.scores:
             block = max(trace.scores)
             scores = trace.scores[block]
