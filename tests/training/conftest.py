@@ -8,7 +8,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     """Networks of toy size gain nothing from more, and sums keep their order in every process."""
     before = torch.get_num_threads()
