@@ -35,10 +35,15 @@ def view(picture: Image, centre: Array, scale: float, size: int, matrix: Array |
     return seen.astype(np.uint8)
 
 
-def frame_in_view(picture: Image, centre: Array, scale: float, size: int) -> Array:
-    """Where the picture's own edges lie in such a view that is not turned, xyxy."""
+def frame_in_view(picture: Image, mapping: Array, size: int) -> Array:
+    """Where the picture's own edges lie in a (size, size) look at it, xyxy, if it is hardly turned.
+
+    mapping: 2x3, from picture to look.
+    """
+    middle = np.linalg.solve(mapping[:, :2], size / 2 - mapping[:, 2])
+    scale = math.sqrt(abs(float(np.linalg.det(mapping[:, :2]))))
     size_xy = np.array([picture.shape[1], picture.shape[0]])
-    return np.concatenate([-centre, size_xy - centre]) * scale + size / 2
+    return np.concatenate([-middle, size_xy - middle]) * scale + size / 2
 
 
 def near_edge(random: Random, size: int, box: Array, frame: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from singletrack.datasets.camera import Light
 from singletrack.datasets.figures import Figure, cut_figure, pose
 from singletrack.datasets.pictures import Array, Image, Pictures, Procedural, Random
-from singletrack.datasets.pieces import paste, place, recolour, turn
+from singletrack.datasets.pieces import cut_object, paste, place, recolour, roll, tip, turn
 
 
 def generate_clip(
@@ -25,6 +25,7 @@ def generate_clip(
     absent: Sequence[range] = (),
     outings: Sequence[range] = (),
     posts: int = 0,
+    turning: float = 0.0,
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
     """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
 
@@ -33,6 +34,8 @@ def generate_clip(
     frame: it walks out over the nearest edge before, and in over another one after; its box is then the part that is in
     the frame. So many ``posts`` at most, as high as the frame and narrower than most targets, stand before what moves
     and drift with the background; boxes are those of the whole target, also behind one. None stands before it at first.
+    ``turning`` is how far all turn out of the plane, to and fro, in radians; half of them are whole objects then, where
+    the pictures have such.
     Without ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame;
     some clips are filmed coarsely, with grain, or in a light that comes and goes.
     """
@@ -43,7 +46,10 @@ def generate_clip(
     enlarge = 1.35 * max(width / photo.shape[1], height / photo.shape[0])
     world = cv2.resize(photo, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     slack = np.array([world.shape[1] - width, world.shape[0] - height])
+    sculptor = np.random.default_rng([seed, 4])
     cast = [cut_figure(random, pictures.draw(random), pictures) for _ in range(distractors + 1)]
+    if turning:
+        cast = [(sculptor.random() < 0.5 and _object(sculptor, pictures)) or figure for figure in cast]
     if distractors and double:
         cast[1] = recoloured(random, cast[0])
     scale = min(size_wh) / 360
@@ -81,6 +87,9 @@ def generate_clip(
             figure, wave, pace = cast[actor], waves[actor], paces[actor]
             limbs = np.arange(len(figure.limbs))
             piece = pose(figure, 0.6 * np.sin(wave[5] + 2 * limbs + 5 * pace[3] * index))
+            if turning:
+                piece = roll(piece, turning * (math.sin(wave[5] + 2 * pace[2] * index) - math.sin(wave[5])))
+                piece = tip(piece, 0.3 * turning * (math.sin(wave[4] + 1.5 * pace[3] * index) - math.sin(wave[4])))
             side, centre = size_and_centre(actor, index)
             if actor == 0:
                 centre = next((walk[index] for walk in walks if index in walk), centre)
@@ -103,6 +112,12 @@ def generate_clip(
         if grain > 0:
             frame = np.clip(frame + camera.normal(0, grain, (height, width, 1)), 0, 255).astype(np.uint8)
         yield frame, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def _object(random: Random, pictures: Pictures) -> Figure | None:
+    """Some picture's whole object; None where it has none."""
+    found = pictures.draw_object(random)
+    return None if found.mask is None else Figure(cut_object(found.picture, found.mask), ())
 
 
 def _post(random: Random, pictures: Pictures, world: int, height: int) -> tuple[int, Image]:

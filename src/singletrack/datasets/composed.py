@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -10,8 +11,9 @@ import numpy as np
 
 from singletrack.datasets.camera import EVERYWHERE, view
 from singletrack.datasets.figures import Figure, cut_figure, pose
-from singletrack.datasets.pictures import Array, Image, Pictures, Random
+from singletrack.datasets.pictures import Array, Found, Image, Pictures, Random
 from singletrack.datasets.pieces import (
+    Dress,
     Piece,
     box_of,
     cut_object,
@@ -21,8 +23,10 @@ from singletrack.datasets.pieces import (
     paste,
     place,
     recolour,
+    roll,
     shade,
     smear,
+    tip,
     turn,
 )
 from singletrack.datasets.scenes import (
@@ -33,38 +37,56 @@ from singletrack.datasets.scenes import (
     Scene,
     beside,
     paste_occluder,
+    proportions,
     search_place,
     size_xy,
 )
+
+# Shares of scenes with none to three others beside the target.
+OTHERS = (0.3, 0.35, 0.2, 0.15)
 
 
 def composed_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
     """A cut piece over a background, then bent, turned, lit anew, moved, among distractors and behind an occluder."""
-    source, mask = pictures.draw_object(random)
-    whole = mask is not None and random.random() < settings.whole
-    if mask is not None and whole:
-        figure = Figure(cut_object(source, mask), ())
+    found = pictures.draw_object(random)
+    source = found.picture
+    whole = found.mask is not None and random.random() < settings.whole
+    if found.mask is not None and whole:
+        figure = Figure(cut_object(source, found.mask), ())
     else:
         figure = cut_figure(random, source, pictures)
     limbs = len(figure.limbs)
     piece = pose(figure, np.zeros(limbs))
-    # now and then before the photo it was cut from, where it is hard to tell apart
-    behind = source if random.random() < settings.camouflaged and not whole else pictures.draw(random)
+    # now and then before the photo it was cut from, or in colours like those behind it: hard to tell apart
+    camouflaged = not whole and random.random() < settings.camouflaged
+    behind = source if camouflaged else pictures.draw(random)
+    dress = None
+    if not camouflaged and random.random() < settings.dressed:
+        dress = Dress.like(piece.pixels, behind, random.uniform(0.3, 0.9))
+        piece = dress.on(piece)
     template, search, newest = backgrounds(random, pictures, behind, template_size, search_size, settings)
     angle = random.normal(0, 0.15)
     fit = Fit.draw(random, settings)
+    others = [distractor(random, pictures, found, piece) for _ in range(random.choice(4, p=OTHERS))]
     aspect = paste_into_template(
-        random, pictures, template, piece, angle, template_size / settings.template_factor, fit
+        random, pictures, template, piece, others, angle, template_size / settings.template_factor, fit
     )
 
     centre, side = search_place(random, search_size, settings)
+    rolls = random.random() < settings.rolled
 
     def some_frames_later() -> tuple[Piece, Array]:
-        bent = changed(random, pose(figure, random.normal(0, settings.swing, limbs)))
+        later = pose(figure, random.normal(0, settings.swing, limbs))
+        if dress is not None:
+            later = dress.on(later)
+        if rolls:
+            later = roll(later, float(np.clip(random.normal(0, 0.5), -1.2, 1.2)))
+            later = tip(later, float(np.clip(random.normal(0, 0.2), -0.6, 0.6)))
         turned = angle + random.normal(0, settings.rotation)
-        return bent, turn(turned, math.exp(random.normal(0, 0.16)), random.normal(0, 0.08))
+        form = turn(turned, proportions(random, 0.14), random.normal(0, 0.08))
+        return changed(random, later), form
 
     later, form = some_frames_later()
     newest_aspect = 1.0
@@ -76,9 +98,9 @@ def composed_scene(
         elif random.random() < 0.5:
             seen = deform(random, later, random.uniform(0.01, 0.05))
         if now.elsewhere:
-            seen = distractor(random, pictures, source, piece)
-        newest_aspect = paste_newest(random, pictures, newest, seen, seen_form, fit, now, settings)
-    paste_distractors(random, pictures, search, source, piece, centre, side)
+            seen = others[0] if others else distractor(random, pictures, found, piece)
+        newest_aspect = paste_newest(random, pictures, newest, seen, others, seen_form, fit, now, settings)
+    paste_others(random, search, others, centre, side)
     if random.random() < settings.absent:
         if random.random() < 0.25:
             search = nothing(random, search_size)
@@ -133,9 +155,18 @@ def backgrounds(
 
 
 def paste_into_template(
-    random: Random, pictures: Pictures, template: Image, piece: Piece, angle: float, side: float, fit: Fit
+    random: Random,
+    pictures: Pictures,
+    template: Image,
+    piece: Piece,
+    others: Sequence[Piece],
+    angle: float,
+    side: float,
+    fit: Fit,
 ) -> float:
     """The target where a user's box of this ``side`` is in the middle of the crop; at times with an intruder beside it.
+
+    That is often one of the ``others``, which are there again in the search crop.
 
     Returns the box's width over its height.
     """
@@ -144,10 +175,7 @@ def paste_into_template(
     scale = side / math.sqrt(max(box_wh.prod(), 1e-6))
     middle = template.shape[0] / 2 - fit.shift * extent_wh * scale
     side = scale * math.sqrt(extent_wh.prod())
-    if random.random() < 0.3:
-        intruder = draw_piece(random, pictures, SMALL_PIECE)
-        spot = beside(random, middle, side, 0.8, 1.2)
-        paste(template, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
+    paste_intruder(random, pictures, template, others, middle, side)
     paste(template, piece, place(turn(angle), piece, middle, side))
     return float(box_wh[0] / box_wh[1])
 
@@ -157,6 +185,7 @@ def paste_newest(
     pictures: Pictures,
     newest: Image,
     piece: Piece,
+    others: Sequence[Piece],
     form: Array,
     fit: Fit,
     now: Newest,
@@ -173,10 +202,7 @@ def paste_newest(
     scale = size / settings.template_factor / math.sqrt(max(followed_wh.prod(), 1e-6))
     middle = size / 2 - (fit.shift + now.shift) * extent_wh * scale
     side = scale * math.sqrt(extent_wh.prod())
-    if random.random() < 0.3:
-        intruder = draw_piece(random, pictures, SMALL_PIECE)
-        spot = beside(random, middle, side, 0.8, 1.2)
-        paste(newest, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
+    paste_intruder(random, pictures, newest, others, middle, side)
     paste(newest, piece, place(form, piece, middle, side))
     if random.random() < settings.occluded / 3:
         paste_occluder(random, pictures, newest, middle, side, nearest=0.25, largest=0.8)
@@ -194,12 +220,20 @@ def changed(random: Random, piece: Piece) -> Piece:
     return piece
 
 
-def paste_distractors(
-    random: Random, pictures: Pictures, search: Image, source: Image, piece: Piece, centre: Array, side: float
+def paste_intruder(
+    random: Random, pictures: Pictures, crop: Image, others: Sequence[Piece], middle: Array, side: float
 ) -> None:
-    """Up to three others about as large as the target, none over its middle."""
-    for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
-        other = distractor(random, pictures, source, piece)
+    """In a third of the templates something beside the target: one of the ``others``, or anything."""
+    if random.random() < 0.35:
+        known = bool(others) and random.random() < 0.6
+        intruder = others[int(random.integers(len(others)))] if known else draw_piece(random, pictures, SMALL_PIECE)
+        spot = beside(random, middle, side, 0.8, 1.2)
+        paste(crop, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
+
+
+def paste_others(random: Random, search: Image, others: Sequence[Piece], centre: Array, side: float) -> None:
+    """Others about as large as the target, none over its middle."""
+    for other in others:
         spot = random.uniform(0, search.shape[0], 2)
         if np.abs(spot - centre).max() < 0.7 * side:
             continue
@@ -207,13 +241,16 @@ def paste_distractors(
         paste(search, other, place(turn(random.normal(0, 0.3)), other, spot, size))
 
 
-def distractor(random: Random, pictures: Pictures, source: Image, piece: Piece) -> Piece:
-    """The target in other colours, another pattern in its outline, a neighbour from its photo, or anything else."""
+def distractor(random: Random, pictures: Pictures, found: Found, piece: Piece) -> Piece:
+    """The target in other colours, another pattern in its outline, its kin, a neighbour from its photo, or anything."""
     kind = random.random()
-    if kind < 0.35:
+    if kind < 0.3:
         return replace(piece, pixels=recolour(random, piece.pixels))
-    other = cut_piece(random, source) if random.random() < 0.4 else draw_piece(random, pictures)
     if kind < 0.5:
+        kin = pictures.draw_object(random, beside=found)
+        return cut_piece(random, kin.picture) if kin.mask is None else cut_object(kin.picture, kin.mask)
+    other = cut_piece(random, found.picture) if random.random() < 0.4 else draw_piece(random, pictures)
+    if kind < 0.65:
         height, width = piece.alpha.shape
         return replace(piece, pixels=cv2.resize(other.pixels, (width, height)).astype(np.uint8))
     return other

@@ -8,67 +8,98 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.camera import frame_in_view, view
+from singletrack.datasets.camera import EVERYWHERE, frame_in_view, view
+from singletrack.datasets.living import Bend, Living, behind, map_to
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.pieces import box_of, turn
-from singletrack.datasets.scenes import Fit, Newest, PairSettings, Scene, paste_occluder, search_place, size_xy
+from singletrack.datasets.scenes import (
+    Fit,
+    Newest,
+    PairSettings,
+    Scene,
+    paste_occluder,
+    proportions,
+    search_place,
+    size_xy,
+)
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25
-# A larger object, as a share of its photo's short side, would stand before little but black.
-LARGEST_IN_PLACE = 0.6
+# A larger object, as a share of its photo's short side, would stand before nothing.
+LARGEST_IN_PLACE = 0.85
+# Share of photos round which there is another one instead of the black beyond a frame's edge.
+SURROUNDED = 0.7
 
 
 def in_place_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
-    """A box of one photo that has some texture, seen twice: nearer, farther, slightly turned and off centre."""
+    """Something of one photo, seen twice: nearer, farther, slightly turned and off centre.
+
+    Mostly it moves against what is behind it, see ``living``.
+    """
     for _ in range(settings.tries):
-        picture, mask = pictures.draw_object(random)
-        if mask is not None:
+        found = pictures.draw_object(random)
+        if found.mask is not None:
             break
-    target_xywh = textured_box(random, picture)
+    picture, mask = found.picture, found.mask
+    extent_xywh, living = textured_box(random, picture), None
     if mask is not None and random.random() < settings.whole:
         found_xywh = np.array(cv2.boundingRect(mask)) * np.tile(size_xy(picture) / size_xy(mask), 2)
         if found_xywh[2:].prod() < (LARGEST_IN_PLACE * min(picture.shape[:2])) ** 2:
-            target_xywh = found_xywh
-    target_xywh = Fit.draw(random, settings).box(target_xywh)
-    middle = target_xywh[:2] + target_xywh[2:] / 2
-    extent = math.sqrt(target_xywh[2] * target_xywh[3])
-    template = view(picture, middle, template_size / (settings.template_factor * extent), template_size)
+            extent_xywh, living = found_xywh, Living.of_mask(picture, mask)
+    living = living or Living.of_box(picture, extent_xywh)
+    fit = Fit.draw(random, settings)
+    target_xywh = fit.box(extent_xywh)
+    middle, extent = target_xywh[:2] + target_xywh[2:] / 2, math.sqrt(target_xywh[2] * target_xywh[3])
+    moves = random.random() < settings.living
+    bent, reach = 0.08 if moves else 0.0, extent * random.uniform(0.5, 1.0)
+    beyond = pictures.draw(random) if random.random() < SURROUNDED else None
 
+    def look(
+        form: Array, scale: float, centre: Array, size: int, bend: Bend | None = None
+    ) -> tuple[Image, Array, Array]:
+        """The photo with the target so; the target's extent there, xywh; and the photo's own edges, xyxy."""
+        thing = map_to(form * scale, middle, centre)
+        ground = behind(random, form * scale, middle, centre, extent * scale) if moves and bend else thing
+        seen, outline = living.seen(size, thing, ground, bend, reach)
+        ends = frame_in_view(picture, ground, size)
+        if beyond is None:
+            return seen, box_of(outline), ends
+        other = view(beyond, size_xy(beyond) * random.uniform(0.3, 0.7, 2), size / min(beyond.shape[:2]), size)
+        x0, y0, x1, y1 = np.round(np.clip(ends, 0, size)).astype(int)
+        other[y0:y1, x0:x1] = seen[y0:y1, x0:x1]
+        return other, box_of(outline), EVERYWHERE
+
+    def some_frames_later() -> tuple[Array, Bend]:
+        spread = 2.0 if moves else 1.0
+        form = turn(random.normal(0, 0.06 * spread), proportions(random, 0.1), random.normal(0, 0.04 * spread))
+        return form, Bend.draw(random, extent_xywh, random.uniform(0, bent))
+
+    half = np.full(2, template_size / 2)
+    template, _, _ = look(np.eye(2), template_size / (settings.template_factor * extent), half, template_size)
     centre, side = search_place(random, search_size, settings)
-    form = turn(random.normal(0, 0.06), math.exp(random.normal(0, 0.1)), random.normal(0, 0.04))
-    scale = side / extent
-    looked_at = middle - np.linalg.solve(form * scale, centre - search_size / 2)
-    search = view(picture, looked_at, scale, search_size, form)
-    box = box_of((corners(target_xywh) - looked_at) @ (form * scale).T + search_size / 2)
-    visible_xyxy = frame_in_view(picture, looked_at, scale, search_size)
+    form, bend = some_frames_later()
+    search, box, visible_xyxy = look(form, side / extent, centre, search_size, bend)
     if random.random() < settings.occluded * 0.8:
         paste_occluder(random, pictures, search, centre, side, nearest=0.25, largest=0.9)
     aspect = float(target_xywh[2] / target_xywh[3])
     if settings.templates == 1:
-        return Scene(template, search, aspect, box, visible_xyxy, True)
-    newest, newest_aspect = newest_look(random, picture, target_xywh, form, template_size, settings)
-    return Scene(template, search, aspect, box, visible_xyxy, True, newest, newest_aspect)
-
-
-def newest_look(
-    random: Random, picture: Image, target_xywh: Array, form: Array, size: int, settings: PairSettings
-) -> tuple[Image, float]:
-    """The target's newest look, where the search crop has it in this form; and its box's width over its height."""
+        return Scene(template, search, aspect, fit.box(box), visible_xyxy, True)
     now = Newest.draw(random)
-    middle = target_xywh[:2] + target_xywh[2:] / 2
-    if now.elsewhere:
-        middle = size_xy(picture) * random.uniform(0.1, 0.9, 2)
     if now.older:
-        form = turn(random.normal(0, 0.06), math.exp(random.normal(0, 0.1)), random.normal(0, 0.04))
+        form, bend = some_frames_later()
     form = turn(random.normal(0, 0.03), math.exp(random.normal(0, 0.03))) @ form
-    extent_wh = box_of(corners(np.concatenate([-target_xywh[2:] / 2, target_xywh[2:]])) @ form.T)[2:]
-    followed_wh = extent_wh * now.growth
-    scale = size / (settings.template_factor * math.sqrt(followed_wh.prod()))
-    looked_at = middle + np.linalg.solve(form, now.shift * extent_wh)
-    return view(picture, looked_at, scale, size, form), float(followed_wh[0] / followed_wh[1])
+    # as large as the box that was followed makes it, and as far off the middle
+    extent_wh = box_of((living.outline - middle) @ form.T)[2:]
+    followed_wh = extent_wh * fit.growth * now.growth
+    scale = template_size / (settings.template_factor * math.sqrt(followed_wh.prod()))
+    if now.elsewhere:
+        newest = view(picture, size_xy(picture) * random.uniform(0.1, 0.9, 2), scale, template_size, form)
+    else:
+        newest, _, _ = look(form, scale, half - now.shift * extent_wh * scale, template_size, bend)
+    newest_aspect = float(followed_wh[0] / followed_wh[1])
+    return Scene(template, search, aspect, fit.box(box), visible_xyxy, True, newest, newest_aspect)
 
 
 def textured_box(random: Random, picture: Image) -> Array:
@@ -102,9 +133,3 @@ def stands_out(picture: Array | NDArray[np.float32], box_xywh: Array) -> float:
     ring = outer.mean((0, 1)) + weight * (outer.mean((0, 1)) - inner.mean((0, 1)))
     texture = float(inner.std())
     return float(np.abs(ring - inner.mean((0, 1))).mean()) + min(texture, LEAST_TEXTURE)
-
-
-def corners(box_xywh: Array) -> Array:
-    """The four corners, (4, 2) xy."""
-    x, y, w, h = box_xywh
-    return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])

@@ -6,6 +6,7 @@ Everything made is drawn from a ``numpy.random.Generator`` that is handed in: th
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,14 +23,31 @@ Array = NDArray[np.float64]
 Random = np.random.Generator
 
 
+# Photos that lie together by name often show things of a kind: so many on either side count as its kin.
+KIN = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture (H, W, 3) RGB, and the object in it.
+
+    mask: (h, w) of 0 or 255, maybe smaller than the picture; None where no object was found. place: where the picture
+    lies among the others.
+    """
+
+    picture: Image
+    mask: Image | None
+    place: int = 0
+
+
 class Pictures(Protocol):
     """Where pieces and backgrounds come from."""
 
     def draw(self, random: Random) -> Image:
         """Some picture, (H, W, 3) RGB, at least 64 pixels on each side."""
 
-    def draw_object(self, random: Random) -> tuple[Image, Image | None]:
-        """Some picture, and the object in it as a mask (h, w), 0 or 255, maybe smaller; None where none was found."""
+    def draw_object(self, random: Random, beside: Found | None = None) -> Found:
+        """Some picture, and the object in it; or one that lies ``beside`` another, where such are often of one kind."""
 
 
 class Photos:
@@ -58,10 +76,16 @@ class Photos:
     def draw(self, random: Random) -> Image:
         return self.read(self.paths[random.integers(len(self.paths))])
 
-    def draw_object(self, random: Random) -> tuple[Image, Image | None]:
-        path = self.paths[random.integers(len(self.paths))]
+    def draw_object(self, random: Random, beside: Found | None = None) -> Found:
+        if beside is None:
+            place = int(random.integers(len(self.paths)))
+        else:
+            away = int(random.integers(1, KIN + 1)) * (1 if random.random() < 0.5 else -1)
+            place = (beside.place + away) % len(self.paths)
+        path = self.paths[place]
         picture = self.read(path)
-        return picture, cached_object(path, picture, self.objects) if self.objects else find_object(picture)
+        mask = cached_object(path, picture, self.objects) if self.objects else find_object(picture)
+        return Found(picture, mask, place)
 
     def read(self, path: Path) -> Image:
         """The photo of a file, shrunk. Raises InputError where there is none."""
@@ -82,8 +106,8 @@ class Procedural:
     def __init__(self, size: int = 320) -> None:
         self.size = size
 
-    def draw_object(self, random: Random) -> tuple[Image, Image | None]:
-        return self.draw(random), None
+    def draw_object(self, random: Random, beside: Found | None = None) -> Found:
+        return Found(self.draw(random), None)
 
     def draw(self, random: Random) -> Image:
         size = self.size

@@ -6,7 +6,7 @@ Points are xy and boxes xywh in pixels, measured along the edges of pixels: a pi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -101,10 +101,10 @@ def cut_object(picture: Image, mask: Image, side: float = 112) -> Piece:
 
 def draw_piece(random: Random, pictures: Pictures, side: float = 112) -> Piece:
     """A whole object as often as not, where one is found; else a piece at random."""
-    picture, mask = pictures.draw_object(random)
-    if mask is not None and random.random() < 0.5:
-        return cut_object(picture, mask, side)
-    return cut_piece(random, picture, side)
+    found = pictures.draw_object(random)
+    if found.mask is not None and random.random() < 0.5:
+        return cut_object(found.picture, found.mask, side)
+    return cut_piece(random, found.picture, side)
 
 
 def deform(random: Random, piece: Piece, strength: float) -> Piece:
@@ -119,6 +119,36 @@ def deform(random: Random, piece: Piece, strength: float) -> Piece:
     pixels = cv2.remap(piece.pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.remap(piece.alpha, x, y, cv2.INTER_LINEAR, borderValue=0)
     return Piece(pixels.astype(np.uint8), alpha.astype(np.uint8), outline_of(alpha.astype(np.uint8)))
+
+
+def roll(piece: Piece, angle: float) -> Piece:
+    """The piece turned by ``angle`` radians about its upright axis, as if it were round: a head that looks aside.
+
+    Each row is the front of a cylinder as wide as the piece is there, so its outline stays. What comes into view at one
+    edge is guessed from what was beside it, mirrored, and what turns away at the other is gone.
+    """
+    there = piece.alpha > 127
+    rows = there.any(1)
+    if not rows.any():
+        return piece
+    height, width = there.shape
+    line = np.arange(height)
+    spans = np.stack([there.argmax(1), width - there[:, ::-1].argmax(1)]).astype(np.float64)
+    # smoothed from row to row: a jagged outline should not tear what is inside
+    left, right = (cv2.blur(np.interp(line, line[rows], span[rows])[:, None], (1, 9))[:, 0] for span in spans)
+    middle, half = (left + right)[:, None] / 2, np.maximum((right - left)[:, None] / 2, 1.0)
+    across = ((np.arange(width) + 0.5 - middle) / half).clip(-1, 1)
+    x = (middle + half * np.sin(np.arcsin(across) - angle) - 0.5).astype(np.float32)
+    y = np.repeat(line[:, None], width, 1).astype(np.float32)
+    pixels = cv2.remap(piece.pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return Piece(pixels.astype(np.uint8), piece.alpha, piece.outline)
+
+
+def tip(piece: Piece, angle: float) -> Piece:
+    """The piece turned by ``angle`` radians about its level axis, as ``roll``: a head that nods."""
+    lying = Piece(piece.pixels.transpose(1, 0, 2), np.ascontiguousarray(piece.alpha.T), piece.outline[:, ::-1])
+    rolled = roll(replace(lying, pixels=np.ascontiguousarray(lying.pixels)), angle)
+    return replace(piece, pixels=np.ascontiguousarray(rolled.pixels.transpose(1, 0, 2)))
 
 
 def smear(random: Random, piece: Piece) -> Piece:
@@ -140,6 +170,28 @@ def recolour(random: Random, pixels: Image) -> Image:
     mix = np.eye(3) * random.uniform(0.3, 0.8) + random.dirichlet(np.ones(3), 3) * random.uniform(0.3, 0.9)
     moved = cv2.transform(pixels, mix) if random.random() < 0.7 else 255 - pixels
     return np.clip(moved.astype(np.float32) + random.normal(0, 25, 3), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Dress:
+    """Colours drawn towards others': pixels by ``gain`` (3,) and ``offset`` (3,), RGB."""
+
+    gain: Array
+    offset: Array
+
+    @staticmethod
+    def like(pixels: Image, others: Image, share: float) -> Dress:
+        """What leads from the mean and spread of ``pixels`` so much of the way to those of ``others``."""
+        means, spreads = zip(*(cv2.meanStdDev(each) for each in (pixels, others)), strict=True)
+        own, theirs = (mean[:, 0] for mean in means)
+        wide = ((1 - share) * spreads[0][:, 0] + share * spreads[1][:, 0]) / np.maximum(spreads[0][:, 0], 1.0)
+        gain = wide.clip(0.3, 1.5)
+        return Dress(gain, own + share * (theirs - own) - gain * own)
+
+    def on(self, piece: Piece) -> Piece:
+        """The piece in these colours."""
+        table = np.clip(np.arange(256)[:, None] * self.gain + self.offset, 0, 255).astype(np.uint8)[None]
+        return replace(piece, pixels=cv2.LUT(piece.pixels, table).astype(np.uint8))
 
 
 def shade(random: Random, piece: Piece) -> Piece:

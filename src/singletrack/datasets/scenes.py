@@ -27,7 +27,8 @@ class PairSettings:
     """How pairs are drawn. Shares are probabilities.
 
     template_factor, search_factor: side of each crop over sqrt(width * height) of the target, as when tracking.
-    in_place: share of pairs that look twice at a box of one photo; the others are composed.
+    in_place: share of pairs that look twice at something of one photo; the others are composed.
+    living: share of pairs in place whose target moves against what is behind it, see ``living.Living``.
     same_background: share of composed pairs whose two crops show one photo behind the target.
     anywhere: share of targets placed uniformly over the search crop; the others lie near its centre.
     scale: the target's size in the search crop is off by exp(U(-scale, scale)).
@@ -36,7 +37,9 @@ class PairSettings:
     whole: share of pairs, among those from a photo in which an object was found, whose target is that object.
     tries: how many photos a pair in place looks at, at most, for one in which an object was found.
     camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
+    dressed: share of the other composed pairs whose target has colours like those behind it.
     swing: standard deviation of the turn of a figure's limbs between the crops, radians.
+    rolled: share of composed pairs whose target turns out of the plane between the crops, see ``pieces.roll``.
     coarse: share of pairs filmed from so far that both crops are enlarged.
     fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centres, in widths
         and heights; of a quarter of the pairs three times as much. Sizes are off by one and a half times that.
@@ -48,6 +51,7 @@ class PairSettings:
     template_factor: float = 2.0
     search_factor: float = 4.0
     in_place: float = 0.3
+    living: float = 0.75
     same_background: float = 0.7
     anywhere: float = 0.4
     scale: float = 0.4
@@ -57,7 +61,9 @@ class PairSettings:
     whole: float = 0.7
     tries: int = 1
     camouflaged: float = 0.12
+    dressed: float = 0.3
     swing: float = 0.45
+    rolled: float = 0.5
     coarse: float = 0.3
     fit: float = 0.02
     mark_template: bool = False
@@ -127,7 +133,7 @@ class Newest:
     def draw(random: Random) -> Newest:
         """Mostly the target of just now, in a box a little off."""
         kind = random.random(3)
-        error = 0.12 if kind[2] < 0.15 else 0.04
+        error = 0.12 if kind[2] < 0.35 else 0.04
         drawn = random.normal(0, error, (2, 2)).clip(-2.5 * error, 2.5 * error)
         return Newest(bool(kind[0] < 0.25), bool(kind[1] < ELSEWHERE), drawn[0], np.exp(1.5 * drawn[1]))
 
@@ -170,6 +176,11 @@ def beside(random: Random, centre: Array, side: float, low: float, high: float) 
     angle = random.uniform(0, 2 * math.pi)
     away: Array = distance * np.array([math.cos(angle), math.sin(angle)])
     return centre + away
+
+
+def proportions(random: Random, usual: float) -> float:
+    """How a target's width over its height changes between two frames: of a quarter of them far more than ``usual``."""
+    return math.exp(random.normal(0, usual * (2.5 if random.random() < 0.25 else 1.0)))
 
 
 def size_xy(picture: Image) -> Array:

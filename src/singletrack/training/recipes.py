@@ -61,7 +61,9 @@ def ostrack_tiny() -> Recipe:
     )
     full = Stage(
         name="full",
-        objective=replace(objective, loss_weights=LossWeights(attention=0.5, dense=True), keep_from=0, keep_over=0),
+        objective=replace(
+            objective, loss_weights=LossWeights(giou=3.0, attention=0.5, dense=True), keep_from=0, keep_over=0
+        ),
         source=source,
         template_size=112,
         search_size=224,
@@ -91,8 +93,8 @@ def ostrack_tiny_on() -> Recipe:
     full = replace(
         before.stages[-1],
         name="longer",
-        source=MadePairs(pairs=replace(TINY_PAIRS, whole=0.9, tries=3)),
-        steps=4800,
+        source=MadePairs(pairs=replace(TINY_PAIRS, in_place=0.45, whole=0.9, tries=3)),
+        steps=4200,
         batch=32,
         lr=3e-4,
         head_lr=4e-4,
