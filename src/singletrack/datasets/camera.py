@@ -35,15 +35,32 @@ def view(picture: Image, centre: Array, scale: float, size: int, matrix: Array |
     return seen.astype(np.uint8)
 
 
-def frame_in_view(picture: Image, mapping: Array, size: int) -> Array:
-    """Where the picture's own edges lie in a (size, size) look at it, xyxy, if it is hardly turned.
+def frame_in_view(picture: Image, mapping: Array, size_wh: tuple[int, int]) -> Array:
+    """Where the picture's own edges lie in a look of this size at it, xyxy, if it is hardly turned.
 
     mapping: 2x3, from picture to look.
     """
-    middle = np.linalg.solve(mapping[:, :2], size / 2 - mapping[:, 2])
+    half = np.array(size_wh) / 2
+    middle = np.linalg.solve(mapping[:, :2], half - mapping[:, 2])
     scale = math.sqrt(abs(float(np.linalg.det(mapping[:, :2]))))
-    size_xy = np.array([picture.shape[1], picture.shape[0]])
-    return np.concatenate([-middle, size_xy - middle]) * scale + size / 2
+    ends: Array = np.concatenate([-middle, np.array(picture.shape[1::-1]) - middle]) * scale + np.tile(half, 2)
+    return ends
+
+
+def with_box(frame: Array, box_xywh: Array, margin: float = 0.1) -> Array:
+    """The frame (x0, y0, x1, y1), if need be so much wider that it holds a box with a margin, a share of its size."""
+    x, y, w, h = box_xywh
+    edge = margin * math.sqrt(w * h)
+    low, high = np.minimum(frame[:2], [x - edge, y - edge]), np.maximum(frame[2:], [x + w + edge, y + h + edge])
+    return np.concatenate([low, high])
+
+
+def surrounded(look: Image, frame: Array, other: Image) -> Image:
+    """A look with another of the same size wherever it shows what is outside ``frame`` (x0, y0, x1, y1)."""
+    x0, y0, x1, y1 = np.round(np.clip(frame, 0, np.tile(look.shape[1::-1], 2))).astype(int)
+    whole = other.copy()
+    whole[y0:y1, x0:x1] = look[y0:y1, x0:x1]
+    return whole
 
 
 def near_edge(random: Random, size: int, box: Array, frame: Array) -> Array:

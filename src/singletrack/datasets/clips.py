@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from singletrack.datasets.camera import Light
+from singletrack.datasets.camera import Light, frame_in_view, surrounded, with_box
 from singletrack.datasets.figures import Figure, cut_figure, pose
+from singletrack.datasets.living import Bend, Living, map_to
 from singletrack.datasets.pictures import Array, Image, Pictures, Procedural, Random
-from singletrack.datasets.pieces import cut_object, paste, place, recolour, roll, tip, turn
+from singletrack.datasets.pieces import box_of, cut_object, paste, place, recolour, roll, tip, turn
+from singletrack.errors import InputError
+
+TRIES = 60  # photos in which a living clip looks for an object
 
 
 def generate_clip(
@@ -56,9 +60,7 @@ def generate_clip(
     sizes = random.uniform(45, 80, len(cast)) * scale
     waves = [random.uniform(0, 2 * np.pi, 6) for _ in range(len(cast) + 1)]
     paces = [random.uniform(0.012, 0.04, 4) for _ in range(len(cast) + 1)]
-    camera = np.random.default_rng([seed, 1])
-    light = Light.draw(camera)
-    dimming, coarse, grain = camera.uniform(0, 0.5), math.exp(camera.uniform(-1, 0.9)), camera.uniform(-8, 8)
+    film = _Film.draw(np.random.default_rng([seed, 1]))
     gone = {index for span in (*absent, *outings) for index in span}
     door = np.random.default_rng([seed, 2])
     builder = np.random.default_rng([seed, 3])
@@ -105,13 +107,76 @@ def generate_clip(
         for left, pixels in standing:
             first, last = (max(0, left - int(corner[0]) + edge) for edge in (0, pixels.shape[1]))
             frame[:, first:last] = pixels[:, max(0, int(corner[0]) - left) :][:, : frame[:, first:last].shape[1]]
-        frame = replace(light, gain=light.gain * (1 - dimming * math.sin(0.05 * index) ** 2)).shine(frame)
-        if coarse > 1:
-            small = round(width / coarse), round(height / coarse)
-            frame = cv2.resize(cv2.resize(frame, small, interpolation=cv2.INTER_AREA), size_wh).astype(np.uint8)
-        if grain > 0:
-            frame = np.clip(frame + camera.normal(0, grain, (height, width, 1)), 0, 255).astype(np.uint8)
-        yield frame, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        yield film.shot(frame, index), (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def living_clip(
+    frames: int, size_wh: tuple[int, int], seed: int, pictures: Pictures
+) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
+    """A photo come to life under a camera that drifts: frames and the exact boxes of its object, xywh.
+
+    The object moves, grows, turns and bends against what is behind it, without a seam, see ``living``: so it shows what
+    boxes are worth where things end as they do in photos. Raises InputError where no picture has an object.
+    """
+    random = np.random.default_rng(seed)
+    film = _Film.draw(np.random.default_rng([seed, 1]))
+    for _ in range(TRIES):
+        found = pictures.draw_object(random)
+        if found.mask is not None:
+            break
+    else:
+        raise InputError(f"expected photos with objects; got none in {TRIES}; give other photos")
+    living = Living.of_mask(found.picture, found.mask)
+    box = box_of(living.outline)
+    middle, extent = box[:2] + box[2:] / 2, math.sqrt(box[2] * box[3])
+    side, half = min(size_wh) * random.uniform(0.2, 0.4), np.array(size_wh) / 2
+    beyond = cv2.resize(pictures.draw(random), size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    waves, paces = random.uniform(0, 2 * np.pi, 12), random.uniform(0.02, 0.07, 12)
+    bends = [Bend.draw(random, box, 0.07) for _ in range(2)]
+    reach = extent * random.uniform(0.5, 1.0)
+    for index in range(frames):
+        swing = np.sin(waves + paces * index)
+        scale = side / extent * math.exp(0.3 * swing[0])
+        form = scale * turn(0.15 * swing[1], math.exp(0.15 * swing[2]), 0.1 * swing[3])
+        place_xy = half + (half - 0.75 * side) * swing[4:6]
+        thing = map_to(form, middle, place_xy)
+        ground = map_to(form * math.exp(0.2 * swing[6]), middle, place_xy + 0.15 * side * swing[7:9])
+        bend = replace(bends[0], field=bends[0].field * swing[9] + bends[1].field * swing[10])
+        frame, outline = living.seen(size_wh, thing, ground, bend, reach)
+        seen = box_of(outline)
+        frame = surrounded(frame, with_box(frame_in_view(living.picture, ground, size_wh), seen), beyond)
+        x, y, w, h = seen.tolist()
+        yield film.shot(frame, index), (x, y, w, h)
+
+
+@dataclass(frozen=True)
+class _Film:
+    """How a clip is filmed: in which light, that comes and goes, how coarsely, and with what grain."""
+
+    light: Light
+    dimming: float
+    coarse: float
+    grain: float
+    random: Random
+
+    @staticmethod
+    def draw(random: Random) -> _Film:
+        light = Light.draw(random)
+        dimming, coarse = random.uniform(0, 0.5), math.exp(random.uniform(-1, 0.9))
+        return _Film(light, dimming, coarse, random.uniform(-8, 8), random)
+
+    def shot(self, frame: Image, index: int) -> Image:
+        """The next frame (H, W, 3), as it is filmed."""
+        height, width = frame.shape[:2]
+        gain = self.light.gain * (1 - self.dimming * math.sin(0.05 * index) ** 2)
+        frame = replace(self.light, gain=gain).shine(frame)
+        if self.coarse > 1:
+            small = round(width / self.coarse), round(height / self.coarse)
+            small_frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
+            frame = cv2.resize(small_frame, (width, height)).astype(np.uint8)
+        if self.grain > 0:
+            frame = np.clip(frame + self.random.normal(0, self.grain, (height, width, 1)), 0, 255).astype(np.uint8)
+        return frame
 
 
 def _object(random: Random, pictures: Pictures) -> Figure | None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.camera import EVERYWHERE, frame_in_view, view
+from singletrack.datasets.camera import EVERYWHERE, frame_in_view, surrounded, view, with_box
 from singletrack.datasets.living import Bend, Living, behind, map_to
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 from singletrack.datasets.pieces import box_of, turn
@@ -62,14 +62,15 @@ def in_place_scene(
         """The photo with the target so; the target's extent there, xywh; and the photo's own edges, xyxy."""
         thing = map_to(form * scale, middle, centre)
         ground = behind(random, form * scale, middle, centre, extent * scale) if moves and bend else thing
-        seen, outline = living.seen(size, thing, ground, bend, reach)
-        ends = frame_in_view(picture, ground, size)
+        seen, outline = living.seen((size, size), thing, ground, bend, reach)
+        box = box_of(outline)
+        ends = frame_in_view(picture, ground, (size, size))
+        if moves:  # the thing may have come nearer to the photo's edge than it was
+            ends = with_box(ends, box)
         if beyond is None:
-            return seen, box_of(outline), ends
+            return seen, box, ends
         other = view(beyond, size_xy(beyond) * random.uniform(0.3, 0.7, 2), size / min(beyond.shape[:2]), size)
-        x0, y0, x1, y1 = np.round(np.clip(ends, 0, size)).astype(int)
-        other[y0:y1, x0:x1] = seen[y0:y1, x0:x1]
-        return other, box_of(outline), EVERYWHERE
+        return surrounded(seen, ends, other), box, EVERYWHERE
 
     def some_frames_later() -> tuple[Array, Bend]:
         spread = 2.0 if moves else 1.0

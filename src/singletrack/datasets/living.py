@@ -72,13 +72,15 @@ class Living:
         outline = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
         return Living(picture, outline, _distance(mask) * shrink)
 
-    def seen(self, size: int, thing: Array, ground: Array, bend: Bend | None, reach: float) -> tuple[Image, Array]:
-        """A (size, size) look at it, and where its outline is there, (n, 2).
+    def seen(
+        self, size_wh: tuple[int, int], thing: Array, ground: Array, bend: Bend | None, reach: float
+    ) -> tuple[Image, Array]:
+        """A look at it, (height, width, 3), and where its outline is there, (n, 2).
 
         thing, ground: 2x3 maps from photo to look, of the thing before it is bent, and of what is behind it; between
         them all is stretched over ``reach`` pixels of the photo. bend: None for none.
         """
-        from_thing, from_ground = _sources(size, thing), _sources(size, ground)
+        from_thing, from_ground = _sources(size_wh, thing), _sources(size_wh, ground)
         if bend is not None:
             from_thing = from_thing + bend.at(from_thing)
         height, width = self.away.shape
@@ -123,10 +125,9 @@ def _distance(mask: Image) -> Array:
     return away
 
 
-def _sources(size: int, mapping: Array) -> Array:
-    """Where a 2x3 map takes the middles of (size, size) pixels from, (size, size, 2)."""
-    line = np.arange(size) + 0.5
+def _sources(size_wh: tuple[int, int], mapping: Array) -> Array:
+    """Where a 2x3 map takes the middles of pixels from, (height, width, 2)."""
+    columns, rows = (np.arange(count)[:, None] + 0.5 for count in size_wh)
     back = np.linalg.inv(mapping[:, :2])
-    across = line[:, None] * back[:, 0] - back @ mapping[:, 2]
-    sources: Array = across + (line[:, None] * back[:, 1])[:, None]
+    sources: Array = columns * back[:, 0] - back @ mapping[:, 2] + (rows * back[:, 1])[:, None]
     return sources
