@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.camera import EVERYWHERE, blacken_outside, degrade, frame_in_view, near_edge, view
+from singletrack.datasets.camera import (
+    EVERYWHERE,
+    blacken_outside,
+    degrade,
+    frame_in_view,
+    near_edge,
+    surrounded,
+    view,
+    with_box,
+)
 from singletrack.datasets.pieces import Piece, outline_of, paste, place, turn
 from singletrack.geometry.crops import Square, box_to_crop, square_crop
 
@@ -21,6 +30,20 @@ def test_outside_the_frame_is_black_and_cuts_at_most_a_third() -> None:
     blacken_outside(crop, np.array([2, -np.inf, np.inf, 7]))
     assert crop[:7, 2:].all()
     assert crop.sum() == 9 * 7 * 8 * 3
+
+
+def test_outside_the_frame_may_be_another_picture() -> None:
+    whole = surrounded(
+        np.full((4, 6, 3), 9, np.uint8), np.array([1.0, -np.inf, 3.0, 2.0]), np.full((4, 6, 3), 5, np.uint8)
+    )
+    assert (whole[:2, 1:3] == 9).all()
+    assert whole.sum() == 3 * (4 * 9 + 20 * 5)
+
+
+def test_a_frame_is_widened_to_hold_a_box() -> None:
+    frame, box = np.array([0.0, 0, 100, 100]), np.array([80.0, 20, 40, 40])
+    assert with_box(frame, box, margin=0.1).tolist() == [0, 0, 124, 100]
+    assert with_box(frame, np.array([20.0, 20, 40, 40])).tolist() == frame.tolist()
 
 
 def test_noise_is_faint_and_drawn_from_the_generator() -> None:
@@ -64,7 +87,8 @@ def test_a_rendered_search_view_agrees_with_the_crop_of_tracking(box: tuple[int,
     square = Square.around(box, 4.0)
     centre = np.array([square.left + square.side / 2, square.top + square.side / 2])
     rendered = view(frame, centre, scale, size)
-    visible_xyxy = frame_in_view(frame, centre, scale, size)
+    mapping = np.column_stack([scale * np.eye(2), size / 2 - scale * centre])
+    visible_xyxy = frame_in_view(frame, mapping, (size, size))
     blacken_outside(rendered, visible_xyxy)
 
     # the label: where the target's corners come to lie

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 
+from singletrack.datasets import clips
 from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.pictures import Found, Procedural
+from singletrack.errors import InputError
 
 
 def test_a_clip_moves_smoothly_inside_the_frame_and_leaves_when_told() -> None:
@@ -76,3 +81,41 @@ def test_posts_stand_before_the_target_but_not_at_first() -> None:
     assert covered(0) == 0
     assert (plain[0][0] != hidden[0][0]).any()
     assert max(covered(index) for index in range(60)) > 0.3
+
+
+class OneObject(Procedural):
+    """A white disc before dark clouds."""
+
+    def draw_object(self, random: np.random.Generator, beside: Found | None = None) -> Found:
+        picture = (self.draw(random) * 0.4).astype(np.uint8)
+        mask = np.zeros(picture.shape[:2], np.uint8)
+        cv2.circle(mask, (160, 150), 50, 255, -1)
+        picture[mask > 0] = 255
+        return Found(picture, mask)
+
+
+def test_a_living_photo_moves_its_object_in_exact_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips._Film, "shot", lambda film, frame, index: frame)
+    seen = list(clips.living_clip(50, (320, 180), 3, OneObject()))
+    assert len(seen) == 50
+    for frame, box in seen[::7]:
+        ys, xs = np.nonzero((frame > 200).all(2))
+        drawn = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+        x, y, w, h = box
+        inside = np.array([x, y, x + w, y + h]).clip(0, [320, 180, 320, 180])
+        np.testing.assert_allclose(drawn, inside, atol=3)
+    boxes = np.array([box for _, box in seen])
+    assert np.ptp(boxes[:, 0]) > 20
+    assert boxes[:, 2].max() / boxes[:, 2].min() > 1.1
+
+
+def test_without_objects_no_photo_comes_to_life() -> None:
+    with pytest.raises(InputError, match="photos with objects"):
+        next(clips.living_clip(2, (160, 90), 0, Procedural(64)))
+
+
+def test_turning_changes_looks_but_not_places() -> None:
+    calm, turning = (list(generate_clip(30, (320, 180), 5, distractors=0, turning=angle)) for angle in (0.0, 0.8))
+    assert [box for _, box in calm] == [box for _, box in turning]
+    assert np.array_equal(calm[0][0], turning[0][0])
+    assert not np.array_equal(calm[29][0], turning[29][0])

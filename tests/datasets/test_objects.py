@@ -78,8 +78,8 @@ def test_photos_draw_their_objects(tmp_path: Path) -> None:
     picture, _ = disc_on_meadow()
     cv2.imwrite(str(tmp_path / "disc.png"), picture[..., ::-1])
     photos = Photos(tmp_path, objects=tmp_path / "cache")
-    drawn, mask = photos.draw_object(np.random.default_rng(0))
-    assert np.array_equal(drawn, picture)
-    assert mask is not None
+    found = photos.draw_object(np.random.default_rng(0))
+    assert np.array_equal(found.picture, picture)
+    assert found.mask is not None
     sides = [np.ptp(draw_piece(np.random.default_rng(seed), photos, 64).outline, 0).tolist() for seed in range(8)]
     assert any(side == pytest.approx([64, 64], abs=5) for side in sides)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.composed import paste_into_template, paste_newest
-from singletrack.datasets.in_place import newest_look
+from singletrack.datasets import composed
+from singletrack.datasets.composed import composed_scene, paste_into_template, paste_newest
+from singletrack.datasets.in_place import in_place_scene
 from singletrack.datasets.pairs import draw_pair
-from singletrack.datasets.pictures import Procedural
-from singletrack.datasets.pieces import Piece, outline_of
+from singletrack.datasets.pictures import Found, Procedural
+from singletrack.datasets.pieces import Piece, outline_of, paste
 from singletrack.datasets.scenes import Fit, Newest, PairSettings
 from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
@@ -62,7 +63,7 @@ def test_in_the_template_the_box_is_in_the_middle_and_not_the_thing() -> None:
     for seed in range(20):
         template = np.zeros((112, 112, 3), np.uint8)
         random = np.random.default_rng(seed)
-        aspect = paste_into_template(random, Procedural(), template, piece, 0.0, 56.0, fit)
+        aspect = paste_into_template(random, Procedural(), template, piece, [], 0.0, 56.0, fit)
         assert aspect == pytest.approx(2 * 0.8 / 1.5)
         rows, columns = (np.flatnonzero((template == 255).all(2).any(1 - axis)) for axis in (0, 1))
         thing = np.array([columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1], float)
@@ -115,20 +116,49 @@ def test_the_newest_look_is_cut_round_the_box_that_was_followed() -> None:
     for seed in range(10):
         crop = np.zeros((112, 112, 3), np.uint8)
         random = np.random.default_rng(seed)
-        aspect = paste_newest(random, Procedural(), crop, piece, np.eye(2), exact, now, settings)
+        aspect = paste_newest(random, Procedural(), crop, piece, [], np.eye(2), exact, now, settings)
         wh = 56 * np.array([aspect**0.5, aspect**-0.5])
         np.testing.assert_allclose(followed(white_box(crop), now), [*(56 - wh / 2), *wh], atol=2.5)
 
 
-def test_so_it_is_of_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.zeros((300, 400, 3), np.uint8)
-    picture[120:160, 150:230] = 255
+class OneObject(Procedural):
+    """A photo with a white thing in it, before dark ones."""
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        return np.full((240, 240, 3), 40, np.uint8)
+
+    def draw_object(self, random: np.random.Generator, beside: Found | None = None) -> Found:
+        picture = np.zeros((300, 400, 3), np.uint8)
+        picture[120:160, 150:230] = 255
+        return Found(picture, picture[..., 0].copy())
+
+
+@pytest.mark.parametrize("living", [0.0, 1.0])
+def test_so_it_is_of_a_photo_and_boxes_fit_what_is_seen(living: float, monkeypatch: pytest.MonkeyPatch) -> None:
     now = newest((0.1, -0.2), (0.8, 1.3))
     monkeypatch.setattr(Newest, "draw", lambda random: now)
-    for seed in range(10):
-        crop, aspect = newest_look(
-            np.random.default_rng(seed), picture, np.array([150.0, 120, 80, 40]), np.eye(2), 112, PairSettings()
-        )
-        thing = np.where(crop > 127, 255, 0).astype(np.uint8)
-        wh = 56 * np.array([aspect**0.5, aspect**-0.5])
-        np.testing.assert_allclose(followed(white_box(thing), now), [*(56 - wh / 2), *wh], atol=2.5)
+    settings = PairSettings(fit=0.0, occluded=0.0, whole=1.0, templates=2, living=living, scale=0.2, anywhere=0.0)
+    for seed in range(12):
+        scene = in_place_scene(np.random.default_rng(seed), OneObject(), 112, 224, settings)
+        thing = np.where(scene.search > 150, 255, 0).astype(np.uint8)
+        np.testing.assert_allclose(white_box(thing), scene.box_xywh, atol=2.5)
+        assert scene.newest is not None
+        thing = np.where(scene.newest > 150, 255, 0).astype(np.uint8)
+        wh = 56 * np.array([scene.newest_aspect**0.5, scene.newest_aspect**-0.5])
+        # a bend of up to 0.08 of its size comes on top
+        np.testing.assert_allclose(followed(white_box(thing), now), [*(56 - wh / 2), *wh], atol=2.5 + 7 * living)
+
+
+def test_what_is_beside_the_target_in_a_template_is_often_in_the_search_crop_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pasted: list[Piece] = []
+    monkeypatch.setattr(
+        composed, "paste", lambda canvas, piece, mapping: pasted.append(piece) or paste(canvas, piece, mapping)
+    )
+    again = 0
+    for seed in range(60):
+        pasted.clear()
+        composed_scene(np.random.default_rng(seed), Procedural(96), 48, 96, PairSettings(occluded=0.0, absent=0.0))
+        again += len({id(piece) for piece in pasted}) < len(pasted)
+    assert 5 < again < 30

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets.pictures import Photos
+from singletrack.datasets.pictures import KIN, Photos
 from singletrack.errors import InputError
 
 
@@ -28,3 +28,15 @@ def test_photos_come_from_files_and_are_held_out(tmp_path: Path) -> None:
     bad.paths = [tmp_path / "bad.jpg"]
     with pytest.raises(InputError, match="readable picture"):
         bad.draw(np.random.default_rng(0))
+
+
+def test_kin_lie_beside_one_another(tmp_path: Path) -> None:
+    for index in range(40):
+        cv2.imwrite(str(tmp_path / f"{index:02d}.png"), np.full((80, 80, 3), 6 * index, np.uint8))
+    photos, random = Photos(tmp_path), np.random.default_rng(0)
+    for _ in range(30):
+        found = photos.draw_object(random)
+        kin = photos.draw_object(random, beside=found)
+        away = (kin.place - found.place) % 40
+        assert 1 <= min(away, 40 - away) <= KIN
+        assert kin.picture[0, 0, 0] == 6 * kin.place

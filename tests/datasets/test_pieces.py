@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from singletrack.datasets.pictures import Procedural
-from singletrack.datasets.pieces import Piece, cut_piece, deform, outline_of, paste, place, random_mask, turn
+from singletrack.datasets.pieces import (
+    Dress,
+    Piece,
+    cut_piece,
+    deform,
+    outline_of,
+    paste,
+    place,
+    random_mask,
+    roll,
+    tip,
+    turn,
+)
 
 
 def square_piece(width: int, height: int) -> Piece:
@@ -53,3 +65,52 @@ def test_masks_span_their_size() -> None:
         ys, xs = np.nonzero(mask > 127)
         assert np.ptp(xs) >= 54
         assert np.ptp(ys) >= 34
+
+
+def ramp() -> Piece:
+    """From black at the left to white at the right, before nothing."""
+    alpha = np.zeros((40, 101), np.uint8)
+    alpha[5:35, 10:91] = 255
+    pixels = np.zeros((40, 101, 3), np.uint8)
+    pixels[:, 10:91] = np.linspace(0, 255, 81)[:, None]
+    return Piece(pixels, alpha, outline_of(alpha))
+
+
+def test_what_rolls_shows_another_side_in_the_same_outline() -> None:
+    piece = ramp()
+    rolled = roll(piece, np.pi / 6)
+    assert np.array_equal(rolled.alpha, piece.alpha)
+    # the front's middle now shows what was half a radius to the left of it, sin(-30 degrees)
+    assert rolled.pixels[20, 50, 0] == pytest.approx(255 / 4, abs=4)
+    # at the left edge what was behind comes into view, guessed from what was beside it: cos 30 degrees out
+    assert rolled.pixels[20, 10, 0] == pytest.approx(255 * (1 - np.cos(np.pi / 6)) / 2, abs=8)
+    np.testing.assert_allclose(roll(piece, 0.0).pixels[20, 11:90].astype(int), piece.pixels[20, 11:90], atol=2)
+
+
+def test_what_is_tipped_rolls_about_the_other_axis() -> None:
+    piece = ramp()
+    lying = Piece(
+        np.ascontiguousarray(piece.pixels.transpose(1, 0, 2)),
+        np.ascontiguousarray(piece.alpha.T),
+        piece.outline[:, ::-1],
+    )
+    tipped = tip(lying, 0.4)
+    assert np.array_equal(tipped.pixels.transpose(1, 0, 2), roll(piece, 0.4).pixels)
+    assert np.array_equal(tipped.alpha, lying.alpha)
+
+
+def test_a_piece_without_anything_in_it_rolls_to_itself() -> None:
+    nothing = Piece(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), np.zeros((1, 2)))
+    assert roll(nothing, 1.0) is nothing
+
+
+def test_a_dress_leads_to_the_colours_of_others() -> None:
+    random = np.random.default_rng(0)
+    own = random.integers(100, 140, (32, 32, 3)).astype(np.uint8)
+    others = random.integers(20, 40, (32, 32, 3)).astype(np.uint8)
+    alpha = np.full((32, 32), 255, np.uint8)
+    piece = Piece(own, alpha, outline_of(alpha))
+    for share in (0.0, 0.5, 1.0):
+        dressed = Dress.like(own, others, share).on(piece).pixels
+        assert dressed.mean() == pytest.approx((1 - share) * own.mean() + share * others.mean(), abs=1.5)
+        assert dressed.std() == pytest.approx((1 - share) * own.std() + share * others.std(), abs=1.5)

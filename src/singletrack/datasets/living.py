@@ -58,7 +58,7 @@ class Living:
     def of_mask(picture: Image, mask: Image) -> Living:
         """The object that a mask (h, w), maybe smaller, marks."""
         grow = np.array([picture.shape[1] / mask.shape[1], picture.shape[0] / mask.shape[0]])
-        return Living(picture, outline_of(mask) * grow, _distance(mask) * float(grow.mean()))
+        return Living(picture, outline_of(mask, corners=False) * grow, _distance(mask) * float(grow.mean()))
 
     @staticmethod
     def of_box(picture: Image, box_xywh: Array) -> Living:
@@ -69,8 +69,9 @@ class Living:
         x0, y0, x1, y1 = np.concatenate([low, np.maximum(high, low + 1)]).astype(int)
         mask[max(y0, 0) : y1, max(x0, 0) : x1] = 255
         x, y, w, h = box_xywh
-        outline = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
-        return Living(picture, outline, _distance(mask) * shrink)
+        line = np.linspace(0, 1, 12)
+        sides = [np.column_stack(each) for end in (0 * line, 0 * line + 1) for each in ((line, end), (end, line))]
+        return Living(picture, [x, y] + np.concatenate(sides) * [w, h], _distance(mask) * shrink)
 
     def seen(
         self, size_wh: tuple[int, int], thing: Array, ground: Array, bend: Bend | None, reach: float

@@ -49,9 +49,13 @@ def random_mask(random: Random, width: int, height: int) -> Image:
     return mask
 
 
-def outline_of(alpha: Image) -> Array:
-    """Outer corners (n, 2) xy of the pixels of ``alpha`` that are more than half there, one at least."""
-    contours, _ = cv2.findContours((alpha > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+def outline_of(alpha: Image, corners: bool = True) -> Array:
+    """Outer corners (n, 2) xy of the pixels of ``alpha`` that are more than half there, one at least.
+
+    corners: False for every pixel along the outline, so that it can be bent.
+    """
+    how = cv2.CHAIN_APPROX_SIMPLE if corners else cv2.CHAIN_APPROX_NONE
+    contours, _ = cv2.findContours((alpha > 127).astype(np.uint8), cv2.RETR_EXTERNAL, how)
     if not contours:
         height, width = alpha.shape
         return np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
