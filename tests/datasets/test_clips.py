@@ -117,5 +117,5 @@ def test_without_objects_no_photo_comes_to_life() -> None:
 def test_turning_changes_looks_but_not_places() -> None:
     calm, turning = (list(generate_clip(30, (320, 180), 5, distractors=0, turning=angle)) for angle in (0.0, 0.8))
     assert [box for _, box in calm] == [box for _, box in turning]
-    assert np.array_equal(calm[0][0], turning[0][0])
-    assert not np.array_equal(calm[29][0], turning[29][0])
+    changed = [np.abs(one[0].astype(int) - two[0]).mean() for one, two in zip(calm, turning, strict=True)]
+    assert changed[0] < 0.2 * changed[29]

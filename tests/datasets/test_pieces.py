@@ -82,8 +82,9 @@ def test_what_rolls_shows_another_side_in_the_same_outline() -> None:
     assert np.array_equal(rolled.alpha, piece.alpha)
     # the front's middle now shows what was half a radius to the left of it, sin(-30 degrees)
     assert rolled.pixels[20, 50, 0] == pytest.approx(255 / 4, abs=4)
-    # at the left edge what was behind comes into view, guessed from what was beside it: cos 30 degrees out
-    assert rolled.pixels[20, 10, 0] == pytest.approx(255 * (1 - np.cos(np.pi / 6)) / 2, abs=8)
+    # at the left edge what was behind comes into view, guessed from what was beside it
+    seen = 50.5 + 40.5 * np.sin(np.arcsin(-40 / 40.5) - np.pi / 6) - 0.5
+    assert rolled.pixels[20, 10, 0] == pytest.approx(255 * (seen - 10) / 80, abs=2)
     np.testing.assert_allclose(roll(piece, 0.0).pixels[20, 11:90].astype(int), piece.pixels[20, 11:90], atol=2)
 
 
