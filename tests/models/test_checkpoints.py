@@ -340,6 +340,21 @@ def test_convert_command(model: OSTrack, official: dict[str, Tensor], tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".unfinished"] == []
 
 
+def test_convert_command_blends_two_files(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    one, two = (build_ostrack(CONFIGS["ostrack-tiny"]) for _ in range(2))
+    for name, network in (("one", one), ("two", two)):
+        save_safetensors(network.state_dict(), tmp_path / f"{name}.safetensors", "ostrack-tiny")
+    arguments = [str(tmp_path / "one.safetensors"), "--model", "ostrack-tiny", "--out"]
+    arguments += [str(tmp_path / "both.safetensors"), "--blend", str(tmp_path / "two.safetensors")]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    both = read_weights(tmp_path / "both.safetensors")
+    for name, value in one.state_dict().items():
+        other = two.state_dict()[name]
+        expected = (value + other) / 2 if value.is_floating_point() else value
+        assert torch.allclose(both[name], expected, atol=1e-6), name
+
+
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         command, [str(tmp_path / "absent"), "--model", "ostrack-256", "--out", str(tmp_path / "out.safetensors")]

@@ -17,7 +17,7 @@ from singletrack.cli.main import singletrack
 from singletrack.datasets.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.models import ostrack
-from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training import finetune as module
@@ -132,11 +132,19 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28])
     monkeypatch.setattr(module, "tracking_overlap", lambda *_: next(overlaps))
     monkeypatch.setattr("singletrack.training.loop.tracking_overlap", lambda *_: next(overlaps))
-    said = run("better")
-    assert "0.200 before, 0.300 by the best" in said
-    assert (tmp_path / "better" / "finetuned.safetensors").read_bytes() == (
-        tmp_path / "better" / "best.safetensors"
-    ).read_bytes()
+    said = run("better", "--keep", "0")
+    assert "0.200 before, 0.300 by the best weights, 0.300 by the result" in said
+    best, result = (tmp_path / "better" / f"{name}.safetensors" for name in ("best", "finetuned"))
+    assert best.read_bytes() == result.read_bytes()
+    overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.29])
+    assert "0.300 by the best weights, 0.290 by the result" in run("mixed", "--keep", "0.25")
+    best, result = (read_weights(tmp_path / "mixed" / f"{name}.safetensors") for name in ("best", "finetuned"))
+    for name, old in read_weights(toy_model).items():
+        expected = 0.75 * best[name] + 0.25 * old if old.is_floating_point() else best[name]
+        assert torch.allclose(result[name], expected, atol=1e-6)
+    overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.15])  # the mixture is worse than what there was
+    assert "0.300 by the result" in run("alone")
+    assert not (tmp_path / "alone" / "mixed.safetensors").exists()
     overlaps = iter([0.9, 0.1, 0.3, 0.25, 0.28])
     assert "keep those" in run("worse", "--train", "head")
     assert not (tmp_path / "worse" / "finetuned.safetensors").exists()
@@ -146,7 +154,8 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
     data = data_of(write_clips(tmp_path / "clips", 3, frames=4))
     recipe = finetune_recipe("toy", ["folder"], steps=2, batch=2, settings=SETTINGS)
     outcome = finetune(recipe, toy_model, data, tmp_path / "run", settings=RunSettings())
-    assert 0.0 <= outcome.before <= outcome.after <= 1.0
+    assert 0.0 <= outcome.before <= outcome.best <= 1.0
+    assert outcome.before <= outcome.after <= 1.0
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,14 @@ from singletrack.video.files import check_file, writing
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--model", "model_name", required=True, help="The model it holds, such as ostrack-256.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
+@click.option(
+    "--blend",
+    "other",
+    type=click.Path(path_type=Path),
+    help="Write the mean with these weights, trained on from SOURCE.",
+)
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
-def command(source: Path, model_name: str, out: Path, half: bool) -> None:
+def command(source: Path, model_name: str, out: Path, other: Path | None, half: bool) -> None:
     """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar or weights of ours, into safetensors.
 
     No code from the file is run. Every tensor must be there, with the shape that the model expects.
@@ -25,5 +31,5 @@ def command(source: Path, model_name: str, out: Path, half: bool) -> None:
     from singletrack.models.checkpoints import convert
 
     with writing(out):
-        convert(source, model_name, out, half=half)
+        convert(source, model_name, out, half=half, other=other)
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

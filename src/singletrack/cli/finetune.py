@@ -63,6 +63,14 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
 @click.option(
     "--patience", default=4, show_default=True, type=click.IntRange(min=0), help="Validations without gain; 0: no end."
 )
+@click.option(
+    "--keep",
+    "kept",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the old weights in the result, so that little is forgotten.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--device", default="cpu", show_default=True, help="Where it runs: cpu or cuda.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(min=0), help="Processes that make pairs.")
@@ -78,14 +86,15 @@ def command(
     photos: Path | None,
     rehearse: float | None,
     patience: int,
+    kept: float,
     resume: bool,
     device: str,
     workers: int,
 ) -> None:
     """Teach MODEL, such as ostrack-tiny, one's own kind of video (docs/finetuning.md).
 
-    Every fifth sequence is held out and followed ten times on the way; the weights that follow these best are left as
-    OUT/finetuned.safetensors, if they are better than those at the start.
+    Every fifth sequence is held out and followed ten times on the way; the weights that follow these best are mixed
+    with the old ones and left as OUT/finetuned.safetensors, if that is better than before.
     """
     require_packages("fine-tuning", *TRAIN_EXTRA)
     from singletrack.runtimes.torch_runtime import find_device
@@ -119,10 +128,14 @@ def command(
         weights or bundled_file(model, ".safetensors"),
         Data(photos=photos, folders=folders, cache=cache_folder()),
         folder,
+        kept=kept,
         resume_run=resume,
         settings=RunSettings(device=str(find_device(device)), workers=workers),
     )
-    click.echo(f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.after:.3f} by the best weights")
+    click.echo(
+        f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} by the best weights, "
+        f"{outcome.after:.3f} by the result"
+    )
     if outcome.weights is None:
         click.echo("Nothing was better than the weights at the start: keep those, or try --lr, more data or --train.")
     else:

@@ -57,20 +57,47 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: st
 
 
 def convert(
-    source: str | os.PathLike[str], model_name: str, out: str | os.PathLike[str], *, half: bool = False
+    source: str | os.PathLike[str],
+    model_name: str,
+    out: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    other: str | os.PathLike[str] | None = None,
+    share: float = 0.5,
 ) -> None:
     """Read weights, an official checkpoint or ours, and write them as safetensors under our names.
 
-    half: round every tensor of two or more dimensions to 16 bits. Raises CheckpointError when the file does not
-    hold this model, InputError for a model that there is not.
+    half: round every tensor of two or more dimensions to 16 bits. other: a file of weights that were trained on from
+    these, or from the same; with a ``share`` of them mixed in, see ``blend``. Raises CheckpointError when a file
+    does not hold this model, InputError for a model that there is not.
     """
     with torch.device("meta"):  # shapes alone: nothing is drawn at random
         expected = build_network(model_name).state_dict()
-    weights = _counted(_under_our_names(read_weights(source), model_name), expected)
-    _check(weights, expected, source, model_name)
+
+    def checked(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+        weights = _counted(_under_our_names(read_weights(path), model_name), expected)
+        _check(weights, expected, path, model_name)
+        return weights
+
+    weights = checked(source)
+    if other is not None:
+        weights = blend(weights, checked(other), share)
     if half:
         weights = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in weights.items()}
     save_safetensors(weights, out, model_name)
+
+
+def blend(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
+    """Weights of one network with a ``share`` of other ones mixed in; counts, which are whole numbers, stay.
+
+    It works where both were trained on from the same weights: the mixture keeps most of what either can, and is often
+    better than both on what neither saw (Wortsman et al., "Model soups" and "Robust fine-tuning of zero-shot models",
+    2022).
+    """
+    return {
+        name: torch.lerp(value.float(), others[name].float(), share) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
 
 
 def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str], model_name: str) -> None:

@@ -26,11 +26,10 @@ from singletrack.datasets.footage import write_footage
 from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.layouts import has_size
 from singletrack.datasets.sampling import FramePairs, FrameRules
-from singletrack.datasets.scenes import PairSettings
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
-from singletrack.models.checkpoints import load_weights
+from singletrack.models.checkpoints import convert, load_weights
 from singletrack.models.ostrack import CONFIGS, OSTrack
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.loop import RunSettings, train
@@ -38,6 +37,7 @@ from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Batch, Data, Recipe, Source, Stage
 from singletrack.training.ostrack import OSTrackObjective
 from singletrack.training.processes import Team
+from singletrack.training.recipes import TINY_PAIRS
 from singletrack.training.recorded import FramePairStream
 from singletrack.training.sources import MadePairs
 from singletrack.training.validation import tracking_overlap
@@ -201,12 +201,13 @@ def from_first_box(sequence: base.Sequence) -> base.Sequence:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What fine-tuning gave. before, after: AO on the held-out sequences, 0 to 1, by the old and by the best weights.
+    """What fine-tuning gave: AO on the held-out sequences, 0 to 1, by the old weights, the best ones and the result.
 
-    weights: the file of the best; None where the old ones were better than all.
+    weights: the file of the result; None where the old ones were better than all.
     """
 
     before: float
+    best: float
     after: float
     weights: Path | None
 
@@ -252,7 +253,8 @@ def finetune_recipe(
                 templates=config.templates,
             ),
             made=MadePairs(
-                pairs=PairSettings(
+                pairs=replace(
+                    TINY_PAIRS,
                     template_factor=settings.template_factor,
                     search_factor=settings.search_factor,
                     mark_template=config.mark_template,
@@ -281,21 +283,34 @@ def finetune(
     data: Data,
     out: Path,
     *,
+    kept: float = 0.5,
     resume_run: bool = False,
     settings: RunSettings | None = None,
 ) -> Outcome:
-    """Run a recipe of ``finetune_recipe`` from ``weights``; the best are left as OUT/finetuned.safetensors.
+    """Run a recipe of ``finetune_recipe`` from ``weights``; what comes of it is left as OUT/finetuned.safetensors.
 
+    kept: share of the old weights in the result, beside those that follow the held-out sequences best: of what these
+    have learned little is lost, and of what the old ones knew most is kept (``checkpoints.blend``). Where the mixture
+    is no better than the old weights, the best are the result.
     Raises InputError where no held-out sequence can be followed, and as ``loop.train`` does.
     """
-    before = overlap_of(recipe, weights, data, settings or RunSettings())
+    settings = settings or RunSettings()
+    before = overlap_of(recipe, weights, data, settings)
     train(recipe, data, out, resume_run=resume_run, weights=None if resume_run else weights, settings=settings)
     best: dict[str, float] | None = torch.load(out / "last.pt", map_location="cpu", weights_only=True)["best"]
     if best is None or best["ao"] <= before:
-        return Outcome(before=before, after=before, weights=None)
+        return Outcome(before=before, best=before, after=before, weights=None)
     result = out / "finetuned.safetensors"
+    if kept:
+        mixed = out / "mixed.safetensors"
+        convert(out / "best.safetensors", recipe.model, mixed, other=weights, share=kept)
+        after = overlap_of(recipe, mixed, data, settings)
+        if after > before:
+            mixed.replace(result)
+            return Outcome(before=before, best=best["ao"], after=after, weights=result)
+        mixed.unlink()
     shutil.copyfile(out / "best.safetensors", result)
-    return Outcome(before=before, after=best["ao"], weights=result)
+    return Outcome(before=before, best=best["ao"], after=best["ao"], weights=result)
 
 
 def overlap_of(recipe: Recipe, weights: Path, data: Data, settings: RunSettings) -> float:

@@ -19,8 +19,18 @@ from singletrack.training.sources import MadePairs
 from singletrack.training.stark_recipes import STARK
 
 # The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
-# box is to be read from the box, not guessed.
-TINY_PAIRS = PairSettings(search_factor=3.5, fit=0.04, mark_template=True, occluded=0.35, templates=2)
+# box is to be read from the box, not guessed. Pairs in place are mostly of whole objects, for a rectangle without one
+# teaches little about extent.
+TINY_PAIRS = PairSettings(
+    search_factor=3.5,
+    fit=0.04,
+    mark_template=True,
+    occluded=0.35,
+    templates=2,
+    in_place=0.45,
+    whole=0.9,
+    tries=3,
+)
 
 
 def ostrack_tiny() -> Recipe:
@@ -86,14 +96,12 @@ def ostrack_tiny() -> Recipe:
 def ostrack_tiny_on() -> Recipe:
     """The bundled model, longer: from weights it has already, at the final size throughout.
 
-    Command: as ``ostrack_tiny``, with ``--weights`` the file to go on from. Pairs in place are mostly of whole objects,
-    for a rectangle without one teaches little about extent.
+    Command: as ``ostrack_tiny``, with ``--weights`` the file to go on from.
     """
     before = ostrack_tiny()
     full = replace(
         before.stages[-1],
         name="longer",
-        source=MadePairs(pairs=replace(TINY_PAIRS, in_place=0.45, whole=0.9, tries=3)),
         steps=4200,
         batch=32,
         lr=3e-4,
