@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 import singletrack
-from singletrack.datasets.clips import generate_clip, living_clip
+from singletrack.datasets.made.clips import generate_clip, living_clip
 from singletrack.datasets.pictures import Image, Photos, Pictures, Procedural
 from singletrack.geometry.boxes import iou
 from singletrack.tracking.ostrack import OSTrackTracker

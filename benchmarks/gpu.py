@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.models.networks import build_network
 from singletrack.runtimes.torch_runtime import TYPES, TorchNetwork, known_precisions
 from singletrack.zoo import ZOO, make_tracker

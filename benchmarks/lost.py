@@ -33,7 +33,7 @@ from singletrack import zoo
 from singletrack.cli.settings import settings_option
 from singletrack.datasets import base as datasets
 from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.datasets.pictures import Photos, Pictures, Procedural
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.geometry.boxes import Box, iou

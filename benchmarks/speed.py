@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import load
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.runtimes import installed_engines
 from singletrack.runtimes.processor import processor_name
 from singletrack.tracking.base import Network

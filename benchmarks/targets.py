@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import MultiTracker, load
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.geometry.boxes import Box
 from singletrack.runtimes.processor import processor_name, usable_cores
 from singletrack.tracking.multi import BATCH_SIZES

@@ -27,7 +27,7 @@ import numpy as np
 
 from singletrack import load
 from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.evaluation.following import Failure, follow_sequences
 from singletrack.evaluation.metrics import overlap
 from singletrack.export.looks import Listener, clip_looks

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from singletrack import zoo
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.geometry.boxes import iou
 from singletrack.runtimes import ENGINES, installed_engines
 from singletrack.runtimes.processor import allowed_cores, processor_name, usable_cores

@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from singletrack import zoo
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.runtimes import TRAIN_EXTRA, installed_engines, require_packages

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from singletrack.datasets import objects
+from singletrack.datasets.made.pieces import cut_object, draw_piece
 from singletrack.datasets.objects import cached_object, find_object
 from singletrack.datasets.pictures import Photos
-from singletrack.datasets.pieces import cut_object, draw_piece
 
 
 def disc_on_meadow() -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from singletrack.datasets.base import Sequence
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.errors import InputError, SingletrackError
 from singletrack.evaluation.following import follow_sequences
 from singletrack.evaluation.run_folder import RunFacts, RunFolder

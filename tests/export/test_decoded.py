@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_to_onnx import LEAST, little_network
 
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import made_input

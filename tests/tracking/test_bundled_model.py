@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 from singletrack.tracking.ostrack import OSTrackTracker

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from singletrack import MultiTracker
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import BatchTracker, Inputs

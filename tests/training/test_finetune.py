@@ -14,7 +14,7 @@ from toys import toy
 
 from singletrack import zoo
 from singletrack.cli.main import singletrack
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.models import ostrack
 from singletrack.models.checkpoints import read_weights, save_safetensors

@@ -20,8 +20,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toys import ALONE, NOTHING, changed, one_stage, same_state, toy
 
 from singletrack.cli.main import singletrack
+from singletrack.datasets.made.scenes import PairSettings
 from singletrack.datasets.pictures import Procedural
-from singletrack.datasets.scenes import PairSettings
 from singletrack.errors import CheckpointError, InputError, SingletrackError
 from singletrack.training import loop
 from singletrack.training.loading import shares

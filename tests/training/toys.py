@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from singletrack.datasets.scenes import PairSettings
+from singletrack.datasets.made.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.training.losses import LossWeights
 from singletrack.training.objectives import Data, Recipe, Stage

@@ -9,7 +9,7 @@ import numpy as np
 
 from singletrack import zoo
 from singletrack.cli.progress import Progress
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.following import Step, follow
 from singletrack.geometry.boxes import Box, iou
 from singletrack.video import VideoReader

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.datasets.pictures import Photos
 from singletrack.tracking.base import CropArray, FloatArray, Network, Tracker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from singletrack.datasets.scenes import PairSettings
+from singletrack.datasets.made.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.aligned import ALIGNED

@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import Dataset
 
 from singletrack.datasets import base
-from singletrack.datasets.clips import generate_clip
-from singletrack.datasets.pairs import draw_pair
+from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.made.pairs import draw_pair
+from singletrack.datasets.made.scenes import PairSettings
 from singletrack.datasets.pictures import Photos, Pictures, Procedural
-from singletrack.datasets.scenes import PairSettings
 from singletrack.training.objectives import Batch, Data, Source, Stage
 
 

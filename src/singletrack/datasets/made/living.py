@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from singletrack.datasets.made.pieces import outline_of, turn
 from singletrack.datasets.pictures import Array, Image, Random
-from singletrack.datasets.pieces import outline_of, turn
 
 CELLS = 24  # of a bend's field, along a side
 

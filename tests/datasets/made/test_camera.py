@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.camera import (
+from singletrack.datasets.made.camera import (
     EVERYWHERE,
     blacken_outside,
     degrade,
@@ -15,7 +15,7 @@ from singletrack.datasets.camera import (
     view,
     with_box,
 )
-from singletrack.datasets.pieces import Piece, outline_of, paste, place, turn
+from singletrack.datasets.made.pieces import Piece, outline_of, paste, place, turn
 from singletrack.geometry.crops import Square, box_to_crop, square_crop
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from singletrack.datasets.camera import (
+from singletrack.datasets.made.camera import (
     EVERYWHERE,
     Light,
     blacken_outside,
@@ -22,10 +22,10 @@ from singletrack.datasets.camera import (
     near_edge,
     shadowed,
 )
-from singletrack.datasets.composed import composed_scene
-from singletrack.datasets.in_place import in_place_scene
+from singletrack.datasets.made.composed import composed_scene
+from singletrack.datasets.made.in_place import in_place_scene
+from singletrack.datasets.made.scenes import PairSettings
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
-from singletrack.datasets.scenes import PairSettings
 from singletrack.geometry.crops import mark_box
 
 # Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from singletrack.datasets.camera import Light, frame_in_view, surrounded, with_box
-from singletrack.datasets.figures import Figure, cut_figure, pose
-from singletrack.datasets.living import Bend, Living, map_to
+from singletrack.datasets.made.camera import Light, frame_in_view, surrounded, with_box
+from singletrack.datasets.made.figures import Figure, cut_figure, pose
+from singletrack.datasets.made.living import Bend, Living, map_to
+from singletrack.datasets.made.pieces import box_of, cut_object, paste, place, recolour, roll, tip, turn
 from singletrack.datasets.pictures import Array, Image, Pictures, Procedural, Random
-from singletrack.datasets.pieces import box_of, cut_object, paste, place, recolour, roll, tip, turn
 from singletrack.errors import InputError
 
 TRIES = 60  # photos in which a living clip looks for an object

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.pictures import Procedural
-from singletrack.datasets.pieces import (
+from singletrack.datasets.made.pieces import (
     Dress,
     Piece,
     cut_piece,
@@ -19,6 +18,7 @@ from singletrack.datasets.pieces import (
     tip,
     turn,
 )
+from singletrack.datasets.pictures import Procedural
 
 
 def square_piece(width: int, height: int) -> Piece:

@@ -9,10 +9,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from singletrack.datasets.camera import EVERYWHERE, view
-from singletrack.datasets.figures import Figure, cut_figure, pose
-from singletrack.datasets.pictures import Array, Found, Image, Pictures, Random
-from singletrack.datasets.pieces import (
+from singletrack.datasets.made.camera import EVERYWHERE, view
+from singletrack.datasets.made.figures import Figure, cut_figure, pose
+from singletrack.datasets.made.pieces import (
     Dress,
     Piece,
     box_of,
@@ -29,7 +28,7 @@ from singletrack.datasets.pieces import (
     tip,
     turn,
 )
-from singletrack.datasets.scenes import (
+from singletrack.datasets.made.scenes import (
     SMALL_PIECE,
     Fit,
     Newest,
@@ -41,6 +40,7 @@ from singletrack.datasets.scenes import (
     search_place,
     size_xy,
 )
+from singletrack.datasets.pictures import Array, Found, Image, Pictures, Random
 
 # Shares of scenes with none to three others beside the target.
 OTHERS = (0.3, 0.35, 0.2, 0.15)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets import composed
-from singletrack.datasets.composed import composed_scene, paste_into_template, paste_newest
-from singletrack.datasets.in_place import in_place_scene
-from singletrack.datasets.pairs import draw_pair
+from singletrack.datasets.made import composed
+from singletrack.datasets.made.composed import composed_scene, paste_into_template, paste_newest
+from singletrack.datasets.made.in_place import in_place_scene
+from singletrack.datasets.made.pairs import draw_pair
+from singletrack.datasets.made.pieces import Piece, outline_of, paste
+from singletrack.datasets.made.scenes import Fit, Newest, PairSettings
 from singletrack.datasets.pictures import Found, Procedural
-from singletrack.datasets.pieces import Piece, outline_of, paste
-from singletrack.datasets.scenes import Fit, Newest, PairSettings
 from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
 

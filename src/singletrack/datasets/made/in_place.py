@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.camera import EVERYWHERE, frame_in_view, surrounded, view, with_box
-from singletrack.datasets.living import Bend, Living, behind, map_to
-from singletrack.datasets.pictures import Array, Image, Pictures, Random
-from singletrack.datasets.pieces import box_of, turn
-from singletrack.datasets.scenes import (
+from singletrack.datasets.made.camera import EVERYWHERE, frame_in_view, surrounded, view, with_box
+from singletrack.datasets.made.living import Bend, Living, behind, map_to
+from singletrack.datasets.made.pieces import box_of, turn
+from singletrack.datasets.made.scenes import (
     Fit,
     Newest,
     PairSettings,
@@ -22,6 +21,7 @@ from singletrack.datasets.scenes import (
     search_place,
     size_xy,
 )
+from singletrack.datasets.pictures import Array, Image, Pictures, Random
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25

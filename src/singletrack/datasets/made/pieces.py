@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from singletrack.datasets.camera import motion_kernel
+from singletrack.datasets.made.camera import motion_kernel
 from singletrack.datasets.pictures import Array, Image, Pictures, Random
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets import clips
-from singletrack.datasets.clips import generate_clip
+from singletrack.datasets.made import clips
+from singletrack.datasets.made.clips import generate_clip
 from singletrack.datasets.pictures import Found, Procedural
 from singletrack.errors import InputError
 
