@@ -29,7 +29,7 @@ TINY_PAIRS = PairSettings(
     templates=2,
     in_place=0.45,
     whole=0.9,
-    tries=3,
+    tries=4,
 )
 
 
@@ -102,7 +102,7 @@ def ostrack_tiny_on() -> Recipe:
     full = replace(
         before.stages[-1],
         name="longer",
-        steps=4200,
+        steps=3900,
         batch=32,
         lr=3e-4,
         head_lr=4e-4,

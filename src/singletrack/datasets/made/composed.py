@@ -36,9 +36,9 @@ from singletrack.datasets.made.scenes import (
     Scene,
     beside,
     paste_occluder,
-    proportions,
     search_place,
     size_xy,
+    wider,
 )
 from singletrack.datasets.pictures import Array, Found, Image, Pictures, Random
 
@@ -84,8 +84,8 @@ def composed_scene(
         if rolls:
             later = roll(later, float(np.clip(random.normal(0, 0.5), -1.2, 1.2)))
             later = tip(later, float(np.clip(random.normal(0, 0.2), -0.6, 0.6)))
-        turned = angle + random.normal(0, settings.rotation)
-        form = turn(turned, proportions(random, 0.14), random.normal(0, 0.08))
+        turned = angle + random.normal(0, wider(random, settings.rotation, 4.0, 0.2))
+        form = turn(turned, math.exp(random.normal(0, wider(random, 0.14, 2.5))), random.normal(0, 0.08))
         return changed(random, later), form
 
     later, form = some_frames_later()
@@ -212,7 +212,7 @@ def paste_newest(
 def changed(random: Random, piece: Piece) -> Piece:
     """The target some frames later: mostly bent, often lit from another side."""
     if random.random() < 0.7:
-        piece = deform(random, piece, random.uniform(0.02, 0.12))
+        piece = deform(random, piece, wider(random, random.uniform(0.02, 0.12), 2.5))
     if random.random() < 0.4:
         piece = shade(random, piece)
     if random.random() < 0.1:

@@ -17,11 +17,11 @@ from singletrack.datasets.made.scenes import (
     PairSettings,
     Scene,
     paste_occluder,
-    proportions,
     search_place,
     size_xy,
+    wider,
 )
-from singletrack.datasets.pictures import Array, Image, Pictures, Random
+from singletrack.datasets.pictures import Array, Found, Image, Pictures, Random
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25
@@ -40,15 +40,15 @@ def in_place_scene(
     """
     for _ in range(settings.tries):
         found = pictures.draw_object(random)
-        if found.mask is not None:
+        extent_xywh = object_box(found)
+        if extent_xywh is not None:
             break
-    picture, mask = found.picture, found.mask
-    extent_xywh, living = textured_box(random, picture), None
-    if mask is not None and random.random() < settings.whole:
-        found_xywh = np.array(cv2.boundingRect(mask)) * np.tile(size_xy(picture) / size_xy(mask), 2)
-        if found_xywh[2:].prod() < (LARGEST_IN_PLACE * min(picture.shape[:2])) ** 2:
-            extent_xywh, living = found_xywh, Living.of_mask(picture, mask)
-    living = living or Living.of_box(picture, extent_xywh)
+    picture = found.picture
+    if extent_xywh is not None and found.mask is not None and random.random() < settings.whole:
+        living = Living.of_mask(picture, found.mask)
+    else:
+        extent_xywh = textured_box(random, picture)
+        living = Living.of_box(picture, extent_xywh)
     fit = Fit.draw(random, settings)
     target_xywh = fit.box(extent_xywh)
     middle, extent = target_xywh[:2] + target_xywh[2:] / 2, math.sqrt(target_xywh[2] * target_xywh[3])
@@ -74,8 +74,12 @@ def in_place_scene(
 
     def some_frames_later() -> tuple[Array, Bend]:
         spread = 2.0 if moves else 1.0
-        form = turn(random.normal(0, 0.06 * spread), proportions(random, 0.1), random.normal(0, 0.04 * spread))
-        return form, Bend.draw(random, extent_xywh, random.uniform(0, bent))
+        form = turn(
+            random.normal(0, 0.06 * spread),
+            math.exp(random.normal(0, wider(random, 0.1, 2.5))),
+            random.normal(0, 0.04 * spread),
+        )
+        return form, Bend.draw(random, extent_xywh, wider(random, random.uniform(0, bent), 2.0))
 
     half = np.full(2, template_size / 2)
     template, _, _ = look(np.eye(2), template_size / (settings.template_factor * extent), half, template_size)
@@ -101,6 +105,15 @@ def in_place_scene(
         newest, _, _ = look(form, scale, half - now.shift * extent_wh * scale, template_size, bend)
     newest_aspect = float(followed_wh[0] / followed_wh[1])
     return Scene(template, search, aspect, fit.box(box), visible_xyxy, True, newest, newest_aspect)
+
+
+def object_box(found: Found) -> Array | None:
+    """The box, xywh, of the object that was found, if there is one that leaves some of the photo round it."""
+    if found.mask is None:
+        return None
+    box_xywh = np.array(cv2.boundingRect(found.mask)) * np.tile(size_xy(found.picture) / size_xy(found.mask), 2)
+    fits = box_xywh[2:].prod() < (LARGEST_IN_PLACE * min(found.picture.shape[:2])) ** 2
+    return box_xywh if fits else None
 
 
 def textured_box(random: Random, picture: Image) -> Array:

@@ -16,6 +16,8 @@ from singletrack.errors import InputError
 SMALL_PIECE = 64
 # The target's centre is at most this far from the search crop's, as a fraction of its side: it stays in view.
 FARTHEST = 0.42
+# Share of pairs whose boxes sit three times as loosely.
+LOOSE = 0.12
 # Share of newest looks that show something else, for the tracker had lost the target.
 ELSEWHERE = 0.06
 # Share of occluders that stand across the view.
@@ -32,17 +34,18 @@ class PairSettings:
     same_background: share of composed pairs whose two crops show one photo behind the target.
     anywhere: share of targets placed uniformly over the search crop; the others lie near its centre.
     scale: the target's size in the search crop is off by exp(U(-scale, scale)).
-    rotation: standard deviation of the turn between the crops, radians.
+    rotation: standard deviation of the turn between the crops, radians; of a fifth of the composed pairs four times as
+        much.
     absent: share of composed pairs whose search crop does not show the target.
     whole: share of pairs, among those from a photo in which an object was found, whose target is that object.
-    tries: how many photos a pair in place looks at, at most, for one in which an object was found.
+    tries: how many photos a pair in place looks at, at most, for one in which a small enough object was found.
     camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
     dressed: share of the other composed pairs whose target has colours like those behind it.
     swing: standard deviation of the turn of a figure's limbs between the crops, radians.
     rolled: share of composed pairs whose target turns out of the plane between the crops, see ``pieces.roll``.
     coarse: share of pairs filmed from so far that both crops are enlarged.
     fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centres, in widths
-        and heights; of a quarter of the pairs three times as much. Sizes are off by one and a half times that.
+        and heights; of ``LOOSE`` of the pairs three times as much. Sizes are off by one and a half times that.
     mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
     templates: 2 for pairs with the target's newest look beside its first one: mostly as in the search crop, cut round
         a box that was followed, more or less well; at times older, or of something else.
@@ -106,7 +109,7 @@ class Fit:
     @staticmethod
     def draw(random: Random, settings: PairSettings) -> Fit:
         """As loose as the settings say."""
-        loose = settings.fit * (3.0 if random.random() < 0.25 else 1.0)
+        loose = wider(random, settings.fit, 3.0, LOOSE)
         drawn = random.normal(0, loose, (2, 2)).clip(-2.5 * loose, 2.5 * loose)
         return Fit(drawn[0], np.exp(1.5 * drawn[1]))
 
@@ -178,9 +181,9 @@ def beside(random: Random, centre: Array, side: float, low: float, high: float) 
     return centre + away
 
 
-def proportions(random: Random, usual: float) -> float:
-    """How a target's width over its height changes between two frames: of a quarter of them far more than ``usual``."""
-    return math.exp(random.normal(0, usual * (2.5 if random.random() < 0.25 else 1.0)))
+def wider(random: Random, usual: float, times: float, share: float = 0.25) -> float:
+    """A spread: mostly the usual one, of a ``share`` of the pairs so many times as much."""
+    return usual * (times if random.random() < share else 1.0)
 
 
 def size_xy(picture: Image) -> Array:
