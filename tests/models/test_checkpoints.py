@@ -346,12 +346,12 @@ def test_convert_command_blends_two_files(tmp_path: Path) -> None:
     for name, network in (("one", one), ("two", two)):
         save_safetensors(network.state_dict(), tmp_path / f"{name}.safetensors", "ostrack-tiny")
     arguments = [str(tmp_path / "one.safetensors"), "--model", "ostrack-tiny", "--out"]
-    arguments += [str(tmp_path / "both.safetensors"), "--blend", str(tmp_path / "two.safetensors")]
+    arguments += [str(tmp_path / "both.safetensors"), "--blend", str(tmp_path / "two.safetensors"), "--share", "0.25"]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     both = read_weights(tmp_path / "both.safetensors")
     for name, value in one.state_dict().items():
         other = two.state_dict()[name]
-        expected = (value + other) / 2 if value.is_floating_point() else value
+        expected = 0.75 * value + 0.25 * other if value.is_floating_point() else value
         assert torch.allclose(both[name], expected, atol=1e-6), name
 
 

@@ -21,7 +21,7 @@ from singletrack.video.files import check_file, writing
     help="Write the mean with these weights, trained on from SOURCE.",
 )
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
-def command(source: Path, model_name: str, out: Path, other: Path | None, half: bool) -> None:
+def command(source: Path, model_name: str, out: Path, other: Path | None, share: float, half: bool) -> None:
     """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar or weights of ours, into safetensors.
 
     No code from the file is run. Every tensor must be there, with the shape that the model expects.
@@ -31,5 +31,5 @@ def command(source: Path, model_name: str, out: Path, other: Path | None, half: 
     from singletrack.models.checkpoints import convert
 
     with writing(out):
-        convert(source, model_name, out, half=half, other=other)
+        convert(source, model_name, out, half=half, other=other, share=share)
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")
