@@ -18,8 +18,9 @@ from singletrack.video.files import check_file, writing
     "--blend",
     "other",
     type=click.Path(path_type=Path),
-    help="Write the mean with these weights, trained on from SOURCE.",
+    help="Mix in other weights: what SOURCE was trained on from, or what was from it.",
 )
+@click.option("--share", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of those in the result.")
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
 def command(source: Path, model_name: str, out: Path, other: Path | None, share: float, half: bool) -> None:
     """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar or weights of ours, into safetensors.
