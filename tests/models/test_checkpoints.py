@@ -355,6 +355,13 @@ def test_convert_command_blends_two_files(tmp_path: Path) -> None:
         assert torch.allclose(both[name], expected, atol=1e-6), name
 
 
+def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
+    arguments = ["weights", "--model", "ostrack-tiny", "--out", str(tmp_path / "out.safetensors"), "--share", "0.3"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert "expected --blend with --share" in result.output
+
+
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         command, [str(tmp_path / "absent"), "--model", "ostrack-256", "--out", str(tmp_path / "out.safetensors")]

@@ -1,4 +1,4 @@
-"""Scenes in place: a box of one photo, seen twice."""
+"""Scenes in place: something of one photo, seen twice."""
 
 from __future__ import annotations
 
