@@ -25,14 +25,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.models.aligned import AlignedConfig, RelationConfig
+from singletrack.engines.cpu import processor_name
 from singletrack.models.ostrack import OSTrackConfig
-from singletrack.runtimes.processor import processor_name
-from singletrack.training.aligned import AlignedObjective, OneStreamObjective
-from singletrack.training.loop import RunSettings, train
+from singletrack.models.two_stream import AlignedConfig, RelationConfig
+from singletrack.training.base import Data, Objective, Recipe, Stage
+from singletrack.training.data.synthetic import MadePairs
 from singletrack.training.losses import LossWeights
-from singletrack.training.objectives import Data, Objective, Recipe, Stage
-from singletrack.training.sources import MadePairs
+from singletrack.training.tasks.two_stream import AlignedObjective, OneStreamObjective
+from singletrack.training.trainer import RunSettings, train
 from singletrack.zoo import cache_folder
 
 SIZES: dict[str, Any] = {"template_size": 64, "search_size": 128}

@@ -25,15 +25,15 @@ import onnx
 import torch
 from torch import Tensor
 
+from singletrack.engines import installed_engines, open_network
+from singletrack.engines.cpu import processor_name
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.simplify import SeparateAttention, simplify
 from singletrack.export.to_onnx import trace
 from singletrack.export.verify import made_input
+from singletrack.models.build import Network, build_network
 from singletrack.models.layers.vit import Attention
-from singletrack.models.networks import Network, build_network
 from singletrack.models.ostrack import OSTrack
-from singletrack.runtimes import installed_engines, open_network
-from singletrack.runtimes.processor import processor_name
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking import base
 
 

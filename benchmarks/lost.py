@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 import singletrack
 from singletrack import zoo
-from singletrack.cli.settings import settings_option
+from singletrack.cli.options import settings_option
 from singletrack.datasets import base as datasets
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.datasets.pictures import Photos, Pictures, Procedural
+from singletrack.datasets.photos import Photos, Pictures, Procedural
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.geometry.boxes import Box, iou
 from singletrack.tracking.base import Result, Tracker
-from singletrack.tracking.shared import Doubt, LostSettings
+from singletrack.tracking.common import Doubt, LostSettings
 
 Array = NDArray[np.float64]
 Clip = Iterator[tuple[NDArray[np.uint8], Box]]  # frames and true boxes, xywh, NaN where the target is absent

@@ -22,7 +22,7 @@ from pathlib import Path
 from speed import machine, measure
 
 from singletrack import load
-from singletrack.models.counting import write_untrained
+from singletrack.models.flops import write_untrained
 
 # milliseconds a frame of the published codes' whole tracker loop: see above
 PUBLISHED = {

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import load
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.runtimes import installed_engines
-from singletrack.runtimes.processor import processor_name
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines import installed_engines
+from singletrack.engines.cpu import processor_name
 from singletrack.tracking.base import Network
 from singletrack.tracking.ostrack import OSTrackTracker
 

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import MultiTracker, load
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes.processor import processor_name, usable_cores
 from singletrack.tracking.multi import BATCH_SIZES
 
 SIZE_WH = (1280, 720)

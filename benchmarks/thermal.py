@@ -17,7 +17,7 @@ import click
 import cv2
 import numpy as np
 
-from singletrack.datasets.pictures import Image, Photos, Pictures, Procedural, Random
+from singletrack.datasets.photos import Image, Photos, Pictures, Procedural, Random
 
 SIZE_WH = (320, 240)
 

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 
 from singletrack import load
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.evaluation.following import Failure, follow_sequences
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines.cpu import processor_name
 from singletrack.evaluation.metrics import overlap
-from singletrack.export.looks import Listener, clip_looks
+from singletrack.evaluation.ope import Failure, follow_sequences
+from singletrack.export.calibration import Listener, clip_looks
 from singletrack.export.verify import read_boxes
-from singletrack.runtimes.processor import processor_name
 
 WARM_UP = 5  # frames
 

@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "src" / "singletrack"
 
 LEVELS = {
     "errors": 0,
+    "files": 1,
     "weights": 0,
     "models": 1,
     "video": 1,
     "geometry": 1,
     "tracking": 2,
-    "runtimes": 2,
+    "engines": 2,
     "datasets": 2,
     "drawing": 2,
     "results": 2,
@@ -26,7 +27,7 @@ LEVELS = {
     "evaluation": 3,
     "export": 3,
     "zoo": 4,
-    "following": 5,
+    "api": 5,
     "doctor": 5,
     "profiling": 5,
     "integrations": 5,
@@ -35,7 +36,7 @@ LEVELS = {
     "__main__": 7,
 }
 BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base")}
-NEEDS_TORCH = ("models/", "training/", "export/", "runtimes/torch_runtime.py")
+NEEDS_TORCH = ("models/", "training/", "export/", "engines/torch_engine.py")
 
 
 def sources() -> list[str]:

@@ -15,16 +15,16 @@ import onnx
 import pytest
 import torch
 
-from singletrack import runtimes, zoo
+from singletrack import engines, zoo
+from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+from singletrack.engines.openvino_engine import OpenVINONetwork
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
-from singletrack.models import aligned, dasiamrpn, siamrpn, stark
+from singletrack.models import dasiamrpn, siamrpn, stark, two_stream
+from singletrack.models.build import network_names
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.networks import network_names
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
-from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 from singletrack.zoo import ZOO, change_settings, load
 
@@ -100,7 +100,7 @@ def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_crops_of_tracker_and_network_are_of_one_size() -> None:
-    configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **aligned.CONFIGS}
+    configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **two_stream.CONFIGS}
     assert ZOO.keys() == set(network_names()) == configs.keys()
     for name, entry in ZOO.items():
         settings, config = entry.settings, configs[name]
@@ -249,7 +249,7 @@ def test_damaged_cache_is_made_anew(damage: str, weights: Path, cache: Path, exp
 def test_a_ready_export_needs_no_torch(
     weights: Path, cache: Path, exports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     load("ostrack-tiny", weights=weights)
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "empty"))
     for engine in ("torch", "openvino"):

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from singletrack import zoo
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines import ENGINES, installed_engines
+from singletrack.engines.cpu import allowed_cores, processor_name, usable_cores
 from singletrack.geometry.boxes import iou
-from singletrack.runtimes import ENGINES, installed_engines
-from singletrack.runtimes.processor import allowed_cores, processor_name, usable_cores
 
 Facts = dict[str, Any]
 
@@ -184,7 +184,7 @@ def format_facts(facts: Mapping[str, Any], indent: str = "") -> str:
 
 
 def _openvino_devices() -> dict[str, list[str]]:
-    from singletrack.runtimes.openvino_runtime import CORE
+    from singletrack.engines.openvino_engine import CORE
 
     wanted = ("FP32", "BF16", "FP16", "INT8")
     return {
@@ -201,7 +201,7 @@ def _onnx_devices() -> list[str]:
 
 
 def _torch_devices() -> dict[str, list[str]]:
-    from singletrack.runtimes.torch_runtime import find_device, known_precisions
+    from singletrack.engines.torch_engine import find_device, known_precisions
 
     torch = import_module("torch")
     names = {"cpu": f"cpu ({torch.get_num_threads()} threads)"}

@@ -15,8 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singletrack.errors import CheckpointError, InputError
-from singletrack.runtimes import (
+from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISIONS,
     TRAIN_EXTRA,
@@ -26,8 +25,9 @@ from singletrack.runtimes import (
     require_engine,
     require_packages,
 )
-from singletrack.runtimes.pixels import UNCHANGED, Normalisation
-from singletrack.tracking import shared
+from singletrack.engines.preprocessing import UNCHANGED, Normalisation
+from singletrack.errors import CheckpointError, InputError
+from singletrack.tracking import common
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.tracking.distractors import DistractorAwareTracker
@@ -37,9 +37,9 @@ from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
 if TYPE_CHECKING:
-    from singletrack.models import networks
-    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+    from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+    from singletrack.engines.openvino_engine import OpenVINONetwork
+    from singletrack.models import build
 
 Settings = OSTrackSettings | STARKSettings | DaSiamRPNSettings | SiamRPNSettings
 ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTracker
@@ -53,7 +53,7 @@ LARGEST_KEPT = 100_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One model of the zoo; its network is what ``models.networks.build_network`` makes of the same name.
+    """One model of the zoo; its network is what ``models.build.build_network`` makes of the same name.
 
     bundled: whether the package holds its weights, as weights/NAME.onnx and weights/NAME.safetensors.
     description: one line. score_card: what was measured, where, and by whom.
@@ -307,7 +307,7 @@ def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
 
 def change_settings(name: str, changes: Mapping[str, Any]) -> Settings:
     """The settings of a model with some of them changed; raises InputError for those that cannot be meant."""
-    return shared.change_settings(ZOO[name].settings, changes, name)
+    return common.change_settings(ZOO[name].settings, changes, name)
 
 
 def _choose_engine(device: str, path: Path | None) -> str:
@@ -327,13 +327,13 @@ def _choose_engine(device: str, path: Path | None) -> str:
 
 def normalisation_of(settings: Settings) -> Normalisation:
     """What the network of a model with these settings wants done to pixels; Siamese networks take them as they are."""
-    if isinstance(settings, shared.CropSettings):
+    if isinstance(settings, common.CropSettings):
         return Normalisation(mean=settings.mean, std=settings.std)
     return UNCHANGED
 
 
 def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float | None) -> Network:
-    from singletrack.runtimes.torch_runtime import TorchNetwork
+    from singletrack.engines.torch_engine import TorchNetwork
 
     model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
     return TorchNetwork(
@@ -393,11 +393,11 @@ def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str]
             raise InputError(f"expected a file with {key} {value}; got {path} with {held.get(key)}; {advice}")
 
 
-def build_model(name: str, path: Path, keep_ratio: float | None = None) -> networks.Network:
+def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build.Network:
     """The network of ``name`` in PyTorch with the weights of ``path``, ready for use."""
     require_engine("torch")
+    from singletrack.models.build import build_network
     from singletrack.models.checkpoints import load_weights
-    from singletrack.models.networks import build_network
 
     model = build_network(name, keep_ratio).eval()
     load_weights(model, path, name)

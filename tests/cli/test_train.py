@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from singletrack.cli.main import main
-from singletrack.training import loop, processes
-from singletrack.training.loop import RunSettings
+from singletrack.training import distributed, trainer
+from singletrack.training.trainer import RunSettings
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[tuple[A
     """What the loop was called with; it trains nothing."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "train", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(trainer, "train", lambda *given, **options: calls.append((given, options)))
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     return calls
@@ -66,7 +66,7 @@ def test_several_devices_are_several_processes(
         counts.append(count)
         return "somewhere"
 
-    monkeypatch.setattr(processes, "launch", launched)
+    monkeypatch.setattr(distributed, "launch", launched)
     assert main(["train", "ostrack_tiny", "--devices", "2"]) == 0
     assert (counts, asked) == ([2], [])
     assert "weights: somewhere" in capsys.readouterr().out

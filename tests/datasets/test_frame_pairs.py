@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from singletrack.datasets.augmentations import Augmentation, Jitter
-from singletrack.datasets.footage import Footage, open_footage
+from singletrack.datasets.frame_index import Footage, open_footage
 from singletrack.datasets.frame_pairs import FramePair, PairDrawing, SharedLight, draw_frame_pair, newest_frame
 from singletrack.datasets.sampling import Drawn, FramePairs, FrameRules
 from singletrack.errors import InputError, VideoError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from singletrack.datasets.footage import Footage
+from singletrack.datasets.frame_index import Footage
 from singletrack.datasets.sampling import FramePairs, FrameRules, draw_frames, usable
 from singletrack.errors import InputError
 

@@ -15,7 +15,7 @@ import pytest
 
 from singletrack.datasets.base import Sequence
 from singletrack.errors import SingletrackError
-from singletrack.evaluation.run_folder import RunFacts, RunFolder
+from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.tracking.base import Result
 

@@ -11,7 +11,7 @@ import pytest
 from singletrack.datasets.base import Sequence
 from singletrack.errors import InputError
 from singletrack.evaluation import plots
-from singletrack.evaluation.page import draw_plots, write_report
+from singletrack.evaluation.html_report import draw_plots, write_report
 from singletrack.evaluation.report import (
     Report,
     all_tables,
@@ -21,7 +21,7 @@ from singletrack.evaluation.report import (
     main_table,
     sequence_table,
 )
-from singletrack.evaluation.result_folders import TrackerResults
+from singletrack.evaluation.result_readers import TrackerResults
 from singletrack.evaluation.tables import Table
 
 NAN = float("nan")

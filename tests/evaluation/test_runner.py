@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from singletrack.datasets.base import Sequence
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.errors import InputError, SingletrackError
-from singletrack.evaluation.following import follow_sequences
-from singletrack.evaluation.run_folder import RunFacts, RunFolder
+from singletrack.evaluation.ope import follow_sequences
+from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.zoo import ZOO, bundled_file

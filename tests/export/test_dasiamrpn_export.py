@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from singletrack.engines import installed_engines
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import open_all_exactly
 from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn
-from singletrack.runtimes import installed_engines
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings
 from singletrack.zoo import make_tracker

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+from singletrack.engines.openvino_engine import OpenVINONetwork
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.to_onnx import export_onnx
 from singletrack.models.siamrpn import CONFIGS, AlexNet, SiamRPN, build_siamrpn
-from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.base import Network
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 

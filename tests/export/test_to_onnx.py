@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from singletrack.engines import installed_engines
 from singletrack.errors import ExportError
 from singletrack.export.simplify import simplify
 from singletrack.export.to_onnx import export_onnx, trace
 from singletrack.export.verify import Difference, compare_with_module, made_crops, made_input, require_agreement
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
 from singletrack.models.stark import FrozenBatchNorm, STARKConfig, build_stark
-from singletrack.runtimes import installed_engines
 
 # as ostrack-tiny in kind, and small
 LITTLE = OSTrackConfig(

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.geometry.padded_crops import mean_colour
+from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.networks import build_network
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
 from singletrack.zoo import change_settings

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from singletrack.geometry.crops import normalise, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.models.layers.centre_head import decode
-from singletrack.models.layers.positions import resize_positions, template_rows
+from singletrack.models.layers.center_head import decode
+from singletrack.models.layers.pos_embed import resize_positions, template_rows
 from singletrack.models.ostrack import OSTrack, Trace
 
 FORWARD = "ostrack_forward_vitb_256_mae_ce_32x4_ep300"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.geometry.crops import normalise, square_crop
 from singletrack.models import checkpoints
 from singletrack.models.ostrack import OSTrack
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 

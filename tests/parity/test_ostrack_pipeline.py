@@ -24,9 +24,9 @@ from singletrack.datasets.augmentations import (
     to_gray,
 )
 from singletrack.datasets.frame_pairs import view_of
-from singletrack.models.layers.positions import resize_positions
+from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.pretrained import positions_on_a_grid
-from singletrack.training.objectives import normalise
+from singletrack.training.base import normalise
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 PUBLISHED = Augmentation(levels="float", label_shift=0.5, flip_shift=1.0)

@@ -14,16 +14,16 @@ from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
 from singletrack.models import checkpoints
-from singletrack.models.layers.centre_head import decode
+from singletrack.models.layers.center_head import decode
 from singletrack.models.ostrack import OSTrack
-from singletrack.training.loop import train_step
+from singletrack.training.amp import Mixed
+from singletrack.training.base import Batch, Recipe, Stage
+from singletrack.training.checkpoint import Progress, begin, optimizer_of
+from singletrack.training.distributed import Team
+from singletrack.training.labels import gaussian_radius, heatmaps, keep_ratio_at
 from singletrack.training.losses import clamped_xyxy, focal_loss, giou
-from singletrack.training.objectives import Batch, Recipe, Stage
-from singletrack.training.precision import Mixed
-from singletrack.training.processes import Team
-from singletrack.training.published import ostrack_256
-from singletrack.training.run_state import Progress, begin, optimizer_of
-from singletrack.training.targets import gaussian_radius, heatmaps, keep_ratio_at
+from singletrack.training.recipes.ostrack import ostrack_256
+from singletrack.training.trainer import train_step
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 TRAIN = "ostrack_train_vitb_256_mae_ce_32x4_ep300"

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.build import build_network
+from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.names import OFFICIAL_NAMES
-from singletrack.models.networks import build_network
 from singletrack.models.siamrpn import CONFIGS, SiamRPN, build_siamrpn
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, cosine_window
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.zoo import ZOO

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from singletrack.models.names import OFFICIAL_NAMES
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
 from singletrack.models.stark import CONFIGS, build_stark
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 

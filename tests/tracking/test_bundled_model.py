@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.errors import InputError
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
 from singletrack.tracking.ostrack import OSTrackTracker
 from singletrack.zoo import ZOO, bundled_file
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matching import MatchingNetwork, alike, draw_scene, texture
+from tests.tracking.matching import MatchingNetwork, alike, draw_scene, texture
 
 from singletrack.errors import InputError
 from singletrack.tracking.anchors import anchor_grid

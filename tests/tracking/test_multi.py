@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from singletrack import MultiTracker
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import BatchTracker, Inputs
@@ -106,7 +106,7 @@ def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
 def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> None:
     tracker = load("ostrack-tiny", engine=engine, threads=1, device="cpu")
     if getattr(tracker.network, "precision", "f32") != "f32":
-        from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+        from singletrack.engines.openvino_engine import OpenVINONetwork
         from singletrack.zoo import bundled_file
 
         network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="f32")

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from toys import toy
+from tests.training.toys import toy
 
 from singletrack import zoo
 from singletrack.cli.main import singletrack
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.models import ostrack
 from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training import finetune as module
+from singletrack.training.base import Data
+from singletrack.training.checkpoint import begin
+from singletrack.training.data.synthetic import MadePairs
 from singletrack.training.finetune import OwnPairs, finetune, finetune_recipe, parted
-from singletrack.training.loop import RunSettings
-from singletrack.training.objectives import Data
-from singletrack.training.run_state import begin
-from singletrack.training.sources import MadePairs
+from singletrack.training.trainer import RunSettings
 from singletrack.video.writer import VideoWriter
 
 TINY = replace(toy().stages[0].objective.config, template_size=48, search_size=96)  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
 
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28])
     monkeypatch.setattr(module, "tracking_overlap", lambda *_: next(overlaps))
-    monkeypatch.setattr("singletrack.training.loop.tracking_overlap", lambda *_: next(overlaps))
+    monkeypatch.setattr("singletrack.training.trainer.tracking_overlap", lambda *_: next(overlaps))
     said = run("better", "--keep", "0")
     assert "0.200 before, 0.300 by the best weights, 0.300 by the result" in said
     best, result = (tmp_path / "better" / f"{name}.safetensors" for name in ("best", "finetuned"))

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from made_data import make_all, make_got10k_test
 from safetensors.torch import load_file
+from tests.training.made_data import make_all, make_got10k_test
 
 from singletrack import zoo
 from singletrack.cli.main import singletrack
 from singletrack.models.ostrack import CONFIGS, OSTrackConfig, build_ostrack
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.objectives import Data, Recipe
-from singletrack.training.published import PUBLISHED, PretrainedOSTrack
+from singletrack.training.base import Data, Recipe
+from singletrack.training.data.video import RecordedPairs
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recorded import RecordedPairs
+from singletrack.training.recipes.ostrack import OSTRACK, PretrainedOSTrack
+from singletrack.training.trainer import RunSettings, train
 
 NAMES = ("ostrack_256", "ostrack_384", "ostrack_256_got10k", "ostrack_384_got10k")
 TEMPLATE, SEARCH, STEPS = 32, 64, 10
@@ -49,7 +49,7 @@ def reduced(config: OSTrackConfig) -> OSTrackConfig:
 
 def rehearsed(name: str) -> Recipe:
     """The recipe with a narrow network, small crops and ten steps; all else stays."""
-    recipe = PUBLISHED[name]()
+    recipe = OSTRACK[name]()
     (stage,) = recipe.stages
     objective, source = stage.objective, stage.source
     assert isinstance(objective, PretrainedOSTrack)

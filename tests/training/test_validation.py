@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.training.toys import ALONE, NOTHING, changed, toy
 from torch import Tensor, nn
-from toys import ALONE, NOTHING, changed, toy
 
 from singletrack.datasets.base import Sequence
-from singletrack.datasets.pictures import Procedural
+from singletrack.datasets.photos import Procedural
 from singletrack.geometry.crops import normalise as normalise_crop
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.objectives import Batch, Stage, normalise
-from singletrack.training.ostrack import OSTrackObjective
-from singletrack.training.pictures import DARK, lit, picture
-from singletrack.training.processes import Team
-from singletrack.training.sources import MadePairs
+from singletrack.training.base import Batch, Stage, normalise
+from singletrack.training.data.synthetic import MadePairs
+from singletrack.training.distributed import Team
+from singletrack.training.tasks.ostrack import OSTrackObjective
 from singletrack.training.validation import followed, sample_overlap, tracking_overlap
+from singletrack.training.visualize import DARK, lit, picture
 
 STAGE = toy().stages[0]
 

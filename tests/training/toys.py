@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from singletrack.datasets.made.scenes import PairSettings
+from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
+from singletrack.training.base import Data, Recipe, Stage
+from singletrack.training.data.synthetic import MadePairs
+from singletrack.training.distributed import Team
 from singletrack.training.losses import LossWeights
-from singletrack.training.objectives import Data, Recipe, Stage
-from singletrack.training.ostrack import OSTrackObjective
-from singletrack.training.processes import Team
-from singletrack.training.sources import MadePairs
+from singletrack.training.tasks.ostrack import OSTrackObjective
 
 NOTHING = Data()
 ALONE = Team(0, 1, torch.device("cpu"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import Report, check_dataset
+from singletrack.datasets.registry import Report, check_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 
 PROBLEMS_SHOWN = 50
 

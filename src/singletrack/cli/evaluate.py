@@ -14,20 +14,20 @@ import click
 from tqdm import tqdm
 
 from singletrack import zoo
+from singletrack.cli.options import precision_option, settings_option
 from singletrack.cli.report import show
-from singletrack.cli.settings import precision_option, settings_option
 from singletrack.datasets.base import Sequence
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.evaluation.following import Failure, check_batch_tracker
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.engines import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
+from singletrack.engines.cpu import processor_name
+from singletrack.evaluation.ope import Failure, check_batch_tracker
 from singletrack.evaluation.protocols import DEFAULT_PROTOCOLS
 from singletrack.evaluation.report import build_report
-from singletrack.evaluation.result_folders import read_results
-from singletrack.evaluation.run_folder import RunFacts, RunFolder
+from singletrack.evaluation.result_readers import read_results
+from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
-from singletrack.runtimes import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
-from singletrack.runtimes.processor import processor_name
 
 RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from singletrack import zoo
+from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
-from singletrack.video.files import check_file, writing
+from singletrack.files import check_file, writing
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
 CALIBRATION_LOOKS = 200
@@ -62,10 +62,10 @@ def command(
     ratio = None if keep_ratio is None else zoo.check_keep_ratio(keep_ratio)
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
-    from singletrack.export.looks import Listener, clip_looks, photo_looks
+    from singletrack.engines.torch_engine import TorchNetwork
+    from singletrack.export.calibration import Listener, clip_looks, photo_looks
     from singletrack.export.to_onnx import export_onnx
     from singletrack.export.verify import compare_on_looks, compare_with_module
-    from singletrack.runtimes.torch_runtime import TorchNetwork
 
     path = zoo.existing_file(weights) if weights else zoo.bundled_file(model, ".safetensors")
     network = zoo.build_model(model, path, ratio)

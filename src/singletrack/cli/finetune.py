@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
+from singletrack.files import make_folder
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.video.files import make_folder
 from singletrack.zoo import ZOO, bundled_file, cache_folder
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def command(
     with the old ones and left as OUT/finetuned.safetensors, if that is better than before.
     """
     require_packages("fine-tuning", *TRAIN_EXTRA)
-    from singletrack.runtimes.torch_runtime import find_device
+    from singletrack.engines.torch_engine import find_device
+    from singletrack.training.base import Data
     from singletrack.training.finetune import finetune, finetune_recipe
-    from singletrack.training.loop import RunSettings
-    from singletrack.training.objectives import Data
+    from singletrack.training.trainer import RunSettings
 
     entry = ZOO.get(model)
     if entry is None or not isinstance(entry.settings, OSTrackSettings):

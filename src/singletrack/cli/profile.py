@@ -10,9 +10,9 @@ from typing import TypeVar
 import click
 
 from singletrack import profiling
-from singletrack.runtimes import ENGINES, PRECISIONS
-from singletrack.runtimes.processor import processor_name, usable_cores
-from singletrack.video.files import check_file
+from singletrack.engines import ENGINES, PRECISIONS
+from singletrack.engines.cpu import processor_name, usable_cores
+from singletrack.files import check_file
 from singletrack.zoo import check_keep_ratio
 
 Value = TypeVar("Value")

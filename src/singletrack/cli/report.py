@@ -10,14 +10,14 @@ import click
 from tqdm import tqdm
 
 from singletrack.datasets.base import Sequence
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import open_dataset
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import Report, build_report, difference_table, main_table
-from singletrack.evaluation.result_folders import TrackerResults, is_run_folder, read_results
-from singletrack.evaluation.run_folder import RunFolder
-from singletrack.runtimes import require_packages
+from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_results
+from singletrack.evaluation.run_store import RunFolder
 
 REPORT_EXTRA = (("matplotlib", "jinja2"), 'pip install "singletrack[report]"')
 
@@ -77,7 +77,7 @@ def command(
     )
     show(report)
     if out is not None:
-        from singletrack.evaluation.page import write_report
+        from singletrack.evaluation.html_report import write_report
 
         click.echo(f"wrote {write_report(report, out, strips=strips)}")
 

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from singletrack import zoo
+from singletrack.api import follow
+from singletrack.cli.options import precision_option, settings_option
 from singletrack.cli.progress import Progress
-from singletrack.cli.settings import precision_option, settings_option
+from singletrack.engines import ENGINES, Precision
 from singletrack.errors import InputError
-from singletrack.following import follow
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes import ENGINES, Precision
 from singletrack.video import open_video
 
 

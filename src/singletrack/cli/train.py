@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
-from singletrack.video.files import make_folder
+from singletrack.files import make_folder
 from singletrack.zoo import cache_folder
 
 
@@ -114,24 +114,24 @@ def command(
     compiled: bool,
     boards: tuple[str, ...],
 ) -> None:
-    """Train a model by RECIPE (see singletrack/training/recipes.py), for example ostrack_tiny.
+    """Train a model by RECIPE (see singletrack/training/recipes), for example ostrack_tiny.
 
     Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off
     at any moment and go on with --resume and the same flags. --devices N uses N processes of this machine; to use
     several machines, start it on each with torchrun -m singletrack train RECIPE ...
     """
     require_packages("training", *TRAIN_EXTRA)
-    from singletrack.runtimes.torch_runtime import find_device
-    from singletrack.training.loop import RunSettings, train
-    from singletrack.training.objectives import Data
-    from singletrack.training.processes import check_devices, launch
-    from singletrack.training.published import with_reduced_decoding
+    from singletrack.engines.torch_engine import find_device
+    from singletrack.training.base import Data
+    from singletrack.training.distributed import check_devices, launch
     from singletrack.training.recipes import RECIPES, shortened
+    from singletrack.training.recipes.ostrack import with_reduced_decoding
+    from singletrack.training.trainer import RunSettings, train
 
     if recipe not in RECIPES:
         near = difflib.get_close_matches(recipe, RECIPES, n=5) or list(RECIPES)[:5]
         raise InputError(
-            f"expected a recipe of singletrack/training/recipes.py, such as {', '.join(near)}; got {recipe!r}; "
+            f"expected a recipe of singletrack/training/recipes, such as {', '.join(near)}; got {recipe!r}; "
             "check the spelling"
         )
     where = str(find_device(device))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image
-from singletrack.datasets.pictures import Random
+from singletrack.datasets.photos import Random
 from singletrack.geometry.crops import box_to_crop, square_crop, square_padding
 
 Box = NDArray[np.float32]

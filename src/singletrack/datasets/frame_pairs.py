@@ -31,8 +31,8 @@ from singletrack.datasets.augmentations import (
     to_gray,
 )
 from singletrack.datasets.base import Image
-from singletrack.datasets.footage import Footage
-from singletrack.datasets.pictures import Random
+from singletrack.datasets.frame_index import Footage
+from singletrack.datasets.photos import Random
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.crops import mark_box

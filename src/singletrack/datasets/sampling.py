@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.footage import Footage
-from singletrack.datasets.pictures import Random
+from singletrack.datasets.frame_index import Footage
+from singletrack.datasets.photos import Random
 from singletrack.errors import InputError
 
 

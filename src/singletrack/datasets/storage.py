@@ -21,7 +21,7 @@ from pathlib import Path
 
 from singletrack.datasets.base import Image
 from singletrack.errors import InputError, VideoError
-from singletrack.video.pictures import PICTURE_ENDINGS, decode_picture, natural_key
+from singletrack.video.images import PICTURE_ENDINGS, decode_picture, natural_key
 
 ARCHIVE_ENDINGS = (".zip", ".tar")
 # These must be read from their start to reach a frame.

@@ -25,7 +25,7 @@ from singletrack.evaluation.protocols import (
     score_long_term,
     score_sequence,
 )
-from singletrack.evaluation.result_folders import TrackerResults
+from singletrack.evaluation.result_readers import TrackerResults
 from singletrack.evaluation.tables import Cell, Table
 
 MISSING_IN_MESSAGE = 3
@@ -123,7 +123,7 @@ def build_report(
 ) -> Report:
     """Score every tracker on every sequence.
 
-    benchmark: its name, as ``datasets.catalogue`` has it. title: what to call it; its name and split, if empty.
+    benchmark: its name, as ``datasets.registry`` has it. title: what to call it; its name and split, if empty.
     protocol: None for the one that its papers use.
     common: score the sequences that every tracker has results of; without it, all of them must be there.
     sequence_count: how many the benchmark has, where `sequences` are not all of them.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
 from singletrack.datasets.base import Sequence
-from singletrack.evaluation.following import Failure, OnFrames, Outcome, follow_sequences
-from singletrack.evaluation.run_folder import RunFolder
+from singletrack.evaluation.ope import Failure, OnFrames, Outcome, follow_sequences
+from singletrack.evaluation.run_store import RunFolder
 from singletrack.evaluation.workers import MakeTracker, follow_in_processes, follow_on_ray
 
 

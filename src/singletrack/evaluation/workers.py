@@ -23,7 +23,7 @@ import cv2
 
 from singletrack.datasets.base import Sequence
 from singletrack.errors import SingletrackError
-from singletrack.evaluation.following import Failure, OnFrames, Outcome, follow_sequences
+from singletrack.evaluation.ope import Failure, OnFrames, Outcome, follow_sequences
 from singletrack.tracking.base import Tracker
 
 MakeTracker = Callable[[], Tracker]

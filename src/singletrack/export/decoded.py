@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.geometry.windows import hann_window
-from singletrack.models.aligned import Aligned
-from singletrack.models.layers import centre_head
-from singletrack.models.networks import Network
+from singletrack.models.build import Network
+from singletrack.models.layers import center_head
 from singletrack.models.ostrack import OSTrack
+from singletrack.models.two_stream import Aligned
 
 
 class Decoded(nn.Module):
@@ -44,7 +44,7 @@ class Decoded(nn.Module):
         """As the network's, with ``boxes`` and ``peaks``."""
         maps = self.network.locate(features, search)
         score = maps["score"]
-        reads = [centre_head.read(maps, response) for response in (score * self.window, score)]
+        reads = [center_head.read(maps, response) for response in (score * self.window, score)]
         boxes, peaks = (torch.stack(each, 1) for each in zip(*reads, strict=True))
         return {**maps, "boxes": boxes, "peaks": peaks}
 

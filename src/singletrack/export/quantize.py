@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from singletrack.export.looks import Look
-from singletrack.runtimes import require_packages
-from singletrack.runtimes.pixels import Normalisation, as_network_input
+from singletrack.engines import require_packages
+from singletrack.engines.preprocessing import Normalisation, as_network_input
+from singletrack.export.calibration import Look
 
 INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
 

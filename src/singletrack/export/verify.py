@@ -13,21 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from singletrack.engines import Precision, installed_engines, open_network
+from singletrack.engines.preprocessing import Normalisation
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import ExportError, InputError
+from singletrack.export.calibration import Look
 from singletrack.export.decoded import Exportable
-from singletrack.export.looks import Look
 from singletrack.models import stark
 from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.layers import centre_head
+from singletrack.models.layers import center_head
 from singletrack.models.siamrpn import SiamRPN
-from singletrack.runtimes import Precision, installed_engines, open_network
-from singletrack.runtimes.pixels import Normalisation
-from singletrack.runtimes.torch_runtime import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, decode_proposals, proposal_scores
 
 if TYPE_CHECKING:
-    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+    from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+    from singletrack.engines.openvino_engine import OpenVINONetwork
 
 FloatArray = NDArray[np.float32]
 
@@ -135,7 +135,7 @@ def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray
         return torch.from_numpy(np.stack([decode_proposals(loc, anchors)[place] for loc, place in pairs]))
     if "corners" in maps:
         return stark.decode(tensors) * search_size
-    return centre_head.decode(tensors, torch.from_numpy(expected["score"])) * search_size
+    return center_head.decode(tensors, torch.from_numpy(expected["score"])) * search_size
 
 
 def require_agreement(differences: Iterable[Difference], tolerance: float) -> None:

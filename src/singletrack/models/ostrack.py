@@ -26,9 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
-from singletrack.models.layers.centre_head import CentreHead, draw_head, expect_little
+from singletrack.models.layers.center_head import CentreHead, draw_head, expect_little
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
-from singletrack.models.layers.positions import TemplateRows, centred_positions, template_rows
+from singletrack.models.layers.pos_embed import TemplateRows, centred_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import Block, draw_linear_layers, same_query_and_key
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from singletrack.geometry.boxes import Box
 
 if TYPE_CHECKING:
-    from singletrack.tracking.shared import LostSettings
+    from singletrack.tracking.common import LostSettings
 
 FloatArray = NDArray[np.float32]
 CropArray = NDArray[np.uint8] | FloatArray

@@ -32,8 +32,8 @@ from singletrack.tracking.base import (
     SearchingTracker,
     Sight,
 )
-from singletrack.tracking.colours import Colours, colours_of, likeness
-from singletrack.tracking.shared import LostSettings, check_next_frame
+from singletrack.tracking.color_histogram import Colours, colours_of, likeness
+from singletrack.tracking.common import LostSettings, check_next_frame
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
 # Weight of a frame in the running mean that is the target's usual score, where it scores higher and lower than that:

@@ -17,7 +17,7 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
-from singletrack.tracking.shared import change_settings, check_next_frame
+from singletrack.tracking.common import change_settings, check_next_frame
 
 # Few sizes, for OpenVINO and CUDA graphs prepare each of them once, and powers of two, of which any number is made.
 # More than 16 at once gains nothing on a processor and costs memory.

@@ -18,7 +18,7 @@ from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, mark_box, square_crop
 from singletrack.geometry.windows import hann_window
 from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.common import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from singletrack.tracking.anchors import (
     smooth_size,
 )
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.common import Doubt, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

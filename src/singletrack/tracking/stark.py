@@ -27,7 +27,7 @@ from singletrack.geometry.crops import (
     square_padding,
 )
 from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.common import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

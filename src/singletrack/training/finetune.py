@@ -21,10 +21,10 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets import base
 from singletrack.datasets.augmentations import Augmentation, Jitter
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.footage import write_footage
+from singletrack.datasets.frame_index import write_footage
 from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.layouts import has_size
+from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.sampling import FramePairs, FrameRules
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
@@ -32,14 +32,14 @@ from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
 from singletrack.models.ostrack import CONFIGS, OSTrack
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.loop import RunSettings, train
+from singletrack.training.base import Batch, Data, Recipe, Source, Stage
+from singletrack.training.data.synthetic import MadePairs
+from singletrack.training.data.video import FramePairStream
+from singletrack.training.distributed import Team
 from singletrack.training.losses import LossWeights
-from singletrack.training.objectives import Batch, Data, Recipe, Source, Stage
-from singletrack.training.ostrack import OSTrackObjective
-from singletrack.training.processes import Team
-from singletrack.training.recipes import TINY_PAIRS
-from singletrack.training.recorded import FramePairStream
-from singletrack.training.sources import MadePairs
+from singletrack.training.recipes.ostrack_tiny import TINY_PAIRS
+from singletrack.training.tasks.ostrack import OSTrackObjective
+from singletrack.training.trainer import RunSettings, train
 from singletrack.training.validation import tracking_overlap
 
 Trained = Literal["all", "head", "light"]

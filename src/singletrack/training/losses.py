@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from singletrack.models.layers.centre_head import decode
-from singletrack.training.targets import centre_cells, heatmaps
+from singletrack.models.layers.center_head import decode
+from singletrack.training.labels import centre_cells, heatmaps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from torch import nn
 from singletrack.datasets import base
 from singletrack.geometry.boxes import iou
 from singletrack.tracking.base import Tracker
-from singletrack.training.loading import batches
+from singletrack.training.base import Data, Stage
+from singletrack.training.data.loading import batches
+from singletrack.training.distributed import Team
 from singletrack.training.losses import clamped_xyxy, giou
-from singletrack.training.objectives import Data, Stage
-from singletrack.training.processes import Team
 
 AT_ONCE = 32  # samples
 

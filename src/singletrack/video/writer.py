@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError, VideoError
-from singletrack.video.files import check_file, unwritable, writing
+from singletrack.files import check_file, unwritable, writing
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
     import av

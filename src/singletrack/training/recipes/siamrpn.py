@@ -1,0 +1,63 @@
+"""The published recipe of SiamRPN++ with ResNet-50, on the four data sets that pysot prepares.
+
+Source: pysot's experiments/siamrpn_r50_l234_dwxcorr_8gpu and its training code. docs/siamrpnpp.md lists what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from singletrack.models.siamrpn import CONFIGS
+from singletrack.tracking.siamrpn import SiamRPNSettings
+from singletrack.training.base import Recipe, Stage
+from singletrack.training.data.pysot import CroppedPairs
+from singletrack.training.tasks.siamrpn import SiamRPNObjective
+
+PAIRS_AN_EPOCH = 600_000
+BATCH = 224  # 28 on each of eight processors; the rates below belong to it
+STEPS_AN_EPOCH = PAIRS_AN_EPOCH // BATCH
+
+
+def siamrpnpp_r50() -> Recipe:
+    """SiamRPN++ with ResNet-50 on VID, YouTube-BB, DET and COCO, as published for eight devices.
+
+    Command: ``singletrack train siamrpnpp_r50 --data vid=DIR --data youtubebb=DIR --data det=DIR --data coco=DIR
+    --weights resnet50.model --device cuda --devices 8 --workers 4``.
+    Cost: 20 epochs of 600,000 pairs. For the first ten the backbone stays as it is for ImageNet; then all of it but the
+    stem and the first stage learns, at a tenth of the rate. The rate rises to its peak in five epochs and falls to a
+    tenth of it.
+    """
+    objective = SiamRPNObjective(config=CONFIGS["siamrpnpp-r50"], settings=SiamRPNSettings())
+    ten_epochs, fall = 10 * STEPS_AN_EPOCH, 10 ** (-1 / 14)  # fourteen epochs after the fifth, to a tenth
+    heads = Stage(
+        name="heads",
+        objective=objective,
+        source=CroppedPairs(),
+        template_size=127,
+        search_size=255,
+        steps=ten_epochs,
+        batch=BATCH,
+        lr=0.0,
+        head_lr=5e-3,
+        warmup=5 * STEPS_AN_EPOCH,
+        warmup_from=0.2,
+        schedule="exponential",
+        last_lr=fall**5,
+        check_every=STEPS_AN_EPOCH,
+    )
+    rate = heads.head_lr * heads.last_lr
+    whole = replace(heads, name="whole", lr=rate / 10, head_lr=rate, warmup=0, warmup_from=0.0, last_lr=fall**10)
+    return Recipe(
+        name="siamrpnpp_r50",
+        model="siamrpnpp-r50",
+        stages=(heads, whole),
+        optimizer="sgd",
+        weight_decay=1e-4,
+        clip=10.0,
+        whole_batch=False,
+        starts_from="resnet50.model of pysot, a ResNet-50 for ImageNet",
+    )
+
+
+SIAMRPN: dict[str, Callable[[], Recipe]] = {"siamrpnpp_r50": siamrpnpp_r50}

@@ -1,0 +1,183 @@
+"""What STARK is trained for, in two stages: to find the two corners; then to tell whether the target is there at all.
+
+The losses, the frames and what learns at which stage are the published ones (researchmm/Stark). Where that code does
+something by accident, ours does what was meant: see docs/stark.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.errors import CheckpointError
+from singletrack.models.checkpoints import load_weights, read_weights
+from singletrack.models.stark import STARK, STARKConfig, build_stark, decode
+from singletrack.tracking.stark import STARKSettings, STARKTracker
+from singletrack.training.base import Batch, Objective, Stage, counts_of, normalise
+from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
+
+# what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
+UNUSED = ("layer4.", "fc.")
+COUNT = "num_batches_tracked"
+
+
+def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
+    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalised RGB and padding.
+
+    A sample of one template shows it in every slot; one that says nothing of padding has none.
+    """
+    template, search = batch["template"], batch["search"]
+    beyond, beyond_search = batch.get("template_padding"), batch.get("search_padding")
+    if template.dim() == 4:
+        template = template[:, None].expand(-1, templates, -1, -1, -1)
+    if beyond is None:
+        beyond = template.new_zeros(template[:, :, 0].shape)
+    if beyond_search is None:
+        beyond_search = search.new_zeros(search[:, 0].shape)
+    return (
+        torch.cat([normalise(template), beyond[:, :, None].float()], 2),
+        torch.cat([normalise(search), beyond_search[:, None].float()], 1),
+    )
+
+
+# --- the first stage ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class CornerObjective(Objective):
+    """The first stage, and all of STARK-S: to find the two corners of a target that is there.
+
+    giou, l1: what each part of the loss counts. settings: of the tracker that validates it; sizes are the stage's.
+    """
+
+    config: STARKConfig
+    giou: float = 2.0
+    l1: float = 5.0
+    settings: STARKSettings = field(default_factory=lambda: STARKSettings(templates=1, update_interval=None))
+
+    def build(self, stage: Stage) -> STARK:
+        return build_stark(replace(self.config, template_size=stage.template_size, search_size=stage.search_size))
+
+    def start(self, model: STARK, path: Path, name: str) -> None:
+        """From an ImageNet classifier of torchvision the backbone alone is filled; a tracker's file fills all."""
+        weights = read_weights(path)
+        if "fc.weight" in weights:
+            fill_backbone(model, weights, path)
+        else:
+            super().start(model, path, name)
+
+    def groups(self, model: STARK, stage: Stage) -> list[dict[str, Any]]:
+        """The backbone's second and third stage, and all behind it; the stem and the first stage stay as they are."""
+        learning = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
+        backbone = [part for name, part in learning if name.startswith("backbone.")]
+        rest = [part for name, part in learning if not name.startswith("backbone.")]
+        return [
+            {"params": backbone, "lr": stage.lr, "peak": stage.lr},
+            {"params": rest, "lr": stage.head_lr, "peak": stage.head_lr},
+        ]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"present": batch["present"].sum().float()}
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        maps = network(*crops(batch, self.config.templates))
+        counts = counts_of(batch) or {"present": batch["present"].sum().clamp(min=1)}
+        return corner_loss(maps, batch["box"], batch["present"], counts["present"], giou_weight=self.giou, l1=self.l1)
+
+    def boxes(self, model: STARK, batch: Batch) -> Tensor:
+        return to_xyxy(decode(model(*crops(batch, self.config.templates))))
+
+    def tracker(self, model: STARK, stage: Stage) -> STARKTracker:
+        settings = replace(
+            self.settings,
+            template_size=stage.template_size,
+            search_size=stage.search_size,
+            templates=self.config.templates,
+        )
+        return STARKTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
+
+    def looks(self, model: STARK, batch: Batch) -> dict[str, Tensor]:
+        """Where the two corners may be."""
+        chances = model(*crops(batch, self.config.templates))["corners"]
+        top = chances.amax((2, 3), keepdim=True)
+        return {"top left": (chances / top)[:, 0], "bottom right": (chances / top)[:, 1]}
+
+    def repeatable(self, model: STARK) -> Iterable[nn.Module]:
+        return model.encoder.layers
+
+
+def corner_loss(
+    maps: dict[str, Tensor], boxes_xywh: Tensor, present: Tensor, count: Tensor, *, giou_weight: float, l1: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """GIoU and L1 of the boxes between the corners; and, for the log, their overlap and the share that is inverted.
+
+    boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; the others' boxes are not read. count: how many
+    boxes to divide by. An inverted box has no GIoU: it counts as 1 and teaches nothing, while L1 turns it round. (The
+    published code then takes 0 for the whole batch.)
+    """
+    predicted, truth = to_xyxy(decode(maps))[present], clamped_xyxy(boxes_xywh[present])
+    upright = (predicted[:, 2:] > predicted[:, :2]).all(1)
+    each, overlap = giou(predicted[upright], truth[upright])
+    inverted = (~upright).sum()
+    parts = {
+        "giou": ((1 - each).sum() + inverted) / count,
+        "l1": (predicted - truth).abs().mean(1).sum() / count,
+    }
+    total = giou_weight * parts["giou"] + l1 * parts["l1"]
+    log = {name: value.detach() for name, value in parts.items()}
+    return total, {**log, "iou": overlap.detach().sum() / count, "inverted": inverted / count}
+
+
+def fill_backbone(model: STARK, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Give the ResNet the weights of an ImageNet classifier; raises CheckpointError unless they fit."""
+    taken = {name: value for name, value in weights.items() if not (name.startswith(UNUSED) or name.endswith(COUNT))}
+    expected = model.backbone.state_dict()
+    wrong = sorted(taken.keys() ^ expected.keys())
+    wrong += [name for name in taken.keys() & expected.keys() if taken[name].shape != expected[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"expected the {len(expected)} tensors of this network's ResNet; got {path}, in which {len(wrong)} are "
+            f"missing, left over or of another shape, as {wrong[0]}; give torchvision's file of the same depth"
+        )
+    model.backbone.load_state_dict(taken)
+
+
+# --- the second stage ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustObjective(CornerObjective):
+    """The second stage: the score head alone learns whether the search region shows the target."""
+
+    def start(self, model: STARK, path: Path, name: str) -> None:
+        """From the weights of the first stage, all of which must be there, and nothing else."""
+        first = build_stark(replace(model.config, score_head=False))
+        load_weights(first, path, f"{name}-stage1")
+        model.load_state_dict(self.fitted(first.state_dict(), model))
+
+    def fitted(self, weights: Mapping[str, Tensor], model: STARK) -> Mapping[str, Tensor]:
+        """Those of the first stage have no score head: the model's own stays."""
+        assert model.score_head is not None
+        head = {f"score_head.{name}": value for name, value in model.score_head.state_dict().items()}
+        return {**head, **weights}
+
+    def groups(self, model: STARK, stage: Stage) -> list[dict[str, Any]]:
+        assert model.score_head is not None
+        return [{"params": list(model.score_head.parameters()), "lr": stage.head_lr, "peak": stage.head_lr}]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Binary cross-entropy; for the log also the share of right answers."""
+        logit = network(*crops(batch, self.config.templates), trust_alone=True)["logit"]
+        loss = F.binary_cross_entropy_with_logits(logit, batch["present"].float())
+        right = ((logit > 0) == batch["present"]).float().mean()
+        return loss, {"right": right.detach()}

@@ -1,0 +1,60 @@
+"""The processor's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from singletrack.engines import cpu
+from singletrack.engines.cpu import computes_in_bf16, processor_name, usable_cores
+
+
+def test_the_processor_has_a_name() -> None:
+    assert processor_name()
+
+
+def test_name_family_and_model_stand_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "processor : 0\ncpu family : 25\nmodel : 1\nmodel name : AMD EPYC\n\nprocessor : 1\nmodel : 1\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: told)
+    assert processor_name() == "AMD EPYC family 25 model 1"
+
+
+def test_without_that_file_python_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert processor_name() == "arm64"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        ({"cpu.max": "who knows"}, 64),
+        ({}, 64),
+    ],
+)
+def test_a_quota_of_time_counts(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(cpu, "CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 64)
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(("flags", "whether"), [("fpu avx2 avx512_bf16", True), ("fpu avx2", False)])
+def test_bf16_is_known_by_the_flags(flags: str, whether: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+    assert computes_in_bf16() == whether
