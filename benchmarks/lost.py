@@ -5,7 +5,7 @@
 
 Three parts. Thresholds are chosen on one half of the clips and tried on the other: in a third of the clips the target
 is there all along, in a third it vanishes for 30 frames, in a third it walks out of the frame and in again elsewhere;
-none to three others, one of them its double in other colours, walk about. Then ten cases each of leaving for 30 frames
+none to three others, one of them its double in other colors, walk about. Then ten cases each of leaving for 30 frames
 and coming back elsewhere, alone, among others, and with its double about, with the long-term search and without. Then,
 if asked, a folder of sequences, on which nothing is chosen. Writes curve.csv, curve.png, cases.csv and a strip of
 frames for each case; prints the settings that it chose.

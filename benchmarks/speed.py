@@ -8,7 +8,7 @@
 
 A model is a name of the zoo, NAME=WEIGHTS, or an exported .onnx file. Prints a Markdown table of medians in
 milliseconds; ratio is the whole update's to that of the first row. Between machines, compare ratios only. Nothing
-else may run meanwhile: a busy neighbour slows two threads by several times.
+else may run meanwhile: a busy neighbor slows two threads by several times.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from singletrack.engines import (
     require_engine,
     require_packages,
 )
-from singletrack.engines.preprocessing import UNCHANGED, Normalisation
+from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError
 from singletrack.tracking import common
 from singletrack.tracking.base import Network
@@ -222,7 +222,7 @@ class _Asked:
             self.device,
             self.threads,
             precision=self.precision,
-            normalisation=None if settings is None else normalisation_of(settings),
+            normalization=None if settings is None else normalization_of(settings),
             cache=_compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
         )
 
@@ -325,10 +325,10 @@ def _choose_engine(device: str, path: Path | None) -> str:
     return next(iter(installed), "openvino")
 
 
-def normalisation_of(settings: Settings) -> Normalisation:
+def normalization_of(settings: Settings) -> Normalization:
     """What the network of a model with these settings wants done to pixels; Siamese networks take them as they are."""
     if isinstance(settings, common.CropSettings):
-        return Normalisation(mean=settings.mean, std=settings.std)
+        return Normalization(mean=settings.mean, std=settings.std)
     return UNCHANGED
 
 
@@ -341,7 +341,7 @@ def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float |
         asked.device,
         threads=asked.threads,
         precision=asked.precision,
-        normalisation=normalisation_of(ZOO[name].settings),
+        normalization=normalization_of(ZOO[name].settings),
     )
 
 
@@ -371,7 +371,7 @@ def _open_exported(
     if keep_ratio is not None:
         advice = "export the weights again with --keep-ratio"
         _require_facts(path, network.metadata, {"keep_ratio": str(keep_ratio)}, advice)
-    if len(models) > 1 and normalisation_of(settings) != Normalisation():
+    if len(models) > 1 and normalization_of(settings) != Normalization():
         network = asked.open(path, settings)
     return held, network
 

@@ -72,7 +72,7 @@ def test_the_box_is_drawn_round_the_target_of_the_template_alone(pairs: FramePai
 
 @pytest.mark.parametrize("decode", ["whole", "reduced"])
 def test_the_target_is_where_the_box_says(decode: str, pairs: FramePairs) -> None:
-    augmentation = replace(DRAWING.augmentation, gray=0.0, brightness=0.0, search_jitter=Jitter(scale=0.3, centre=1.5))
+    augmentation = replace(DRAWING.augmentation, gray=0.0, brightness=0.0, search_jitter=Jitter(scale=0.3, center=1.5))
     drawing = replace(DRAWING, augmentation=replace(augmentation, decode=decode))  # type: ignore[arg-type]
     seen = 0
     for index in range(12):

@@ -20,10 +20,10 @@ from singletrack import engines
 from singletrack.engines import installed_engines, open_network, require_engine
 from singletrack.engines.onnx_engine import find_provider, providers_for
 from singletrack.engines.openvino_engine import OpenVINONetwork, write_ir
-from singletrack.engines.preprocessing import Normalisation
+from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork, download
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
 
 Open = Callable[..., Any]
 
@@ -44,11 +44,11 @@ def pixels(batch: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(seed).integers(0, 256, (batch, 4, 4, 3), dtype=np.uint8)
 
 
-def test_pixels_are_normalised(open_toy: Open) -> None:
+def test_pixels_are_normalized(open_toy: Open) -> None:
     network = open_toy("cpu")
     template, search = pixels(2, 1), pixels(2, 2)
     seen, sought = (
-        np.concatenate([normalise(crop, IMAGENET_MEAN, IMAGENET_STD) for crop in each]) for each in (template, search)
+        np.concatenate([normalize(crop, IMAGENET_MEAN, IMAGENET_STD) for crop in each]) for each in (template, search)
     )
     for batch in (1, 2):
         maps = network.locate(network.encode(template[:batch]), search[:batch])
@@ -61,21 +61,21 @@ def test_several_templates_whose_fourth_channel_stays(
     engine: str, toy_file: Path, toy_module: nn.Module, tmp_path: Path
 ) -> None:
     """The toy for templates of 2 x 4 x 5 x 5, and mean and std of its own."""
-    normalisation = Normalisation(mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
+    normalization = Normalization(mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
     if engine == "torch":
-        network: Any = TorchNetwork(toy_module, "cpu", normalisation=normalisation)
+        network: Any = TorchNetwork(toy_module, "cpu", normalization=normalization)
     else:
         model = onnx.load(toy_file)
         for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
             sizes = ["batch", 2, 4, 5, 5] if value.name != "first" else ["batch", 2, 4, 5]
             value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, sizes))
         onnx.save(model, str(tmp_path / "toy.onnx"))
-        network = open_network(engine, tmp_path / "toy.onnx", "cpu", precision="f32", normalisation=normalisation)
+        network = open_network(engine, tmp_path / "toy.onnx", "cpu", precision="f32", normalization=normalization)
     draw = np.random.default_rng(0)
     crops = draw.integers(0, 256, (3, 2, 5, 5, 4), dtype=np.uint8)
     crops[..., 3] = draw.integers(0, 2, (3, 2, 5, 5))
     expected = crops.transpose(0, 1, 4, 2, 3).astype(np.float32)
-    for channel, (mean, std) in enumerate(zip(normalisation.mean, normalisation.std, strict=True)):
+    for channel, (mean, std) in enumerate(zip(normalization.mean, normalization.std, strict=True)):
         expected[:, :, channel] = (expected[:, :, channel] / 255 - mean) / std
     np.testing.assert_allclose(np.asarray(network.encode(crops)), expected + 1, atol=1e-5)
 

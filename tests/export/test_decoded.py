@@ -79,6 +79,6 @@ def test_the_tracker_reads_nothing_else(path: Path) -> None:
         assert ours.score == pytest.approx(python.score, abs=1e-6)
 
 
-def test_networks_without_a_centre_head_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a network with a centre head.*got DaSiamRPN"):
+def test_networks_without_a_center_head_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a network with a center head.*got DaSiamRPN"):
         export_onnx(build_dasiamrpn(CONFIGS["dasiamrpn-vot"]), tmp_path / "no.onnx", name="no", decoded=True)

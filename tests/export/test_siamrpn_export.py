@@ -39,8 +39,8 @@ def engines(model: SiamRPN, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     differences = export_onnx(model, path, name="siamrpnpp-alex")
     assert {(each.engine, each.batch) for each in differences} == {(e, b) for e in ("openvino", "onnx") for b in (1, 3)}
     return {
-        "openvino": OpenVINONetwork(path, device="cpu", precision="f32", threads=1, normalisation=UNCHANGED),
-        "onnx": ONNXRuntimeNetwork(path, device="cpu", threads=1, normalisation=UNCHANGED),
+        "openvino": OpenVINONetwork(path, device="cpu", precision="f32", threads=1, normalization=UNCHANGED),
+        "onnx": ONNXRuntimeNetwork(path, device="cpu", threads=1, normalization=UNCHANGED),
     }
 
 
@@ -62,7 +62,7 @@ def boxes(network: Network) -> np.ndarray:
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_boxes_are_those_of_pytorch(engine: str, engines: dict[str, Network], model: SiamRPN) -> None:
-    reference = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    reference = TorchNetwork(model, "cpu", normalization=UNCHANGED)
     np.testing.assert_allclose(boxes(engines[engine]), boxes(reference), rtol=0, atol=1e-2)
 
 

@@ -181,7 +181,7 @@ def test_simplified_graph_has_no_needless_nodes(tmp_path: Path) -> None:
     assert kinds.count("Softmax") == attentions
 
 
-def test_made_crops_look_normalised_and_are_the_same_each_time() -> None:
+def test_made_crops_look_normalized_and_are_the_same_each_time() -> None:
     crops = made_crops(3, 64, seed=1)
     assert crops.shape == (3, 3, 64, 64)
     assert crops.dtype == "float32"

@@ -47,10 +47,10 @@ def test_heat_maps(size: int, recorded: Recorded) -> None:
 def test_losses_of_boxes(recorded: Recorded) -> None:
     record = recorded("ostrack_losses")
     one, two = (torch.from_numpy(record[name]) for name in ("xyxy1", "xyxy2"))
-    generalised, overlap = giou(one, two)
-    np.testing.assert_allclose(generalised, record["giou"], atol=1e-6)
+    generalized, overlap = giou(one, two)
+    np.testing.assert_allclose(generalized, record["giou"], atol=1e-6)
     np.testing.assert_allclose(overlap, record["iou"], atol=1e-6)
-    np.testing.assert_allclose((1 - generalised).mean(), record["giou_loss"], atol=1e-6)
+    np.testing.assert_allclose((1 - generalized).mean(), record["giou_loss"], atol=1e-6)
     np.testing.assert_allclose((one - two).abs().mean(), record["l1"], atol=1e-6)
 
 
@@ -104,7 +104,7 @@ def bench(recorded: Recorded, model_256: OSTrack, detweights: ModuleType, weight
     rng = np.random.default_rng(int(record["input_seed"]))
     crops = [torch.from_numpy(rng.standard_normal((1, 2, 3, size, size), dtype=np.float32))[0] for size in (128, 256)]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pixels = [(crop * std + mean) * 255 for crop in crops]  # which the objective normalises to what was recorded
+    pixels = [(crop * std + mean) * 255 for crop in crops]  # which the objective normalizes to what was recorded
     recipe = ostrack_256()
     (stage,) = recipe.stages
     config = replace(stage.objective.config, drop_path=0.0)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
 from singletrack.models.layers.encoder_decoder import likeness
 from singletrack.models.stark import STARK, Tokens, decode
 
@@ -105,7 +105,7 @@ def test_real_crops(record: Mapping[str, np.ndarray], stark: STARK) -> None:
     """A crop at the border of the frame; its template stands in every slot."""
     crops = {}
     for name, size in (("template", 128), ("search", 320)):
-        pixels = torch.from_numpy(normalise(record[f"real_{name}_u8"], IMAGENET_MEAN, IMAGENET_STD))
+        pixels = torch.from_numpy(normalize(record[f"real_{name}_u8"], IMAGENET_MEAN, IMAGENET_STD))
         padding = bits(record[f"real_{name}_att"], 1, 1, size, size)
         crops[name] = torch.cat([pixels, padding.float()], 1)
     assert crops["search"][0, 3].any()

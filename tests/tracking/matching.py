@@ -1,4 +1,4 @@
-"""A stand-in for a trained DaSiamRPN: plain normalised correlation behind the same two calls; and scenes for it."""
+"""A stand-in for a trained DaSiamRPN: plain normalized correlation behind the same two calls; and scenes for it."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def _looks(crop: Array, rows: list[int], columns: list[int]) -> Array:
     side = OBJECT // SHRUNK
     windows = np.lib.stride_tricks.sliding_window_view(shrunken, (side, side), axis=(0, 1))
     picked = windows[np.array(rows) // SHRUNK][:, np.array(columns) // SHRUNK].reshape(len(rows) * len(columns), -1)
-    centred = picked - picked.mean(1, keepdims=True)
-    return np.asarray(centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-3), np.float32)
+    centerd = picked - picked.mean(1, keepdims=True)
+    return np.asarray(centerd / (np.linalg.norm(centerd, axis=1, keepdims=True) + 1e-3), np.float32)
 
 
 def texture(seed: int, side: int = 40) -> Array:
-    """A soft pattern of strong colours, (side, side, 3) with mean 0 and deviation 1."""
+    """A soft pattern of strong colors, (side, side, 3) with mean 0 and deviation 1."""
     noise = np.random.default_rng(seed).standard_normal((side, side, 3))
     soft = cv2.GaussianBlur(noise, (0, 0), side / 6)
     soft -= soft.mean((0, 1))
@@ -71,7 +71,7 @@ def alike(pattern: Array, likeness: float, seed: int) -> Array:
 
 
 def draw_scene(objects: list[tuple[Array, tuple[float, float]]]) -> Array:
-    """A frame of 480 x 360 with patterns at their centres over a quiet background that is always the same."""
+    """A frame of 480 x 360 with patterns at their centers over a quiet background that is always the same."""
     frame = _background().copy()
     for pattern, (x, y) in objects:
         left, top = (round(center - len(pattern) / 2) for center in (x, y))

@@ -33,7 +33,7 @@ def blind_frame(kind: str, random: np.random.Generator) -> np.ndarray:
     return np.full(shape, (0, 0, 0) if kind == "black" else (200, 120, 40), np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["noise", "black", "one colour"])
+@pytest.mark.parametrize("kind", ["noise", "black", "one color"])
 def test_without_a_target_the_box_stays_sane(kind: str, tracker: OSTrackTracker) -> None:
     settings, random = tracker.settings, np.random.default_rng(0)
     frame, believed = next(generate_clip(frames=1, size_wh=SIZE_WH))

@@ -152,7 +152,7 @@ def test_settings_of_one_target() -> None:
     assert tracker.settings.first_frame_correction == 0.5
 
 
-@pytest.mark.parametrize("changes", [{"search_size": 128}, {"colour": 1}, {"lost_after": 0}])
+@pytest.mark.parametrize("changes", [{"search_size": 128}, {"color": 1}, {"lost_after": 0}])
 def test_settings_that_cannot_be_meant_add_no_target(changes: dict[str, int]) -> None:
     many = MultiTracker(make_ostrack())
     with pytest.raises(InputError, match="expected "):

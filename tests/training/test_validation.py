@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from singletrack.datasets.base import Sequence
 from singletrack.datasets.photos import Procedural
-from singletrack.geometry.crops import normalise as normalise_crop
+from singletrack.geometry.crops import normalize as normalize_crop
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.base import Batch, Stage, normalise
+from singletrack.training.base import Batch, Stage, normalize
 from singletrack.training.data.synthetic import MadePairs
 from singletrack.training.distributed import Team
 from singletrack.training.tasks.ostrack import OSTrackObjective
@@ -154,11 +154,11 @@ def test_a_network_is_followed_through_made_clips() -> None:
         clips[2]
 
 
-def test_training_normalises_as_tracking_does() -> None:
+def test_training_normalizes_as_tracking_does() -> None:
     crop = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     settings = OSTrackSettings()
-    seen = normalise(torch.from_numpy(crop).permute(2, 0, 1)[None])
-    np.testing.assert_allclose(seen, normalise_crop(crop, settings.mean, settings.std), atol=1e-6)
+    seen = normalize(torch.from_numpy(crop).permute(2, 0, 1)[None])
+    np.testing.assert_allclose(seen, normalize_crop(crop, settings.mean, settings.std), atol=1e-6)
 
 
 # --- pictures ---

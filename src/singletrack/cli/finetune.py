@@ -50,7 +50,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     type=click.Choice(["all", "head", "light"]),
     default="all",
     show_default=True,
-    help="What learns: all, the head alone, or the head with biases and normalisations.",
+    help="What learns: all, the head alone, or the head with biases and normalizations.",
 )
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Photos to make general pairs from, so that nothing is forgotten."

@@ -1,7 +1,7 @@
 """A data set as training needs it: every sequence's boxes and file names in a few flat arrays, kept on the disk.
 
 Reading a large data set's annotations takes minutes, and its sequences as objects gigabytes. So it is read once, with
-the readers of ``catalogue``, and written down as arrays that every process maps into its memory; they are one copy,
+the readers of ``catalog``, and written down as arrays that every process maps into its memory; they are one copy,
 however many processes draw from them. Knows nothing of how frames are chosen or cut.
 
     folder/
@@ -110,7 +110,7 @@ def open_footage(
     folder: keeps what was read, below it a folder for each choice of data set, root, split and files. Delete it to
         have a copy read anew that has changed since.
     progress: gets the names of the sequences and gives them back one by one, such as a tqdm bar.
-    For the others, and the InputError of a copy that is not there or not whole, see ``catalogue.open_dataset``.
+    For the others, and the InputError of a copy that is not there or not whole, see ``catalog.open_dataset``.
     """
     lists = [None if file is None else Path(file).read_bytes().hex() for file in (split_file, exclude_file)]
     asked = json.dumps([name, str(Path(root).resolve()), split, *lists, incomplete])

@@ -41,7 +41,7 @@ LOG = logging.getLogger(__name__)
 # A pair whose crops show nothing is drawn again; where so many in a row are, the boxes of the data must be wrong.
 DRAWN_AT_MOST = 200
 # How far a box that was followed is off, about which the newest look is cut.
-FOLLOWED = Jitter(scale=0.06, centre=0.15)
+FOLLOWED = Jitter(scale=0.06, center=0.15)
 
 
 @dataclass(frozen=True)

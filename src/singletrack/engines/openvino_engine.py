@@ -17,7 +17,7 @@ from openvino.properties import device as device_properties
 
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.engines.cpu import allowed_cores, usable_cores
-from singletrack.engines.preprocessing import CropArray, Normalisation, channels_first
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
 from singletrack.errors import InputError
 
 FloatArray = NDArray[np.float32]
@@ -40,7 +40,7 @@ class OpenVINONetwork:
         of device, that device's own choice. "f16" is for other devices.
     threads: of the processor alone; None leaves the number to OpenVINO, which takes one for each core, or as many as
         the container's quota allows.
-    normalisation: what the network wants done to pixels.
+    normalization: what the network wants done to pixels.
     cache: folder that keeps what was compiled, for the next process; None keeps nothing.
     metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
 
@@ -55,7 +55,7 @@ class OpenVINONetwork:
         device: str = "auto",
         precision: Precision = "auto",
         threads: int | None = None,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         cache: Path | None = None,
     ) -> None:
         self.device = find_device(device)
@@ -70,7 +70,7 @@ class OpenVINONetwork:
             # else two processes of one thread each would sit on the same core
             self._settings[hint.enable_cpu_pinning()] = False
         self._kept = {} if cache is None else {cache_dir(): str(cache)}
-        self._normalisation = normalisation or Normalisation()
+        self._normalization = normalization or Normalization()
         encoder, locator, self.metadata = read_halves(path)
         self._halves = {"encode": encoder, "locate": locator}
         self._alone = not encoder.input(0).get_partial_shape()[0].is_dynamic  # takes one crop at a time
@@ -124,7 +124,7 @@ class OpenVINONetwork:
         entry = PrePostProcessor(fixed)
         for name, (shape, pixels) in kinds.items():
             if pixels:
-                mean, std = self._normalisation.of_channels(shape[-1])
+                mean, std = self._normalization.of_channels(shape[-1])
                 several = "D" * (len(shape) - 4)
                 entry.input(name).tensor().set_element_type(openvino.Type.u8)
                 entry.input(name).tensor().set_layout(openvino.Layout(f"N{several}HWC"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from singletrack.engines import Precision, unknown_device, unknown_precision
 from singletrack.engines.cpu import computes_in_bf16, usable_cores
-from singletrack.engines.preprocessing import CropArray, Normalisation
+from singletrack.engines.preprocessing import CropArray, Normalization
 
 FloatArray = NDArray[np.float32]
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
@@ -37,7 +37,7 @@ class TorchNetwork:
         would only emulate it, f16 on any processor.
     compiled: run it through ``torch.compile``, for each shape once; the first call of each takes its time for it.
     graphs: on CUDA, record each shape once as a CUDA graph and replay it; None for yes where features are tensors.
-    normalisation: what the network wants done to pixels, which go to the device as they are.
+    normalization: what the network wants done to pixels, which go to the device as they are.
 
     Features are a Tensor on that device, or what the module makes of them.
     """
@@ -51,7 +51,7 @@ class TorchNetwork:
         precision: Precision = "auto",
         compiled: bool = False,
         graphs: bool | None = None,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         self.device = find_device(device)
         known = known_precisions(self.device)
@@ -62,7 +62,7 @@ class TorchNetwork:
             torch.set_num_threads(threads or usable_cores())
         self.dtype = TYPES[self.precision]
         self.module = module.to(self.device, self.dtype).eval()
-        self._normalisation = normalisation or Normalisation()
+        self._normalization = normalization or Normalization()
         calls = cast(TwoCalls, self.module)
         self._encode, self._locate = calls.encode, calls.locate
         if compiled:
@@ -98,7 +98,7 @@ class TorchNetwork:
         """Pixels -> network input; network input as it is, in this network's type."""
         if crops.dtype != torch.uint8:
             return crops.to(self.dtype)
-        mean, std = self._normalisation.of_channels(crops.shape[-1])
+        mean, std = self._normalization.of_channels(crops.shape[-1])
         # the values are made on the device: what is recorded as a CUDA graph must not copy from the host
         scaled = torch.stack([(crops[..., i].float() - mean[i]) / std[i] for i in range(len(mean))], -3)
         return scaled.to(self.dtype)

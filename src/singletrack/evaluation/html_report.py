@@ -30,8 +30,8 @@ MEDIA = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
 # curve -> what it is called, and what its thresholds are
 CURVE_WORDS = {
     "success": ("Success", "overlap threshold"),
-    "precision": ("Precision", "distance of the centres, pixels"),
-    "normalized_precision": ("Normalized precision", "distance of the centres, sizes of the target"),
+    "precision": ("Precision", "distance of the centers, pixels"),
+    "normalized_precision": ("Normalized precision", "distance of the centers, sizes of the target"),
 }
 # curve -> the measure that stands in its legend, the first of these that the protocol has
 CURVE_MEASURES = {"success": ("AUC", "AO"), "precision": ("P",), "normalized_precision": ("P_norm",)}

@@ -42,7 +42,7 @@ def center(boxes_xywh: ArrayLike) -> Array:
 
 
 def center_error(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
-    """Pixels between the two centres (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
+    """Pixels between the two centers (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
     return _length(center(prediction_xywh) - center(truth_xywh))
 
 
@@ -74,7 +74,7 @@ def success_curve(
 def precision_curve(
     errors: ArrayLike, thresholds: ArrayLike = PIXEL_THRESHOLDS, *, frame_count: int | None = None
 ) -> Array:
-    """Share of frames whose centre error is *at most* each threshold, of `frame_count` (of those given, if None).
+    """Share of frames whose center error is *at most* each threshold, of `frame_count` (of those given, if None).
 
     With errors in sizes of the target and SIZE_THRESHOLDS it is the normalized precision.
     """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from singletrack.engines import Precision, installed_engines, open_network
-from singletrack.engines.preprocessing import Normalisation
+from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import ExportError, InputError
 from singletrack.export.calibration import Look
@@ -37,7 +37,7 @@ class Difference:
     """How far an engine's numbers are from PyTorch's, for one batch size.
 
     inputs: what was looked at. maps: by name, the largest absolute difference.
-    box: the largest difference of a decoded side or centre, in pixels of the search crop.
+    box: the largest difference of a decoded side or center, in pixels of the search crop.
     """
 
     engine: str
@@ -85,7 +85,7 @@ def compare_on_looks(
     looks: Sequence[Look],
     inputs: str,
     *,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     precision: Precision = "f32",
 ) -> list[Difference]:
     """Run the file and ``model`` on real crops, one by one; the largest differences of each installed engine.
@@ -94,8 +94,8 @@ def compare_on_looks(
     """
     if not looks:
         raise InputError("expected crops to compare on; got none; is there a photo or frame in which anything shows?")
-    reference = TorchNetwork(model, "cpu", normalisation=normalisation)
-    networks = open_all_exactly(path, normalisation, precision)
+    reference = TorchNetwork(model, "cpu", normalization=normalization)
+    networks = open_all_exactly(path, normalization, precision)
     maps: dict[str, dict[str, float]] = {engine: {} for engine in networks}
     boxes = dict.fromkeys(networks, 0.0)
     for template, search in looks:
@@ -123,7 +123,7 @@ def differ(
 
 
 def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int) -> Tensor:
-    """Boxes (B, 4), centre and size in pixels of the search crop; the centre from its corner or from its middle.
+    """Boxes (B, 4), center and size in pixels of the search crop; the center from its corner or from its middle.
 
     Where a peak is read, it is that of ``expected``: two cells that are equal but for rounding are equally right.
     """
@@ -163,7 +163,7 @@ def made_input(batch: int, shape: tuple[int, ...], seed: int) -> FloatArray:
 
 
 def made_crops(batch: int, size: int, seed: int) -> FloatArray:
-    """Made pictures (batch, 3, size, size), about normalised: coloured shapes on a slope, and noise."""
+    """Made pictures (batch, 3, size, size), about normalized: colored shapes on a slope, and noise."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     crops = np.empty((batch, 3, size, size))
@@ -182,7 +182,7 @@ def made_crops(batch: int, size: int, seed: int) -> FloatArray:
 
 
 def open_all_exactly(
-    path: str | Path, normalisation: Normalisation | None = None, precision: Precision = "f32"
+    path: str | Path, normalization: Normalization | None = None, precision: Precision = "f32"
 ) -> dict[str, OpenVINONetwork | ONNXRuntimeNetwork]:
     """The file on each installed engine that reads it, on the processor, even where bf16 is the default in f32.
 
@@ -192,5 +192,5 @@ def open_all_exactly(
     for engine in installed_engines():
         if engine == "openvino" or (engine == "onnx" and Path(path).suffix == ".onnx"):
             chosen: Precision = precision if engine == "openvino" else "f32"
-            networks[engine] = open_network(engine, path, "cpu", precision=chosen, normalisation=normalisation)
+            networks[engine] = open_network(engine, path, "cpu", precision=chosen, normalization=normalization)
     return networks

@@ -208,14 +208,14 @@ class STARK(nn.Module):
     def encode(self, template: Tensor) -> Tensor:
         """Template crops (B, K, 4, T, T) -> features (B, K * Nt, 2C + 1): all of them that can be kept.
 
-        Crops are normalised RGB and padding. Features are content, position and padding, side by side.
+        Crops are normalized RGB and padding. Features are content, position and padding, side by side.
         """
         tokens = self.see(template.flatten(0, 1))
         parts = [tokens.content, tokens.position, tokens.padding[..., None].to(tokens.content.dtype)]
         return torch.cat(parts, 2).reshape(template.shape[0], self.config.template_tokens, -1)
 
     def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Features and search crops (B, 4, S, S), normalised RGB and padding -> maps.
+        """Features and search crops (B, 4, S, S), normalized RGB and padding -> maps.
 
         corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. score: (B,) in [0, 1],
         where the network has a score head.
@@ -273,7 +273,7 @@ def decode(maps: dict[str, Tensor]) -> Tensor:
 
 
 def build_stark(config: STARKConfig) -> STARK:
-    """The network of ``config``, freshly initialised; the ResNet's stem and first stage do not learn."""
+    """The network of ``config``, freshly initialized; the ResNet's stem and first stage do not learn."""
     model = STARK(
         config,
         backbone=ResNet(config.blocks, config.resnet_width),

@@ -25,8 +25,8 @@ CropArray = NDArray[np.uint8] | FloatArray
 class Network(Protocol):
     """One model on one engine. Both calls take a batch, remember nothing and may be shared.
 
-    Crops are pixels, (B, H, W, 3) uint8, which the engine normalises as the model was trained; or, of type float32,
-    what comes of it, (B, 3, H, W). Colours are RGB, or BGR where the model was trained so. A model that must know what
+    Crops are pixels, (B, H, W, 3) uint8, which the engine normalizes as the model was trained; or, of type float32,
+    what comes of it, (B, 3, H, W). Colors are RGB, or BGR where the model was trained so. A model that must know what
     lies beyond the frame takes a fourth channel, 1 there and 0 elsewhere; one with several templates takes them side
     by side, as (B, K, ...).
     """

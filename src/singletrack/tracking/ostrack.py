@@ -28,7 +28,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones weigh
         1 - size_momentum (1 - score / 2) against those of the frame before.
     first_frame_correction: 0 trusts the network's boxes, as published; otherwise the network is first asked for the
-        box of the first frame, which is known, and every later box is corrected by that error: the centre by this
+        box of the first frame, which is known, and every later box is corrected by that error: the center by this
         share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
         thin target above all, it gets wrong in the same way in each frame.
     exact_squares: False measures boxes from the middle of the last box, as published, though the square that was cut
@@ -78,7 +78,7 @@ class OSTrackSettings(CropSettings, LostSettings):
 
 @dataclass(frozen=True)
 class _Correction:
-    """How the network errs with one target: size by its ratio, centre in widths and heights of the network's box."""
+    """How the network errs with one target: size by its ratio, center in widths and heights of the network's box."""
 
     ratio_wh: tuple[float, float] = (1.0, 1.0)
     shift_xy: tuple[float, float] = (0.0, 0.0)
@@ -156,7 +156,7 @@ class OSTrackTracker:
         """Find the target in the next frame, of the same size as the first.
 
         The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window. A frame in which nothing
-        can be seen (one colour all round the box), or for which the network gives numbers that are not
+        can be seen (one color all round the box), or for which the network gives numbers that are not
         finite, scores 0 and leaves the box where it was. Raises InputError before `init` and for a frame
         that cannot be meant.
         """
@@ -233,7 +233,7 @@ class OSTrackTracker:
             target.features = None
 
     def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, widen: float = 1.0) -> Inputs | None:
-        """The square round a box for the network; None where all of it would have one colour."""
+        """The square round a box for the network; None where all of it would have one color."""
         settings = self.settings
         frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * widen
         if shows_nothing(frame, box, factor):
@@ -285,7 +285,7 @@ def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray,
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:
-    """The box with its size moved only by `weight` from that of the box before, about its own centre."""
+    """The box with its size moved only by `weight` from that of the box before, about its own center."""
     x, y, width, height = box
     damped_width = before[2] + weight * (width - before[2])
     damped_height = before[3] + weight * (height - before[3])

@@ -21,7 +21,7 @@ from singletrack.geometry.crops import (
     Square,
     box_from_crop,
     check_frame,
-    normalise,
+    normalize,
     square_crop,
     square_crop_unrounded,
     square_padding,
@@ -114,7 +114,7 @@ class STARKTracker:
         """Find the target in the next frame, of the same size as the first.
 
         The score is the score head's; or, where the network has none, how far it is decided on two corners:
-        see `read_corners`. A frame in which nothing can be seen (one colour all round the box), or for which
+        see `read_corners`. A frame in which nothing can be seen (one color all round the box), or for which
         the network gives numbers that are not finite, scores 0 and leaves the box where it was. Raises
         InputError before `init` and for a frame that cannot be meant.
         """
@@ -188,7 +188,7 @@ class STARKTracker:
         padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
         if settings.unrounded_crops:
             unrounded, _ = square_crop_unrounded(frame, box, factor=factor, size=size)
-            pixels = normalise(unrounded, settings.mean, settings.std)
+            pixels = normalize(unrounded, settings.mean, settings.std)
             return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1)
         crop, _ = square_crop(frame, box, factor=factor, size=size)
         return np.concatenate([crop, padding[..., None].view(np.uint8)], 2)[None]

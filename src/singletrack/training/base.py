@@ -73,13 +73,13 @@ class Objective(Protocol):
     """What a model is trained for. Implementations subclass it as frozen dataclasses; most methods have a default."""
 
     def build(self, stage: Stage) -> nn.Module:
-        """A fresh network at the stage's size, initialised for training."""
+        """A fresh network at the stage's size, initialized for training."""
         raise NotImplementedError
 
     def groups(self, model: Any, stage: Stage) -> list[dict[str, Any]]:
         """Groups of parameters for the optimizer: {"params": [...], "lr": peak, "peak": peak}, and what else it takes.
 
-        A parameter in no group is frozen, and so are the statistics of a normalisation whose parameters are.
+        A parameter in no group is frozen, and so are the statistics of a normalization whose parameters are.
         """
         raise NotImplementedError
 
@@ -160,7 +160,7 @@ class Recipe:
 
     model: the name that its weights have in the zoo. optimizer: "adamw", or "sgd" with momentum 0.9. clip: largest
     norm of the whole gradient; 0 for any. ema: decay of the averaged weights, which are the result; 0 for none.
-    whole_batch: batch normalisation takes its statistics, and losses their counts, over all processes, so that their
+    whole_batch: batch normalization takes its statistics, and losses their counts, over all processes, so that their
         number changes nothing; False: each process has its own, as in the published codes.
     patience: leave a stage after so many validations without a better AO; 0 never does.
     starts_from: the file of weights that must be given, in words, for a recipe that does not start from nothing.
@@ -179,7 +179,7 @@ class Recipe:
     seed: int = 42
 
 
-def normalise(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """(..., 3, H, W) uint8 -> float32, with the mean and deviation of RGB in 0 to 1."""
     statistics = torch.tensor(np.array([mean, std]), dtype=torch.float32, device=pixels.device).view(2, 3, 1, 1)
     return (pixels.float() / 255 - statistics[0]) / statistics[1]

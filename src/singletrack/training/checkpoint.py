@@ -98,7 +98,7 @@ def optimizer_of(objective: Objective, model: nn.Module, recipe: Recipe, stage: 
 
 
 def set_training(model: nn.Module) -> None:
-    """Training mode; normalisations whose parameters are frozen keep their statistics, too."""
+    """Training mode; normalizations whose parameters are frozen keep their statistics, too."""
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))

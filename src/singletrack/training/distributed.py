@@ -159,7 +159,7 @@ def _obedient(function: Callable[[], Result]) -> Result | str:
         raise
 
 
-# --- one batch normalisation for all of them ---
+# --- one batch normalization for all of them ---
 
 
 def _mean_of_all(values: Tensor) -> Tensor:
@@ -169,8 +169,8 @@ def _mean_of_all(values: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-class _Normalise(torch.autograd.Function):
-    """The values, normalised by the mean and the variance of all processes', and these two.
+class _Normalize(torch.autograd.Function):
+    """The values, normalized by the mean and the variance of all processes', and these two.
 
     The passes over the values are PyTorch's own: backward, as if mean and variance were constants; what follows from
     their being none is the same linear function of every value of a channel.
@@ -201,7 +201,7 @@ class _Normalise(torch.autograd.Function):
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics are those of all processes' parts of the batch, which are equally large.
+    """Batch normalization whose statistics are those of all processes' parts of the batch, which are equally large.
 
     PyTorch's own needs a graphics processor; this one gives the same on any device.
     """
@@ -210,7 +210,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         out: Tensor
-        out, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        out, mean, variance = _Normalize.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         count = dist.get_world_size() * x.numel() // x.shape[1]
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -223,7 +223,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
 
 
 def share_norms(model: nn.Module) -> None:
-    """Make every batch normalisation of a network one for all processes, in place."""
+    """Make every batch normalization of a network one for all processes, in place."""
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = WholeBatchNorm

@@ -52,7 +52,7 @@ class FineTuning(OSTrackObjective):
     """OSTrack's objective, with some of the network as it was.
 
     trained: "all"; "head" alone, the backbone frozen; or "light", the head and, of the backbone, biases and
-        normalisations, which is little to keep for each of many domains.
+        normalizations, which is little to keep for each of many domains.
     """
 
     trained: Trained = "all"
@@ -81,7 +81,7 @@ class Mixture(Dataset[Batch]):
 class OwnPairs(Source):
     """Two frames of a user's own videos, all but every fifth sequence of them.
 
-    datasets: their names in the catalogue; their folders stand in ``Data.folders``.
+    datasets: their names in the catalog; their folders stand in ``Data.folders``.
     rehearsed: share of pairs that are ``made`` instead, as those that the model learned from at first.
     """
 
@@ -90,7 +90,7 @@ class OwnPairs(Source):
     made: MadePairs = field(default_factory=MadePairs)
     rules: FrameRules = field(default_factory=lambda: FrameRules(longest_gap=100, shortest=2, fewest_visible=2))
     augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(search_jitter=Jitter(scale=0.2, centre=2.0), flip_one=0.0)
+        default_factory=lambda: Augmentation(search_jitter=Jitter(scale=0.2, center=2.0), flip_one=0.0)
     )
 
     def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:

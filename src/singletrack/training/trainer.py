@@ -52,7 +52,7 @@ class RunSettings:
     device: "cpu", or "cuda", where each process takes its own. workers: processes that draw samples, for each process
         that trains. precision: of the passes; "auto" is bf16 where the device has it.
     accumulate: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
-        batch normalisation are those of a part.
+        batch normalization are those of a part.
     compiler: of ``torch.compile``, such as "inductor"; None for none.
     recompute: compute what the objective calls repeatable once more in the backward pass, to save memory.
     boards: where curves are drawn, among ``logs.BOARDS``.

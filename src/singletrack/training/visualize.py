@@ -55,7 +55,7 @@ def padded(image: Image, side: int) -> Image:
 
 
 def with_boxes(image: Image, boxes_xyxy: list[tuple[Tensor, tuple[int, int, int]]]) -> Image:
-    """A copy with boxes in their colours."""
+    """A copy with boxes in their colors."""
     out = image.copy()
     for box, color in boxes_xyxy:
         x0, y0, x1, y1 = (int(value) for value in box.nan_to_num().clamp(-1e4, 1e4))

@@ -32,8 +32,8 @@ def test_boxes_have_the_size_and_place_that_tracking_meets() -> None:
     pairs = [draw_pair(np.random.default_rng(s), Procedural(), 64, 128, PairSettings()) for s in range(60)]
     for pair in pairs:
         assert (pair.box[2:] >= 1).all()
-        centre = pair.box[:2] + pair.box[2:] / 2
-        assert ((centre > -16) & (centre < 144)).all()
+        center = pair.box[:2] + pair.box[2:] / 2
+        assert ((center > -16) & (center < 144)).all()
     sides = [np.sqrt(p.box[2] * p.box[3]) for p in pairs if p.present]
     assert 25 < np.median(sides) < 38
     assert any(

@@ -52,7 +52,7 @@ def test_numbers_of_the_published_runs(name: str) -> None:
     large = "384" in name
     assert (stage.template_size, stage.search_size) == ((192, 384) if large else (128, 256))
     assert augmentation.search_factor == objective.settings.search_factor == (5.0 if large else 4.0)
-    assert augmentation.search_jitter == (Jitter(scale=0.5, centre=4.5) if large else Jitter(scale=0.25, centre=3.0))
+    assert augmentation.search_jitter == (Jitter(scale=0.5, center=4.5) if large else Jitter(scale=0.25, center=3.0))
     assert augmentation.template_jitter == Jitter()
     assert (augmentation.gray, augmentation.flip, augmentation.flip_one, augmentation.brightness) == (
         0.05,

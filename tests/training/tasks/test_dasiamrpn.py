@@ -32,7 +32,7 @@ NARROW = DaSiamRPNConfig(widths=(4, 6, 6, 6, 4))
 
 
 def boxes(*cxcywh: tuple[float, float, float, float]) -> Tensor:
-    """From the crop's centre, in pixels -> xywh in [0, 1] of the crop."""
+    """From the crop's center, in pixels -> xywh in [0, 1] of the crop."""
     values = torch.tensor(cxcywh)
     return torch.cat([values[:, :2] - values[:, 2:] / 2 + SIZE / 2, values[:, 2:]], 1) / SIZE
 

@@ -26,7 +26,7 @@ from singletrack.datasets.frame_index import Footage
 from singletrack.datasets.photos import Random
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError
-from singletrack.geometry.padded_crops import mean_colour, padded_crop
+from singletrack.geometry.padded_crops import mean_color, padded_crop
 from singletrack.tracking.anchors import padded_side
 from singletrack.tracking.dasiamrpn import square_about
 from singletrack.training.base import Batch, Data, Stage
@@ -41,7 +41,7 @@ class PairChanges:
 
     negatives: share of pairs whose search crop shows another target. same_category: share of those whose other target
         is of the same category, where categories are known.
-    shift: the target's centre is up to so many pixels of the crop off the middle, in x and in y; uniform, so that no
+    shift: the target's center is up to so many pixels of the crop off the middle, in x and in y; uniform, so that no
         place is preferred. scale: its size is off by a factor of up to 1 + scale or down to 1 - scale.
     blurred: share of search crops with motion blur. gray, mirrored: shares of pairs. brightness: each crop is up to so
         much brighter or darker.
@@ -171,9 +171,9 @@ class DistractorAwareStream(Dataset[Batch]):
         if not still:
             scale *= random.uniform(1 - changes.scale, 1 + changes.scale)
             shift = random.uniform(-changes.shift, changes.shift, 2)
-        centre_x, centre_y = x + width / 2 - shift[0] / scale, y + height / 2 - shift[1] / scale
-        square = square_about((centre_x, centre_y), size / scale)
-        crop = padded_crop(image, square, size, mean_colour(image))
+        center_x, center_y = x + width / 2 - shift[0] / scale, y + height / 2 - shift[1] / scale
+        square = square_about((center_x, center_y), size / scale)
+        crop = padded_crop(image, square, size, mean_color(image))
         light = random.uniform(1 - changes.brightness, 1 + changes.brightness)
         sides = np.array([width, height]) * scale / size
         box = np.concatenate([0.5 + shift / size - sides / 2, sides])

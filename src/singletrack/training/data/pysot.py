@@ -50,7 +50,7 @@ class CroppedPairs(Source):
         return self._stream(stage, data, seed, self.views)
 
     def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
-        views = replace(self.views, blur=0.0, other=0.0, colour=0.0)
+        views = replace(self.views, blur=0.0, other=0.0, color=0.0)
         return self._stream(stage, data, seed, views, first=HELD_OUT)
 
     def fingerprints(self, data: Data) -> dict[str, str]:

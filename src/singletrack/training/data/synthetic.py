@@ -70,7 +70,7 @@ class MadePairs(Source):
         return PairStream(self.pictures(data)[0], stage, self.pairs, seed)
 
     def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
-        """Targets are all there, and anywhere: a network that only knows the centre scores badly."""
+        """Targets are all there, and anywhere: a network that only knows the center scores badly."""
         settings = replace(self.pairs, anywhere=1.0, absent=0.0)
         return PairStream(self.pictures(data)[1], stage, settings, seed)
 

@@ -140,7 +140,7 @@ STARTS_FROM: dict[Pretraining | None, str] = {
 }
 
 # Crops: search factor, and how far the search crop is off the target, by the size of the search crop.
-CROPS = {256: (4.0, Jitter(scale=0.25, centre=3.0)), 384: (5.0, Jitter(scale=0.5, centre=4.5))}
+CROPS = {256: (4.0, Jitter(scale=0.25, center=3.0)), 384: (5.0, Jitter(scale=0.5, center=4.5))}
 
 
 def _recipe(

@@ -116,7 +116,7 @@ def _trust(name: str, model: str) -> Recipe:
 
 
 def _source(frames: SetRules) -> RecordedSets:
-    augmentation = Augmentation(search_factor=5.0, search_jitter=Jitter(scale=0.5, centre=4.5))
+    augmentation = Augmentation(search_factor=5.0, search_jitter=Jitter(scale=0.5, center=4.5))
     return RecordedSets(parts=PARTS, held=(HELD,), augmentation=augmentation, frames=frames)
 
 

@@ -56,7 +56,7 @@ class DaSiamRPNObjective(Objective):
     def tracker(self, model: DaSiamRPN, stage: Stage) -> DaSiamRPNTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
         device = str(next(model.parameters()).device)
-        return DaSiamRPNTracker(TorchNetwork(model, device, normalisation=UNCHANGED), settings)
+        return DaSiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
 
     def looks(self, model: DaSiamRPN, batch: Batch) -> dict[str, Tensor]:
         """The highest score of the anchors in each cell."""

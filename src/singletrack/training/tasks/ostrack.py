@@ -21,7 +21,7 @@ from singletrack.models.ostrack import (
     start_from_similarity,
 )
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.base import Batch, Objective, Stage, counts_of, epoch_at, normalise
+from singletrack.training.base import Batch, Objective, Stage, counts_of, epoch_at, normalize
 from singletrack.training.labels import keep_ratio_at
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
 
@@ -73,7 +73,7 @@ class OSTrackObjective(Objective):
         trace = Trace()
         keep = self.kept_share(progress)
         ratios = [keep] * len(self.config.eliminate_in)
-        maps = network(self.templates(batch), normalise(batch["search"]), ratios, trace)
+        maps = network(self.templates(batch), normalize(batch["search"]), ratios, trace)
         attention = {block: value.float() for block, value in trace.attention.items()}
         counts = counts_of(batch)
         total, log = ostrack_loss(maps, batch["box"], self.loss_weights, batch["present"], attention, counts)
@@ -81,13 +81,13 @@ class OSTrackObjective(Objective):
 
     def templates(self, batch: Batch) -> Tensor:
         """What the network takes of a batch; a sample of one template shows it in every slot."""
-        crops = normalise(batch["template"])
+        crops = normalize(batch["template"])
         if crops.dim() == 4 and self.config.templates > 1:
             crops = crops.unsqueeze(1).expand(-1, self.config.templates, -1, -1, -1)
         return crops
 
     def boxes(self, model: OSTrack, batch: Batch) -> Tensor:
-        return to_xyxy(decode(model(self.templates(batch), normalise(batch["search"]))))
+        return to_xyxy(decode(model(self.templates(batch), normalize(batch["search"]))))
 
     def fitted(self, weights: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
         """Only the position embeddings change with the size."""
@@ -116,7 +116,7 @@ class OSTrackObjective(Objective):
         """
         trace = Trace()
         grid = model.config.search_grid
-        looks = {"score": model(self.templates(batch), normalise(batch["search"]), trace=trace)["score"]}
+        looks = {"score": model(self.templates(batch), normalize(batch["search"]), trace=trace)["score"]}
         if trace.scores:
             block = max(trace.scores)
             scores = trace.scores[block]

@@ -81,7 +81,7 @@ class SiamRPNObjective(Objective):
     def tracker(self, model: SiamRPN, stage: Stage) -> SiamRPNTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
         device = str(next(model.parameters()).device)
-        return SiamRPNTracker(TorchNetwork(model, device, normalisation=UNCHANGED), settings)
+        return SiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
 
     def looks(self, model: SiamRPN, batch: Batch) -> dict[str, Tensor]:
         """In each cell the chance of the anchor that is surest of the target."""

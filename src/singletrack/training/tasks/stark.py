@@ -20,7 +20,7 @@ from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import load_weights, read_weights
 from singletrack.models.stark import STARK, STARKConfig, build_stark, decode
 from singletrack.tracking.stark import STARKSettings, STARKTracker
-from singletrack.training.base import Batch, Objective, Stage, counts_of, normalise
+from singletrack.training.base import Batch, Objective, Stage, counts_of, normalize
 from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
 
 # what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
@@ -29,7 +29,7 @@ COUNT = "num_batches_tracked"
 
 
 def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
-    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalised RGB and padding.
+    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalized RGB and padding.
 
     A sample of one template shows it in every slot; one that says nothing of padding has none.
     """
@@ -42,8 +42,8 @@ def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
     if beyond_search is None:
         beyond_search = search.new_zeros(search[:, 0].shape)
     return (
-        torch.cat([normalise(template), beyond[:, :, None].float()], 2),
-        torch.cat([normalise(search), beyond_search[:, None].float()], 1),
+        torch.cat([normalize(template), beyond[:, :, None].float()], 2),
+        torch.cat([normalize(search), beyond_search[:, None].float()], 1),
     )
 
 

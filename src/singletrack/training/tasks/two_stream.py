@@ -19,7 +19,7 @@ from singletrack.models.layers.vit import Block
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
 from singletrack.models.two_stream import Aligned, AlignedConfig, Trace, build_aligned, start_from_similarity
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.base import Batch, Objective, Stage, counts_of, normalise
+from singletrack.training.base import Batch, Objective, Stage, counts_of, normalize
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
 from singletrack.training.tasks.ostrack import OSTrackObjective
 
@@ -71,7 +71,7 @@ class AlignedObjective(Objective):
         return taught(network, batch, self.loss_weights, Trace(listen=self.listen))
 
     def boxes(self, model: Aligned, batch: Batch) -> Tensor:
-        return to_xyxy(decode(model(normalise(batch["template"]), normalise(batch["search"]))))
+        return to_xyxy(decode(model(normalize(batch["template"]), normalize(batch["search"]))))
 
     def tracker(self, model: Aligned, stage: Stage) -> OSTrackTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
@@ -79,7 +79,7 @@ class AlignedObjective(Objective):
 
     def looks(self, model: Aligned, batch: Batch) -> dict[str, Tensor]:
         """The score map."""
-        return {"score": model(normalise(batch["template"]), normalise(batch["search"]))["score"]}
+        return {"score": model(normalize(batch["template"]), normalize(batch["search"]))["score"]}
 
     def repeatable(self, model: Aligned) -> Iterable[nn.Module]:
         for block in model.backbone.blocks:
@@ -102,6 +102,6 @@ def taught(
     network: Any, batch: Batch, weights: LossWeights, trace: Trace | ostrack.Trace, *more: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """OSTrack's loss on what the network says, and on what its layers attended to. more: that it takes before these."""
-    maps = network(normalise(batch["template"]), normalise(batch["search"]), *more, trace)
+    maps = network(normalize(batch["template"]), normalize(batch["search"]), *more, trace)
     attention = {layer: value.float() for layer, value in trace.attention.items()}
     return ostrack_loss(maps, batch["box"], weights, batch["present"], attention, counts_of(batch))
