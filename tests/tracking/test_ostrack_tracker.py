@@ -152,7 +152,7 @@ def test_the_newest_look_is_renewed_at_its_interval_while_the_target_is_seen() -
             return "features"
 
     frames = [np.full((240, 320, 3), 10 * index, np.uint8) + picture() // 4 for index in range(9)]
-    settings = OSTrackSettings(templates=2, update_interval=2, update_above=0.6)
+    settings = OSTrackSettings(num_templates=2, update_interval=2, update_above=0.6)
     tracker = OSTrackTracker(Noting(seen.change), settings)
     tracker.init(frames[0], (100, 80, 40, 40))
     followed = [tracker.update(frame) for frame in frames[1:]]
