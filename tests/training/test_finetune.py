@@ -93,7 +93,7 @@ def test_first_boxes_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trainable", ["all", "head", "light"])
-def test_what_learns(toy_model: Path, trained: module.Trained) -> None:
+def test_what_learns(toy_model: Path, trainable: module.Trainable) -> None:
     recipe = finetune_recipe("toy", ["folder"], trainable=trainable, settings=SETTINGS)
     model = begin(recipe, 0, None, torch.device("cpu")).model
     learns = {name for name, value in model.named_parameters() if value.requires_grad}
