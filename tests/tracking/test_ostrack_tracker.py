@@ -165,7 +165,7 @@ def test_the_newest_look_is_renewed_at_its_interval_while_the_target_is_seen() -
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"templates": 3}, {"update_interval": 0}, {"update_interval": 5}, {"update_above": 1.5}]
+    "wrong", [{"num_templates": 3}, {"update_interval": 0}, {"update_interval": 5}, {"update_above": 1.5}]
 )
 def test_renewals_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):

@@ -280,8 +280,8 @@ def test_a_frame_of_one_color_scores_0_and_counts() -> None:
     "wrong",
     [
         {"lost_below": 0.6, "found_above": 0.5},
-        {"templates": 0, "update_interval": None},
-        {"templates": 1},
+        {"num_templates": 0, "update_interval": None},
+        {"num_templates": 1},
         {"update_interval": 0},
     ],
 )

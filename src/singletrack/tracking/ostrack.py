@@ -66,7 +66,7 @@ class OSTrackSettings(CropSettings, LostSettings):
             )
         if self.num_templates not in (1, 2):
             raise InputError(
-                f"expected templates of 1 or 2; got {self.num_templates}; give as many as the network takes"
+                f"num_templates must be 1 or 2; got {self.num_templates}; give as many as the network takes"
             )
         if self.update_interval is not None and self.update_interval < 1:
             raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")

@@ -60,7 +60,7 @@ class STARKSettings(CropSettings, LostSettings):
         super().__post_init__()
         if self.num_templates < 1:
             raise InputError(
-                f"expected 1 template or more; got {self.num_templates}; give as many as the network takes"
+                f"num_templates must be 1 or more; got {self.num_templates}; give as many as the network takes"
             )
         if self.update_interval is None:
             return
