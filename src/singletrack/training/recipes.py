@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from singletrack.datasets.clip_pairs import ClipPairSettings
 from singletrack.datasets.made.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.tracking.ostrack import OSTrackSettings
@@ -17,6 +18,7 @@ from singletrack.training.published import PUBLISHED
 from singletrack.training.siamrpn_recipes import SIAMRPN_RECIPES
 from singletrack.training.sources import MadePairs
 from singletrack.training.stark_recipes import STARK
+from singletrack.training.video_pairs import MixedPairs, VideoPairs
 
 # The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
 # box is to be read from the box, not guessed. Pairs in place are mostly of whole objects, for a rectangle without one
@@ -111,6 +113,21 @@ def ostrack_tiny_on() -> Recipe:
     return replace(before, name="ostrack_tiny_on", stages=(full,), ema=0.999, whole_batch=False)
 
 
+def ostrack_tiny_footage() -> Recipe:
+    """The bundled model, from weights it has already, half on labeled clips of real video, half on pairs from photos.
+
+    Command: as ``ostrack_tiny_on``, with ``--data footage=DIR``, the folder of the clips. It validates on the clips
+    whose license class it does not train on.
+    """
+    before = ostrack_tiny_on()
+    stage = before.stages[0]
+    video = VideoPairs(settings=ClipPairSettings(pairs=replace(TINY_PAIRS, fit=0.02)))
+    source = MixedPairs(sources=(video, stage.source), shares=(0.5, 0.5))
+    footage = replace(stage, name="footage", source=source, steps=2400)
+    starts_from = "weights of ostrack-tiny, such as the bundled ones"
+    return replace(before, name="ostrack_tiny_footage", stages=(footage,), starts_from=starts_from)
+
+
 def shortened(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with ``steps`` in all, shared by its stages as before; each stage keeps one at least."""
     whole = sum(stage.steps for stage in recipe.stages)
@@ -124,6 +141,7 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ostrack_tiny": ostrack_tiny,
     "ostrack_tiny_on": ostrack_tiny_on,
+    "ostrack_tiny_footage": ostrack_tiny_footage,
     **PUBLISHED,
     **STARK,
     **ALIGNED,
