@@ -72,7 +72,7 @@ class LabeledClip:
 
 
 class UnpackedFrames:
-    """Frames of a clip as JPEG files, read in any order, as ``base.Frames``. first: the clip's frame that is number 0."""
+    """Frames of a clip as JPEG files, read in any order. first: the clip's frame that is number 0."""
 
     def __init__(self, folder: Path, count: int, first: int = 0) -> None:
         self.folder, self.count, self.first = folder, count, first
