@@ -125,9 +125,19 @@ def ostrack_tiny_footage() -> Recipe:
     source = MixedPairs(sources=(video, stage.source), shares=(0.6, 0.4))
     assert isinstance(stage.objective, OSTrackObjective)
     objective = replace(stage.objective, frozen=("backbone.patch_embed",))
-    footage = replace(stage, name="footage", objective=objective, source=source, steps=2000, lr=2e-4, head_lr=3e-4)
+    footage = replace(
+        stage,
+        name="footage",
+        objective=objective,
+        source=source,
+        steps=1000,
+        warmup=50,
+        check_every=250,
+        lr=2e-4,
+        head_lr=3e-4,
+    )
     starts_from = "weights of ostrack-tiny, such as the bundled ones"
-    return replace(before, name="ostrack_tiny_footage", stages=(footage,), starts_from=starts_from)
+    return replace(before, name="ostrack_tiny_footage", stages=(footage,), ema=0.995, starts_from=starts_from)
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
