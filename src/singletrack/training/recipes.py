@@ -83,7 +83,7 @@ def ostrack_tiny() -> Recipe:
         batch=24,
         lr=3e-4,
         head_lr=4e-4,
-        warmup=50,
+        warmup=30,
     )
     return Recipe(
         name="ostrack_tiny",
@@ -122,7 +122,7 @@ def ostrack_tiny_footage() -> Recipe:
     before = ostrack_tiny_on()
     stage = before.stages[0]
     video = VideoPairs(settings=ClipPairSettings(pairs=replace(TINY_PAIRS, fit=0.02)))
-    source = MixedPairs(sources=(video, stage.source), shares=(0.6, 0.4))
+    source = MixedPairs(sources=(video, stage.source), shares=(0.8, 0.2))
     assert isinstance(stage.objective, OSTrackObjective)
     objective = replace(stage.objective, frozen=("backbone.patch_embed",))
     footage = replace(
@@ -130,9 +130,10 @@ def ostrack_tiny_footage() -> Recipe:
         name="footage",
         objective=objective,
         source=source,
-        steps=1000,
-        warmup=50,
-        check_every=250,
+        steps=600,
+        warmup=30,
+        check_every=200,
+        check_samples=128,
         lr=2e-4,
         head_lr=3e-4,
     )

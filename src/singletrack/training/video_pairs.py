@@ -60,7 +60,7 @@ class VideoPairs(Source):
     settings: ClipPairSettings = field(default_factory=lambda: ClipPairSettings(pairs=PairSettings()))
     folder: str = "footage"
     license_classes: tuple[str, ...] = ("free",)
-    followed: int = 14
+    followed: int = 10
     followed_frames: int = 40
 
     def clips(self, data: Data, *, train: bool) -> list[LabeledClip]:
