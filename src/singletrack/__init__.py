@@ -27,7 +27,7 @@ from singletrack.errors import (
 )
 
 if TYPE_CHECKING:
-    from singletrack.following import track
+    from singletrack.api import track
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
@@ -57,7 +57,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "Tracker": "singletrack.tracking.base",
     "load": "singletrack.zoo",
     "open_video": "singletrack.video.reader",
-    "track": "singletrack.following",
+    "track": "singletrack.api",
 }
 
 

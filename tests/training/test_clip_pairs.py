@@ -12,7 +12,7 @@ from made_clips import FRAMES, TARGET, made_clip, picture, target_box
 
 from singletrack.datasets.clip_pairs import ClipPairs, ClipPairSettings, cut_view, draw_partner, slivers
 from singletrack.datasets.labeled_clips import LabeledTrack
-from singletrack.datasets.made.scenes import PairSettings
+from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
 
@@ -60,7 +60,7 @@ def test_boxes_are_exact(tmp_path: Path, seed: int) -> None:
 
 
 def test_two_templates_with_their_boxes_drawn_in(tmp_path: Path) -> None:
-    settings = replace(PLAIN, pairs=replace(PLAIN.pairs, templates=2, mark_template=True))
+    settings = replace(PLAIN, pairs=replace(PLAIN.pairs, num_templates=2, mark_template=True))
     pairs, random = of_target(tmp_path / "clip", settings), np.random.default_rng(0)
     for _ in range(10):
         pair = pairs.draw(random, T, S)

@@ -14,31 +14,31 @@ from made_clips import write_folder
 from toys import NOTHING, changed, one_stage
 
 from singletrack.datasets.clip_pairs import ClipPairSettings
-from singletrack.datasets.made.scenes import PairSettings
+from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import InputError
-from singletrack.training.loop import train
-from singletrack.training.objectives import Batch, Data, Stage
-from singletrack.training.ostrack import OSTrackObjective
+from singletrack.training.trainer import train
+from singletrack.training.base import Batch, DataPaths, Stage
+from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.recipes import RECIPES
-from singletrack.training.run_state import begin
-from singletrack.training.sources import MadePairs
+from singletrack.training.checkpoint import begin
+from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.video_pairs import ClipPairStream, MixedPairs, VideoPairs
 
-VIDEO = VideoPairs(settings=ClipPairSettings(pairs=PairSettings(templates=2, mark_template=True)), followed=1)
-MADE = MadePairs(pairs=PairSettings(templates=2), picture_size=96, clips=0)
+VIDEO = VideoPairs(settings=ClipPairSettings(pairs=PairSettings(num_templates=2, mark_template=True)), followed=1)
+MADE = SyntheticPairs(pairs=PairSettings(num_templates=2), picture_size=96, clips=0)
 STAGE: Stage = one_stage().stages[0]
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Data:
-    return Data(folders={"footage": write_folder(tmp_path / "footage")}, cache=tmp_path / "cache")
+def data(tmp_path: Path) -> DataPaths:
+    return DataPaths(folders={"footage": write_folder(tmp_path / "footage")}, cache=tmp_path / "cache")
 
 
 def same(a: Batch, b: Batch) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_samples_follow_from_seed_and_index(data: Data) -> None:
+def test_samples_follow_from_seed_and_index(data: DataPaths) -> None:
     stream, again = (VIDEO.samples(STAGE, data, [1, 2]) for _ in range(2))
     third = stream[3]
     assert same(third, again[3])
@@ -47,14 +47,14 @@ def test_samples_follow_from_seed_and_index(data: Data) -> None:
     assert not same(third, VIDEO.samples(STAGE, data, [1, 3])[3])
 
 
-def test_samples_look_like_those_made_from_pictures(data: Data) -> None:
+def test_samples_look_like_those_made_from_pictures(data: DataPaths) -> None:
     video, made = VIDEO.samples(STAGE, data, [1])[0], MADE.samples(STAGE, NOTHING, [1])[0]
     assert {name: (value.shape, value.dtype) for name, value in video.items()} == {
         name: (value.shape, value.dtype) for name, value in made.items()
     }
 
 
-def test_trains_on_the_wanted_license_classes_and_validates_on_the_others(data: Data) -> None:
+def test_trains_on_the_wanted_license_classes_and_validates_on_the_others(data: DataPaths) -> None:
     train_stream, held_stream = VIDEO.samples(STAGE, data, [1]), VIDEO.held_out(STAGE, data, [1])
     assert isinstance(train_stream, ClipPairStream)
     assert isinstance(held_stream, ClipPairStream)
@@ -73,7 +73,7 @@ def test_the_folder_must_be_given() -> None:
         VIDEO.samples(STAGE, NOTHING, [1])
 
 
-def test_mixed_samples_are_those_of_their_sources(data: Data) -> None:
+def test_mixed_samples_are_those_of_their_sources(data: DataPaths) -> None:
     mixed = MixedPairs(sources=(VIDEO, MADE), shares=(3.0, 1.0))
     streams = [source.samples(STAGE, data, [5]) for source in (VIDEO, MADE)]
     stream, counts = mixed.samples(STAGE, data, [5]), [0, 0]
@@ -87,8 +87,8 @@ def test_mixed_samples_are_those_of_their_sources(data: Data) -> None:
         MixedPairs(sources=(VIDEO, MADE), shares=(1.0,))
 
 
-def test_frozen_parts_keep_their_values(data: Data, tmp_path: Path) -> None:
-    recipe = one_stage(steps=2, objective={"frozen": ("backbone.patch_embed",)}, check_every=2)
+def test_frozen_parts_keep_their_values(data: DataPaths, tmp_path: Path) -> None:
+    recipe = one_stage(steps=2, task={"frozen": ("backbone.patch_embed",)}, check_every=2)
     stage = dataclasses.replace(recipe.stages[0], source=MixedPairs(sources=(VIDEO, MADE), shares=(0.5, 0.5)))
     recipe = dataclasses.replace(recipe, stages=(stage,), ema=0.0)
     before = begin(recipe, 0, None, torch.device("cpu")).model.state_dict()
@@ -107,14 +107,14 @@ def test_recipe_of_the_bundled_model_on_footage() -> None:
     assert isinstance(stage.source, MixedPairs)
     video, made = stage.source.sources
     assert isinstance(video, VideoPairs)
-    assert isinstance(made, MadePairs)
-    assert isinstance(stage.objective, OSTrackObjective)
+    assert isinstance(made, SyntheticPairs)
+    assert isinstance(stage.task, OSTrackTask)
     assert video.license_classes == ("free",)
     # the same crops from both
     assert dataclasses.replace(video.settings.pairs, fit=made.pairs.fit) == made.pairs
-    assert stage.objective.settings.search_factor == made.pairs.search_factor
+    assert stage.task.settings.search_factor == made.pairs.search_factor
     assert recipe.starts_from
 
 
 def test_stage_of_this_test_takes_two_templates() -> None:
-    assert changed(STAGE, steps=1).objective.config.templates == 2  # type: ignore[attr-defined]
+    assert changed(STAGE, steps=1).task.config.num_templates == 2  # type: ignore[attr-defined]

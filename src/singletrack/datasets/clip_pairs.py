@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.labeled_clips import LabeledClip, LabeledTrack, frame_name
-from singletrack.datasets.made.camera import Light, blacken_outside, coarser, degrade, shadowed
-from singletrack.datasets.made.pairs import Pair, mirrored
-from singletrack.datasets.made.scenes import FARTHEST, Fit, Newest, PairSettings, search_place
-from singletrack.datasets.pictures import Array, Image, Random
+from singletrack.datasets.synthetic.degradations import Light, blacken_outside, coarser, degrade, shadowed
+from singletrack.datasets.synthetic.pairs import Pair, mirrored
+from singletrack.datasets.synthetic.scenes import FARTHEST, Fit, Newest, PairSettings, search_place
+from singletrack.datasets.photos import Array, Image, Random
 from singletrack.errors import InputError
 from singletrack.geometry.crops import Square, mark_box, square_crop
-from singletrack.video.pictures import read_picture
+from singletrack.video.images import read_picture
 
 # Share of newest looks that are still the first, and of views that a shadow falls across, as in synthetic pairs.
 STILL_FIRST = 0.08
@@ -80,9 +80,9 @@ class View:
         return np.concatenate([box_xywh[:2] - self.corner, box_xywh[2:]]) * self.scale
 
 
-def cut_view(frame: Image, centre: Array, extent: float, size: int) -> View:
+def cut_view(frame: Image, center: Array, extent: float, size: int) -> View:
     """The square of ``extent`` frame pixels round a point, (size, size, 3), on whole pixels as tracking cuts it."""
-    around = [centre[0] - extent / 2, centre[1] - extent / 2, extent, extent]
+    around = [center[0] - extent / 2, center[1] - extent / 2, extent, extent]
     pixels, scale = square_crop(frame, around, factor=1.0, size=size)
     square = Square.around(around, 1.0)
     rows, columns = square.inside((frame.shape[1], frame.shape[0]))
@@ -152,14 +152,14 @@ class ClipPairs:
             spot = empty_spot(random, clip, track, second, settings.pairs)
             if spot is None:
                 return None
-            centre, extent = spot
-            search_box = np.array([centre[0], centre[1], 1.0, 1.0])
+            center, extent = spot
+            search_box = np.array([center[0], center[1], 1.0, 1.0])
         else:
             search_box = fit.box(track.boxes_xywh[second])
             if min(search_box[2:]) < LEAST_SIDE:
                 return None
-            centre, extent = self._search_square(random, clip, track, second, search_box, search_size)
-        search = cut_view(frames[second], centre, extent, search_size)
+            center, extent = self._search_square(random, clip, track, second, search_box, search_size)
+        search = cut_view(frames[second], center, extent, search_size)
         newest = None
         if settings.pairs.templates > 1:
             newest = self._newest(random, clip_index, track, first, second, fit, template_size, frames)
@@ -168,7 +168,7 @@ class ClipPairs:
     def _search_square(
         self, random: Random, clip: LabeledClip, track: LabeledTrack, frame: int, box_xywh: Array, size: int
     ) -> tuple[Array, float]:
-        """Centre and extent, in frame pixels, of the square that is searched for a target with this box."""
+        """Center and extent, in frame pixels, of the square that is searched for a target with this box."""
         spot, side = search_place(random, size, self.settings.pairs)
         scale = side / math.sqrt(box_xywh[2] * box_xywh[3])
         middle = box_xywh[:2] + box_xywh[2:] / 2
@@ -285,7 +285,7 @@ def draw_partner(random: Random, places: NDArray[np.intp], first: int, settings:
 def empty_spot(
     random: Random, clip: LabeledClip, track: LabeledTrack, frame: int, settings: PairSettings
 ) -> tuple[Array, float] | None:
-    """Centre and extent of a square without the target: where it was last, on another object or anywhere.
+    """Center and extent of a square without the target: where it was last, on another object or anywhere.
 
     None where none was found in a few tries, or the frame is not labeled.
     """
@@ -300,10 +300,10 @@ def empty_spot(
     for _ in range(6):
         if spots and random.random() < 0.7:
             box = spots[random.integers(len(spots))]
-            centre = box[:2] + box[2:] / 2 + random.normal(0, 0.15, 2) * box[2:]
+            center = box[:2] + box[2:] / 2 + random.normal(0, 0.15, 2) * box[2:]
         else:
-            centre = random.uniform(0, 1, 2) * clip.size_wh
+            center = random.uniform(0, 1, 2) * clip.size_wh
         target = track.boxes_xywh[frame]
-        if track.absent[frame] or (np.abs(target[:2] + target[2:] / 2 - centre) > (extent + target[2:]) / 2).any():
-            return centre, extent
+        if track.absent[frame] or (np.abs(target[:2] + target[2:] / 2 - center) > (extent + target[2:]) / 2).any():
+            return center, extent
     return None

@@ -22,9 +22,9 @@ from singletrack.datasets.labeled_clips import (
     read_labeled_clips,
     unpack_clip,
 )
-from singletrack.datasets.made.scenes import PairSettings
+from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import InputError
-from singletrack.training.objectives import Batch, Data, Source, Stage
+from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 # Tells the choice of a mixed sample's source from what the source draws for the same index.
 CHOICE = 1 << 61
@@ -49,7 +49,7 @@ class ClipPairStream(Dataset[Batch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoPairs(Source):
+class VideoPairs(DataSource):
     """Two or three frames of one labeled clip; other objects of the clip are its look-alikes.
 
     folder: name of the data set in ``--data NAME=DIR``. license_classes: of the objects that are trained on; all
@@ -63,7 +63,7 @@ class VideoPairs(Source):
     followed: int = 10
     followed_frames: int = 40
 
-    def clips(self, data: Data, *, train: bool) -> list[LabeledClip]:
+    def clips(self, data: DataPaths, *, train: bool) -> list[LabeledClip]:
         """Those to train on, or those that are held out. Raises InputError where the folder is not given."""
         if self.folder not in data.folders:
             raise InputError(
@@ -73,15 +73,15 @@ class VideoPairs(Source):
             data.folders[self.folder], lambda license_class: (license_class in self.license_classes) == train
         )
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return self._stream(self.clips(data, train=True), self.settings, stage, data, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """As filmed, and with the target in each."""
         settings = replace(self.settings, absent=0.0, lit=0.0)
         return self._stream(self.clips(data, train=False), settings, stage, data, seed)
 
-    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+    def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         held = [(clip, track) for clip in self.clips(data, train=False) for track in clip.tracks if track.present.any()]
         chosen = sorted({place * len(held) // self.followed for place in range(self.followed)})
         sequences = []
@@ -90,17 +90,17 @@ class VideoPairs(Source):
             count = min(clip.frames - first, self.followed_frames)
             frames = UnpackedFrames(unpack_clip(clip, cache_of(data)), count, first)
             boxes = track.boxes_xywh[first : first + count]
-            sequences.append(base.Sequence(name=track.name, frames=frames, boxes_xywh=boxes, dataset=self.folder))
+            sequences.append(base.VideoSequence(name=track.name, frames=frames, boxes_xywh=boxes, dataset=self.folder))
         return sequences
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         return {
             f"{self.folder} {part}": fingerprint(self.clips(data, train=part == "training"))
             for part in ("training", "validation")
         }
 
     def _stream(
-        self, clips: list[LabeledClip], settings: ClipPairSettings, stage: Stage, data: Data, seed: Sequence[int]
+        self, clips: list[LabeledClip], settings: ClipPairSettings, stage: Stage, data: DataPaths, seed: Sequence[int]
     ) -> ClipPairStream:
         unpacking = partial(tqdm, desc=f"reading {self.folder}", unit=" clips", disable=None)
         folders = [unpack_clip(clip, cache_of(data)) for clip in unpacking(clips)]
@@ -121,33 +121,33 @@ class MixedStream(Dataset[Batch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixedPairs(Source):
+class MixedPairs(DataSource):
     """Samples of several sources, each as often as its share says; the first one validates."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[DataSource, ...]
     shares: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if len(self.shares) != len(self.sources) or not self.shares or min(self.shares) < 0 or not sum(self.shares):
             raise InputError(f"expected a share for each of {len(self.sources)} sources; got {self.shares}")
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return MixedStream([source.samples(stage, data, seed) for source in self.sources], self.shares, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return self.sources[0].held_out(stage, data, seed)
 
-    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+    def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         return self.sources[0].sequences(data)
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         prints: dict[str, str] = {}
         for source in self.sources:
             prints |= source.fingerprints(data)
         return prints
 
 
-def cache_of(data: Data) -> Path:
+def cache_of(data: DataPaths) -> Path:
     """Where unpacked clips are kept: in the user's cache, else for as long as this process lives."""
     return data.cache / "clips" if data.cache else Path(_temporary().name)
 
