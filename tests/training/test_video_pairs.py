@@ -16,12 +16,12 @@ from toys import NOTHING, changed, one_stage
 from singletrack.datasets.clip_pairs import ClipPairSettings
 from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import InputError
-from singletrack.training.trainer import train
 from singletrack.training.base import Batch, DataPaths, Stage
-from singletrack.training.tasks.ostrack import OSTrackTask
-from singletrack.training.recipes import RECIPES
 from singletrack.training.checkpoint import begin
 from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.recipes import RECIPES
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.trainer import train
 from singletrack.training.video_pairs import ClipPairStream, MixedPairs, VideoPairs
 
 VIDEO = VideoPairs(settings=ClipPairSettings(pairs=PairSettings(num_templates=2, mark_template=True)), followed=1)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.labeled_clips import LabeledClip, LabeledTrack, frame_name
+from singletrack.datasets.photos import Array, Image, Random
 from singletrack.datasets.synthetic.degradations import Light, blacken_outside, coarser, degrade, shadowed
 from singletrack.datasets.synthetic.pairs import Pair, mirrored
 from singletrack.datasets.synthetic.scenes import FARTHEST, Fit, Newest, PairSettings, search_place
-from singletrack.datasets.photos import Array, Image, Random
 from singletrack.errors import InputError
 from singletrack.geometry.crops import Square, mark_box, square_crop
 from singletrack.video.images import read_picture
