@@ -58,7 +58,7 @@ def test_calibration_in_bins(footage: ModuleType) -> None:
 
 
 def test_follows_held_out_objects(footage: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = loaded("tests/training/made_clips.py", monkeypatch).write_folder(tmp_path / "footage")
+    folder = loaded("tests/datasets/made_clips.py", monkeypatch).write_folder(tmp_path / "footage")
     arguments = ["--footage", str(folder), "--set", "size_momentum=0.8,0", "--json", str(tmp_path / "out.json")]
     said = CliRunner().invoke(footage.main, arguments, catch_exceptions=False).output
     first = said.splitlines()[0]
@@ -73,7 +73,7 @@ def test_follows_held_out_objects(footage: ModuleType, monkeypatch: pytest.Monke
 
 
 def test_every_nth_object(footage: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    clips = loaded("tests/training/made_clips.py", monkeypatch)
+    clips = loaded("tests/datasets/made_clips.py", monkeypatch)
     pair = [clips.made_clip(tmp_path / name) for name in "ab"]
     names = [[track.name for track in tracks] for _, tracks in footage.chosen(pair, 3)]
     assert names == [["target"], ["other"]]

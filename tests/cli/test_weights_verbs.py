@@ -10,11 +10,11 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from singletrack.registry import MODELS
 
 from singletrack import engines
 from singletrack.cli.main import main
 from singletrack.engines import TRAIN_EXTRA
+from singletrack.registry import MODELS
 from singletrack.training import trainer
 from singletrack.training.recipes import RECIPES
 
@@ -67,7 +67,7 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
     assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
 
 
-OF_RECIPES = "expected a recipe of singletrack/training/recipes.py, such as "
+OF_RECIPES = "expected a recipe of singletrack/training/recipes, such as "
 
 
 @pytest.mark.parametrize(

@@ -10,22 +10,10 @@ from pathlib import Path
 import click
 
 from singletrack.cache import cache_folder
+from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-
-
-def read_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
-    """NAME=DIR, as often as given -> folders by name."""
-    folders = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        if not (name and equals and folder):
-            raise click.BadParameter(f"expected NAME=DIR, such as lasot=/data/LaSOT; got {value!r}")
-        if not Path(folder).is_dir():
-            raise click.BadParameter(f"expected the folder of {name}; got {folder}, where there is none")
-        folders[name] = Path(folder)
-    return folders
 
 
 @click.command(short_help="Train a model by a recipe.")
@@ -40,7 +28,7 @@ def read_folders(context: click.Context, option: click.Parameter, values: tuple[
     "folders",
     multiple=True,
     metavar="NAME=DIR",
-    callback=read_folders,
+    callback=parse_folders,
     help="Folder of a data set that the recipe wants, such as lasot=/data/LaSOT; once for each.",
 )
 @click.option(
@@ -114,7 +102,7 @@ def command(
     compiled: bool,
     boards: tuple[str, ...],
 ) -> None:
-    """Train a model by RECIPE (see singletrack/training/recipes.py), for example ostrack_tiny.
+    """Train a model by RECIPE (see singletrack/training/recipes), for example ostrack_tiny.
 
     Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off
     at any moment and go on with --resume and the same flags. --devices N uses N processes of this machine; to use
@@ -131,7 +119,7 @@ def command(
     if recipe not in RECIPES:
         near = difflib.get_close_matches(recipe, RECIPES, n=5) or list(RECIPES)[:5]
         raise InputError(
-            f"expected a recipe of singletrack/training/recipes.py, such as {', '.join(near)}; got {recipe!r}; "
+            f"expected a recipe of singletrack/training/recipes, such as {', '.join(near)}; got {recipe!r}; "
             "check the spelling"
         )
     where = str(find_device(device))

@@ -161,7 +161,7 @@ class ClipPairs:
             center, extent = self._search_square(random, clip, track, second, search_box, search_size)
         search = cut_view(frames[second], center, extent, search_size)
         newest = None
-        if settings.pairs.templates > 1:
+        if settings.pairs.num_templates > 1:
             newest = self._newest(random, clip_index, track, first, second, fit, template_size, frames)
         return self._finished(random, template, template_box, search, search_box, not absent, newest)
 
@@ -251,7 +251,7 @@ class ClipPairs:
             if newest is not None:
                 mark_box(crops[2], newest[0].box(newest[1]))
         stacked = crops[0]
-        if settings.pairs.templates > 1:
+        if settings.pairs.num_templates > 1:
             stacked = np.stack([crops[0], crops[2] if newest is not None else crops[0]])
         return Pair(stacked, crops[1], search.box(search_box), present)
 

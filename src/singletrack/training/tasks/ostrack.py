@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from singletrack.models.configs import OSTrackConfig
 from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, init_from_similarity, restore
