@@ -102,7 +102,7 @@ class CustomPairs(DataSource):
         return Mixture(own, self.made.samples(stage, data, seed), self.replay_share, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        plain = replace(self.augmentation, gray=0.0, flip=0.0, brightness=0.0)
+        plain = self.augmentation.for_validation()
         return self._stream(1, plain, stage, data, seed)
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:

@@ -109,13 +109,19 @@ def check_boards(names: Sequence[str]) -> None:
 
 
 class Log:
-    """The run folder's ``recipe.json``, ``log.jsonl`` and ``pictures/``, the boards, and a line on the terminal."""
+    """The run folder's ``recipe.json``, ``log.jsonl`` and ``pictures/``, the boards, and a line of text."""
 
     def __init__(
-        self, out: Path, recipe: Recipe, progress: TrainState, how: Mapping[str, Any], boards: Sequence[str] = ()
+        self,
+        out: Path,
+        recipe: Recipe,
+        progress: TrainState,
+        how: Mapping[str, Any],
+        boards: Sequence[str] = (),
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """how: what this start of the run was asked for, beside its recipe."""
-        self.out, self.recipe = out, recipe
+        """how: what this start of the run was asked for, beside its recipe. report: gets a line of text at times."""
+        self.out, self.recipe, self.report = out, recipe, report
         facts = write_facts(out, recipe, progress, how)
         (out / "pictures").mkdir(exist_ok=True)
         self.boards = [BOARDS[name][0](out, facts) for name in boards]
@@ -132,7 +138,7 @@ class Log:
         for board in self.boards:
             board.numbers({f"{stage.name}/{name}": value for name, value in numbers.items()}, self.step(progress))
         text = "  ".join(f"{name} {numbers[name]:.3f}" for name in SHOWN if name in numbers)
-        print(f"{stage.name} {progress.step}/{stage.steps}  {text}", flush=True)
+        self.report(f"{stage.name} {progress.step}/{stage.steps}  {text}")
 
     def picture(self, progress: TrainState, image: Image) -> None:
         name = f"{progress.stage}_{progress.step:06d}.jpg"
