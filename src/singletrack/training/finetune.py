@@ -296,7 +296,7 @@ def finetune(
     old_weights: weight of the old weights in the result, 0 to below 1. They are averaged with the weights that score
         best on the held-out sequences (``checkpoints.blend``), which keeps most of what both know. If the average is
         no better than the old weights, the best weights are the result.
-    Raises InputError where no held-out sequence can be followed, and as ``loop.train`` does.
+    Raises InputError where no held-out sequence can be followed, and as ``trainer.train`` does.
     """
     settings = settings or RunSettings()
     before = overlap_of(recipe, weights, data, settings)
