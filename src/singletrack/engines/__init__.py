@@ -20,10 +20,11 @@ from singletrack.errors import CheckpointError, InputError, MissingDependencyErr
 if TYPE_CHECKING:
     from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
     from singletrack.engines.openvino_engine import OpenVINONetwork
-    from singletrack.engines.preprocessing import Normalisation
+    from singletrack.engines.preprocessing import Normalization
 
-Precision = Literal["auto", "f32", "bf16", "f16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISION_ALIASES: dict[str, Precision] = {"f32": "fp32", "f16": "fp16", "float32": "fp32", "float16": "fp16"}
 EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
 # the packages of the [train] extra, and the command that installs them
 TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), 'pip install "singletrack[train]"')
@@ -63,14 +64,14 @@ def open_network(
     threads: int | None = None,
     *,
     precision: Precision = "auto",
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     cache: Path | None = None,
 ) -> OpenVINONetwork | ONNXRuntimeNetwork:
     """The exported file at ``path`` on ``engine``, which is "openvino" or "onnx".
 
     threads: of the processor, 1 or more; None for the engine's own number.
     precision: that it computes in, among ``PRECISIONS``; "auto" for the engine's own choice.
-    normalisation: what the network wants done to pixels; None for ImageNet's.
+    normalization: what the network wants done to pixels; None for ImageNet's.
     cache: folder in which the engine may keep what it compiled; None keeps nothing.
 
     Raises CheckpointError if the file is not an exported model, InputError for a device or precision that the
@@ -81,13 +82,13 @@ def open_network(
         from singletrack.engines.openvino_engine import OpenVINONetwork
 
         return OpenVINONetwork(
-            path, device=device, precision=precision, threads=threads, normalisation=normalisation, cache=cache
+            path, device=device, precision=precision, threads=threads, normalization=normalization, cache=cache
         )
     if engine == "onnx":
         from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 
         return ONNXRuntimeNetwork(
-            path, device=device, precision=precision, threads=threads, normalisation=normalisation, cache=cache
+            path, device=device, precision=precision, threads=threads, normalization=normalization, cache=cache
         )
     raise InputError(f"expected an engine that reads exported files; got {engine!r}; give openvino or onnx")
 
