@@ -36,7 +36,7 @@ LEVELS = {
     "__init__": 7,
     "__main__": 7,
 }
-BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base")}
+BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base"), ("video", "files")}
 NEEDS_TORCH = ("models/", "training/", "export/", "engines/torch_engine.py")
 
 
