@@ -22,7 +22,8 @@ SINGLETRACK = ["-m", "singletrack"]
 EXPORT = """
 from pathlib import Path
 from singletrack.export.to_onnx import export_onnx
-from singletrack.models.ostrack import OSTrackConfig, build_ostrack
+from singletrack.models.configs import OSTrackConfig
+from singletrack.models.ostrack import build_ostrack
 
 small = OSTrackConfig(template_size=32, search_size=64, width=16, depth=1, heads=2, eliminate_in=(), head_channels=8)
 export_onnx(build_ostrack(small).eval(), Path("small.onnx"), name="small")

@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from singletrack import zoo
+from singletrack import registry
 from singletrack.cli.export import command
 from singletrack.errors import InputError
 from singletrack.export import calibration, to_onnx, verify
 from singletrack.export.verify import OutputDifference
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.ostrack import CONFIGS, OSTrack, build_ostrack
+from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.registry import MODELS
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
-    save_safetensors(build_ostrack(CONFIGS["ostrack-tiny"]).state_dict(), path, "ostrack-tiny")
+    save_safetensors(build_ostrack(MODELS["ostrack-tiny"].network).state_dict(), path, "ostrack-tiny")
     return path
 
 
@@ -56,16 +57,16 @@ def test_prints_the_largest_differences(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ostrack", "--out", "x.onnx"], "expected a model among ostrack-tiny, .*; got 'ostrack'"),
+        (["ostrack", "--out", "x.onnx"], "unknown model 'ostrack'; choose one of ostrack-tiny"),
         (["ostrack-256", "--out", "x.xml"], r"expected a file that ends in \.onnx; got x\.xml"),
         (
             ["ostrack-256", "--out", "x.onnx", "--format", "openvino"],
             r"expected a file that ends in \.xml; got x\.onnx",
         ),
         (["ostrack-256", "--out", "x.onnx", "--int8"], "expected --photos with --int8; got none"),
-        (["ostrack-256", "--out", "x.onnx"], "expected weights for ostrack-256"),
-        (["ostrack-256", "--out", "x.onnx", "--keep-ratio", "2"], "expected a keep ratio over 0"),
-        (["ostrack-256", "--out", "x.onnx", "--weights", "none"], "expected a file of weights; got none"),
+        (["ostrack-256", "--out", "x.onnx"], "no bundled weights for ostrack-256"),
+        (["ostrack-256", "--out", "x.onnx", "--keep-ratio", "2"], "keep ratio must be above 0"),
+        (["ostrack-256", "--out", "x.onnx", "--weights", "none"], "weights file not found: none"),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], message: str) -> None:
@@ -74,4 +75,4 @@ def test_what_cannot_be_meant(arguments: list[str], message: str) -> None:
 
 
 def test_bundled_names_are_those_of_the_zoo() -> None:
-    assert [name for name, entry in zoo.ZOO.items() if entry.bundled] == ["ostrack-tiny"]
+    assert [name for name, entry in registry.MODELS.items() if entry.bundled] == ["ostrack-tiny"]
