@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "singletrack"
 
 LEVELS = {
     "errors": 0,
+    "telemetry": 0,
     "weights": 0,
     "files": 1,
     "cache": 1,

@@ -26,6 +26,7 @@ from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.errors import InputError
 from singletrack.files import atomic_write
+from singletrack.telemetry import without_telemetry
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.checkpoint import TrainState, described
 
@@ -86,7 +87,8 @@ def _wandb(out: Path, facts: Mapping[str, Any]) -> Board:
 
 
 def _trackio(out: Path, facts: Mapping[str, Any]) -> Board:
-    import trackio  # type: ignore[import-not-found]
+    with without_telemetry():
+        import trackio  # type: ignore[import-not-found]
 
     return Hosted(trackio, out, facts)
 
