@@ -51,8 +51,8 @@ def _looks(crop: Array, rows: list[int], columns: list[int]) -> Array:
     side = OBJECT // SHRUNK
     windows = np.lib.stride_tricks.sliding_window_view(shrunken, (side, side), axis=(0, 1))
     picked = windows[np.array(rows) // SHRUNK][:, np.array(columns) // SHRUNK].reshape(len(rows) * len(columns), -1)
-    centerd = picked - picked.mean(1, keepdims=True)
-    return np.asarray(centerd / (np.linalg.norm(centerd, axis=1, keepdims=True) + 1e-3), np.float32)
+    centered = picked - picked.mean(1, keepdims=True)
+    return np.asarray(centered / (np.linalg.norm(centered, axis=1, keepdims=True) + 1e-3), np.float32)
 
 
 def texture(seed: int, side: int = 40) -> Array:

@@ -15,7 +15,7 @@ CELLS = 16
 
 
 class Scripted:
-    """Sees a centerd target of a quarter of the crop in each frame, unless `change` says otherwise."""
+    """Sees a centered target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
     def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
@@ -50,7 +50,7 @@ def follow(network: Scripted, frames: int, settings: OSTrackSettings | None = No
     return [tracker.update(picture()) for _ in range(frames)]
 
 
-def test_a_centerd_peak_keeps_the_box_in_place() -> None:
+def test_a_centered_peak_keeps_the_box_in_place() -> None:
     for result in follow(Scripted(), 5):
         np.testing.assert_allclose(result.box, (100, 80, 40, 40), atol=1e-9)
         assert result.score == pytest.approx(0.9)

@@ -56,7 +56,7 @@ def started(frame: np.ndarray, settings: SiamRPNSettings | None = None) -> tuple
 
 
 def test_a_target_that_stays(frame: np.ndarray) -> None:
-    """The first box is centerd on pixels, at x + (width - 1) / 2; later ones are not: published, half a pixel apart.
+    """The first box is centered on pixels, at x + (width - 1) / 2; later ones are not: published, half a pixel apart.
 
     At 50 pixels a side the square has 100, and a pixel is 1.27 of the crop; 63.5 crop pixels are 50 again.
     """

@@ -35,7 +35,7 @@ def put(maps: dict[str, np.ndarray], *corners_xy: tuple[float, float]) -> None:
 
 
 class Scripted:
-    """Sees a centerd target of a quarter of the crop in each frame, unless `change` says otherwise."""
+    """Sees a centered target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
     def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
@@ -75,7 +75,7 @@ def follow(network: Scripted, frames: int, chosen: STARKSettings | None = None) 
     return [tracker.update(picture(seed)) for seed in range(frames)]
 
 
-def test_a_centerd_answer_keeps_the_box_in_place() -> None:
+def test_a_centered_answer_keeps_the_box_in_place() -> None:
     network = Scripted()
     for result in follow(network, 5):
         assert result.box == (100, 80, 40, 40)

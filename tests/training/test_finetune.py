@@ -102,7 +102,7 @@ def test_what_learns(toy_model: Path, trainable: module.Trainable) -> None:
         "all": set(backbone),
         "head": set(),
         "light": {name for name, value in backbone.items() if value.dim() == 1},
-    }[trained]
+    }[trainable]
     assert learns - {name for name, _ in model.named_parameters() if name.startswith("head")} == expected
     assert all(value.requires_grad for value in model.head.parameters())
 

@@ -146,8 +146,8 @@ def take_pixels(half: onnx.ModelProto, crop: str, normalization: Normalization) 
                 node.input[index] = f"{crop}.normalized"
     steps = [
         helper.make_node("Cast", [crop], [f"{crop}.float"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centerd"]),
-        helper.make_node("Div", [f"{crop}.centerd", f"{crop}.std"], [f"{crop}.scaled"]),
+        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centered"]),
+        helper.make_node("Div", [f"{crop}.centered", f"{crop}.std"], [f"{crop}.scaled"]),
         helper.make_node("Transpose", [f"{crop}.scaled"], [f"{crop}.normalized"], perm=order),
     ]
     nodes = list(graph.node)

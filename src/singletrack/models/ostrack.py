@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from singletrack.errors import InputError
 from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
-from singletrack.models.layers.pos_embed import TemplateRows, centerd_positions, template_rows
+from singletrack.models.layers.pos_embed import TemplateRows, centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_key
 
@@ -362,7 +362,7 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
         (model.backbone.search_position, config.search_grid),
     ):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * centerd_positions(grid, config.width)
+        position.data += 0.3 * centered_positions(grid, config.width)
     return model
 
 

@@ -28,7 +28,7 @@ from singletrack.models.layers.encoder_decoder import (
     similarity,
     sine_positions,
 )
-from singletrack.models.layers.pos_embed import centerd_positions, template_rows
+from singletrack.models.layers.pos_embed import centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import MLP, Block, DropPath, init_linear_layers, tie_query_key
 
@@ -345,7 +345,7 @@ def build_aligned(config: AlignedConfig) -> Aligned:
         (model.backbone.search_position, config.search_grid),
     ):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * centerd_positions(grid, config.width)
+        position.data += 0.3 * centered_positions(grid, config.width)
     return model
 
 
