@@ -1,4 +1,4 @@
-"""Options that several verbs have: `--set`, settings of a tracker, and `--precision`."""
+"""Options that several commands share: `--set`, `--precision` and `NAME=DIR` folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 
 
 def parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
-    """Texts of NAME=VALUE -> what to change; a value is a number, true, false or none."""
+    """Parse repeated NAME=VALUE options; a value is a number, true, false or none."""
     settings = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -24,7 +24,8 @@ def parse_settings(context: click.Context, parameter: click.Parameter, texts: Se
             equals = ""
         if not equals:
             raise click.BadParameter(
-                f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got {text!r}"
+                f"expected NAME=VALUE with a number, true, false or none as VALUE; got {text!r}; "
+                "example: update_interval=25"
             )
     return settings
 
@@ -41,7 +42,7 @@ settings_option = click.option(
     multiple=True,
     callback=parse_settings,
     metavar="NAME=VALUE",
-    help="Change a setting of the model's tracker, as update_interval=25; may be given several times.",
+    help="Tracker setting to change, such as update_interval=25. Repeatable.",
 )
 
 precision_option = click.option(
@@ -49,7 +50,7 @@ precision_option = click.option(
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="What it computes in; auto is bf16 with openvino on processors that have it, else fp32.",
+    help="Number format of the computation. auto: bf16 with openvino on CPUs that support it, else fp32.",
 )
 
 
