@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
-from singletrack.models import checkpoints
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.layers.center_head import decode
 from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.training.amp import Autocast
 from singletrack.training.base import Batch, Recipe, Stage
-from singletrack.training.checkpoint import Progress, begin, optimizer_of
+from singletrack.training.checkpoint import TrainState, begin, optimizer_of
 from singletrack.training.distributed import Distributed
 from singletrack.training.labels import gaussian_radius, heatmaps, keep_ratio_at
 from singletrack.training.losses import clamped_xyxy, focal_loss, giou
@@ -78,11 +79,11 @@ class Bench:
     """What the published step was recorded with: weights, pixels, boxes; and the loop's own step on them."""
 
     recipe: Recipe
-    progress: Progress
+    progress: TrainState
     first: Mapping[str, Tensor]
     batch: Batch
 
-    def at(self, case: str) -> tuple[Progress, Stage, Autocast]:
+    def at(self, case: str) -> tuple[TrainState, Stage, Autocast]:
         """The run where it starts the epoch of the case, with the first weights and a new optimizer again."""
         (stage,), progress = self.recipe.stages, self.progress
         progress.model.load_state_dict(self.first)
@@ -91,7 +92,7 @@ class Bench:
         progress.step = (EPOCHS[case] - 1) * stage.steps // 300
         return progress, stage, Autocast(progress.model, "fp32", torch.device("cpu"))
 
-    def losses(self, progress: Progress, stage: Stage, network: Autocast) -> list[float]:
+    def losses(self, progress: TrainState, stage: Stage, network: Autocast) -> list[float]:
         """In the record's order."""
         total, parts = stage.task.loss(network, self.batch, progress.step / stage.steps)
         return [float(total.detach()), *(float(parts[name]) for name in ("giou", "l1", "focal", "iou"))]
@@ -153,7 +154,7 @@ def official_norms(record: Mapping[str, np.ndarray], norms: Mapping[str, float])
 
     BatchNorm makes the gradient of a convolution's bias before it zero: what is recorded is rounding.
     """
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     ours = [names[str(name)] for name in record["param_names"]]
     noise = [str(name).endswith(".0.bias") and str(name).startswith("box_head") for name in record["param_names"]]
     return np.array([norms[name] if name else -1.0 for name in ours]), ~np.array(noise)
@@ -188,7 +189,7 @@ def test_training_step(case: str, recorded: Recorded, bench: Bench) -> None:
     # anything up to lr, which is 0.2 % of the norm in a vector of 64
     np.testing.assert_allclose(ours[meant], expected[meant], rtol=5e-3)
 
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     for kind in ("mean", "var"):
         running = sorted(name for name in names if name.endswith(f"running_{kind}"))
         moved = [moves[str(names[name])] for name in running]

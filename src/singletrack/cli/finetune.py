@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.zoo import ZOO, bundled_file, cache_folder
+from singletrack.loading import bundled_file
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import MODELS, network_config
 
 if TYPE_CHECKING:
     from singletrack.training.finetune import Trainable
@@ -98,11 +100,9 @@ def command(
     from singletrack.training.finetune import finetune, finetune_recipe
     from singletrack.training.trainer import RunSettings
 
-    entry = ZOO.get(model)
-    if entry is None or not isinstance(entry.settings, OSTrackSettings):
-        can = [name for name, other in ZOO.items() if isinstance(other.settings, OSTrackSettings)]
-        raise InputError(f"cannot fine-tune {model!r}; choose one of {', '.join(can)}")
-    if weights is None and not entry.bundled:
+    network_config(model, OSTrackConfig)  # only OSTrack's family can be fine-tuned
+    spec = MODELS[model]
+    if weights is None and not spec.bundled:
         raise InputError(f"{model} has no bundled weights; give an official or converted file with --weights")
     recipe = finetune_recipe(
         model,
@@ -113,7 +113,7 @@ def command(
         trainable=trainable,
         replay_share=replay if replay is not None else 0.5 if photos else 0.0,
         patience=patience,
-        settings=entry.settings,
+        settings=spec.tracker_settings,  # type: ignore[arg-type]  # an OSTrack has OSTrackSettings
     )
     folder = out or Path("runs") / f"finetune-{model}"
     make_folder(folder)
@@ -127,8 +127,8 @@ def command(
         settings=RunSettings(device=str(find_device(device)), workers=workers),
     )
     click.echo(
-        f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} with the best weights, "
-        f"{outcome.after:.3f} with the result"
+        f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} best weights, "
+        f"{outcome.after:.3f} result"
     )
     if outcome.weights is None:
         click.echo(

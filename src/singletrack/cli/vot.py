@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from singletrack.cli.options import precision_option, settings_option
-from singletrack.engines import ENGINES, require_packages
+from singletrack.cli.options import model_options
+from singletrack.engines import require_packages
 from singletrack.integrations.vot import VOT_EXTRA, VOTTracker, add_entry, make_entry, serve
-
-
-def model_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that choose a model and an engine."""
-    for option in (
-        settings_option,
-        precision_option,
-        click.option(
-            "--device", default="auto", show_default=True, help="Device name of the engine, such as cpu or cuda."
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["auto", *ENGINES]),
-            default="auto",
-            show_default=True,
-            help="Inference engine.",
-        ),
-        click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]"),
-        click.option(
-            "--model",
-            default="ostrack-tiny",
-            show_default=True,
-            help="Model name (see `singletrack models`) or exported file.",
-        ),
-    ):
-        function = option(function)
-    return function
+from singletrack.loading import LoadOptions
 
 
 @click.group(no_args_is_help=True)
@@ -58,23 +30,23 @@ def command() -> None:
     help="Workspace folder, with trackers.ini.  [default: current folder]",
 )
 @click.option("--in-process", is_flag=True, help="Run in the toolkit's own interpreter, without TraX.")
-def register(name: str | None, workspace: Path, in_process: bool, model: str, **options: Any) -> None:
+def register(name: str | None, workspace: Path, in_process: bool, model: str, options: LoadOptions) -> None:
     """Add a model to the trackers.ini of a workspace.
 
     The model is loaded once. This detects wrong weights early, and completes the one-time export and compilation before
     the toolkit measures time.
     """
     name = name or model
-    entry = make_entry(name, model=model, in_process=in_process, **options)
+    entry = make_entry(name, model=model, in_process=in_process, **options.arguments)
     if not in_process:
         require_packages("using TraX", *VOT_EXTRA)
-    VOTTracker(model, **options)
+    VOTTracker(model, **options.arguments)
     add_entry(workspace / "trackers.ini", name, entry)
     click.echo(entry.strip())
 
 
 @command.command(name="serve", short_help="TraX server; started by the toolkit.")
 @model_options
-def serve_command(model: str, **options: Any) -> None:
+def serve_command(model: str, options: LoadOptions) -> None:
     """Serve TraX on standard input and output. The toolkit starts this command; see `singletrack vot register`."""
-    serve(VOTTracker(model, **options))
+    serve(VOTTracker(model, **options.arguments))
