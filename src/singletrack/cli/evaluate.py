@@ -176,7 +176,7 @@ def _report(dataset: str, split: str, folder: RunFolder, sequences: list[VideoSe
         server = (
             f"; submit the run to its server: singletrack submit {dataset} {folder.path}" if dataset in SERVERS else ""
         )
-        click.echo(f"the ground truth of {dataset} {split} is not public{server}")
+        click.echo(f"no ground truth for {dataset} {split}, so no scores{server}")
         return
     show(
         build_report(

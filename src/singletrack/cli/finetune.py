@@ -127,8 +127,8 @@ def command(
         settings=RunSettings(device=str(find_device(device)), workers=workers),
     )
     click.echo(
-        f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} best weights, "
-        f"{outcome.after:.3f} result"
+        f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} with the best weights, "
+        f"{outcome.after:.3f} with the result"
     )
     if outcome.weights is None:
         click.echo(
