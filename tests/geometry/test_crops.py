@@ -238,7 +238,7 @@ def test_gray_and_rgba_frames_become_rgb() -> None:
         (np.zeros((4, 5, 3), np.float32), r"got \(4, 5, 3\) float32; scale"),
         (np.zeros((4, 5, 3), np.uint16), "uint16"),
         (np.zeros((4, 5, 3), bool), "bool"),
-        (np.zeros((0, 5, 3), np.uint8), "without a single pixel"),
+        (np.zeros((0, 5, 3), np.uint8), "which is empty"),
         (np.zeros((3, 4, 5), np.uint8), "channels last"),
         (np.zeros((1, 4, 5, 3), np.uint8), "channels last"),
         (np.zeros((4, 5, 2), np.uint8), "channels last"),
