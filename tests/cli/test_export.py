@@ -57,7 +57,7 @@ def test_prints_the_largest_differences(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ostrack", "--out", "x.onnx"], "unknown model 'ostrack'; choose one of ostrack-tiny, "),
+        (["ostrack", "--out", "x.onnx"], "unknown model 'ostrack'; choose one of ostrack-tiny"),
         (["ostrack-256", "--out", "x.xml"], r"expected a file that ends in \.onnx; got x\.xml"),
         (
             ["ostrack-256", "--out", "x.onnx", "--format", "openvino"],

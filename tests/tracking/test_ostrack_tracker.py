@@ -232,7 +232,7 @@ def test_500_frames_without_a_target_never_grow_the_box_past_the_frame(kind: str
 
 
 def test_update_before_init_is_refused() -> None:
-    with pytest.raises(InputError, match="call init first"):
+    with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
         OSTrackTracker(Scripted()).update(picture())
 
 

@@ -30,6 +30,9 @@ METADATA = "framework"
 CORE = openvino.Core()
 
 
+TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
+
+
 class OpenVINONetwork:
     """Runs an exported file. Compiled for one crop of pixels when opened, and once for each other shape when met.
 
@@ -64,7 +67,7 @@ class OpenVINONetwork:
         self.precision = self._choose_precision(precision)
         self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
         if self.precision != "auto":
-            self._settings[hint.inference_precision()] = getattr(openvino.Type, self.precision)
+            self._settings[hint.inference_precision()] = TYPES[self.precision]
         if threads is not None and self.device != "CPU":
             raise InputError(f"expected device cpu with a number of threads; got {self.device}; leave one of them out")
         if self.device == "CPU" and (threads is not None or usable_cores() < allowed_cores()):
