@@ -63,7 +63,7 @@ def test_prints_the_largest_differences(
             ["ostrack-256", "--out", "x.onnx", "--format", "openvino"],
             r"expected a file that ends in \.xml; got x\.onnx",
         ),
-        (["ostrack-256", "--out", "x.onnx", "--int8"], "expected --photos with --int8; got none"),
+        (["ostrack-256", "--out", "x.onnx", "--int8"], "--int8 needs --photos; got none"),
         (["ostrack-256", "--out", "x.onnx"], "no bundled weights for ostrack-256"),
         (["ostrack-256", "--out", "x.onnx", "--keep-ratio", "2"], "keep ratio must be above 0"),
         (["ostrack-256", "--out", "x.onnx", "--weights", "none"], "weights file not found: none"),

@@ -32,7 +32,7 @@ def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, caps
 @pytest.mark.parametrize("text", ["lost_after", "lost_after=", "lost_after=soon", "lost_after=1.2.3"])
 def test_settings_that_cannot_be_read(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["track", "clip.mp4", "--box", "4,5,20,16", "--set", text]) == 2
-    assert f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got '{text}'" in (
+    assert f"expected NAME=VALUE with a number, true, false or none as VALUE; got '{text}'" in (
         " ".join(capsys.readouterr().err.split())
     )
 
@@ -61,7 +61,7 @@ def test_start(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest
     assert not boxes.exists()
     assert main([*arguments, "4"]) == 0
     assert [record.frame for record in read_results(boxes)] == [4, 5]
-    assert capsys.readouterr().out.startswith("followed 2 frames")
+    assert capsys.readouterr().out.startswith("tracked 2 frames")
 
 
 def test_many_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ sys.exit(main(sys.argv[1:]))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "singletrack: stopped" in errors
+    assert "singletrack: interrupted" in errors
     assert "Traceback" not in errors
     assert f"wrote {out}" in output
     count = len(read_results(boxes))

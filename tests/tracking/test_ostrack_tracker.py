@@ -249,7 +249,7 @@ def test_frame_of_another_size_is_refused_until_a_new_init() -> None:
     "box", [(np.nan, 0, 5, 5), (0, 0, 0, 5), (0, 0, -5, 5), (320, 0, 5, 5), (-5, 0, 5, 5), (1, 2, 3)]
 )
 def test_boxes_that_cannot_be_meant_are_refused(box: tuple[float, float, float, float]) -> None:
-    with pytest.raises(InputError, match="expected a box"):
+    with pytest.raises(InputError, match="box"):
         OSTrackTracker(Scripted()).init(picture(), box)
 
 
@@ -285,10 +285,10 @@ def test_gray_and_rgba_frames_are_followed_as_rgb() -> None:
 @pytest.mark.parametrize("frame", [np.zeros((0, 0, 3), np.uint8), np.zeros((9, 9, 3), np.float32), None])
 def test_bad_frames_are_refused_in_both_calls(frame: np.ndarray) -> None:
     tracker = OSTrackTracker(Scripted())
-    with pytest.raises(InputError, match="expected a frame"):
+    with pytest.raises(InputError, match="frame must be"):
         tracker.init(frame, (1, 1, 5, 5))
     tracker.init(picture(), (100, 80, 40, 40))
-    with pytest.raises(InputError, match="expected a frame"):
+    with pytest.raises(InputError, match="frame must be"):
         tracker.update(frame)
 
 

@@ -297,5 +297,5 @@ def test_update_before_init_and_frames_of_another_size_are_refused() -> None:
     tracker.init(picture(), (100, 80, 40, 40))
     with pytest.raises(InputError, match="320 x 240 pixels, as the first one; got 200 x 100"):
         tracker.update(picture(height=100, width=200))
-    with pytest.raises(InputError, match="expected a box"):
+    with pytest.raises(InputError, match="box"):
         tracker.init(picture(), (400, 80, 40, 40))
