@@ -12,8 +12,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "singletrack"
 
 LEVELS = {
-    "errors": 0,
+    "errors": -1,
+    "opencv": 0,
     "files": 1,
+    "install": 0,
     "weights": 0,
     "models": 1,
     "video": 1,

@@ -28,8 +28,9 @@ from singletrack.evaluation.result_readers import read_results
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
+from singletrack.install import install_command
 
-RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
+RAY_EXTRA = (("ray",), install_command("ray"))
 
 
 @click.command(short_help="Follow the sequences of a benchmark.")

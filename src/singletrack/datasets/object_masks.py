@@ -10,9 +10,10 @@ import hashlib
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from singletrack.opencv import cv2
 
 Image = NDArray[np.uint8]
 

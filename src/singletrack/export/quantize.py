@@ -10,8 +10,9 @@ import onnx
 from singletrack.engines import require_packages
 from singletrack.engines.preprocessing import Normalization, as_network_input
 from singletrack.export.calibration import Look
+from singletrack.install import install_command
 
-INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
+INT8_EXTRA = (("nncf",), install_command("int8"))
 
 
 def quantize(graph: onnx.ModelProto, looks: Sequence[Look], normalization: Normalization) -> onnx.ModelProto:

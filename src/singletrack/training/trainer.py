@@ -24,7 +24,6 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 
-import cv2
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from singletrack.errors import InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
+from singletrack.opencv import cv2
 from singletrack.training.amp import Mixed, Precision, chosen
 from singletrack.training.base import Batch, Data, Recipe, Stage
 from singletrack.training.checkpoint import Progress, begin, read_start, resume, save, set_training

@@ -23,7 +23,7 @@ def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[
 
     shrunk: 1, 2, 4 or 8: sides are so many times shorter, rounded up; each pixel is a mean of those it stands for.
     """
-    import cv2
+    from singletrack.opencv import cv2
 
     flags = {
         1: cv2.IMREAD_COLOR,

@@ -182,7 +182,7 @@ def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
 
 
 def _open_camera(index: int) -> VideoReader:
-    import cv2
+    from singletrack.opencv import cv2
 
     refusal = (
         f"expected a camera with number {index}, or a file or folder of that name; there is none; try another number, "
