@@ -38,7 +38,7 @@ from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.geometry.boxes import Box, iou
 from singletrack.tracking.base import Result, Tracker
-from singletrack.tracking.common import Doubt, LostSettings
+from singletrack.tracking.common import LostSettings, LostState
 
 Array = NDArray[np.float64]
 Clip = Iterator[tuple[NDArray[np.uint8], Box]]  # frames and true boxes, xywh, NaN where the target is absent
@@ -83,10 +83,10 @@ class Record:
 
     def replay(self, settings: LostSettings) -> NDArray[np.bool_]:
         """What would have been called lost with other thresholds, had the boxes been the same."""
-        doubt, lost = Doubt(), []
+        lost_state, lost = LostState(), []
         for result in self.results:
-            doubt.hear(result.score, settings)
-            lost.append(doubt.lost)
+            lost_state.update(result.score, settings)
+            lost.append(lost_state.lost)
         return np.array(lost)
 
 
@@ -285,7 +285,7 @@ def main(
     draw_curves(curves, out / "curve.png")
 
 
-def clip_of(sequence: datasets.Sequence) -> Clip:
+def clip_of(sequence: datasets.VideoSequence) -> Clip:
     """Frames and boxes of a sequence."""
     for index, (x, y, width, height) in enumerate(sequence.boxes_xywh.tolist()):
         yield sequence.frames[index], (x, y, width, height)

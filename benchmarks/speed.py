@@ -99,7 +99,7 @@ def main() -> None:
         name, _, weights = model.partition("=")
         for engine in arguments.engines.split(","):
             tracker = load(name, weights=weights or None, engine=engine, device="cpu", long_term=False)
-            precision = getattr(tracker.network, "precision", "f32")
+            precision = getattr(tracker.network, "precision", "fp32")
             took = measure(tracker, arguments.frames)
             baseline = baseline or took["update"]
             print(

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 
 WIDTH, HEIGHT = 16, 12
 
@@ -55,6 +55,6 @@ def archive(folder: Path, target: Path, inside: str = "") -> Path:
     return target
 
 
-def grays(sequence: Sequence) -> list[int]:
+def grays(sequence: VideoSequence) -> list[int]:
     """The numbers of its frames, read from their pixels."""
     return [int(frame[0, 0, 0]) for frame in sequence.frames]

@@ -13,7 +13,7 @@ from singletrack.datasets.augmentations import (
     cut,
     draw_roll,
     draw_view,
-    finished,
+    finish_view,
     is_empty,
     jittered,
     mirrored_box,
@@ -67,7 +67,7 @@ def test_the_label_of_a_still_crop_is_its_middle() -> None:
 def test_a_mirrored_crop_has_a_mirrored_label() -> None:
     crop = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     view = ViewRoll(STILL.size, STILL.center, 1.0, True)
-    pixels, label = finished(crop, np.array([0.1, 0.2, 0.3, 0.4]), view, "rounded")
+    pixels, label = finish_view(crop, np.array([0.1, 0.2, 0.3, 0.4]), view, "rounded")
     np.testing.assert_array_equal(pixels, crop[:, ::-1])
     np.testing.assert_allclose(label, [0.6, 0.2, 0.3, 0.4])
 

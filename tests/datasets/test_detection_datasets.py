@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.datasets.made_copies import HEIGHT, WIDTH, Tree, grays
 
-from singletrack.datasets.frame_index import open_footage
+from singletrack.datasets.frame_index import open_frame_index
 from singletrack.datasets.registry import check_dataset, open_dataset
 from singletrack.errors import InputError
 
@@ -199,7 +199,7 @@ def test_training_reads_them(tree: Tree, tmp_path: Path) -> None:
     make_det(tree)
     make_youtubebb(tree)
     visible = {
-        name: open_footage(name, tree.root, tmp_path / "kept", split="train").visible.tolist()
+        name: open_frame_index(name, tree.root, tmp_path / "kept", split="train").visible.tolist()
         for name in ("vid", "det", "youtubebb")
     }
     assert visible == {"vid": [True, False, True], "det": [True] * 3, "youtubebb": [True, False, True, True]}

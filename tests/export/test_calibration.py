@@ -18,7 +18,7 @@ from singletrack.engines import open_network
 from singletrack.engines.preprocessing import Normalization, as_network_input
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import InputError, MissingDependencyError
-from singletrack.export.calibration import Listener, clip_looks, photo_looks
+from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_looks
 from singletrack.export.quantize import quantize
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import compare_on_looks
@@ -42,12 +42,12 @@ class Eyes:
     """A tracker and what listens to it."""
 
     tracker: OSTrackTracker
-    listener: Listener
+    listener: RecordingNetwork
 
 
 @pytest.fixture
 def eyes(network: OSTrack) -> Eyes:
-    listener = Listener(TorchNetwork(network, "cpu"))
+    listener = RecordingNetwork(TorchNetwork(network, "cpu"))
     return Eyes(OSTrackTracker(listener, SETTINGS), listener)
 
 

@@ -346,7 +346,13 @@ def test_convert_command_blends_two_files(tmp_path: Path) -> None:
     for name, network in (("one", one), ("two", two)):
         save_safetensors(network.state_dict(), tmp_path / f"{name}.safetensors", "ostrack-tiny")
     arguments = [str(tmp_path / "one.safetensors"), "--model", "ostrack-tiny", "--out"]
-    arguments += [str(tmp_path / "both.safetensors"), "--blend", str(tmp_path / "two.safetensors"), "--share", "0.25"]
+    arguments += [
+        str(tmp_path / "both.safetensors"),
+        "--blend",
+        str(tmp_path / "two.safetensors"),
+        "--blend-weight",
+        "0.25",
+    ]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     both = read_weights(tmp_path / "both.safetensors")
     for name, value in one.state_dict().items():
@@ -356,10 +362,18 @@ def test_convert_command_blends_two_files(tmp_path: Path) -> None:
 
 
 def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
-    arguments = ["weights", "--model", "ostrack-tiny", "--out", str(tmp_path / "out.safetensors"), "--share", "0.3"]
+    arguments = [
+        "weights",
+        "--model",
+        "ostrack-tiny",
+        "--out",
+        str(tmp_path / "out.safetensors"),
+        "--blend-weight",
+        "0.3",
+    ]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
-    assert "expected --blend with --share" in result.output
+    assert "expected --blend with --blend-weight" in result.output
 
 
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from singletrack.datasets.augmentations import (
     ViewRoll,
     brightened,
     cut,
-    finished,
+    finish_view,
     jittered,
     mirrored_box,
     to_gray,
@@ -70,7 +70,9 @@ def test_gray_flips_and_brightness(recorded: Recorded, frame: Callable[[int], np
     np.testing.assert_array_equal(image[:, ::-1][::8, ::8], record["joint_flip_img_sub"])
     flipped = mirrored_box(record["joint_flip_box_in"], image.shape[1], shift=1.0)
     np.testing.assert_array_equal(flipped, record["joint_flip_box"])
-    _, label = finished(image, record["norm_flip_box_in"].astype(float), ViewRoll(*np.zeros((2, 2)), 1, True), "float")
+    _, label = finish_view(
+        image, record["norm_flip_box_in"].astype(float), ViewRoll(*np.zeros((2, 2)), 1, True), "float"
+    )
     np.testing.assert_allclose(label, record["norm_flip_box"], atol=1e-6)
     for key in ("bright_8000_sub", "bright_10000_sub", "bright_12000_sub", "bright_11737_sub"):
         factor = int(key.split("_")[1]) / 10000
@@ -104,11 +106,11 @@ def test_a_whole_sample(recorded: Recorded, frame: Callable[[int], np.ndarray]) 
         box = record[f"in_{kind}_box"].astype(np.float32)
         done = view_of(image, box, PUBLISHED, Roll(False, False), view, jitter, factor=factor, size=size)
         assert done is not None
-        pixels, label = finished(*done, view, PUBLISHED.levels)
+        pixels, label = finish_view(*done, view, PUBLISHED.levels)
         np.testing.assert_allclose(label, record[f"{kind}_anno"][0], atol=1e-6)
         crop = normalize(torch.from_numpy(pixels.transpose(2, 0, 1)))
         np.testing.assert_allclose(crop[:, ::8, ::8], record[f"{kind}_sub"], atol=1e-5)
-        rounded = normalize(torch.from_numpy(finished(*done, view, "rounded")[0].transpose(2, 0, 1)))
+        rounded = normalize(torch.from_numpy(finish_view(*done, view, "rounded")[0].transpose(2, 0, 1)))
         # half a level, of 255 levels, in units of the smallest deviation
         assert float((rounded - crop).abs().max()) <= 0.5 / 255 / 0.224 + 1e-5
 

@@ -27,8 +27,8 @@ def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
 
 
 def layer_norm(x: Tensor, weights: Weights, name: str) -> Tensor:
-    centerd = x - x.mean(-1, keepdim=True)
-    scaled = centerd / (centerd.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    centered = x - x.mean(-1, keepdim=True)
+    scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 

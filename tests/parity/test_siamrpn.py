@@ -141,11 +141,11 @@ def test_loop(case: Case, sequence: str, recorded: Recorded, frames: Frames) -> 
     np.testing.assert_array_equal(tracker._target.template.transpose(0, 3, 1, 2), record["template_crop_u8"])
     boxes, scores = [], []
     for index in range(1, FRAMES + 1):
-        inputs = tracker.prepare(frame(index))
+        inputs = tracker.preprocess(frame(index))
         assert inputs is not None
         if index == 1:
             np.testing.assert_array_equal(inputs.search.transpose(0, 3, 1, 2), record["search1_u8"])
-        result = tracker.read(tracker.network.locate(tracker._target.features, inputs.search))
+        result = tracker.postprocess(tracker.network.locate(tracker._target.features, inputs.search))
         boxes.append(result.box)
         scores.append(result.score)
     close(np.array(boxes), record["boxes"][:FRAMES], 0.01)

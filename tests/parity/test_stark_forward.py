@@ -12,7 +12,7 @@ from tests.parity.records import Recorded, with_part
 from torch import Tensor
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
-from singletrack.models.layers.encoder_decoder import likeness
+from singletrack.models.layers.encoder_decoder import similarity
 from singletrack.models.stark import STARK, Tokens, decode
 
 Inputs = tuple[Tensor, Tensor]
@@ -32,7 +32,7 @@ def inputs(record: Mapping[str, np.ndarray], stark: STARK) -> Inputs:
     Of a network with one template some records drew a second one before the search region, and left it unused: the
     backbone's own output says which. It is the same draw for a network with two.
     """
-    used = stark.config.templates
+    used = stark.config.num_templates
     for drawn in range(used, 3):
         template, search = draw_inputs(drawn)
         with torch.inference_mode():
@@ -89,7 +89,7 @@ def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark:
     answer = stark.decoder(memory, tokens.position, tokens.bias())
     close(answer[None], record["dec"])
     encoded = memory[:, -400:]
-    close(likeness(encoded, answer), record["att"])
+    close(similarity(encoded, answer), record["att"])
     logits = stark.corner_head(encoded, answer)
     close(logits[:, :1], record["tl_map"])
     close(logits[:, 1:], record["br_map"])
@@ -101,7 +101,7 @@ def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark:
 def test_the_two_calls(record: Mapping[str, np.ndarray], stark: STARK, inputs: Inputs) -> None:
     template, search = inputs
     features = stark.encode(template)
-    assert features.shape == (2, 64 * stark.config.templates, 513)
+    assert features.shape == (2, 64 * stark.config.num_templates, 513)
     maps = stark.locate(features, search)
     for corner, name in enumerate(("tl_map", "br_map")):
         expected = torch.from_numpy(record[name]).flatten(1).softmax(1).reshape(2, 20, 20)
@@ -121,7 +121,7 @@ def test_real_crops(record: Mapping[str, np.ndarray], stark: STARK) -> None:
         padding = bits(record[f"real_{name}_att"], 1, 1, size, size)
         crops[name] = torch.cat([pixels, padding.float()], 1)
     assert crops["search"][0, 3].any()
-    maps = stark(torch.stack([crops["template"]] * stark.config.templates, 1), crops["search"])
+    maps = stark(torch.stack([crops["template"]] * stark.config.num_templates, 1), crops["search"])
     close(decode(maps)[:, None], record["real_pred_boxes"], 1e-5)
     if "score" in maps:
         close(maps["score"].logit(), record["real_pred_logits"][:, 0, 0])

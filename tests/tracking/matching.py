@@ -38,10 +38,10 @@ class MatchingNetwork:
         cells = (size - 127) // 8 + 1
         first = (size + 1) // 2 - OBJECT // 2 - 8 * (cells // 2)
         starts = [first + 8 * cell for cell in range(cells)]
-        likeness = _looks(search[0], starts, starts) @ features[0, 7, :, 0, 0]
+        similarity = _looks(search[0], starts, starts) @ features[0, 7, :, 0, 0]
         cls = np.full((1, 10, cells, cells), 0.0, np.float32)
         cls[:, 5:] = -30.0
-        cls[0, 7] = GAIN * (likeness.reshape(cells, cells) - HALF)
+        cls[0, 7] = GAIN * (similarity.reshape(cells, cells) - HALF)
         return {"cls": cls, "loc": np.zeros((1, 20, cells, cells), np.float32)}
 
 
@@ -51,8 +51,8 @@ def _looks(crop: Array, rows: list[int], columns: list[int]) -> Array:
     side = OBJECT // SHRUNK
     windows = np.lib.stride_tricks.sliding_window_view(shrunken, (side, side), axis=(0, 1))
     picked = windows[np.array(rows) // SHRUNK][:, np.array(columns) // SHRUNK].reshape(len(rows) * len(columns), -1)
-    centerd = picked - picked.mean(1, keepdims=True)
-    return np.asarray(centerd / (np.linalg.norm(centerd, axis=1, keepdims=True) + 1e-3), np.float32)
+    centered = picked - picked.mean(1, keepdims=True)
+    return np.asarray(centered / (np.linalg.norm(centered, axis=1, keepdims=True) + 1e-3), np.float32)
 
 
 def texture(seed: int, side: int = 40) -> Array:
@@ -63,11 +63,11 @@ def texture(seed: int, side: int = 40) -> Array:
     return np.asarray(soft / soft.std())
 
 
-def alike(pattern: Array, likeness: float, seed: int) -> Array:
-    """Another pattern, whose correlation with this one is about ``likeness``."""
+def alike(pattern: Array, similarity: float, seed: int) -> Array:
+    """Another pattern, whose correlation with this one is about ``similarity``."""
     other = texture(seed, len(pattern))
     other -= pattern * (pattern * other).mean()
-    return np.asarray(likeness * pattern + np.sqrt(1 - likeness**2) * other / other.std())
+    return np.asarray(similarity * pattern + np.sqrt(1 - similarity**2) * other / other.std())
 
 
 def draw_scene(objects: list[tuple[Array, tuple[float, float]]]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.tracking.color_histogram import colors_of, likeness
+from singletrack.tracking.color_histogram import colors_of, similarity
 
 BOX = (10.0, 10.0, 40.0, 20.0)
 
@@ -20,19 +20,19 @@ def test_the_same_thing_in_another_light_is_alike_and_another_color_is_not(gain:
     red = colors_of(painted((170, 60, 50)), BOX)
     assert red is not None
     assert red.sum() == pytest.approx(1, abs=1e-5)
-    assert likeness(red, red) == pytest.approx(1, abs=1e-5)
+    assert similarity(red, red) == pytest.approx(1, abs=1e-5)
     again, green = (colors_of(painted(color, gain), BOX) for color in ((170, 60, 50), (60, 170, 50)))
     assert again is not None
     assert green is not None
-    assert likeness(red, again) > 0.5
-    assert likeness(red, green) < 0.05
+    assert similarity(red, again) > 0.5
+    assert similarity(red, green) < 0.05
 
 
 def test_gray_things_are_all_alike() -> None:
     bright, dark = (colors_of(painted((level, level, level)) // 8 * 8, BOX) for level in (200, 60))
     assert bright is not None
     assert dark is not None
-    assert likeness(bright, dark) > 0.8
+    assert similarity(bright, dark) > 0.8
 
 
 def test_a_box_beyond_the_frame_has_no_colors_and_one_at_its_edge_those_inside() -> None:

@@ -71,7 +71,7 @@ def test_a_small_target_is_searched_for_in_a_larger_crop(side: int, size: int) -
     frame = draw_scene([(TARGET, (200, 200))])
     tracker.init(frame, (200 - side / 2, 200 - side / 2, side, side))
     assert isinstance(tracker, DaSiamRPNTracker)
-    inputs = tracker.prepare(frame)
+    inputs = tracker.preprocess(frame)
     assert inputs is not None
     assert inputs.search.shape == (1, size, size, 3)
 
@@ -81,7 +81,7 @@ def test_colors_come_as_bgr_and_padding_is_the_mean_of_the_first_frame() -> None
     frame = np.zeros((100, 100, 3), np.uint8)
     frame[..., 0], frame[:, :30, 2] = 200, 101
     tracker.init(frame, (-5, 40, 20, 20))
-    inputs = tracker.prepare(frame)
+    inputs = tracker.preprocess(frame)
     assert inputs is not None
     assert inputs.search[0, 135, 10].tolist() == [30, 0, 200]  # left of the frame: blue's mean is 30.3
     assert inputs.search[0, 135, 135].tolist() == [101, 0, 200]
@@ -104,14 +104,14 @@ def test_what_cannot_be_read_leaves_the_box(value: float | None) -> None:
     frame = draw_scene([(TARGET, (200, 200))])
     tracker.init(frame, (180, 180, 40, 40))
     maps = None if value is None else {"cls": np.full((1, 10, 19, 19), value), "loc": np.zeros((1, 20, 19, 19))}
-    result = tracker.read(maps)  # type: ignore[arg-type]
+    result = tracker.postprocess(maps)  # type: ignore[arg-type]
     assert (result.box, result.score, result.lost) == ((180, 180, 40, 40), 0, True)
 
 
 def test_a_frame_of_one_color_shows_nothing() -> None:
     tracker = DaSiamRPNTracker(MatchingNetwork())
     tracker.init(draw_scene([(TARGET, (200, 200))]), (180, 180, 40, 40))
-    assert tracker.prepare(np.full((360, 480, 3), 7, np.uint8)) is None
+    assert tracker.preprocess(np.full((360, 480, 3), 7, np.uint8)) is None
 
 
 def test_the_door_for_searching_elsewhere() -> None:
@@ -120,23 +120,23 @@ def test_the_door_for_searching_elsewhere() -> None:
     frame = draw_scene([(TARGET, (110, 100))])
     tracker.init(frame, (90, 80, 40, 40))
     elsewhere = draw_scene([(TARGET, (330, 250))])
-    inputs = tracker.look(elsewhere, (300, 220, 40, 40))
+    inputs = tracker.preprocess_at(elsewhere, (300, 220, 40, 40))
     assert inputs is not None
-    sight = tracker.see(tracker.network.locate(tracker.features, inputs.search), (300, 220, 40, 40))
+    sight = tracker.decode_at(tracker.network.locate(tracker.features, inputs.search), (300, 220, 40, 40))
     assert sight is not None
     assert sight.score > 0.95
     np.testing.assert_allclose(sight.box, (310, 230, 40, 40), atol=4)
-    half = tracker.look(elsewhere, (300, 220, 40, 40), 2.0)
+    half = tracker.preprocess_at(elsewhere, (300, 220, 40, 40), 2.0)
     assert half is not None
     np.testing.assert_allclose(half.search[0, 135, 135], elsewhere[240, 320, ::-1], atol=25)
     maps = {"cls": np.zeros((1, 10, 19, 19), np.float32), "loc": np.zeros((1, 20, 19, 19), np.float32)}
     maps["cls"][0, 7, 9, 10] = 5.0  # one cell right of the middle
-    widened = tracker.see(maps, (300, 220, 40, 40), 2.0)
+    widened = tracker.decode_at(maps, (300, 220, 40, 40), 2.0)
     assert widened is not None
     side = 64 * 80 / 127 * 2
     np.testing.assert_allclose(widened.box, (320 + 8 * 80 / 127 * 2 - side / 2, 240 - side / 2, side, side), atol=1e-6)
-    assert tracker.read(None).box == (90, 80, 40, 40)
-    tracker.move(sight.box)
+    assert tracker.postprocess(None).box == (90, 80, 40, 40)
+    tracker.reset_to(sight.box)
     assert tracker.update(elsewhere).lost is False
 
 

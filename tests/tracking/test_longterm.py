@@ -235,9 +235,9 @@ def test_update_is_its_two_halves_and_a_copy_follows_another_target() -> None:
         each.init(leaves_and_returns(0), BOX)
     network = BrightSquares()
     for index in range(1, 70):
-        inputs = halves.prepare(leaves_and_returns(index))
+        inputs = halves.preprocess(leaves_and_returns(index))
         maps = None if inputs is None else network.locate(network.encode(inputs.template), inputs.search)
-        assert halves.read(maps) == tracker.update(leaves_and_returns(index))
+        assert halves.postprocess(maps) == tracker.update(leaves_and_returns(index))
 
 
 def test_tiles_cover_the_frame_from_the_nearest_on() -> None:
@@ -277,7 +277,7 @@ def test_wrong_use_is_told() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"search_after": -1}, {"confirm_looks": 0}, {"tiles_per_frame": 0}, {"tile_widen": 0.0}, {"tile_step": -1.0}],
+    [{"search_after": -1}, {"confirm_looks": 0}, {"tiles_per_frame": 0}, {"tile_scale": 0.0}, {"tile_step": -1.0}],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="expected"):

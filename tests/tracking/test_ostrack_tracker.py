@@ -15,7 +15,7 @@ CELLS = 16
 
 
 class Scripted:
-    """Sees a centerd target of a quarter of the crop in each frame, unless `change` says otherwise."""
+    """Sees a centered target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
     def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
@@ -50,7 +50,7 @@ def follow(network: Scripted, frames: int, settings: OSTrackSettings | None = No
     return [tracker.update(picture()) for _ in range(frames)]
 
 
-def test_a_centerd_peak_keeps_the_box_in_place() -> None:
+def test_a_centered_peak_keeps_the_box_in_place() -> None:
     for result in follow(Scripted(), 5):
         np.testing.assert_allclose(result.box, (100, 80, 40, 40), atol=1e-9)
         assert result.score == pytest.approx(0.9)
@@ -152,7 +152,7 @@ def test_the_newest_look_is_renewed_at_its_interval_while_the_target_is_seen() -
             return "features"
 
     frames = [np.full((240, 320, 3), 10 * index, np.uint8) + picture() // 4 for index in range(9)]
-    settings = OSTrackSettings(templates=2, update_interval=2, update_above=0.6)
+    settings = OSTrackSettings(num_templates=2, update_interval=2, update_above=0.6)
     tracker = OSTrackTracker(Noting(seen.change), settings)
     tracker.init(frames[0], (100, 80, 40, 40))
     followed = [tracker.update(frame) for frame in frames[1:]]

@@ -35,7 +35,7 @@ def put(maps: dict[str, np.ndarray], *corners_xy: tuple[float, float]) -> None:
 
 
 class Scripted:
-    """Sees a centerd target of a quarter of the crop in each frame, unless `change` says otherwise."""
+    """Sees a centered target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
     def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
@@ -75,7 +75,7 @@ def follow(network: Scripted, frames: int, chosen: STARKSettings | None = None) 
     return [tracker.update(picture(seed)) for seed in range(frames)]
 
 
-def test_a_centerd_answer_keeps_the_box_in_place() -> None:
+def test_a_centered_answer_keeps_the_box_in_place() -> None:
     network = Scripted()
     for result in follow(network, 5):
         assert result.box == (100, 80, 40, 40)
@@ -145,10 +145,10 @@ def test_halves_of_an_update_are_the_update() -> None:
         tracker.init(picture(), (100, 80, 40, 40))
     for seed in range(5):
         expected = trackers[0].update(picture(seed))
-        inputs = trackers[1].prepare(picture(seed))
+        inputs = trackers[1].preprocess(picture(seed))
         assert inputs is not None
         halves.templates.append(inputs.template)
-        assert trackers[1].read(halves.locate(len(halves.templates), inputs.search)) == expected
+        assert trackers[1].postprocess(halves.locate(len(halves.templates), inputs.search)) == expected
     np.testing.assert_array_equal(halves.templates[-1], whole.templates[-1])
 
 
@@ -166,18 +166,18 @@ def test_it_can_be_asked_to_look_elsewhere() -> None:
     tracker.init(picture(), (100, 80, 40, 40))
     assert isinstance(tracker, SearchingTracker)
     elsewhere = (200.0, 150.0, 40.0, 40.0)
-    inputs = tracker.look(picture(), elsewhere, widen=0.5)
+    inputs = tracker.preprocess_at(picture(), elsewhere, search_scale=0.5)
     assert inputs is not None
     expected, _ = square_crop(picture(), elsewhere, factor=2.0, size=320)
     np.testing.assert_array_equal(inputs.search[0, ..., :3], expected)
-    sight = tracker.see(network.locate(1, inputs.search), elsewhere, widen=0.5)
+    sight = tracker.decode_at(network.locate(1, inputs.search), elsewhere, search_scale=0.5)
     assert sight is not None
     assert sight.score == pytest.approx(0.9)
     np.testing.assert_allclose(sight.box, (212, 150, 20, 20), atol=1e-3)
-    tracker.move(elsewhere)
+    tracker.reset_to(elsewhere)
     network.change = lambda frame, maps: None
     np.testing.assert_allclose(tracker.update(picture()).box, elsewhere, atol=1e-3)
-    assert tracker.see(None, elsewhere) is None
+    assert tracker.decode_at(None, elsewhere) is None
 
 
 def test_without_a_score_head_the_corners_tell() -> None:
@@ -186,7 +186,7 @@ def test_without_a_score_head_the_corners_tell() -> None:
         if frame == 2:
             maps["corners"][0, 1] = 1 / CELLS**2
 
-    first, second = follow(Scripted(change), 2, settings(templates=1))
+    first, second = follow(Scripted(change), 2, settings(num_templates=1))
     assert first.score == 1.0
     assert second.score == pytest.approx(16 / 400)
 

@@ -63,7 +63,7 @@ def command(
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import TorchNetwork
-    from singletrack.export.calibration import Listener, clip_looks, photo_looks
+    from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_looks
     from singletrack.export.to_onnx import export_onnx
     from singletrack.export.verify import compare_on_looks, compare_with_module
 
@@ -71,7 +71,7 @@ def command(
     network = zoo.build_model(model, path, ratio)
     settings = zoo.ZOO[model].settings
     normalization = zoo.normalization_of(settings)
-    listener = Listener(TorchNetwork(network, "cpu", normalization=normalization))
+    listener = RecordingNetwork(TorchNetwork(network, "cpu", normalization=normalization))
     tracker = zoo.make_tracker(listener, settings)
     looks = {"made clip": clip_looks(tracker, listener)}
     calibration = []

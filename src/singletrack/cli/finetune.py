@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
@@ -14,18 +15,7 @@ from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.zoo import ZOO, bundled_file, cache_folder
 
 if TYPE_CHECKING:
-    from singletrack.training.finetune import Trained
-
-
-def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Path]:
-    """Texts of NAME=DIR -> data sets and their folders."""
-    folders = {}
-    for text in texts:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise click.BadParameter(f"expected NAME=DIR, as folder=clips; got {text!r}")
-        folders[name] = Path(folder)
-    return folders
+    from singletrack.training.finetune import Trainable
 
 
 @click.command(short_help="Teach a model one's own kind of video.")
@@ -35,7 +25,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     "folders",
     multiple=True,
     required=True,
-    callback=parse_data,
+    callback=parse_folders,
     metavar="NAME=DIR",
     help="Annotated video: folder, coco_export, mot, cvat or any data set of `singletrack datasets list`; repeatable.",
 )
@@ -45,8 +35,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Pairs a step.")
 @click.option("--lr", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Peak rate.")
 @click.option(
-    "--train",
-    "trained",
+    "--trainable",
     type=click.Choice(["all", "head", "light"]),
     default="all",
     show_default=True,
@@ -56,7 +45,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     "--photos", type=click.Path(path_type=Path), help="Photos to make general pairs from, so that nothing is forgotten."
 )
 @click.option(
-    "--rehearse",
+    "--replay",
     type=click.FloatRange(0, 1, max_open=True),
     help="Share of general pairs.  [default: 0.5 with --photos, else 0]",
 )
@@ -64,8 +53,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     "--patience", default=4, show_default=True, type=click.IntRange(min=0), help="Validations without gain; 0: no end."
 )
 @click.option(
-    "--keep",
-    "kept",
+    "--old-weights",
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 1, max_open=True),
@@ -82,11 +70,11 @@ def command(
     steps: int,
     batch: int,
     lr: float,
-    trained: Trained,
+    trainable: Trainable,
     photos: Path | None,
-    rehearse: float | None,
+    replay: float | None,
     patience: int,
-    kept: float,
+    old_weights: float,
     resume: bool,
     device: str,
     workers: int,
@@ -98,7 +86,7 @@ def command(
     """
     require_packages("fine-tuning", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import find_device
-    from singletrack.training.base import Data
+    from singletrack.training.base import DataPaths
     from singletrack.training.finetune import finetune, finetune_recipe
     from singletrack.training.trainer import RunSettings
 
@@ -116,8 +104,8 @@ def command(
         steps=steps,
         batch=batch,
         lr=lr,
-        trained=trained,
-        rehearsed=rehearse if rehearse is not None else 0.5 if photos else 0.0,
+        trainable=trainable,
+        replay_share=replay if replay is not None else 0.5 if photos else 0.0,
         patience=patience,
         settings=entry.settings,
     )
@@ -126,9 +114,9 @@ def command(
     outcome = finetune(
         recipe,
         weights or bundled_file(model, ".safetensors"),
-        Data(photos=photos, folders=folders, cache=cache_folder()),
+        DataPaths(photos=photos, folders=folders, cache=cache_folder()),
         folder,
-        kept=kept,
+        old_weights=old_weights,
         resume_run=resume,
         settings=RunSettings(device=str(find_device(device)), workers=workers),
     )
@@ -137,6 +125,8 @@ def command(
         f"{outcome.after:.3f} by the result"
     )
     if outcome.weights is None:
-        click.echo("Nothing was better than the weights at the start: keep those, or try --lr, more data or --train.")
+        click.echo(
+            "Nothing was better than the weights at the start: keep those, or try --lr, more data or --trainable."
+        )
     else:
         click.echo(f"weights: {outcome.weights}\nuse them: singletrack track VIDEO --weights {outcome.weights}")

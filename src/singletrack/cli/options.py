@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -48,5 +49,18 @@ precision_option = click.option(
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="What it computes in; auto is bf16 with openvino on processors that have it, else f32.",
+    help="What it computes in; auto is bf16 with openvino on processors that have it, else fp32.",
 )
+
+
+def parse_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """Parse repeated NAME=DIR values into a folder for each data set."""
+    folders = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not (name and equals and folder):
+            raise click.BadParameter(f"expected NAME=DIR, such as lasot=/data/LaSOT; got {value!r}")
+        if not Path(folder).is_dir():
+            raise click.BadParameter(f"folder of {name} not found: {folder}")
+        folders[name] = Path(folder)
+    return folders

@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import Report, build_report, difference_table, main_table
-from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_results
+from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
 from singletrack.install import install_command
 
@@ -31,7 +31,7 @@ REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
 @click.option("--split-file", type=click.Path(path_type=Path), help="A list of the split's sequences.")
 @click.option("--attributes", type=click.Path(path_type=Path), help="Challenges of the sequences: a folder or .json.")
 @click.option("--protocol", type=click.Choice(list(PROTOCOLS)), help="Whose rules; else those of its papers.")
-@click.option("--common", is_flag=True, help="Score the sequences that all have, not insist on every one.")
+@click.option("--common-only", is_flag=True, help="Score the sequences that all have, not insist on every one.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html, tables and pictures.")
 @click.option("--strips", type=click.IntRange(min=0), default=3, help="Best and worst sequences to show, each.")
 def command(
@@ -42,7 +42,7 @@ def command(
     split_file: Path | None,
     attributes: Path | None,
     protocol: str | None,
-    common: bool,
+    common_only: bool,
     out: Path | None,
     strips: int,
 ) -> None:
@@ -63,7 +63,7 @@ def command(
         split_file=split_file,
         attributes=attributes,
         names=None if split_file else names,
-        incomplete=common,
+        incomplete=common_only,
     )
     report = build_report(
         _read_all(labeled, sequences),
@@ -72,7 +72,7 @@ def command(
         split=split,
         title=root.resolve().stem if data == "folder" else "",
         protocol=protocol,
-        common=common,
+        common=common_only,
         sequence_count=BENCHMARKS[data].splits[split] or len(names or sequences),
         progress=lambda results: tqdm(results, unit=" trackers", disable=None, dynamic_ncols=True),
     )
@@ -123,11 +123,13 @@ def _what_ran(run_folders: Iterable[Path], data: str | None, split: str) -> tupl
     return data, split or next(iter(BENCHMARKS[data].splits)), list(names) or None
 
 
-def _read_all(labeled: list[tuple[str, Path]], sequences: list[Sequence]) -> list[TrackerResults]:
+def _read_all(labeled: list[tuple[str, Path]], sequences: list[VideoSequence]) -> list[TrackerResults]:
     """The results of each folder; of several that would be called alike, by the name of the folder."""
-    results = [read_results(folder, sequences, label=label) for label, folder in labeled]
+    results = [read_tracker_results(folder, sequences, label=label) for label, folder in labeled]
     count = Counter(each.label for each in results)
     return [
-        read_results(folder, sequences, label=folder.resolve().name) if not label and count[each.label] > 1 else each
+        read_tracker_results(folder, sequences, label=folder.resolve().name)
+        if not label and count[each.label] > 1
+        else each
         for each, (label, folder) in zip(results, labeled, strict=True)
     ]

@@ -31,7 +31,7 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sequence:
+class VideoSequence:
     """One target in one video (in a single picture, for a data set of pictures).
 
     name: as the benchmark writes it; unique in its data set.

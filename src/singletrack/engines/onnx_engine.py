@@ -33,7 +33,7 @@ class ONNXRuntimeNetwork:
 
     device: "auto" ("cuda" where the installed ONNX Runtime has it, else "cpu") or one it has, such as "dml"; and
         "tensorrt", which builds an engine for each shape when it is first met, and needs minutes for it.
-    precision: "auto" is f32, on CUDA with TensorFloat-32; "f32" is without; "f16" and "bf16" are for TensorRT.
+    precision: "auto" is fp32, on CUDA with TensorFloat-32; "fp32" is without; "fp16" and "bf16" are for TensorRT.
     threads: None takes one for each core this process may use.
     normalization: what the network wants done to pixels.
     cache: folder that keeps TensorRT's engines for the next process; None keeps nothing.
@@ -54,10 +54,10 @@ class ONNXRuntimeNetwork:
         cache: Path | None = None,
     ) -> None:
         self.device, present = find_provider(device)
-        known = ("auto", "f32", "bf16", "f16") if self.device == "tensorrt" else ("auto", "f32")
+        known = ("auto", "fp32", "bf16", "fp16") if self.device == "tensorrt" else ("auto", "fp32")
         if precision not in known:
             raise unknown_precision(f"ONNX Runtime on {self.device}", precision, known)
-        self.precision = "f32" if precision == "auto" else precision
+        self.precision = "fp32" if precision == "auto" else precision
         self._providers = providers_for(self.device, present, precision, cache)
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads or usable_cores()
@@ -117,9 +117,9 @@ def providers_for(device: str, present: list[str], precision: Precision, cache: 
     """ONNX Runtime's providers, with their options, in the order in which they may take a node."""
     names = {provider.removesuffix("ExecutionProvider").lower(): provider for provider in ALL_PROVIDERS}
     options: dict[str, dict[str, str]] = {
-        "cuda": {"use_tf32": "0" if precision == "f32" else "1"},
+        "cuda": {"use_tf32": "0" if precision == "fp32" else "1"},
         "tensorrt": {
-            "trt_fp16_enable": str(precision == "f16"),
+            "trt_fp16_enable": str(precision == "fp16"),
             "trt_bf16_enable": str(precision == "bf16"),
             **({} if cache is None else {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}),
         },
@@ -146,8 +146,8 @@ def take_pixels(half: onnx.ModelProto, crop: str, normalization: Normalization) 
                 node.input[index] = f"{crop}.normalized"
     steps = [
         helper.make_node("Cast", [crop], [f"{crop}.float"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centerd"]),
-        helper.make_node("Div", [f"{crop}.centerd", f"{crop}.std"], [f"{crop}.scaled"]),
+        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centered"]),
+        helper.make_node("Div", [f"{crop}.centered", f"{crop}.std"], [f"{crop}.scaled"]),
         helper.make_node("Transpose", [f"{crop}.scaled"], [f"{crop}.normalized"], perm=order),
     ]
     nodes = list(graph.node)

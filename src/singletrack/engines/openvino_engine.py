@@ -36,8 +36,8 @@ class OpenVINONetwork:
     Fixed shapes run fastest; and a camera must not stand still at its first frame while something compiles.
 
     device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
-    precision: "auto" is bf16 on a processor that computes in it and f32 on one that does not; on another kind
-        of device, that device's own choice. "f16" is for other devices.
+    precision: "auto" is bf16 on a processor that computes in it and fp32 on one that does not; on another kind
+        of device, that device's own choice. "fp16" is for other devices.
     threads: of the processor alone; None leaves the number to OpenVINO, which takes one for each core, or as many as
         the container's quota allows.
     normalization: what the network wants done to pixels.
@@ -134,12 +134,12 @@ class OpenVINONetwork:
         return CORE.compile_model(entry.build(), self.device, settings).create_infer_request()
 
     def _choose_precision(self, precision: Precision) -> Precision:
-        known = ("auto", "f32", "bf16") if self.device == "CPU" else ("auto", "f32", "bf16", "f16")
+        known = ("auto", "fp32", "bf16") if self.device == "CPU" else ("auto", "fp32", "bf16", "fp16")
         if precision not in known:
             raise unknown_precision(f"OpenVINO on {self.device.lower()}", precision, known)
         if precision != "auto" or self.device != "CPU":
             return precision
-        return "bf16" if "BF16" in CORE.get_property("CPU", device_properties.capabilities()) else "f32"
+        return "bf16" if "BF16" in CORE.get_property("CPU", device_properties.capabilities()) else "fp32"
 
 
 def find_device(device: str) -> str:

@@ -201,9 +201,11 @@ def _precision_recall(shared: Array, score: Array, present_count: int, threshold
     known = ~np.isnan(score)
     order = np.argsort(-score[known], kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(shared[known][order])])
-    believed = np.searchsorted(-score[known][order], -thresholds, side="right")
-    precision = np.divide(sums[believed], believed, out=np.ones(len(thresholds)), where=believed > 0)
-    return precision, np.asarray(sums[believed] / present_count)
+    last_confident_box = np.searchsorted(-score[known][order], -thresholds, side="right")
+    precision = np.divide(
+        sums[last_confident_box], last_confident_box, out=np.ones(len(thresholds)), where=last_confident_box > 0
+    )
+    return precision, np.asarray(sums[last_confident_box] / present_count)
 
 
 # --- between two trackers ----------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ import onnx
 
 from singletrack.engines import require_packages
 from singletrack.engines.preprocessing import Normalization, as_network_input
-from singletrack.export.calibration import Look
+from singletrack.export.calibration import CropPair
 from singletrack.install import install_command
 
 INT8_EXTRA = (("nncf",), install_command("int8"))
 
 
-def quantize(graph: onnx.ModelProto, looks: Sequence[Look], normalization: Normalization) -> onnx.ModelProto:
+def quantize(graph: onnx.ModelProto, looks: Sequence[CropPair], normalization: Normalization) -> onnx.ModelProto:
     """The graph with pairs of QuantizeLinear and DequantizeLinear round what engines can compute in integers.
 
     looks: of real crops, one hundred or more; the ranges of all activations are measured on them.

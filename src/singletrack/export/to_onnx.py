@@ -25,18 +25,18 @@ from singletrack.engines import write_ir
 from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import InputError
-from singletrack.export.calibration import Look
+from singletrack.export.calibration import CropPair
 from singletrack.export.decoded import Decoded, Exportable
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
-from singletrack.export.verify import Difference, compare_networks, compare_with_module, require_agreement
+from singletrack.export.verify import OutputDifference, compare_networks, compare_with_module, require_agreement
 from singletrack.models.build import Network
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.siamrpn import SiamRPN
 
 # Of the config of an OSTrack, what its file tells beside the sizes.
-OSTRACK_FACTS = ("keep_ratio", "mark_template", "templates")
+OSTRACK_FACTS = ("keep_ratio", "mark_template", "num_templates")
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
@@ -50,10 +50,10 @@ def export_onnx(
     name: str,
     half: bool = False,
     decoded: bool = False,
-    calibration: Sequence[Look] = (),
+    calibration: Sequence[CropPair] = (),
     normalization: Normalization | None = None,
     tolerance: float = 1e-4,
-) -> list[Difference]:
+) -> list[OutputDifference]:
     """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
 
     path: ends in .onnx; or in .xml for OpenVINO's own format, with a .bin beside it.

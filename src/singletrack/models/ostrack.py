@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
-from singletrack.models.layers.center_head import CenterHead, draw_head, expect_little
+from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
-from singletrack.models.layers.pos_embed import TemplateRows, centerd_positions, template_rows
+from singletrack.models.layers.pos_embed import TemplateRows, centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
-from singletrack.models.layers.vit import Block, draw_linear_layers, same_query_and_key
+from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class OSTrackConfig:
 
     template_size, search_size: side of the square crops in pixels.
     mark_template: it was taught with the target's box drawn into the template, see ``geometry.crops.mark_box``.
-    templates: 2 for a network that sees the target's newest look beside its first one, see ``Fusion``.
+    num_templates: 2 for a network that sees the target's newest look beside its first one, see ``Fusion``.
     eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
     template_rows: template tokens whose attention ranks the search tokens: the one token up-left of the
         center ("point", CTR_POINT), the 2x2 around the center ("rectangle", CTR_REC), or all.
@@ -53,7 +53,7 @@ class OSTrackConfig:
     template_size: int = 128
     search_size: int = 256
     mark_template: bool = False
-    templates: Literal[1, 2] = 1
+    num_templates: Literal[1, 2] = 1
     patch_size: int = 16
     width: int = 768
     depth: int = 12
@@ -82,7 +82,7 @@ class OSTrackConfig:
     def template_shape(self) -> tuple[int, ...]:
         """Of what ``encode`` takes, without the batch: RGB, pixels; of two templates side by side K, RGB, pixels."""
         crop = (3, self.template_size, self.template_size)
-        return crop if self.templates == 1 else (self.templates, *crop)
+        return crop if self.num_templates == 1 else (self.num_templates, *crop)
 
     @property
     def search_shape(self) -> tuple[int, ...]:
@@ -112,7 +112,7 @@ CONFIGS: dict[str, OSTrackConfig] = {
         template_size=112,
         search_size=224,
         mark_template=True,
-        templates=2,
+        num_templates=2,
         width=192,
         depth=8,
         heads=3,
@@ -198,7 +198,7 @@ class Backbone(nn.Module):
         )
         self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
         self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
-        self.fusion = Fusion(width) if config.templates > 1 else None
+        self.fusion = Fusion(width) if config.num_templates > 1 else None
         rates = torch.linspace(0.0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
         self.grid_convolutions = nn.ModuleList(GridConvolution(width) for _ in range(config.grid_convolutions))
@@ -211,12 +211,12 @@ class Backbone(nn.Module):
         tokens: Tensor = self.patch_embed(image).flatten(2).transpose(1, 2)
         return tokens + position
 
-    def remember(self, templates: Tensor) -> Tensor:
+    def embed_template(self, templates: Tensor) -> Tensor:
         """Crops of ``template_shape``, the batch first -> (B, Nt, C) tokens."""
         if self.fusion is None:
             return self.embed(templates, self.template_position)
         tokens = self.embed(templates.flatten(0, 1), self.template_position)
-        first, newest = tokens.reshape(-1, self.config.templates, *tokens.shape[1:]).unbind(1)
+        first, newest = tokens.reshape(-1, self.config.num_templates, *tokens.shape[1:]).unbind(1)
         fused: Tensor = self.fusion(first, newest)
         return fused
 
@@ -313,7 +313,7 @@ class OSTrack(nn.Module):
 
         Of a network with two templates (B, 2, 3, T, T): the first look and the newest.
         """
-        return self.backbone.remember(template)
+        return self.backbone.embed_template(template)
 
     def locate(
         self,
@@ -354,7 +354,7 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
     if keep_ratio is not None:
         config = replace(config, keep_ratio=keep_ratio)
     model = OSTrack(Backbone(config), build_head(config))
-    draw_linear_layers(model.backbone)
+    init_linear_layers(model.backbone)
     if model.backbone.fusion is not None:
         nn.init.zeros_(model.backbone.fusion.change.weight)
     for position, grid in (
@@ -362,7 +362,7 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
         (model.backbone.search_position, config.search_grid),
     ):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * centerd_positions(grid, config.width)
+        position.data += 0.3 * centered_positions(grid, config.width)
     return model
 
 
@@ -374,14 +374,14 @@ def build_head(config: OSTrackConfig) -> CenterHead | FineHead:
         draw_fine_head(fine)
         return fine
     head = CenterHead(inputs, config.head_channels)
-    draw_head(head)
+    init_head(head)
     return head
 
 
-def start_from_similarity(model: OSTrack) -> None:
+def init_from_similarity(model: OSTrack) -> None:
     """Ready a network for training from nothing: attention compares contents, and the head expects little."""
     for block in model.backbone.blocks:
         assert isinstance(block, Block)
-        same_query_and_key(block.attn.qkv)
+        tie_query_key(block.attn.qkv)
     if isinstance(model.head, CenterHead):  # a fine head does from its start
-        expect_little(model.head)
+        init_bias_prior(model.head)

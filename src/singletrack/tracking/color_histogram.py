@@ -36,6 +36,6 @@ def colors_of(frame: Image, box: Box) -> Colors | None:
     return np.asarray(blurred / blurred.sum(), np.float32)
 
 
-def likeness(one: Colors, other: Colors) -> float:
+def similarity(one: Colors, other: Colors) -> float:
     """0 for no color in common to 1 for the same shares of all (the Bhattacharyya coefficient)."""
     return float(np.sqrt(one * other).sum())

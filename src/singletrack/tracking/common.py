@@ -18,7 +18,7 @@ from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Squar
 
 Settings = TypeVar("Settings", bound="CropSettings | LostSettings")
 
-FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates", "mark_template")  # by the network
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")  # by the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class LostSettings:
     long_term: bool = False
     search_after: int = 5
     tiles_per_frame: int = 2
-    tile_widen: float = 1.0
+    tile_scale: float = 1.0
     tile_step: float = 3.0
     confirm_looks: int = 4
     confirm_share: float = 0.8
@@ -87,9 +87,9 @@ class LostSettings:
                 f"expected search_after of 0 or more, tiles_per_frame and confirm_looks of 1 or more; got "
                 f"{self.search_after}, {self.tiles_per_frame} and {self.confirm_looks}; they are counts"
             )
-        if self.tile_widen <= 0 or self.tile_step <= 0:
+        if self.tile_scale <= 0 or self.tile_step <= 0:
             raise InputError(
-                f"expected tile_widen and tile_step over 0; got {self.tile_widen} and {self.tile_step}; "
+                f"expected tile_widen and tile_step over 0; got {self.tile_scale} and {self.tile_step}; "
                 "they are lengths"
             )
         if not 0.0 <= self.confirm_colors <= 1.0:
@@ -109,13 +109,13 @@ def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) 
 
 
 @dataclass
-class Doubt:
+class LostState:
     """Whether the target counts as lost, and for how many frames in a row its score has been too low."""
 
     frames: int = 0
     lost: bool = False
 
-    def hear(self, score: float, settings: LostSettings) -> None:
+    def update(self, score: float, settings: LostSettings) -> None:
         """Take in the score of the next frame."""
         self.frames = self.frames + 1 if score < settings.lost_below else 0
         self.lost = score < settings.found_above if self.lost else self.frames >= settings.lost_after

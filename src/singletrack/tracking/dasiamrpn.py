@@ -32,8 +32,8 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.common import Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import Candidate, FloatArray, Inputs, Network, Result
+from singletrack.tracking.common import LostSettings, LostState, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class _Target:
     search_size: int
     center_xy: Pair
     box_wh: Pair
-    doubt: Doubt = field(default_factory=Doubt)
+    lost_state: LostState = field(default_factory=LostState)
 
     @property
     def box(self) -> Box:
@@ -178,34 +178,34 @@ class DaSiamRPNTracker:
         (one color all round the box), or for which the network gives numbers that are none, scores 0 and leaves
         the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
         """
-        inputs = self.prepare(frame)
-        return self.read(None if inputs is None else self.network.locate(self.features, inputs.search))
+        inputs = self.preprocess(frame)
+        return self.postprocess(None if inputs is None else self.network.locate(self.features, inputs.search))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
         return self._look(frame, target.center_xy, target.box_wh, target.search_size)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
-        searching = settings.local_to_global and target.doubt.lost
+        searching = settings.local_to_global and target.lost_state.lost
         influence = 0.0 if searching else settings.window_influence
         center_xy, box_wh, score = self._place(maps, influence) or (target.center_xy, target.box_wh, 0.0)
-        target.doubt.hear(score, settings)
-        if settings.local_to_global and target.doubt.lost:
+        target.lost_state.update(score, settings)
+        if settings.local_to_global and target.lost_state.lost:
             target.search_size = min(target.search_size + settings.search_step, settings.largest_search_size)
         else:
             target.center_xy, target.box_wh, target.search_size = center_xy, box_wh, target.base_size
-        return Result(box=target.box, score=score, lost=target.doubt.lost)
+        return Result(box=target.box, score=score, lost=target.lost_state.lost)
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, *center_and_size(box), self._followed().base_size, widen)
+        return self._look(frame, *center_and_size(box), self._followed().base_size, search_scale)
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
-        seen = self.candidates(maps, box, widen)
+        seen = self.candidates(maps, box, search_scale)
         if seen is None:
             return None
         best = int(np.argmax(seen.scores))
@@ -216,18 +216,18 @@ class DaSiamRPNTracker:
         inside = clip_box(
             (x - width / 2, y - height / 2, width, height), target.frame_wh, margin=settings.smallest_side
         )
-        return Sight(inside, float(seen.scores[best]))
+        return Candidate(inside, float(seen.scores[best]))
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
-        target.search_size, target.doubt = target.base_size, Doubt()
+        target.search_size, target.lost_state = target.base_size, LostState()
 
     def candidates(
-        self, maps: Mapping[str, FloatArray] | None, box: Box | None = None, widen: float = 1.0
+        self, maps: Mapping[str, FloatArray] | None, box: Box | None = None, search_scale: float = 1.0
     ) -> Candidates | None:
-        """All that the network proposed round a box, None for the target's own; changes nothing, as ``see``.
+        """All that the network proposed round a box, None for the target's own; changes nothing, as ``decode_at``.
 
         None where nothing can be read.
         """
@@ -237,7 +237,7 @@ class DaSiamRPNTracker:
             return None
         center_xy, box_wh = (target.center_xy, target.box_wh) if box is None else center_and_size(box)
         proposals, scores = read
-        return Candidates(proposals * widen / self._scale(box_wh) + (*center_xy, 0, 0), scores)
+        return Candidates(proposals * search_scale / self._scale(box_wh) + (*center_xy, 0, 0), scores)
 
     @property
     def features(self) -> Any:
@@ -259,13 +259,13 @@ class DaSiamRPNTracker:
         return float(self.settings.template_size / padded_side(*box_wh))
 
     def _look(
-        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, widen: float = 1.0
+        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, search_scale: float = 1.0
     ) -> Inputs | None:
         """A search crop of that size, whose scale is that of the template; None where it would have one color."""
         target, settings = self._followed(), self.settings
         frame = check_next_frame(frame, target.frame_wh)
         margin = (size - settings.template_size) / 2 / self._scale(box_wh)
-        side = (float(padded_side(*box_wh)) + 2 * margin) * widen
+        side = (float(padded_side(*box_wh)) + 2 * margin) * search_scale
         square = square_about(center_xy, side)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None

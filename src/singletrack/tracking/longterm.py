@@ -24,15 +24,15 @@ from singletrack.geometry.boxes import Box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
+    Candidate,
     CropArray,
     FloatArray,
     Inputs,
     Network,
     Result,
     SearchingTracker,
-    Sight,
 )
-from singletrack.tracking.color_histogram import Colors, colors_of, likeness
+from singletrack.tracking.color_histogram import Colors, colors_of, similarity
 from singletrack.tracking.common import LostSettings, check_next_frame
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
@@ -44,11 +44,11 @@ USUAL_RISES, USUAL_FALLS = 0.05, 0.005
 USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
 COLORS_EVERY = 5  # frames between two looks at the target's own colors
-USUAL_LIKENESS = 0.1  # of such a look in the running mean of their likeness to those of the first frame
+USUAL_SIMILARITY = 0.1  # of such a look in the running mean of their likeness to those of the first frame
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _TileCandidate:
     """Something seen in a tile that may be the target: its last box, and its scores in the looks at it since then."""
 
     box: Box
@@ -72,11 +72,11 @@ class _Search:
     colors: Colors | None = None
     features: tuple[CropArray, Any] | None = None
     usual: float | None = None
-    usual_likeness: float | None = None
+    usual_similarity: float | None = None
     seen: int = 0
     frames: int = 0
     tiles: list[Box] = field(default_factory=list)
-    candidate: _Candidate | None = None
+    candidate: _TileCandidate | None = None
     frame: Image | None = None
 
 
@@ -132,10 +132,10 @@ class LongTermTracker:
 
         While the target is lost the box is the last one of the tracker's own, and the score that of the look.
         """
-        inputs = self.prepare(frame)
-        return self.read(None if inputs is None else self._locate(inputs))
+        inputs = self.preprocess(frame)
+        return self.postprocess(None if inputs is None else self._locate(inputs))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing.
 
         While tiles are searched the network is asked about them here.
@@ -145,16 +145,18 @@ class LongTermTracker:
         if search.candidate is None and self.settings.long_term and search.frames > self.settings.search_after:
             search.candidate = self._search_tiles(frame, search)
         if search.candidate is None:
-            return self.tracker.prepare(frame)
-        return self.tracker.look(frame, search.candidate.box)
+            return self.tracker.preprocess(frame)
+        return self.tracker.preprocess_at(frame, search.candidate.box)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         search = self._started()
         if search.candidate is None:
-            search.result = result = self.tracker.read(maps)
+            search.result = result = self.tracker.postprocess(maps)
         else:
-            search.result = result = self._judge(search, search.candidate, self.tracker.see(maps, search.candidate.box))
+            search.result = result = self._judge(
+                search, search.candidate, self.tracker.decode_at(maps, search.candidate.box)
+            )
         if result.lost:
             search.frames += 1
         else:
@@ -175,17 +177,17 @@ class LongTermTracker:
         due, search.seen = search.seen % COLORS_EVERY == 0, search.seen + 1
         now = colors_of(search.frame, result.box) if due and search.frame is not None else None
         if now is not None and search.colors is not None:
-            like = likeness(now, search.colors)
-            before = like if search.usual_likeness is None else search.usual_likeness
-            search.usual_likeness = before + USUAL_LIKENESS * (like - before)
+            like = similarity(now, search.colors)
+            before = like if search.usual_similarity is None else search.usual_similarity
+            search.usual_similarity = before + USUAL_SIMILARITY * (like - before)
 
     def _has_its_colors(self, frame: Image, box: Box, search: _Search) -> bool:
         """Whether what is in a box is in color as like the target of the first frame as it usually is itself."""
-        if search.colors is None or search.usual_likeness is None:
+        if search.colors is None or search.usual_similarity is None:
             return True
         seen = colors_of(frame, box)
-        least = self.settings.confirm_colors * search.usual_likeness
-        return seen is not None and likeness(seen, search.colors) >= least
+        least = self.settings.confirm_colors * search.usual_similarity
+        return seen is not None and similarity(seen, search.colors) >= least
 
     def _started(self) -> _Search:
         if self._search is None:
@@ -198,24 +200,24 @@ class LongTermTracker:
             search.features = inputs.template, self.network.encode(inputs.template)
         return self.network.locate(search.features[1], inputs.search)
 
-    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _Candidate | None:
+    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _TileCandidate | None:
         """Look at the next tiles, until one of them shows something that may be the target."""
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
             if not search.tiles:
                 search.tiles = cover(search.size_wh, resized(search.result.box, search.usual_wh), settings.tile_step)
             tile = search.tiles.pop(0)
-            inputs = self.tracker.look(frame, tile, settings.tile_widen)
-            sight = self.tracker.see(None if inputs is None else self._locate(inputs), tile, settings.tile_widen)
+            inputs = self.tracker.preprocess_at(frame, tile, settings.tile_scale)
+            sight = self.tracker.decode_at(None if inputs is None else self._locate(inputs), tile, settings.tile_scale)
             if (
                 sight is not None
                 and sight.score >= settings.lost_below
                 and self._has_its_colors(frame, sight.box, search)
             ):
-                return _Candidate(sight.box)
+                return _TileCandidate(sight.box)
         return None
 
-    def _judge(self, search: _Search, candidate: _Candidate, sight: Sight | None) -> Result:
+    def _judge(self, search: _Search, candidate: _TileCandidate, sight: Candidate | None) -> Result:
         """Whether a candidate that was looked at again is the target, may be, or is not."""
         settings = self.settings
         search.candidate = None
@@ -224,9 +226,9 @@ class LongTermTracker:
         if sight.score >= settings.lost_below and iou(sight.box, candidate.box) >= SAME_PLACE:
             scores = (*candidate.scores, sight.score)
             if len(scores) < settings.confirm_looks:
-                search.candidate = _Candidate(sight.box, scores)
+                search.candidate = _TileCandidate(sight.box, scores)
             elif np.mean(scores) >= max(settings.found_above, settings.confirm_share * (search.usual or 0.0)):
-                self.tracker.move(sight.box)
+                self.tracker.reset_to(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
         return Result(box=search.result.box, score=sight.score, lost=True)
 

@@ -29,8 +29,8 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.common import Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import Candidate, FloatArray, Inputs, Network, Result
+from singletrack.tracking.common import LostSettings, LostState, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class _Target:
     padding: Color
     center_xy: Pair
     box_wh: Pair
-    doubt: Doubt = field(default_factory=Doubt)
+    lost_state: LostState = field(default_factory=LostState)
 
 
 class SiamRPNTracker:
@@ -116,40 +116,40 @@ class SiamRPNTracker:
         (one color all round the box), or for which the network gives numbers that are none, scores 0 and leaves
         the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
         """
-        inputs = self.prepare(frame)
+        inputs = self.preprocess(frame)
         features = self._followed().features
-        return self.read(None if inputs is None else self.network.locate(features, inputs.search))
+        return self.postprocess(None if inputs is None else self.network.locate(features, inputs.search))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target, settings = self._followed(), self.settings
         size = settings.search_size
-        if target.doubt.lost and settings.lost_search_size is not None:
+        if target.lost_state.lost and settings.lost_search_size is not None:
             size = settings.lost_search_size
         return self._look(frame, target.center_xy, target.box_wh, size)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         holds = settings.lost_search_size is not None
-        influence = settings.lost_window_influence if holds and target.doubt.lost else settings.window_influence
+        influence = settings.lost_window_influence if holds and target.lost_state.lost else settings.window_influence
         center_xy, box_wh, score = self._place(maps, influence) or (target.center_xy, target.box_wh, 0.0)
         if holds and score < settings.lost_below:
             center_xy, box_wh = target.center_xy, target.box_wh
-        target.doubt.hear(score, settings)
+        target.lost_state.update(score, settings)
         inside = (
             clip_pair(center_xy, 0.0, target.frame_wh),
             clip_pair(box_wh, settings.smallest_side, target.frame_wh),
         )
         # the long-term version goes on from where the target was seen, the other from the box that it gives out
         target.center_xy, target.box_wh = (center_xy, box_wh) if holds else inside
-        return Result(box=_box(*inside), score=score, lost=target.doubt.lost)
+        return Result(box=_box(*inside), score=score, lost=target.lost_state.lost)
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, *center_and_size(box), self.settings.search_size, widen)
+        return self._look(frame, *center_and_size(box), self.settings.search_size, search_scale)
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
         read = read_proposals(maps)
         if read is None:
@@ -157,18 +157,18 @@ class SiamRPNTracker:
         proposals, scores = read
         best = int(np.argmax(scores))
         (center_x, center_y), box_wh = center_and_size(box)
-        x, y, width, height = (float(value) * widen / self._scale(box_wh) for value in proposals[best])
+        x, y, width, height = (float(value) * search_scale / self._scale(box_wh) for value in proposals[best])
         if not np.isfinite([x, y, width, height]).all():
             return None
         seen = _box((center_x + x, center_y + y), (width, height))
         inside = clip_box(seen, self._followed().frame_wh, margin=self.settings.smallest_side)
-        return Sight(inside, float(scores[best]))
+        return Candidate(inside, float(scores[best]))
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
-        target.doubt = Doubt()
+        target.lost_state = LostState()
 
     def _followed(self) -> _Target:
         if self._target is None:
@@ -180,12 +180,12 @@ class SiamRPNTracker:
         return float(self.settings.template_size / padded_side(*box_wh))
 
     def _look(
-        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, widen: float = 1.0
+        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, search_scale: float = 1.0
     ) -> Inputs | None:
         """A search crop of that size, whose scale is that of the template; None where it would have one color."""
         target = self._followed()
         frame = check_next_frame(frame, target.frame_wh)
-        square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * widen)
+        square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * search_scale)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None
         return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))

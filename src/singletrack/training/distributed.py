@@ -24,34 +24,34 @@ from singletrack.errors import InputError, SingletrackError
 
 
 @dataclass(frozen=True)
-class Team:
+class Distributed:
     """The processes of a run, as one of them sees them. rank: its number, from 0; world: how many there are."""
 
     rank: int
     world: int
     device: torch.device
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
         if self.world > 1:
             values = values.to(self.device, copy=True)
             dist.all_reduce(values)
         return values
 
-    def give(self, model: nn.Module) -> None:
+    def broadcast(self, model: nn.Module) -> None:
         """The first process's weights and statistics to all others."""
         if self.world > 1:
             for value in model.state_dict().values():
                 dist.broadcast(value, 0)
 
-    def any(self, *answers: bool) -> list[bool]:
+    def any_rank(self, *answers: bool) -> list[bool]:
         """Of each answer, whether it is True in any process, so that all do the same."""
         if self.world == 1:
             return list(answers)
-        return [bool(count) for count in self.total(torch.tensor([int(answer) for answer in answers]))]
+        return [bool(count) for count in self.all_reduce(torch.tensor([int(answer) for answer in answers]))]
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """Inside, the first process goes before the others: what it leaves in a cache they find."""
         if self.world > 1 and self.rank > 0:
             dist.barrier()
@@ -61,14 +61,14 @@ class Team:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Team]:
+def init_distributed(device: str) -> Iterator[Distributed]:
     """Inside, this process is one of those that ``torchrun`` or ``launch`` started together; alone if none did.
 
     device: "cpu", or "cuda", where each of several takes its own graphics processor, whatever number it has here.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if world == 1:
-        yield Team(0, 1, torch.device(device))
+        yield Distributed(0, 1, torch.device(device))
         return
     if device.startswith("cuda"):
         device = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -82,7 +82,7 @@ def joined(device: str) -> Iterator[Team]:
 
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Team(rank, world, torch.device(device))
+        yield Distributed(rank, world, torch.device(device))
     finally:
         dist.destroy_process_group()
 

@@ -24,9 +24,9 @@ def picture(model: nn.Module, stage: Stage, batch: Batch) -> Image:
 
     Each of the objective's maps is shown as the search crop in the light of it: bright where the map is 1.
     """
-    boxes = stage.objective.boxes(model, batch).cpu() * stage.search_size
+    boxes = stage.task.boxes(model, batch).cpu() * stage.search_size
     truth = clamped_xyxy(batch["box"]).cpu() * stage.search_size
-    looks = {name: maps.float().cpu() for name, maps in stage.objective.looks(model, batch).items()}
+    looks = {name: maps.float().cpu() for name, maps in stage.task.looks(model, batch).items()}
     rows = []
     for index in range(len(truth)):
         search = as_image(batch["search"][index])

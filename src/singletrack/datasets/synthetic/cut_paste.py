@@ -148,7 +148,7 @@ def backgrounds(
         point = size_xy(ahead) * random.uniform(0.2, 0.8, 2)
         scale = wide_scale(ahead)
     search, newest = look(ahead, point, scale, search_size), None
-    if settings.templates > 1:
+    if settings.num_templates > 1:
         beside_it = np.clip(point + random.normal(0, 0.1, 2) * size_xy(ahead), 0, size_xy(ahead))
         newest = look(ahead, beside_it, scale * nearer * math.exp(random.normal(0, 0.08)), template_size)
     return template, search, newest

@@ -89,7 +89,7 @@ def in_place_scene(
     if random.random() < settings.occluded * 0.8:
         paste_occluder(random, pictures, search, center, side, nearest=0.25, largest=0.9)
     aspect = float(target_xywh[2] / target_xywh[3])
-    if settings.templates == 1:
+    if settings.num_templates == 1:
         return Scene(template, search, aspect, fit.box(box), visible_xyxy, True)
     now = Newest.draw(random)
     if now.older:

@@ -32,7 +32,7 @@ class CenterHead(nn.Module):
         }
 
 
-def draw_head(head: CenterHead) -> None:
+def init_head(head: CenterHead) -> None:
     """Start a head as published."""
     for name, parameter in head.named_parameters():
         if parameter.dim() > 1:
@@ -41,7 +41,7 @@ def draw_head(head: CenterHead) -> None:
             nn.init.zeros_(parameter)
 
 
-def expect_little(head: CenterHead) -> None:
+def init_bias_prior(head: CenterHead) -> None:
     """Start a head, for training from nothing: no target in a cell, and targets a quarter of the crop's side."""
     for tower, value in ((head.score, 0.02), (head.size, 0.25)):
         last = tower[-1]

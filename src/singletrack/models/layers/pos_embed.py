@@ -12,8 +12,8 @@ from torch import Tensor
 TemplateRows = Literal["point", "rectangle", "all"]
 
 
-def centerd_positions(grid: int, width: int) -> Tensor:
-    """Fixed sine and cosine positions (1, grid * grid, width), centerd on the grid; first half of the channels: x.
+def centered_positions(grid: int, width: int) -> Tensor:
+    """Fixed sine and cosine positions (1, grid * grid, width), centered on the grid; first half of the channels: x.
 
     One step is one token of a grid whose center is the origin, so that template and search region of the same scale
     speak the same positions.

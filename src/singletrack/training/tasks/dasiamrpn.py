@@ -14,11 +14,11 @@ from singletrack.models.dasiamrpn import DaSiamRPN, DaSiamRPNConfig, build_dasia
 from singletrack.models.layers import alexnet
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.base import Batch, Objective, Stage, counts_of
+from singletrack.training.base import Batch, Stage, Task, counts_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class DaSiamRPNObjective(Objective):
+class DaSiamRPNTask(Task):
     """To find the target of one template in one search region, and nothing where something else stands in its place.
 
     frozen: so many of the AlexNet's convolutions, with their norms, stay as they start. The paper's start from
