@@ -34,6 +34,7 @@ from singletrack.export.verify import made_input
 from singletrack.models.build import Network, build_network
 from singletrack.models.layers.vit import Attention
 from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.tracking import base
 
 
@@ -105,7 +106,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in arguments.models:
         torch.manual_seed(0)
-        model = build_network(name)
+        model = build_network(MODELS[name].network)
         assert isinstance(model, OSTrack), "only OSTrack eliminates"
         model.eval()
         template, search = (

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from singletrack import zoo
+from singletrack import loading, registry
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines import TRAIN_EXTRA, installed_engines, require_packages
 from singletrack.errors import InputError
@@ -33,7 +33,7 @@ REPORT_EXTRA = (("matplotlib",), install_command("report"))
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One line to be measured. As for ``zoo.load``; batch: targets that share a pass of the network."""
+    """One line to be measured. As for ``loading.load``; batch: targets that share a pass of the network."""
 
     model: str
     weights: Path | None = None
@@ -42,6 +42,7 @@ class Job:
     precision: str = "auto"
     device: str = "auto"
     threads: int | None = None
+    settings: Mapping[str, Any] | None = None
     batch: int = 1
     frames: int = 20
 
@@ -80,14 +81,15 @@ def plan(
     threads: int | None = None,
     batches: Sequence[int] = (1,),
     frames: int = 20,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """Every combination, model by model; engines: those that are installed, where none is given.
 
     Raises InputError for names and numbers that cannot be meant.
     """
     for model in models:
-        if model not in zoo.ZOO:
-            raise InputError(f"expected models among {', '.join(zoo.ZOO)}; got {model!r}; give some of these")
+        if model not in registry.MODELS:
+            raise InputError(f"expected models among {', '.join(registry.MODELS)}; got {model!r}; give some of these")
     if not models or (weights is not None and len(models) > 1):
         raise InputError(f"expected one model{' for one file of weights' if weights else ' at least'}; got {models}")
     if min([*batches, frames]) < 1:
@@ -103,6 +105,7 @@ def plan(
             threads=threads,
             batch=batch,
             frames=frames,
+            settings=settings,
         )
         for model in models
         for ratio in keep_ratios
@@ -122,19 +125,20 @@ def measure_each(jobs: Iterable[Job]) -> Iterator[Row]:
 def measure(job: Job) -> Row:
     """Load the model and follow made frames of 640 x 360 with it, here.
 
-    A model whose weights are not at hand runs with untrained ones, which take as long. Raises what ``zoo.load``
+    A model whose weights are not at hand runs with untrained ones, which take as long. Raises what ``loading.load``
     raises.
     """
     with _weights_for(job) as weights:
-        loaded = zoo.load(
-            job.model,
+        options = loading.LoadOptions(
             weights=weights,
             engine=job.engine,
             precision=job.precision,  # type: ignore[arg-type]
             device=job.device,
             keep_ratio=job.keep_ratio,
             threads=job.threads,
+            settings=job.settings,
         )
+        loaded = loading.load_with(job.model, options)
     tracker = check_batch_tracker(loaded, "profile another model")
     network = SharedNetwork(tracker.network, [job.batch])
     clip = list(generate_clip(frames=2))
@@ -186,7 +190,7 @@ def _spread(box: Box, count: int) -> list[Box]:
 @contextmanager
 def _weights_for(job: Job) -> Iterator[Path | None]:
     """The weights that a job names, or those in the package, or a file of untrained ones."""
-    if job.weights is not None or zoo.ZOO[job.model].bundled:
+    if job.weights is not None or registry.MODELS[job.model].bundled:
         yield job.weights
         return
     require_packages(f"{job.model} without weights", *TRAIN_EXTRA)
@@ -194,7 +198,7 @@ def _weights_for(job: Job) -> Iterator[Path | None]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{job.model}.safetensors"
-        write_untrained(job.model, path)
+        write_untrained(registry.MODELS[job.model].network, path)
         yield path
 
 
@@ -222,7 +226,7 @@ def format_costs(models: Sequence[str], keep_ratios: Sequence[float | None]) -> 
     ]
     for model in models:
         for ratio in keep_ratios:
-            cost = count(model, ratio)
+            cost = count(registry.MODELS[model].network, ratio)
             lines.append(
                 f"| {model} | {_ratio(ratio)} | {cost.parameters / 1e6:.2f} | {cost.published / 1e9:.2f} "
                 f"| {cost.total / 1e9:.2f} | {cost.encode.total / 1e9:.2f} |"
@@ -252,7 +256,7 @@ def format_parts(model: str, weights: Path | None, keep_ratio: float | None, rep
 
     job = Job(model=model, weights=weights, keep_ratio=keep_ratio, engine="torch")
     with _weights_for(job) as path:
-        network = zoo.build_model(model, path or zoo.bundled_file(model, ".safetensors"), keep_ratio)
+        network = loading.build_model(model, path or loading.bundled_file(model, ".safetensors"), keep_ratio)
     parts = time_parts_of(network, repeats=repeats)
     total = sum(parts.values())
     lines = ["| part of locate | ms | share |", "|---|---|---|"]

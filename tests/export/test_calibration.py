@@ -22,7 +22,8 @@ from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_l
 from singletrack.export.quantize import quantize
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import compare_on_looks
-from singletrack.models.ostrack import OSTrack, OSTrackConfig, build_ostrack
+from singletrack.models.configs import OSTrackConfig
+from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
 SETTINGS = OSTrackSettings(template_size=48, search_size=96)

@@ -20,21 +20,22 @@ from torch import Tensor
 
 from singletrack.cli.convert import command
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models import checkpoints
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import convert, load_weights, read_weights, save_safetensors
-from singletrack.models.ostrack import CONFIGS, OSTrack, build_ostrack
+from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.registry import MODELS
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ostrack-256", "ostrack-384"):
-        narrow = replace(CONFIGS[name], width=48, heads=2, mlp_ratio=1.0, head_channels=16)
-        monkeypatch.setitem(CONFIGS, name, narrow)
+        narrow = replace(MODELS[name].network, width=48, heads=2, mlp_ratio=1.0, head_channels=16)
+        monkeypatch.setitem(MODELS, name, replace(MODELS[name], network=narrow))
 
 
 @pytest.fixture
 def model() -> OSTrack:
-    return build_ostrack(CONFIGS["ostrack-256"])
+    return build_ostrack(MODELS["ostrack-256"].network)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def official(model: OSTrack) -> dict[str, Tensor]:
     unused = {"backbone.cls_token": torch.zeros(1, 1, 48), "backbone.pos_embed": torch.zeros(1, 197, 48)}
     return {
         official: unused[official] if name is None else ours[name]
-        for official, name in checkpoints.OFFICIAL_NAMES["ostrack-256"].items()
+        for official, name in official_keys(MODELS["ostrack-256"].network).items()
     }
 
 
@@ -70,11 +71,11 @@ def test_name_table_covers_the_official_keys(shared: Path) -> None:
     for size in ("256", "384"):
         for elimination in ("ce_", ""):
             path = shared / "fixtures" / "keys" / f"ostrack_vitb_{size}_mae_{elimination}32x4_ep300.json"
-            assert json.loads(path.read_text()).keys() == checkpoints.OFFICIAL_NAMES[f"ostrack-{size}"].keys()
+            assert json.loads(path.read_text()).keys() == official_keys(MODELS[f"ostrack-{size}"].network).keys()
 
 
 def test_name_table_covers_the_network(model: OSTrack) -> None:
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"].values()
+    names = official_keys(MODELS["ostrack-256"].network).values()
     assert set(names) - {None} == model.state_dict().keys()
     assert len(names) == 242
 
@@ -141,17 +142,22 @@ def test_a_length_of_safetensors_may_look_like_another_kind(length: bytes, tmp_p
 def test_load_takes_official_and_our_names_alike(model: OSTrack, official: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"net": official}, tmp_path / "official.pth.tar")
     torch.save(model.state_dict(), tmp_path / "ours.pth")
-    convert(tmp_path / "official.pth.tar", "ostrack-256", tmp_path / "deep" / "ours.safetensors")
+    convert(
+        tmp_path / "official.pth.tar",
+        MODELS["ostrack-256"].network,
+        tmp_path / "deep" / "ours.safetensors",
+        name="ostrack-256",
+    )
     for path in ("official.pth.tar", "ours.pth", "deep/ours.safetensors"):
-        fresh = build_ostrack(CONFIGS["ostrack-256"])
+        fresh = build_ostrack(MODELS["ostrack-256"].network)
         load_weights(fresh, tmp_path / path, "ostrack-256")
         assert_same(fresh.state_dict(), model.state_dict())
 
 
 def test_tiny_is_loaded_by_our_names(tmp_path: Path) -> None:
-    tiny = build_ostrack(CONFIGS["ostrack-tiny"])
+    tiny = build_ostrack(MODELS["ostrack-tiny"].network)
     save_safetensors(tiny.state_dict(), tmp_path / "tiny.safetensors", "ostrack-tiny")
-    fresh = build_ostrack(CONFIGS["ostrack-tiny"])
+    fresh = build_ostrack(MODELS["ostrack-tiny"].network)
     load_weights(fresh, tmp_path / "tiny.safetensors", "ostrack-tiny")
     assert_same(fresh.state_dict(), tiny.state_dict())
 
@@ -174,23 +180,32 @@ def test_weights_of_another_model_are_named(tmp_path: Path, official: dict[str, 
     with pytest.raises(
         CheckpointError, match=r"backbone.template_position .* is \(1, 64, 48\) instead of \(1, 144, 48\)"
     ):
-        convert(tmp_path / "256.pth.tar", "ostrack-384", tmp_path / "out.safetensors")
+        convert(
+            tmp_path / "256.pth.tar", MODELS["ostrack-384"].network, tmp_path / "out.safetensors", name="ostrack-384"
+        )
     assert not (tmp_path / "out.safetensors").exists()
     with pytest.raises(CheckpointError, match="and 239 more"):
         load_weights(torch.nn.Linear(2, 3), tmp_path / "256.pth.tar", "ostrack-tiny")
 
 
 def test_convert_refuses_a_model_that_there_is_not(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ostrack-256, ostrack-384"):
-        convert(tmp_path / "any", "ostrack-huge", tmp_path / "out.safetensors")
+    arguments = [str(tmp_path / "any"), "--model", "ostrack-huge", "--out", str(tmp_path / "out.safetensors")]
+    with pytest.raises(InputError, match=r"unknown model 'ostrack-huge'; choose one of .*ostrack-256, ostrack-384"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
 def test_convert_halves_our_own_weights(tmp_path: Path) -> None:
-    tiny = build_ostrack(CONFIGS["ostrack-tiny"])
+    tiny = build_ostrack(MODELS["ostrack-tiny"].network)
     save_safetensors(tiny.state_dict(), tmp_path / "full.safetensors", "ostrack-tiny")
-    convert(tmp_path / "full.safetensors", "ostrack-tiny", tmp_path / "half.safetensors", half=True)
+    convert(
+        tmp_path / "full.safetensors",
+        MODELS["ostrack-tiny"].network,
+        tmp_path / "half.safetensors",
+        name="ostrack-tiny",
+        half=True,
+    )
     assert (tmp_path / "half.safetensors").stat().st_size < 0.51 * (tmp_path / "full.safetensors").stat().st_size
-    again = build_ostrack(CONFIGS["ostrack-tiny"])
+    again = build_ostrack(MODELS["ostrack-tiny"].network)
     load_weights(again, tmp_path / "half.safetensors", "ostrack-tiny")
     for name, value in tiny.state_dict().items():
         loaded = again.state_dict()[name]
@@ -342,7 +357,7 @@ def test_convert_command(model: OSTrack, official: dict[str, Tensor], tmp_path: 
 
 def test_convert_command_blends_two_files(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    one, two = (build_ostrack(CONFIGS["ostrack-tiny"]) for _ in range(2))
+    one, two = (build_ostrack(MODELS["ostrack-tiny"].network) for _ in range(2))
     for name, network in (("one", one), ("two", two)):
         save_safetensors(network.state_dict(), tmp_path / f"{name}.safetensors", "ostrack-tiny")
     arguments = [str(tmp_path / "one.safetensors"), "--model", "ostrack-tiny", "--out"]

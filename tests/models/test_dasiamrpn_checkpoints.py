@@ -15,28 +15,31 @@ import torch
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
-from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import LEGACY_MAGIC, convert, load_weights, read_weights
-from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn, correlate
+from singletrack.models.configs import DaSiamRPNConfig
+from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn, correlate
+from singletrack.registry import MODELS
 
 NARROW = (4, 6, 6, 6, 4)
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, config in list(CONFIGS.items()):
-        monkeypatch.setitem(CONFIGS, name, replace(config, widths=NARROW))
+    for name, spec in list(MODELS.items()):
+        if isinstance(spec.network, DaSiamRPNConfig):
+            monkeypatch.setitem(MODELS, name, replace(spec, network=replace(spec.network, widths=NARROW)))
 
 
 @pytest.fixture
 def model() -> DaSiamRPN:
-    return build_dasiamrpn(CONFIGS["dasiamrpn-vot"])
+    return build_dasiamrpn(MODELS["dasiamrpn-vot"].network)
 
 
 def published(model: DaSiamRPN) -> OrderedDict[str, Tensor]:
     """The 40 tensors of an official file, by its names."""
     ours = model.state_dict()
-    names = OFFICIAL_NAMES["dasiamrpn-vot"]
+    names = official_keys(MODELS["dasiamrpn-vot"].network)
     return OrderedDict((theirs, ours[str(name)]) for theirs, name in names.items() if "num_batches" not in theirs)
 
 
@@ -94,11 +97,11 @@ def write_as_python2(weights: OrderedDict[str, Tensor], path: Path) -> None:
 @pytest.mark.parametrize("name", ["SiamRPNvot", "SiamRPNotb", "SiamRPNBIG"])
 def test_table_covers_the_official_keys(name: str, shared: Path) -> None:
     keys = json.loads((shared / "fixtures" / "keys" / f"dasiamrpn_{name}.json").read_text())
-    assert keys.keys() == OFFICIAL_NAMES[f"dasiamrpn-{name.removeprefix('SiamRPN').lower()}"].keys()
+    assert keys.keys() == official_keys(MODELS[f"dasiamrpn-{name.removeprefix('SiamRPN').lower()}"].network).keys()
 
 
 def test_table_covers_the_network(model: DaSiamRPN) -> None:
-    assert set(OFFICIAL_NAMES["dasiamrpn-big"].values()) == model.state_dict().keys()
+    assert set(official_keys(MODELS["dasiamrpn-big"].network).values()) == model.state_dict().keys()
 
 
 def test_a_file_of_python2_loads(model: DaSiamRPN, tmp_path: Path) -> None:
@@ -108,9 +111,9 @@ def test_a_file_of_python2_loads(model: DaSiamRPN, tmp_path: Path) -> None:
     write_as_python2(weights, path)
     assert b"featureExtract.0.weight" in path.read_bytes()
     assert read_weights(path).keys() == weights.keys()
-    fresh = build_dasiamrpn(CONFIGS["dasiamrpn-vot"])
+    fresh = build_dasiamrpn(MODELS["dasiamrpn-vot"].network)
     load_weights(fresh, path, "dasiamrpn-vot")
-    convert(path, "dasiamrpn-vot", tmp_path / "ours.safetensors")
+    convert(path, MODELS["dasiamrpn-vot"].network, tmp_path / "ours.safetensors", name="dasiamrpn-vot")
     ours = read_weights(tmp_path / "ours.safetensors")
     assert ours.keys() == model.state_dict().keys()
     for key, value in model.state_dict().items():

@@ -19,6 +19,7 @@ from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.stark import STARK
+from singletrack.registry import MODELS
 
 Frames = dict[str, Callable[[int], np.ndarray]]
 
@@ -104,7 +105,7 @@ def ostrack(request: pytest.FixtureRequest) -> PublishedOSTrack:
     weights: Weights = request.getfixturevalue(f"weights_{size}")
     model: OSTrack = request.getfixturevalue(f"model_{size}")
     if "_ce_" not in config:
-        plain = build_network(OSTRACK[config], keep_ratio=1.0)
+        plain = build_network(MODELS[OSTRACK[config]].network, keep_ratio=1.0)
         assert isinstance(plain, OSTrack)
         plain.load_state_dict(model.state_dict())
         model = plain.eval()
@@ -148,7 +149,7 @@ def through_a_checkpoint(weights: Weights, name: str, folders: pytest.TempPathFa
     """The network as a user gets it: from an official checkpoint."""
     path = folders.mktemp("weights") / "official.pth.tar"
     torch.save({"net": weights}, path)
-    model = build_network(name)
+    model = build_network(MODELS[name].network)
     load_weights(model, path, name)
     path.unlink()
     return model.eval()

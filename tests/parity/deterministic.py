@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from singletrack.models.build import build_network
-from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
+from singletrack.models.checkpoint_keys import official_keys
+from singletrack.registry import MODELS
 
 Weights = dict[str, Tensor]
 Array = np.ndarray
@@ -57,10 +58,10 @@ def make_weights(shapes: Mapping[str, Iterable[int]]) -> Weights:
 def published_shapes(model: str) -> dict[str, tuple[int, ...]]:
     """Published name -> shape, for every tensor of a model's official checkpoint."""
     with torch.device("meta"):
-        ours = build_network(model).state_dict()
+        ours = build_network(MODELS[model].network).state_dict()
     return {
         theirs: UNUSED_SHAPES[theirs] if name is None else tuple(ours[name].shape)
-        for theirs, name in OFFICIAL_NAMES[model].items()
+        for theirs, name in official_keys(MODELS[model].network).items()
     }
 
 
@@ -70,7 +71,7 @@ def published_weights(model: str) -> Weights:
 
 
 def to_our_names(weights: Mapping[str, Tensor], model: str) -> Weights:
-    return {ours: weights[theirs] for theirs, ours in OFFICIAL_NAMES[model].items() if ours is not None}
+    return {ours: weights[theirs] for theirs, ours in official_keys(MODELS[model].network).items() if ours is not None}
 
 
 def checksum(weights: Mapping[str, Tensor]) -> int:

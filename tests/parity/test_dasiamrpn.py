@@ -15,9 +15,9 @@ from singletrack.geometry.padded_crops import mean_color
 from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.dasiamrpn import DaSiamRPN
+from singletrack.registry import MODELS, change_settings
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
-from singletrack.zoo import change_settings
 
 PARAMETERS = {"dasiamrpn-vot": 22_632_932, "dasiamrpn-otb": 22_632_932, "dasiamrpn-big": 90_436_132}
 
@@ -50,7 +50,7 @@ def model(name: str, weights: Weights, tmp_path_factory: pytest.TempPathFactory)
     assert len(published) == 40
     path = tmp_path_factory.mktemp("weights") / "official.model"
     torch.save(published, path)
-    model = build_network(name)
+    model = build_network(MODELS[name].network)
     load_weights(model, path, name)
     path.unlink()
     assert isinstance(model, DaSiamRPN)
@@ -60,7 +60,7 @@ def model(name: str, weights: Weights, tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.parametrize("each", PARAMETERS)
 def test_parameters_are_as_many_as_published(each: str) -> None:
     with torch.device("meta"):
-        model = build_network(each)
+        model = build_network(MODELS[each].network)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[each]
 
 

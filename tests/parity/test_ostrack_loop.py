@@ -15,9 +15,9 @@ from torch import Tensor
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.geometry.crops import normalize, square_crop
 from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.zoo import ZOO
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,7 +46,7 @@ def test_loop(
     record = recorded(f"ostrack_{sequence}_{ostrack.config}")
     assert checksum(for_ostrack_loop(ostrack.weights, ostrack.search_factor)) == record["weights_crc"]
     network = Listening(loop_model, "cpu")
-    settings = ZOO[ostrack.name].settings
+    settings = MODELS[ostrack.name].tracker_settings
     assert isinstance(settings, OSTrackSettings)
     tracker = OSTrackTracker(network, settings)
     tracker.init(frames[sequence](0), tuple(record["init"]))

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
-from singletrack.models import checkpoints
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.layers.center_head import decode
+from singletrack.registry import MODELS
 from singletrack.training.amp import Autocast
 from singletrack.training.base import Batch, Recipe, Stage
 from singletrack.training.checkpoint import TrainState, begin, optimizer_of
@@ -156,7 +157,7 @@ def official_norms(record: Mapping[str, np.ndarray], norms: Mapping[str, float])
 
     BatchNorm makes the gradient of a convolution's bias before it zero: what is recorded is rounding.
     """
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     ours = [names[str(name)] for name in record["param_names"]]
     noise = [str(name).endswith(".0.bias") and str(name).startswith("box_head") for name in record["param_names"]]
     return np.array([norms[name] if name else -1.0 for name in ours]), ~np.array(noise)
@@ -193,7 +194,7 @@ def test_training_step(case: str, record: Record, ostrack: PublishedOSTrack, ben
     # anything up to lr, which is 0.2 % of the norm in a vector of 64
     np.testing.assert_allclose(ours[meant], expected[meant], rtol=5e-3)
 
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     for kind in ("mean", "var"):
         running = sorted(name for name in names if name.endswith(f"running_{kind}"))
         moved = [moves[str(names[name])] for name in running]

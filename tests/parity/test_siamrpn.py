@@ -25,10 +25,10 @@ from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.siamrpn import CONFIGS, SiamRPN, build_siamrpn
+from singletrack.models.siamrpn import SiamRPN, build_siamrpn
+from singletrack.registry import MODELS
 from singletrack.tracking.anchors import anchor_grid, cosine_window
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
-from singletrack.zoo import ZOO
 
 PARAMETERS = {
     "siamrpnpp-r50": 53_950_624,
@@ -43,7 +43,7 @@ FRAMES = 10
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_as_many_as_published(name: str) -> None:
     with torch.device("meta"):
-        model = build_siamrpn(CONFIGS[name])
+        model = build_siamrpn(MODELS[name].network)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
 
 
@@ -76,7 +76,7 @@ def case(request: pytest.FixtureRequest, recorded: Recorded, tmp_path_factory: p
     path = tmp_path_factory.mktemp("weights") / "checkpoint_e20.pth"
     wrapped = {f"module.{key}": tensor for key, tensor in weights.items()}
     torch.save({"epoch": 19, "state_dict": wrapped, "optimizer": {"param_groups": [{"lr": 0.1}]}}, path)
-    model = build_network(name).eval()
+    model = build_network(MODELS[name].network).eval()
     load_weights(model, path, name)
     path.unlink()
     assert isinstance(model, SiamRPN)
@@ -133,7 +133,7 @@ def test_anchors_and_window(case: Case) -> None:
 @pytest.mark.parametrize("sequence", ["", "synth_"])
 def test_loop(case: Case, sequence: str, recorded: Recorded, frames: Frames) -> None:
     record, frame = recorded(f"pysot_{sequence}{case.config}"), frames["synthloop" if sequence else "loop"]
-    settings = ZOO[case.name].settings
+    settings = MODELS[case.name].tracker_settings
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalization=UNCHANGED), settings)
     tracker.init(frame(0), tuple(record["init"]))
@@ -155,9 +155,9 @@ def test_loop(case: Case, sequence: str, recorded: Recorded, frames: Frames) -> 
 def test_long_term_toggles(recorded: Recorded, frames: Frames) -> None:
     record = recorded("pysot_lt_toggle")
     name = "siamrpnpp-r50-lt"
-    model = build_siamrpn(CONFIGS[name]).eval()
+    model = build_siamrpn(MODELS[name].network).eval()
     model.load_state_dict(to_our_names(for_siamrpnpp(published_weights(name)), name))
-    settings = replace(ZOO[name].settings, lost_below=0.985, found_above=0.9865)
+    settings = replace(MODELS[name].tracker_settings, lost_below=0.985, found_above=0.9865)
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalization=UNCHANGED), settings)
     frame = frames["loop"]

@@ -10,7 +10,8 @@ from tests.parity.records import STARK, Recorded
 from torch import Tensor
 
 from singletrack.engines.torch_engine import TorchNetwork
-from singletrack.models.stark import CONFIGS, build_stark
+from singletrack.models.stark import build_stark
+from singletrack.registry import MODELS
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
@@ -42,7 +43,7 @@ def test_loop(
 ) -> None:
     record = recorded(f"stark_{sequence}_{stark_name}")
     name = STARK[stark_name]
-    config = CONFIGS[name]
+    config = MODELS[name].network
     if run == "update" and not config.score_head:
         pytest.skip(f"{name} has no score head, and so no run with updated templates")
     changed = for_stark_loop(stark_weights, 1.0 if run == "update" else 0.0)

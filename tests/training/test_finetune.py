@@ -12,11 +12,10 @@ import torch
 from click.testing import CliRunner
 from tests.training.toys import toy
 
-from singletrack import zoo
+from singletrack import registry
 from singletrack.cli.main import singletrack
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
-from singletrack.models import ostrack
 from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
@@ -34,10 +33,9 @@ SETTINGS = OSTrackSettings(template_size=TINY.template_size, search_size=TINY.se
 
 @pytest.fixture
 def toy_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The zoo with a model "toy", and a file of weights for it."""
-    monkeypatch.setitem(ostrack.CONFIGS, "toy", TINY)
-    entry = replace(zoo.ZOO["ostrack-tiny"], settings=SETTINGS, bundled=False)
-    monkeypatch.setitem(zoo.ZOO, "toy", entry)
+    """The registry with a model "toy", and a file of weights for it."""
+    spec = replace(registry.MODELS["ostrack-tiny"], network=TINY, settings={}, bundled=False)
+    monkeypatch.setitem(registry.MODELS, "toy", spec)
     torch.manual_seed(0)
     path = tmp_path / "toy.safetensors"
     save_safetensors(build_ostrack(TINY).state_dict(), path, "toy")

@@ -8,6 +8,7 @@ import click
 
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.files import check_file, writing
+from singletrack.registry import find_model
 
 
 @click.command(short_help="Turn weights, official or ours, into safetensors.")
@@ -38,5 +39,13 @@ def command(
     from singletrack.models.checkpoints import convert
 
     with writing(out):
-        convert(source, model_name, out, half=half, other=other, share=0.5 if blend_weight is None else blend_weight)
+        convert(
+            source,
+            find_model(model_name).network,
+            out,
+            name=model_name,
+            half=half,
+            other=other,
+            share=0.5 if blend_weight is None else blend_weight,
+        )
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

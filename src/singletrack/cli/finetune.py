@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.zoo import ZOO, bundled_file, cache_folder
+from singletrack.loading import bundled_file
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import MODELS, network_config
 
 if TYPE_CHECKING:
     from singletrack.training.finetune import Trainable
@@ -90,11 +92,9 @@ def command(
     from singletrack.training.finetune import finetune, finetune_recipe
     from singletrack.training.trainer import RunSettings
 
-    entry = ZOO.get(model)
-    if entry is None or not isinstance(entry.settings, OSTrackSettings):
-        can = [name for name, other in ZOO.items() if isinstance(other.settings, OSTrackSettings)]
-        raise InputError(f"expected a model among {', '.join(can)} to fine-tune; got {model!r}; give one of these")
-    if weights is None and not entry.bundled:
+    network_config(model, OSTrackConfig)  # only OSTrack's family can be fine-tuned
+    spec = MODELS[model]
+    if weights is None and not spec.bundled:
         raise InputError(
             f"expected --weights for {model}, which ships none; got none; give an official or converted file"
         )
@@ -107,7 +107,7 @@ def command(
         trainable=trainable,
         replay_share=replay if replay is not None else 0.5 if photos else 0.0,
         patience=patience,
-        settings=entry.settings,
+        settings=spec.tracker_settings,  # type: ignore[arg-type]  # an OSTrack has OSTrackSettings
     )
     folder = out or Path("runs") / f"finetune-{model}"
     make_folder(folder)

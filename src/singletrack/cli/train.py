@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
+from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.zoo import cache_folder
 
 
 @click.command(short_help="Train a model by a recipe.")

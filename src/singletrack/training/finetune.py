@@ -30,7 +30,9 @@ from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
-from singletrack.models.ostrack import CONFIGS, OSTrack
+from singletrack.models.configs import OSTrackConfig
+from singletrack.models.ostrack import OSTrack
+from singletrack.registry import find_model, network_config
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import Batch, DataPaths, DataSource, Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
@@ -232,9 +234,7 @@ def finetune_recipe(
 
     settings: of the tracker that validates it. For the others see ``FineTuning``, ``CustomPairs`` and ``Stage``.
     """
-    if model not in CONFIGS:
-        raise InputError(f"expected a model among {', '.join(CONFIGS)} to fine-tune; got {model!r}; give one of these")
-    config = CONFIGS[model]
+    config = network_config(model, OSTrackConfig)
     settings = settings or OSTrackSettings()
     dense = config.stem == "convolution"
     stage = Stage(
@@ -307,7 +307,8 @@ def finetune(
     result = out / "finetuned.safetensors"
     if old_weights:
         mixed = out / "mixed.safetensors"
-        convert(out / "best.safetensors", recipe.model, mixed, other=weights, share=old_weights)
+        network = find_model(recipe.model).network
+        convert(out / "best.safetensors", network, mixed, name=recipe.model, other=weights, share=old_weights)
         after = overlap_of(recipe, mixed, data, settings)
         if after > before:
             mixed.replace(result)

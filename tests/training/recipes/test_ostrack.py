@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from singletrack.cli.main import singletrack
 from singletrack.datasets.augmentations import Jitter
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models.ostrack import OSTrack, OSTrackConfig
+from singletrack.models.configs import OSTrackConfig
+from singletrack.models.ostrack import OSTrack
 from singletrack.training.base import DataPaths, Stage
 from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.recipes import RECIPES

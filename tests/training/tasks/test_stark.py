@@ -16,7 +16,8 @@ from torch import Tensor
 
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.stark import STARK, FrozenBatchNorm, STARKConfig, build_stark
+from singletrack.models.configs import STARKConfig
+from singletrack.models.stark import STARK, FrozenBatchNorm, build_stark
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.data.video import Part

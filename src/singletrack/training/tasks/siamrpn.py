@@ -17,7 +17,8 @@ from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
-from singletrack.models.siamrpn import ResNet, SiamRPN, SiamRPNConfig, build_siamrpn
+from singletrack.models.configs import SiamRPNConfig
+from singletrack.models.siamrpn import ResNet, SiamRPN, build_siamrpn
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
