@@ -24,10 +24,11 @@ from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines import TRAIN_EXTRA, installed_engines, require_packages
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.install import install_command
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
 
 WARM_UP = 3  # frames that are not counted
-REPORT_EXTRA = (("matplotlib",), 'pip install "singletrack[report]"')
+REPORT_EXTRA = (("matplotlib",), install_command("report"))
 
 
 @dataclass(frozen=True, kw_only=True)

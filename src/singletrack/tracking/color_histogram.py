@@ -5,12 +5,12 @@ Knows nothing of networks and scores.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import Image
+from singletrack.opencv import cv2
 
 Colors = NDArray[np.float32]  # (CELLS, CELLS): shares of a box's pixels, of sum 1, over a* and b*
 
