@@ -15,6 +15,7 @@ LEVELS = {
     "errors": -1,
     "opencv": 0,
     "install": 0,
+    "telemetry": 0,
     "weights": 0,
     "files": 1,
     "cache": 1,

@@ -107,7 +107,7 @@ def test_the_data_set_must_be_known_and_one(
     assert main(["report", str(run), str(otb), "--root", str(root)]) == 2
     assert "got folder test and" in capsys.readouterr().err
     assert main(["report", str(run), "--split", "val", "--root", str(root)]) == 2
-    assert "report them apart" in capsys.readouterr().err
+    assert "report them separately" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_model_are_called_by_their_folders(

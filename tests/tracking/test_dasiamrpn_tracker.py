@@ -147,7 +147,7 @@ def test_it_is_what_wrappers_ask_for() -> None:
 
 def test_update_needs_a_target() -> None:
     for tracker in (DaSiamRPNTracker(MatchingNetwork()), DistractorAwareTracker(MatchingNetwork())):
-        with pytest.raises(InputError, match="call init first"):
+        with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
             tracker.update(draw_scene([]))
 
 

@@ -162,7 +162,7 @@ def test_settings_that_cannot_be_meant_add_no_target(changes: dict[str, int]) ->
 
 def test_a_refused_box_adds_no_target() -> None:
     many = MultiTracker(make_ostrack())
-    with pytest.raises(InputError, match="expected a box"):
+    with pytest.raises(InputError, match="box"):
         many.add(pictures(1)[0], (1.0, 2.0, 0.0, 4.0))
     assert many.ids == []
     assert many.add(pictures(1)[0], boxes(1)[0]) == 1

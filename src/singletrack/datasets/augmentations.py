@@ -6,7 +6,7 @@ a recorded draw gives the recorded crops. The crop is the one that tracking take
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -66,6 +66,10 @@ class Augmentation:
     flip_shift: float = 0.0
     mark_template: bool = False
     num_templates: Literal[1, 2] = 1
+
+    def for_validation(self) -> Augmentation:
+        """Return the same crops without gray, flips and changes of brightness."""
+        return replace(self, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
 
 
 @dataclass(frozen=True)
