@@ -203,11 +203,9 @@ def main(
     if not followers:
         raise click.UsageError("give a model, --opencv or --first-box")
     results: dict[str, dict[str, Row]] = {}
-    with click.progressbar(
-        followers.items(), label="trackers", item_show_func=lambda item: item[0] if item else ""
-    ) as bar:
-        for name, follower in bar:
-            results[name] = score(follower, sequences, frames)
+    for name, follower in followers.items():
+        click.echo(f"{name} ...", err=True)
+        results[name] = score(follower, sequences, frames)
     click.echo(f"{len(sequences)} sequences, {processor_name()}\n\n{format_table(results)}")
     if json_path:
         json_path.write_text(json.dumps(results, indent=1), encoding="utf-8")
