@@ -299,6 +299,20 @@ def test_a_batch_gives_what_one_after_the_other_gives(batch: int) -> None:
         np.testing.assert_array_equal(together[name].lost, result.lost)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_frames_of_another_size_give_boxes_in_their_own_pixels(batch: int) -> None:
+    class Halved(Noise):
+        def __getitem__(self, index: int) -> np.ndarray:
+            frame = super().__getitem__(0)  # one look in two sizes
+            return frame if index < 3 else frame.repeat(2, axis=0).repeat(2, axis=1)
+
+    sequence = VideoSequence(name="a", frames=Halved(0, 6), boxes_xywh=np.array([BOX]))
+    same = VideoSequence(name="b", frames=[Noise(0, 1)[0]] * 6, boxes_xywh=np.array([BOX]))
+    results = dict(follow_sequences(dots_tracker(), [sequence, same], batch=batch))
+    np.testing.assert_allclose(results["a"].boxes_xywh[:3], results["b"].boxes_xywh[:3], rtol=1e-6)
+    np.testing.assert_allclose(results["a"].boxes_xywh[3:], 2 * results["b"].boxes_xywh[3:], rtol=1e-6)
+
+
 def test_the_network_sees_one_size_of_batch() -> None:
     tracker = dots_tracker()
     dict(follow_sequences(tracker, [noise("a", 6), noise("bb", 3), noise("ccc", 4)], batch=2))

@@ -28,9 +28,10 @@ from singletrack.evaluation.result_readers import read_tracker_results
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
+from singletrack.install import install_command
 from singletrack.loading import LoadOptions
 
-RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
+RAY_EXTRA = (("ray",), install_command("ray"))
 
 
 @click.command(short_help="Run a tracker on a benchmark.")

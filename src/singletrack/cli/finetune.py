@@ -124,7 +124,7 @@ def command(
         folder,
         old_weights=old_weights,
         resume_run=resume,
-        settings=RunSettings(device=str(find_device(device)), workers=workers),
+        settings=RunSettings(device=str(find_device(device)), workers=workers, report=click.echo),
     )
     click.echo(
         f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} with the best weights, "

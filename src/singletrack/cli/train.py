@@ -149,6 +149,7 @@ def command(
         activation_checkpointing=activation_checkpointing,
         compiler="inductor" if compiled else None,
         boards=boards,
+        report=click.echo,
     )
     run = partial(train, chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
     left = run() if devices in (None, 1) else launch(devices, run)

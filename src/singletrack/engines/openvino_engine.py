@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from openvino import opset13
-from openvino.preprocess import PrePostProcessor  # type: ignore[import-untyped]
-from openvino.properties import cache_dir, hint, inference_num_threads  # type: ignore[import-untyped]
-from openvino.properties import device as device_properties
 
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.engines.cpu import allowed_cores, usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
 from singletrack.errors import InputError
+from singletrack.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino  # type: ignore[import-untyped]
+    from openvino import opset13
+    from openvino.preprocess import PrePostProcessor  # type: ignore[import-untyped]
+    from openvino.properties import cache_dir, hint, inference_num_threads  # type: ignore[import-untyped]
+    from openvino.properties import device as device_properties
 
 FloatArray = NDArray[np.float32]
 CROPS = ("template", "search")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import Image
+from singletrack.opencv import cv2
 
 Colors = NDArray[np.float32]  # (CELLS, CELLS): histogram over a* and b*, sum 1
 
