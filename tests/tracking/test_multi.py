@@ -155,7 +155,7 @@ def test_settings_of_one_target() -> None:
 @pytest.mark.parametrize("changes", [{"search_size": 128}, {"color": 1}, {"lost_after": 0}])
 def test_settings_that_cannot_be_meant_add_no_target(changes: dict[str, int]) -> None:
     many = MultiTracker(make_ostrack())
-    with pytest.raises(InputError, match="unknown setting|at least 1"):
+    with pytest.raises(InputError, match=r"unknown setting|at least 1"):
         many.add(pictures(1)[0], boxes(1)[0], settings=changes)
     assert many.ids == []
 
@@ -191,7 +191,7 @@ def test_a_tracker_that_knows_no_batches() -> None:
 
         def update(self, frame: Any) -> Any: ...
 
-    with pytest.raises(InputError, match=r"batches need a tracker with preprocess and postprocess \(tracking\.base\.BatchTracker\); got Lone"):
+    with pytest.raises(InputError, match="batches need a tracker with preprocess and postprocess"):
         MultiTracker(Lone())
 
 
