@@ -1,4 +1,4 @@
-"""Following one object or many through a source, from their first boxes. Knows nothing of the command line."""
+"""Tracks one or more objects through a source, from their first boxes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Boxes and labels on a frame. Knows nothing of where they come from; never changes the frame it is given.
+"""Draws boxes and labels on a copy of a frame.
 
-Frames are (H, W, 3) uint8 RGB, boxes xywh in pixels of the frame, colors red, green, blue, 0 to 255.
+Frames are (H, W, 3) uint8 RGB, boxes xywh in frame pixels, colors RGB in 0 to 255.
 """
 
 from __future__ import annotations

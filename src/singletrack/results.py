@@ -1,16 +1,16 @@
-"""Boxes over time: the result files, written and read. Knows nothing of pictures or networks.
+"""Reads and writes result files of boxes over time.
 
-    .txt    x,y,width,height            one line a frame, as the benchmarks exchange them
-    .csv    frame,time,x,y,width,height,score,lost      with that line at the top
+    .txt    x,y,width,height            one line per frame, as the benchmarks exchange them
+    .csv    frame,time,x,y,width,height,score,lost      with this line at the top
     .jsonl  {"frame": 0, "time": 0.0, "box": [x, y, width, height], "score": 1.0, "lost": false}
 
-and for many targets, one line for each in each frame:
+For many targets, one line per target and frame:
 
-    .txt    frame,id,x,y,width,height,score,-1,-1,-1    as MOTChallenge has it, where frames count from 1
-    .csv    frame,time,id,x,y,width,height,score,lost   with that line at the top
+    .txt    frame,id,x,y,width,height,score,-1,-1,-1    the MOTChallenge format; frames count from 1
+    .csv    frame,time,id,x,y,width,height,score,lost   with this line at the top
     .jsonl  {"frame": 0, "time": 0.0, "id": 1, "box": ...}
 
-Boxes are xywh in pixels of the frame, top-left corner first; frames count from 0; time is in seconds.
+Boxes are xywh in frame pixels, top-left corner first. Frames count from 0. Time is in seconds.
 """
 
 from __future__ import annotations

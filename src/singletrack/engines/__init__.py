@@ -1,8 +1,8 @@
-"""The same two calls, ``encode`` and ``locate``, on each engine. Knows nothing of trackers or of any model.
+"""Networks on different engines, behind the two calls ``encode`` and ``locate``.
 
-OpenVINO and ONNX Runtime read one exported ONNX file, with inputs ``template`` and ``search``, and cut it in
-two at its inner tensor ``features``. PyTorch runs the module itself. Opening a network imports its engine.
-Crops are pixels or network input, see ``engines.preprocessing``.
+OpenVINO and ONNX Runtime read an exported ONNX file with the inputs ``template`` and ``search``, and split it at its
+inner tensor ``features``. PyTorch runs the module itself. Opening a network imports its engine. Crops are pixels or
+network input, see ``engines.preprocessing``.
 """
 
 from __future__ import annotations

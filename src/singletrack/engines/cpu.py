@@ -1,4 +1,4 @@
-"""What the processor calls itself, as it should stand beside every figure; and how many of its cores are ours."""
+"""The name of the CPU, and how many of its cores this process may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network on ONNX Runtime: an exported ONNX file, cut in two at ``features``."""
+"""Runs an exported ONNX file on ONNX Runtime, split at ``features``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network on OpenVINO, the default engine: an exported ONNX file or IR, cut in two at ``features``."""
+"""Runs an exported ONNX file or IR on OpenVINO, the default engine, split at ``features``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Crops as pixels: uint8, channels last, straight from the frame. How an engine makes network input of them.
+"""Conversion of crops from uint8 pixels to network input.
 
-Every engine tells the two forms of a crop apart by their type: uint8 pixels (B, ..., H, W, channels), which it
-normalizes itself, inside the graph or on the device; or float32 (B, ..., channels, H, W), taken as they are.
+Engines distinguish two forms of crops by type: uint8 pixels (B, ..., H, W, channels), which the engine normalizes
+inside the graph or on the device; and float32 (B, ..., channels, H, W), which are passed through unchanged.
 """
 
 from __future__ import annotations

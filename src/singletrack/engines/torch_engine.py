@@ -1,4 +1,4 @@
-"""A network on PyTorch: the module itself, fed and read with numpy arrays."""
+"""Runs a PyTorch module, with NumPy arrays as input and output."""
 
 from __future__ import annotations
 

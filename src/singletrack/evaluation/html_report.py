@@ -1,10 +1,8 @@
-"""A report as files: tables, pictures, and one page that holds everything. Needs the [report] extra.
+"""Writes a report to files: tables, plots, and one self-contained HTML page. Needs the [report] extra.
 
-    OUT/report.html             one page with the pictures in it: send it, open it anywhere
-    OUT/table.md .csv .tex      likewise differences, attributes, sequences; measures.csv has everything
-    OUT/success.png .svg .pdf   likewise precision, normalized_precision, long_term, speed, best_1, ..., worst_1, ...
-
-Knows nothing of how the numbers came about.
+OUT/report.html             one page that includes all plots
+OUT/table.md .csv .tex      also differences, attributes, sequences; measures.csv has everything
+OUT/success.png .svg .pdf   also precision, normalized_precision, long_term, speed, best_1, ..., worst_1, ...
 """
 
 from __future__ import annotations

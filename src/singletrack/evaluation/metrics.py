@@ -1,9 +1,8 @@
-"""What the field measures, as pure functions of arrays.
+"""Tracking metrics as pure functions of arrays.
 
-Knows nothing of benchmarks and of the toolkits' special rules, which stand in ``protocols``, and nothing of files.
-
-Boxes are (N, 4) xywh in pixels, a row a frame. A curve is the share of frames, 0 to 1, at each of its thresholds.
-Frames are left out by leaving out their rows; a NaN overlap or error never counts as right.
+Boxes are (N, 4) xywh in pixels, one row per frame. A curve is the share of frames, 0 to 1, at each threshold. To
+leave out frames, leave out their rows. A NaN overlap or error never counts as a success. ``protocols`` has the
+special rules of the toolkits.
 """
 
 from __future__ import annotations

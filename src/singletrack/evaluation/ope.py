@@ -1,6 +1,6 @@
-"""Following the sequences of a data set in one process: one after the other, or several in one pass of the network.
+"""Tracks the sequences of a data set in one process, one after another or several in one batch.
 
-A sequence that fails becomes a ``Failure``; the others go on. Knows nothing of files and of other processes.
+A sequence that fails becomes a ``Failure``; the others continue.
 """
 
 from __future__ import annotations

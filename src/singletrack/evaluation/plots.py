@@ -1,6 +1,6 @@
-"""Pictures of a report: curves, accuracy against speed, and strips of frames. Needs matplotlib, the [report] extra.
+"""Plots of a report: curves, accuracy against speed, and frame strips. Needs matplotlib (the [report] extra).
 
-Knows nothing of files and protocols: it draws the arrays that it is given. Touches no global state of matplotlib.
+The global state of matplotlib is not changed.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
-"""Three toolkits by name: the numbers that each of them gives for the same result files, to the last digit.
+"""Evaluation protocols of three toolkits, which reproduce their numbers to the last digit.
 
-    "ostrack"   OSTrack's, STARK's and (but for two details below) PyTracking's analysis
-    "got10k"    the got10k toolkit: its GOT-10k experiment, and its OTB, LaSOT and UAV experiments
-    "pysot"     pysot's one-pass evaluation
+    "ostrack"   the analysis of OSTrack and STARK, and of PyTracking except for two details below
+    "got10k"    the got10k toolkit: its GOT-10k, OTB, LaSOT and UAV experiments
+    "pysot"     the one-pass evaluation of pysot
 
-They differ in which frames count, in the first frame, in what is done with an empty prediction, in thresholds, in
-what is averaged, and in the order of their arithmetic, which moves a box that lies exactly on a threshold. The three
-functions below are the whole difference. Knows nothing of files, and of a data set nothing but its name.
+They differ in which frames count, the first frame, empty predictions, thresholds, averaging, and the order of
+arithmetic, which matters for a box exactly at a threshold. The three functions below contain all differences.
 
-PyTracking differs from "ostrack" in two details: a frame counts as annotated only if all four of its numbers are
-above zero, not only width and height; and it shows no measure of its own beside these.
+PyTracking differs from "ostrack" in two details: a frame counts as annotated only if all four numbers are positive,
+not only width and height; and it has no additional measures.
 
-Shares are 0 to 1 everywhere; the recorded toolkits print 0 to 100, OSTrack's from single precision.
+Shares are 0 to 1 everywhere. The recorded toolkits print 0 to 100; OSTrack computes in single precision.
 """
 
 from __future__ import annotations

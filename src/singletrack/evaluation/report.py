@@ -1,6 +1,6 @@
-"""What a report says: the scores of trackers on one benchmark, side by side, and the tables of them.
+"""Builds a report: scores of trackers on one benchmark, and their tables.
 
-Needs no optional package; the pictures and the page are made in ``page``. Knows nothing of the command line.
+Needs no optional package. ``html_report`` writes plots and the HTML page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Results of one tracker on one data set, from our run folder or from the folders that other toolkits write.
+"""Reads the results of one tracker on one data set, from a run folder or from the folders of other toolkits.
 
     PyTracking   NAME.txt, NAME_time.txt, NAME_object_presence_scores.txt
     got10k       NAME/NAME_001.txt (002, ... for repetitions), NAME/NAME_time.txt on GOT-10k;
@@ -6,9 +6,8 @@
     pysot        NAME.txt; NAME/NAME_001.txt, NAME/NAME_time.txt on GOT-10k;
                  longterm/NAME/NAME_001.txt, NAME_001_confidence.value and NAME_time.txt there for VOT-LT
 
-Boxes are lines of x,y,width,height, parted by commas, tabs or spaces. They are compared with the boxes of the data set
-as both stand: in pixels of the frame, and counted from 1 where the benchmark's own files count so. Knows nothing of
-metrics.
+Boxes are lines of x,y,width,height, separated by commas, tabs or spaces. They are compared with the boxes of the
+data set unchanged: in frame pixels, counted from 1 where the benchmark's own files count from 1.
 """
 
 from __future__ import annotations

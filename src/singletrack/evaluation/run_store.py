@@ -1,12 +1,12 @@
-"""The folder of one run: what ran on what, and what came of each sequence. The one place that knows its layout.
+"""The folder of an evaluation run. This module alone defines its layout.
 
-    RUN/run.json          what ran on what: the facts, with every sequence and its number of frames
-    RUN/boxes/NAME.txt    x,y,width,height of one frame a line, in pixels
-    RUN/times/NAME.txt    seconds that the tracker took, one frame a line; the first is ``init``
-    RUN/scores/NAME.csv   score,lost of one frame a line, below a line with these two words
+    RUN/run.json          settings of the run, with every sequence and its number of frames
+    RUN/boxes/NAME.txt    x,y,width,height in pixels, one frame per line
+    RUN/times/NAME.txt    seconds that the tracker took, one frame per line; the first is ``init``
+    RUN/scores/NAME.csv   score,lost of one frame per line, after a header line
 
-A sequence is done when its boxes are there: they come last, and whole or not at all. Numbers are written so that they
-are read back to the last bit. Knows nothing of trackers and of how they are run.
+A sequence is done when its box file exists, which is written last and atomically. Numbers are written so that they
+are read back exactly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Running a tracker over the sequences of a data set, into a run folder: in parallel, and on from where it stopped.
-
-Knows nothing of models, metrics and the command line.
-"""
+"""Runs a tracker over the sequences of a data set into a run folder, in parallel and resumable."""
 
 from __future__ import annotations
 

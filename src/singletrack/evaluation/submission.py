@@ -1,10 +1,10 @@
-"""The archives that the servers of GOT-10k and TrackingNet take, made from a run folder and checked before.
+"""Builds the archives for the servers of GOT-10k and TrackingNet from a run folder, after checking it.
 
-    got10k        NAME/NAME_001.txt and NAME/NAME_time.txt of each sequence; seconds, one frame a line
+    got10k        NAME/NAME_001.txt and NAME/NAME_time.txt of each sequence; seconds, one frame per line
     trackingnet   NAME.txt of each sequence
 
-Boxes are x,y,width,height, one frame a line. Both servers read them as floats: GOT-10k's toolkit writes three decimals
-and loads any number; TrackingNet's rounds what it has read. Knows nothing of the command line.
+Boxes are x,y,width,height, one frame per line. Both servers read floats: the GOT-10k toolkit writes three decimals
+and reads any number; TrackingNet's rounds after reading.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of numbers as text for the terminal, Markdown, CSV and LaTeX. Knows nothing of what the numbers mean."""
+"""Formats tables of numbers as text for the terminal, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Following the sequences of a data set in several processes: of this machine, or of a cluster through Ray.
+"""Tracks the sequences of a data set in several processes, on this machine or on a Ray cluster.
 
-Each process makes its own tracker and follows sequences as ``following`` does; what comes of them goes back to the
-one that asked. Knows nothing of files.
+Each process makes its own tracker and runs sequences as ``ope`` does. The results return to the calling process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Real crops to check and calibrate with: those that a model's own tracker takes, of photos and of a made clip.
+"""Realistic crops for verification and calibration, taken by the model's own tracker from photos and a generated clip.
 
-A look is one template and one search crop with it, as the network is given them, each with a batch of 1.
+A look is one template crop with one search crop, as network inputs with a batch of 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network with a center head that reads its own maps: window, peak and box inside the graph."""
+"""Adds the decoding of the maps (window, peak and box) to the graph of a network with a center head."""
 
 from __future__ import annotations
 

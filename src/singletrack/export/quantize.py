@@ -1,4 +1,4 @@
-"""Weights and activations of an exported graph as 8-bit integers, by NNCF's post-training quantization."""
+"""Quantizes an exported graph to 8-bit integers with the post-training quantization of NNCF."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A network rewritten so that engines run its graph faster: the same maps, but for the rounding of floats.
+"""Rewrites a network so that engines run its graph faster, with the same maps up to rounding.
 
-What it is good for was seen in OpenVINO's executed graphs: query, key and value as three layers need no
-five-dimensional transpose, scaling the query beforehand saves two multiplications a block, and a norm without
-weights of its own is one node in place of two.
+The changes were chosen from the executed graphs of OpenVINO: query, key and value as three layers need no
+five-dimensional transpose, scaling the query beforehand saves two multiplications per block, and a norm without
+weights is one node instead of two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A network as one ONNX graph: elimination inside, any batch size where the network allows it, no control flow.
+"""Exports a network to one ONNX graph, with elimination inside, any batch size if possible, and no control flow.
 
-Inputs ``template`` and ``search`` are crops as the network takes them; outputs are the maps of its ``locate``,
-by their names. The inner tensor ``features`` is where the runtimes cut the graph in two.
+The inputs ``template`` and ``search`` are crops as network input. The outputs are the maps of ``locate`` by name.
+Engines split the graph in two at the inner tensor ``features``.
 """
 
 from __future__ import annotations

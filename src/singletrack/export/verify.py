@@ -1,4 +1,4 @@
-"""Runs an exported file in each installed engine and compares the numbers with PyTorch's."""
+"""Runs an exported file in each installed engine and compares the numbers with PyTorch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Names of tensors in other people's checkpoints -> ours: one table for each model and each place it comes from.
+"""Tables that map tensor names of official checkpoints to ours, one for each model and source.
 
-A table names every tensor of a checkpoint. None stands for what a network carries along but never uses.
+A table lists every tensor of a checkpoint. None marks tensors that the network never uses.
 """
 
 from __future__ import annotations

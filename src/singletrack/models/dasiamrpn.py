@@ -1,13 +1,11 @@
-"""DaSiamRPN (arXiv 1808.06048): the target becomes thirty kernels, which score and place boxes wherever they match.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of anchors, boxes, frames or engines.
+"""DaSiamRPN (arXiv 1808.06048): thirty kernels from the target are correlated with the search region.
 
     template (B, 3, 127, 127) ──encode──> features (B, 30, C, 4, 4) ─┐
     search   (B, 3, S, S)     ───────────────────────────────────────┴─locate──> cls, loc
 
-Crops are BGR, 0 to 255, as they are. No convolution is padded: the same pixels give the same numbers anywhere in a
-crop, and a search crop may have any size of 127 + 8 i pixels. Kernels are linear: what two of them would see together
-is what their sum sees, up to ``adjust``, which only places boxes.
+Crops are BGR, 0 to 255, not normalized. Convolutions have no padding, so the result does not depend on the position
+in the crop, and a search crop may have any size of 127 + 8 n pixels. Correlation is linear in the kernels up to
+``adjust``, which only affects the boxes.
 """
 
 from __future__ import annotations

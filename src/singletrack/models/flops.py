@@ -1,11 +1,11 @@
-"""What a network costs: its parameters, the products that it computes, and the time of its parts.
+"""The cost of a network: parameters, operations, and the time of its parts.
 
-Counting computes nothing: it runs the network on PyTorch's `meta` device, where tensors have shapes alone.
+Counting runs the network on PyTorch's `meta` device, where tensors have only shapes.
 
-A MAC is one multiplication with its addition; norms, activations, softmax and interpolation are not counted. The rule
-of the papers, which is that of the tool `thop`, counts convolutions and linear layers alone: 21.5 G for OSTrack-256
-and 29.0 G without elimination (arXiv 2203.11991, table 3); ours computes 0.34 G less, for its last block leaves out
-what nothing reads. What attention multiplies beside, queries with keys and weights with values, is told apart.
+A MAC is one multiply-add. Norms, activations, softmax and interpolation are not counted. Papers, like the tool
+`thop`, count only convolutions and linear layers: 21.5 G for OSTrack-256 and 29.0 G without elimination (arXiv
+2203.11991, Table 3). Ours needs 0.34 G less, because its last block skips unused tokens. The matrix products of
+attention are counted separately.
 """
 
 from __future__ import annotations

@@ -1,17 +1,14 @@
-"""OSTrack (arXiv 2203.11991): template and search region go together through one ViT, then a center head.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
+"""OSTrack (arXiv 2203.11991): one ViT over template and search tokens, then a center head.
 
     template (B, 3, T, T) ──encode──> features (B, Nt, C) ─┐
     search   (B, 3, S, S) ─────────────────────────────────┴─locate──> score, size, offset on an (S/16)^2 grid
 
-Early candidate elimination (section 3.2): inside some blocks, search tokens that the center of the template
-attends to least are dropped between attention and MLP; zeros take their places again before the head.
+Early candidate elimination (Section 3.2): some blocks drop the search tokens that the center of the template attends
+to least, between attention and MLP. Before the head, zeros fill their places.
 
 ``ostrack-tiny`` is ours: the same joint attention and elimination, with a convolutional stem, a depth-wise
-convolution on each grid before its first blocks as a sense of position, the template's attention handed to the
-head as additional channels, a head on a finer grid, and a second template, the target's newest look. It is small
-enough to be trained from nothing.
+convolution on each grid before its first blocks as position encoding, the template attention as additional channels
+of the head, a head on a finer grid, and a second, dynamic template. It is small enough to be trained from scratch.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""Weights of vision transformers from elsewhere, to start OSTrack's backbone from: MAE, DeiT and AugReg.
+"""Loads pre-trained vision transformers into the backbone of OSTrack: MAE, DeiT and AugReg.
 
-Each file is read in its authors' own format. What trackers do not have, a classifier or a class token, is left out;
-the one position embedding of a 14 x 14 grid is resized to the template's grid and to the search region's.
+Each file is read in its authors' format. Parts that trackers do not have (classifier, class token) are dropped. The
+position embedding of a 14 x 14 grid is resized to the grids of the template and the search region.
 
     mae      facebookresearch/mae      mae_pretrain_vit_base.pth       named tensors under "model", no classifier
-    deit     facebookresearch/deit     deit_base_patch16_224-*.pth     the same with a classifier, maybe distilled
+    deit     facebookresearch/deit     deit_base_patch16_224-*.pth     the same with a classifier, possibly distilled
     augreg   google-research/vision_transformer   B_16-*.npz           JAX arrays, kernels (inputs, outputs)
-
-Knows nothing of training.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""SiamRPN++ (arXiv 1812.11703): the target's features slide over those of the search region, channel by channel.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of anchors, boxes in frames or engines.
+"""SiamRPN++ (arXiv 1812.11703): depth-wise correlation of template and search features.
 
     template (B, 3, 127, 127) ──encode──> features (B, kernels, k, k) ─┐
     search   (B, 3, S, S)     ─────────────────────────────────────────┴─locate──> cls, loc
 
-A backbone whose later stages dilate instead of striding sees both crops in steps of eight pixels. From up to three of
-its stages a head makes kernels of the template, one for each channel, and lets them look at the search region. What
-the stages say is averaged, with learned weights. Crops are BGR, 0 to 255, as they are.
+The backbone, whose later stages use dilation instead of stride, processes both crops at a stride of eight pixels.
+Heads on up to three of its stages compute kernels from the template, one per channel, and correlate them with the
+search region. Their outputs are averaged with learned weights. Crops are BGR, 0 to 255, not normalized.
 """
 
 from __future__ import annotations

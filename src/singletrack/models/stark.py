@@ -1,14 +1,12 @@
-"""STARK (arXiv 2103.17154): a ResNet sees each crop, an encoder-decoder relates them, a head finds two corners.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
+"""STARK (arXiv 2103.17154): a ResNet for each crop, an encoder-decoder that relates them, and a corner head.
 
     templates (B, K, 4, T, T) ──encode──> features (B, K * Nt, 2C + 1) ─┐
     search    (B, 4, S, S)    ──────────────────────────────────────────┴─locate──> corners, score
 
-A crop's fourth channel is 1 where the crop lies beyond the frame and 0 elsewhere: such padding counts for no
-position, and nobody attends to it. The encoder mixes the tokens of all crops; the decoder asks them one learned
-question; the answer weighs the search tokens, from which the two corners are read. STARK-ST has a second
-template, which its tracker renews while a small head calls the answer trustworthy.
+The fourth channel of a crop is 1 outside the frame and 0 inside. Padding is excluded from position encoding and
+attention. The encoder mixes the tokens of all crops. The decoder uses one learned query, and its output weights the
+search tokens, from which the two corners are computed. STARK-ST has a second template, which its tracker updates
+while a small score head is confident.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""OSTrack's rivals, aligned with it (arXiv 2203.11991, Table 5): two streams that meet only after the backbone.
+"""The aligned two-stream baselines of OSTrack (arXiv 2203.11991, Table 5), with features related after the backbone.
 
-The same ViT, head and sizes as OSTrack's, so that what differs is where template and search region come together.
+ViT, head and sizes are those of OSTrack, so that only the point at which template and search region meet differs.
 
     template (B, 3, T, T) ──encode──> features (B, Nt, R) ─┐
     search   (B, 3, S, S) ─────────────────────────────────┴─locate──> score, size, offset on an (S/16)^2 grid
 
-The ViT sees each crop by itself; so all of the template's way through it is done once, in ``encode``. Then a module
-relates the two: STARK's encoder-decoder (arXiv 2103.17154), or SwinTrack's encoder, which mixes all tokens, and
-decoder, in which the search region asks (arXiv 2112.00995; without its motion token). Pixels in, maps out; knows
-nothing of crops, boxes in frames or engines.
+The ViT processes each crop separately, so the template is processed once, in ``encode``. A relation module follows:
+the encoder-decoder of STARK (arXiv 2103.17154), or the encoder over all tokens and the decoder with search queries
+of SwinTrack (arXiv 2112.00995, without its motion token).
 """
 
 from __future__ import annotations

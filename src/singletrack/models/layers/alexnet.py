@@ -1,4 +1,4 @@
-"""The AlexNet of Siamese trackers: five convolutions without padding, so that every cell sees the same everywhere."""
+"""The AlexNet of Siamese trackers: five convolutions without padding."""
 
 from __future__ import annotations
 

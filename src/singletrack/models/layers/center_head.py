@@ -1,4 +1,4 @@
-"""OSTrack's head: where the center is, how large the box; and how its maps are read (arXiv 2203.11991, section 3.3)."""
+"""The center head of OSTrack and the decoding of its maps (arXiv 2203.11991, Section 3.3)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An encoder that mixes the tokens of several crops, and a decoder that asks them one question (STARK, after DETR).
-
-Knows nothing of where the tokens come from.
-"""
+"""A transformer encoder over the tokens of several crops, and a decoder with one query (STARK, after DETR)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A center head on a grid twice as fine as the tokens', for a network with a convolutional stem. Ours."""
+"""A center head on a grid twice as fine as the tokens, for networks with a convolutional stem. Ours."""
 
 from __future__ import annotations
 

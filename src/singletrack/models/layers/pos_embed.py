@@ -1,4 +1,4 @@
-"""Positions of tokens that a network learns: what they start as, and how they change with the size of the crops."""
+"""Learned position embeddings: initialization, and resizing to other crop sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From pixels to tokens, sixteen pixels a side each: ViT's single convolution, or several small ones."""
+"""Stems from pixels to tokens of 16 x 16 pixels: the single convolution of ViT, or several small ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tower of convolutions that heads read their maps from."""
+"""The tower of convolutions inside heads."""
 
 from __future__ import annotations
 

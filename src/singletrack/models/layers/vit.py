@@ -1,4 +1,4 @@
-"""The block of a vision transformer (arXiv 2010.11929). Knows nothing of images or of what its tokens stand for."""
+"""The block of a vision transformer (arXiv 2010.11929)."""
 
 from __future__ import annotations
 
