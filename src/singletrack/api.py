@@ -1,4 +1,4 @@
-"""Following one object or many through a source, from their first boxes. Knows nothing of the command line."""
+"""Tracks one or more objects through a source, from their first boxes."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ if TYPE_CHECKING:
     from singletrack.loading import LoadArguments
 
 Frame = NDArray[np.uint8]
-# The boxes of many targets: all in the first frame that is followed, or by the number of the frame they are first in.
+# Boxes of many targets: a list for the first tracked frame, or lists by the index of the frame in which they start.
 Boxes = Sequence[Box] | Mapping[int, Sequence[Box]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One followed frame.
+    """One tracked frame.
 
-    index: number of the frame in its source, from 0.
-    time: seconds since the source's first frame.
-    frame: (H, W, 3) uint8 RGB.
-    results: where the targets are in it, by their ids; for one that is new in it, the box that was given.
-    seconds: how long the tracker took, reading and drawing not counted.
+    Attributes:
+        index: index of the frame in its source, from 0.
+        time: seconds since the first frame of the source.
+        frame: (H, W, 3) uint8 RGB.
+        results: results by target id. A target that starts in this frame has the given box.
+        seconds: time that the tracker took, without reading and drawing.
     """
 
     index: int
@@ -55,7 +56,7 @@ class Step:
 
     @property
     def result(self) -> Result:
-        """That of the only target."""
+        """The result of the only target."""
         (result,) = self.results.values()
         return result
 
@@ -94,19 +95,28 @@ def track(
     tracker: Tracker | None = None,
     **options: Unpack[LoadArguments],
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
-    """Follow one object or many, frame by frame; the first result of each is its box itself, with score 1.
+    """Track one or more objects, frame by frame.
 
-    source: anything that ``open_video`` takes.
-    box: x, y, width, height in pixels of the first frame that is followed; each frame then gives its result.
-    boxes: those of many targets, in its place; each frame then gives results by id, which count from 1 in this order.
-        Where they do not all begin in frame `start`, the boxes by the number of the frame that they are in.
-    model, options: as for ``load``.
-    start: number of the first frame that is followed, from 0; those before it give no result.
-    tracker: one that is already loaded, used instead.
+    The first result of each target is its given box with score 1.
 
-    Raises, with the first result, VideoError for the source and InputError for a box, or for a start that the
-    source does not reach; and DamagedVideoError after the last frame that could be read, if the source is cut short
-    or damaged. InputError comes after the last frame, where the source ends before a later target begins.
+    Args:
+        source: a video source, as for ``open_video``.
+        box: x, y, width, height in pixels of the first tracked frame, for a single target.
+        boxes: boxes of many targets, instead of ``box``: a list for frame ``start``, or a dictionary from frame index
+            to the boxes that start there.
+        model: model name or exported file, as for ``load``.
+        start: index of the first tracked frame, from 0. Earlier frames are skipped.
+        tracker: a loaded tracker to use instead of ``model``.
+        **options: as for ``load``.
+
+    Yields:
+        A result per frame for ``box``, or a dictionary of results by id for ``boxes``. Ids count from 1.
+
+    Raises:
+        VideoError: with the first result, if the source cannot be opened.
+        InputError: with the first result, for an invalid box or start; after the last frame, if the source ends before
+            a later target starts.
+        DamagedVideoError: after the last readable frame, if the source is truncated or damaged.
     """
     targets = plan_targets(box, boxes, start)
     with open_video(source) as video:
@@ -117,17 +127,17 @@ def track(
 
 
 class Crew(Protocol):
-    """Who follows: a ``MultiTracker``, or a tracker of one target that looks like one."""
+    """The calls of ``MultiTracker``, which a tracker of one target can provide as well."""
 
     def add(self, frame: Frame, box: Box) -> int:
-        """Take a target from this frame, and give its id."""
+        """Add a target in this frame and return its id."""
 
     def update(self, frame: Frame) -> dict[int, Result]:
-        """Find the targets in the next frame: results by id."""
+        """Find all targets in the next frame; results by id."""
 
 
 class _One:
-    """A tracker of one target, whatever it is, with the calls of many."""
+    """Gives any tracker of one target the calls of ``MultiTracker``."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
@@ -141,38 +151,42 @@ class _One:
 
 
 def make_crew(tracker: Tracker, *, many: bool) -> Crew:
-    """Who follows with this tracker; raises InputError where many targets are more than it can."""
+    """Wrap a tracker; raises InputError if many targets are requested and it does not support them."""
     return MultiTracker(tracker) if many else _One(tracker)
 
 
 def plan_targets(box: Box | None, boxes: Boxes | None, start: int) -> dict[int, Sequence[Box]]:
-    """The boxes by the numbers of their frames, ascending; raises InputError where they cannot be meant."""
+    """Sort the boxes by frame index; raises InputError for invalid combinations."""
     if (box is None) == (boxes is None):
-        raise InputError("expected either a box or boxes; got both or neither; give one of them")
+        raise InputError("give either box or boxes; got both or neither")
     if boxes is None:
         boxes = [] if box is None else [box]
     if isinstance(boxes, Mapping):
         if start:
             raise InputError(
-                f"expected no start beside boxes that tell their frames; got {start}; leave it out, or list the boxes"
+                f"start cannot be combined with boxes by frame index; got {start}; leave it out, or give a list"
             )
         targets = {number: boxes[number] for number in sorted(boxes) if boxes[number]}
     else:
         targets = {start: boxes} if boxes else {}
     if not targets:
-        raise InputError("expected one box or more; got none; give x, y, width, height of each target")
+        raise InputError("at least one box is needed; got none; give x, y, width, height of each target")
     first = next(iter(targets))
     if first < 0:
-        raise InputError(f"expected the number of a frame, 0 or more, to start from; got {first}; frames count from 0")
+        raise InputError(f"the start frame must be at least 0; got {first}; frames count from 0")
     return targets
 
 
 def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew: Crew) -> Iterator[Step]:
-    """Hand the crew one frame after the other, from the first that has a target; nothing is kept.
+    """Track frame by frame, from the first frame that has a target.
 
-    targets: boxes by the numbers of their frames, ascending, as ``plan_targets`` gives them.
+    Args:
+        video: the source.
+        targets: boxes by frame index, ascending, from ``plan_targets``.
+        crew: the trackers.
 
-    Raises InputError where the source has no such frame: at once for the first, after the last step for a later one.
+    Raises:
+        InputError: the source has no such frame; at once for the first target, after the last step for a later one.
     """
     start = next(iter(targets))
     skipped = video.skip(start)
@@ -180,7 +194,7 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
     first = next(numbered, None) if skipped == start else None
     if first is None:
         raise InputError(
-            f"expected a frame to start from; got {start} in a source of {skipped} frames; give a lower one"
+            f"start frame {start} is beyond the end of the source, which has {skipped} frames; give a lower one"
         )
     index, resizer = start, FrameResizer()
     for index, (seconds, frame) in itertools.chain([first], numbered):
@@ -197,8 +211,8 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
     missed = [number for number in targets if number > index]
     if missed:
         raise InputError(
-            f"expected a frame for each box; got boxes for {', '.join(map(str, missed))} in a source of {index + 1} "
-            "frames, the others were followed; give lower ones"
+            f"boxes for frames {', '.join(map(str, missed))} are beyond the end of the source, which has {index + 1} "
+            "frames; the other targets were tracked; give lower frame indices"
         )
 
 
@@ -214,18 +228,22 @@ def follow(
     true_boxes: Sequence[Box] | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> None:
-    """Follow one object or many through an opened source and write down what was found, frame by frame.
+    """Track one or more objects through an open source and write the results, frame by frame.
 
-    box, boxes, start: as for ``track``.
-    video_path: .mp4 to write, with boxes and scores drawn, and the true box where `true_boxes` has one; it begins with
-        the first frame that is followed.
-    boxes_path: .txt, .csv or .jsonl to write; frames keep their numbers and times of the source. With `boxes` each
-        line tells its target too.
-    on_step: called after each frame is written.
+    Both files are complete up to the last step, even after an error or Ctrl-C. They are opened only after the first
+    frame was read and both paths were found writable, so an invalid box or path leaves existing files unchanged.
 
-    Both files are whole up to the last step, whatever ends the loop: the end of the source, an error, Ctrl-C.
-    They are opened after the first frame was taken, and after both were seen to be writable: a box or a path that
-    cannot be meant leaves older files untouched.
+    Args:
+        video: the source.
+        box: as for ``track``.
+        tracker: the tracker.
+        boxes: as for ``track``.
+        start: as for ``track``.
+        video_path: output .mp4 with boxes and scores, from the first tracked frame on.
+        boxes_path: output .txt, .csv or .jsonl, with frame indices and times of the source. With ``boxes``, each line
+            has the id of its target.
+        true_boxes: true boxes to draw, one per frame.
+        on_step: called after each frame was written.
     """
     targets, many = plan_targets(box, boxes, start), boxes is not None
     if video_path:
@@ -233,14 +251,16 @@ def follow(
     if boxes_path:
         check_file(boxes_path, FORMATS)
     if video_path and video.path and video_path.exists() and video_path.samefile(video.path):
-        raise InputError(f"expected a video to write other than the source; got {video_path} twice; rename one")
+        raise InputError(
+            f"the output video must differ from the source; got {video_path} for both; choose another name"
+        )
     steps = follow_frames(video, targets, make_crew(tracker, many=many))
     first = next(steps)
     with ExitStack() as files:
         movie = None
         if video_path:
             movie = files.enter_context(VideoWriter(video_path, video.fps, sample_aspect=video.sample_aspect))
-        resizer = FrameResizer()  # a video has one size
+        resizer = FrameResizer()  # a video has a fixed frame size
         table = files.enter_context(ResultWriter(boxes_path, many=many)) if boxes_path else None
         for step in itertools.chain([first], steps):
             if table:

@@ -12,15 +12,19 @@ from singletrack.errors import InputError, SingletrackError
 
 
 def check_file(path: Path, endings: Collection[str], *, make_folders: bool = False) -> None:
-    """See that a file can be written, without changing it or leaving an empty one.
+    """Check that a file can be written, without changing it or leaving an empty one.
 
-    make_folders: make the folders above it, where they are not there.
+    Args:
+        path: the file.
+        endings: allowed endings in lowercase, such as ".mp4".
+        make_folders: create missing parent folders.
 
-    Raises InputError for a name with none of these endings (such as ".mp4", small letters), SingletrackError where
-    nothing can be written.
+    Raises:
+        InputError: another ending.
+        SingletrackError: the file cannot be written.
     """
     if path.suffix.lower() not in endings:
-        raise InputError(f"expected a file that ends in {', '.join(endings)}; got {path}; change its name")
+        raise InputError(f"output file must end in {', '.join(endings)}; got {path}; change its name")
     with writing(path):
         if make_folders:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +35,7 @@ def check_file(path: Path, endings: Collection[str], *, make_folders: bool = Fal
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, if it is not there, and see that it can be written to; raises SingletrackError if not."""
+    """Create a folder if needed and check that it is writable; raises SingletrackError if not."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -39,10 +43,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; what is written there replaces ``path`` at the end, all or nothing.
+    """Context manager that gives a temporary path next to ``path`` and replaces ``path`` with it at the end.
 
-    The temporary file has a name of its own for each process, keeps the ending of ``path``, and is removed if the work
-    inside fails.
+    The temporary file has a separate name for each process, keeps the ending of ``path``, and is removed on failure.
     """
     path = Path(path)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -55,7 +58,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError from the work inside into the error of ``unwritable``."""
+    """Context manager that converts an OSError to the error of ``unwritable``."""
     try:
         yield
     except OSError as error:
@@ -63,9 +66,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: Exception) -> SingletrackError:
-    """The error for a file or folder that cannot be written, as the system's or FFmpeg's error has it."""
+    """Build the error for a file or folder that cannot be written, with the reason from the system or FFmpeg."""
     reason = getattr(error, "strerror", None) or error
     return SingletrackError(
-        f"expected a place to write to; cannot write {path} ({reason}); "
-        "check that its folder exists, may be written to and has room"
+        f"cannot write {path} ({reason}); check that its folder exists, is writable and has free space"
     )

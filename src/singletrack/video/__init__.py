@@ -1,4 +1,4 @@
-"""Frames in and frames out: files, folders of frames, cameras and streams. Knows nothing of tracking."""
+"""Reads and writes video: files, folders of frames, cameras and streams."""
 
 from __future__ import annotations
 

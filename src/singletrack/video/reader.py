@@ -1,8 +1,7 @@
-"""Frames from a video file, a folder of frames, a glob, a camera or a stream, one at a time.
+"""Reads frames from a video file, a folder of frames, a glob, a camera or a stream, one at a time.
 
-Knows nothing of what is done with the frames, and never holds more than a few of them. Frames are (H, W, 3)
-uint8 RGB and stand upright: rotation and mirroring noted in the file are carried out. A source that breaks
-off is delivered as far as it decodes; then, and only then, DamagedVideoError is raised.
+Only a few frames are held in memory. Frames are (H, W, 3) uint8 RGB and upright: rotation and mirroring from the
+file's metadata are applied. A damaged source yields all frames that decode, and then raises DamagedVideoError.
 """
 
 from __future__ import annotations
