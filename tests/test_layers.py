@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "singletrack"
 LEVELS = {
     "errors": 0,
     "telemetry": 0,
+    "interrupts": 0,
     "weights": 0,
     "files": 1,
     "cache": 1,

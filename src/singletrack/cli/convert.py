@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.files import check_file, writing
+from singletrack.loading import existing_file
 from singletrack.registry import find_model
 
 
@@ -22,9 +24,16 @@ from singletrack.registry import find_model
     help="Mix in other weights: what SOURCE was trained on from, or what was from it.",
 )
 @click.option("--blend-weight", type=click.FloatRange(0, 1), help="Of --blend's weights in the result.  [default: 0.5]")
+@overwrite_option
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
 def command(
-    source: Path, model_name: str, out: Path, other: Path | None, blend_weight: float | None, half: bool
+    source: Path,
+    model_name: str,
+    out: Path,
+    other: Path | None,
+    blend_weight: float | None,
+    half: bool,
+    overwrite: bool,
 ) -> None:
     """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar or weights of ours, into safetensors.
 
@@ -34,6 +43,10 @@ def command(
         raise click.UsageError(
             f"expected --blend with --blend-weight; got --blend-weight {blend_weight} alone; give both, or neither"
         )
+    for path in (source, other):
+        if path is not None:
+            existing_file(path)
+    ask_to_overwrite([out], overwrite)
     check_file(out, (".safetensors",), make_folders=True)
     require_packages("converting", *TRAIN_EXTRA)
     from singletrack.models.checkpoints import convert

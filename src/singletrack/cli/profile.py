@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from singletrack import profiling
+from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.files import check_file
@@ -69,6 +70,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
 @click.option("--parts", is_flag=True, help="Time the parts of each network in PyTorch too.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="File for the timed lines, .json.")
 @click.option("--plot", type=click.Path(path_type=Path), help="File for a picture of them: .png, .pdf, .svg.")
+@overwrite_option
 def command(
     models: tuple[str, ...],
     weights: Path | None,
@@ -83,6 +85,7 @@ def command(
     parts: bool,
     json_path: Path | None,
     plot: Path | None,
+    overwrite: bool,
 ) -> None:
     """Count and time what MODELS do: parameters, products, each stage, memory, frames a second.
 
@@ -93,6 +96,7 @@ def command(
     table 3: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7
     """
     ratios: list[float | None] = [*keep_ratio] or [None]
+    ask_to_overwrite([path for path in (json_path, plot) if path], overwrite)
     if json_path:
         check_file(json_path, (".json",))
     if plot:
