@@ -272,7 +272,7 @@ def test_a_ready_export_needs_no_torch(
     load("ostrack-tiny", weights=weights)
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "empty"))
     for engine in ("torch", "openvino"):
-        with pytest.raises(MissingDependencyError, match=r'run: pip install "singletrack\[train\]"'):
+        with pytest.raises(MissingDependencyError, match=r"run: pip install .*\[train\]"):
             load("ostrack-tiny", weights=weights, engine=engine)
 
 
@@ -320,7 +320,6 @@ def test_bundled_weights(
     assert exports == ["ostrack-tiny 1.0"]
 
 
-@pytest.mark.skipif(not BUNDLED.is_file(), reason="the bundled weights are not trained yet")
 def test_bundled_model_without_torch() -> None:
     check = (
         "import sys; sys.modules['torch'] = None; from singletrack.loading import load; "

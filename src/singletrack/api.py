@@ -6,9 +6,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from singletrack import loading
 from singletrack.drawing import draw_result, draw_results, draw_truth
 from singletrack.errors import InputError
-from singletrack.files import check_file
-from singletrack.geometry.boxes import Box
-from singletrack.loading import DEFAULT_MODEL, make_options
-from singletrack.results import FORMATS, ResultWriter
+from singletrack.files import check_file, check_writable, is_stream
+from singletrack.geometry.box_formats import BoxFormat, resolve_box
+from singletrack.geometry.boxes import Box, BoxLike
+from singletrack.interrupts import Interrupts
+from singletrack.loading import make_options
+from singletrack.results import ResultWriter, format_of
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
 from singletrack.tracking.resizing import FrameResizer
-from singletrack.video import VideoReader, VideoWriter, open_video
+from singletrack.video import Source, VideoReader, VideoWriter, open_video
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     from singletrack.loading import LoadArguments
 
 Frame = NDArray[np.uint8]
-# Boxes of many targets: a list for the first tracked frame, or lists by the index of the frame in which they start.
-Boxes = Sequence[Box] | Mapping[int, Sequence[Box]]
+# The boxes of many targets: all in the first frame that is followed, or by the number of the frame they are first in.
+BoxList = Sequence[BoxLike] | NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
+Boxes = BoxList | Mapping[int, BoxList]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +66,14 @@ class Step:
 
 @overload
 def track(
-    source: str | Path | int,
-    box: Box,
+    source: Source,
+    box: BoxLike,
     *,
-    model: str = ...,
+    model: str | None = ...,
     start: int = ...,
+    box_format: BoxFormat | None = ...,
+    normalized: bool | None = ...,
+    frames: bool = ...,
     tracker: Tracker | None = ...,
     **options: Unpack[LoadArguments],
 ) -> Iterator[Result]: ...
@@ -75,55 +81,68 @@ def track(
 
 @overload
 def track(
-    source: str | Path | int,
+    source: Source,
     *,
     boxes: Boxes,
-    model: str = ...,
+    model: str | None = ...,
     start: int = ...,
+    box_format: BoxFormat | None = ...,
+    normalized: bool | None = ...,
+    frames: bool = ...,
     tracker: Tracker | None = ...,
     **options: Unpack[LoadArguments],
 ) -> Iterator[dict[int, Result]]: ...
 
 
 def track(
-    source: str | Path | int,
-    box: Box | None = None,
+    source: Source,
+    box: BoxLike | None = None,
     *,
     boxes: Boxes | None = None,
-    model: str = DEFAULT_MODEL,
+    model: str | None = None,
     start: int = 0,
+    box_format: BoxFormat | None = None,
+    normalized: bool | None = None,
+    frames: bool = False,
     tracker: Tracker | None = None,
     **options: Unpack[LoadArguments],
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
     """Track one or more objects, frame by frame.
 
-    The first result of each target is its given box with score 1.
-
     Args:
-        source: a video source, as for ``open_video``.
-        box: x, y, width, height in pixels of the first tracked frame, for a single target.
-        boxes: boxes of many targets, instead of ``box``: a list for frame ``start``, or a dictionary from frame index
-            to the boxes that start there.
-        model: model name or exported file, as for ``load``.
-        start: index of the first tracked frame, from 0. Earlier frames are skipped.
-        tracker: a loaded tracker to use instead of ``model``.
+        source: anything that ``open_video`` takes.
+        box: x, y, width, height in pixels of the first frame that is followed; each frame then gives its result.
+        boxes: those of many targets, in its place; each frame then gives results by id, which count from 1 in this
+            order. Where they do not all begin in frame `start`, the boxes by the number of the frame that they are in.
+        model: as for ``load``; None for the one that the weights name, or the bundled one.
+        start: number of the first frame that is followed, from 0; those before it give no result.
+        box_format, normalized: how boxes are written, see ``geometry.box_formats.resolve_box``.
+        frames: whether each result holds its picture, ``result.frame``. Off by default: a list of all results would
+            hold the complete video.
+        tracker: one that is already loaded, used instead.
         **options: as for ``load``.
 
     Yields:
-        A result per frame for ``box``, or a dictionary of results by id for ``boxes``. Ids count from 1.
+        Results, or results by id, with the number of their frame, ``result.index``, and its time, ``result.time``.
 
     Raises:
-        VideoError: with the first result, if the source cannot be opened.
-        InputError: with the first result, for an invalid box or start; after the last frame, if the source ends before
-            a later target starts.
-        DamagedVideoError: after the last readable frame, if the source is truncated or damaged.
+        InputError: with the first result, for a box, or a frame number that the source does not reach. Where its length
+            is not known before, that comes after the last frame.
+        VideoError: with the first result, for a source that cannot be read.
+        DamagedVideoError: after the last frame that could be read, if the source is cut short or damaged.
     """
-    targets = plan_targets(box, boxes, start)
+    planned = plan_targets(box, boxes, start)
     with open_video(source) as video:
+        targets = resolve_targets(planned, video, box_format=box_format, normalized=normalized)
         if tracker is None:
             tracker = loading.load_with(model, make_options(options))
         for step in follow_frames(video, targets, make_crew(tracker, many=boxes is not None)):
-            yield step.result if boxes is None else dict(step.results)
+            frame = step.frame if frames else None
+            results = {
+                number: replace(result, index=step.index, time=step.time, frame=frame)
+                for number, result in step.results.items()
+            }
+            yield results[1] if boxes is None else results
 
 
 class Crew(Protocol):
@@ -155,26 +174,50 @@ def make_crew(tracker: Tracker, *, many: bool) -> Crew:
     return MultiTracker(tracker) if many else _One(tracker)
 
 
-def plan_targets(box: Box | None, boxes: Boxes | None, start: int) -> dict[int, Sequence[Box]]:
-    """Sort the boxes by frame index; raises InputError for invalid combinations."""
+def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[BoxLike]]:
+    """Return the boxes by the numbers of their frames, ascending; raises InputError where they contradict."""
     if (box is None) == (boxes is None):
-        raise InputError("give either box or boxes; got both or neither")
-    if boxes is None:
-        boxes = [] if box is None else [box]
+        raise InputError("expected either a box or boxes; got both or neither; give one of them")
+    if box is not None:
+        boxes = [box]
     if isinstance(boxes, Mapping):
         if start:
             raise InputError(
-                f"start cannot be combined with boxes by frame index; got {start}; leave it out, or give a list"
+                f"expected no start beside boxes with frame numbers; got {start}; leave it out, or list the boxes"
             )
-        targets = {number: boxes[number] for number in sorted(boxes) if boxes[number]}
+        targets = {number: list(boxes[number]) for number in sorted(boxes) if len(boxes[number])}
     else:
-        targets = {start: boxes} if boxes else {}
+        targets = {start: list(boxes)} if boxes is not None and len(boxes) else {}
     if not targets:
         raise InputError("at least one box is needed; got none; give x, y, width, height of each target")
     first = next(iter(targets))
     if first < 0:
         raise InputError(f"the start frame must be at least 0; got {first}; frames count from 0")
     return targets
+
+
+def resolve_targets(
+    targets: Mapping[int, Sequence[BoxLike]],
+    video: VideoReader,
+    *,
+    box_format: BoxFormat | None = None,
+    normalized: bool | None = None,
+) -> dict[int, list[Box]]:
+    """Return the boxes in pixels, as x, y, width, height, once each was found to fit the source.
+
+    Raises InputError for a box that does not, and for a frame beyond the end of a source whose length is known.
+    """
+    count = video.frame_count
+    late = [number for number in targets if count is not None and number >= count]
+    if late:
+        raise InputError(
+            f"frame numbers must be below the {count} frames of the source; got {', '.join(map(str, late))}; frames "
+            "count from 0"
+        )
+    return {
+        number: [resolve_box(box, video.size_wh, box_format=box_format, normalized=normalized) for box in boxes]
+        for number, boxes in targets.items()
+    }
 
 
 def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew: Crew) -> Iterator[Step]:
@@ -202,9 +245,8 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
         fitted = resizer.fit(frame)
         found = crew.update(fitted) if index > start else {}
         results = {number: resizer.to_own(result) for number, result in found.items()}
-        for x, y, width, height in targets.get(index, ()):
-            number = crew.add(fitted, resizer.to_first((x, y, width, height)))
-            box = float(x), float(y), float(width), float(height)
+        for box in targets.get(index, ()):
+            number = crew.add(fitted, resizer.to_first(box))
             results[number] = Result(box=box, score=1.0, lost=False)
         elapsed = time.perf_counter() - began
         yield Step(index=index, time=seconds, frame=frame, results=results, seconds=elapsed)
@@ -218,11 +260,13 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
 
 def follow(
     video: VideoReader,
-    box: Box | None,
+    box: BoxLike | None,
     tracker: Tracker,
     *,
     boxes: Boxes | None = None,
     start: int = 0,
+    box_format: BoxFormat | None = None,
+    normalized: bool | None = None,
     video_path: Path | None = None,
     boxes_path: Path | None = None,
     true_boxes: Sequence[Box] | None = None,
@@ -230,44 +274,61 @@ def follow(
 ) -> None:
     """Track one or more objects through an open source and write the results, frame by frame.
 
-    Both files are complete up to the last step, even after an error or Ctrl-C. They are opened only after the first
-    frame was read and both paths were found writable, so an invalid box or path leaves existing files unchanged.
-
     Args:
         video: the source.
-        box: as for ``track``.
-        tracker: the tracker.
-        boxes: as for ``track``.
-        start: as for ``track``.
-        video_path: output .mp4 with boxes and scores, from the first tracked frame on.
-        boxes_path: output .txt, .csv or .jsonl, with frame indices and times of the source. With ``boxes``, each line
-            has the id of its target.
-        true_boxes: true boxes to draw, one per frame.
-        on_step: called after each frame was written.
+        box, boxes, start, box_format, normalized: as for ``track``.
+        tracker: as ``load`` gives it.
+        video_path: .mp4 to write, with boxes and scores drawn, and the true box where `true_boxes` has one; it begins
+            with the first frame that is followed.
+        boxes_path: .txt, .csv or .jsonl to write, see ``results.ResultWriter``; frames keep their numbers and times of
+            the source. With `boxes` each line has its target's id.
+        true_boxes: of all frames of the source.
+        on_step: called after each frame is written.
+
+    Both files hold the same frames, up to the last step, whatever ends the loop: the end of the source, an error,
+    Ctrl-C. They are opened after the first frame was taken, and after both were seen to be writable: a box or a path
+    that is refused leaves older files untouched.
     """
     targets, many = plan_targets(box, boxes, start), boxes is not None
+    check_outputs([video.path] if video.path else [], video_path, boxes_path)
+    resolved = resolve_targets(targets, video, box_format=box_format, normalized=normalized)
+    steps = follow_frames(video, resolved, make_crew(tracker, many=many))
+    first = next(steps)
+    resizer = FrameResizer()  # a video has one size
+    with Interrupts() as interrupts, ExitStack() as files:
+        movie = table = None
+        if video_path:
+            movie = files.enter_context(VideoWriter(video_path, video.fps, sample_aspect=video.sample_aspect))
+        if boxes_path:
+            table = files.enter_context(ResultWriter(boxes_path, many=many))
+        for step in itertools.chain([first], steps):
+            drawn = step.frame
+            if movie:
+                drawn = drawn if true_boxes is None else draw_truth(drawn, true_boxes[step.index])
+                drawn = resizer.fit(draw_results(drawn, step.results) if many else draw_result(drawn, step.result))
+            with interrupts.hold():
+                if movie:
+                    movie.write(drawn, step.time - first.time)
+                if table:
+                    for number, result in step.results.items():
+                        table.write(step.index, step.time, result, number)
+                on_step(step)
+
+
+def check_outputs(inputs: Sequence[Path], video_path: Path | None, boxes_path: Path | None) -> None:
+    """See that both files can be written and are none of the inputs, nor each other; nothing is changed.
+
+    Raises InputError, or SingletrackError where nothing can be written.
+    """
     if video_path:
         check_file(video_path, VIDEO_ENDINGS)
     if boxes_path:
-        check_file(boxes_path, FORMATS)
-    if video_path and video.path and video_path.exists() and video_path.samefile(video.path):
-        raise InputError(
-            f"the output video must differ from the source; got {video_path} for both; choose another name"
-        )
-    steps = follow_frames(video, targets, make_crew(tracker, many=many))
-    first = next(steps)
-    with ExitStack() as files:
-        movie = None
-        if video_path:
-            movie = files.enter_context(VideoWriter(video_path, video.fps, sample_aspect=video.sample_aspect))
-        resizer = FrameResizer()  # a video has a fixed frame size
-        table = files.enter_context(ResultWriter(boxes_path, many=many)) if boxes_path else None
-        for step in itertools.chain([first], steps):
-            if table:
-                for number, result in step.results.items():
-                    table.write(step.index, step.time, result, number)
-            if movie:
-                drawn = step.frame if true_boxes is None else draw_truth(step.frame, true_boxes[step.index])
-                drawn = draw_results(drawn, step.results) if many else draw_result(drawn, step.result)
-                movie.write(resizer.fit(drawn), step.time - first.time)
-            on_step(step)
+        format_of(boxes_path)
+        check_writable(boxes_path)
+    outputs = [path for path in (video_path, boxes_path) if path and path.is_file() and not is_stream(path)]
+    for output in outputs:
+        for other in (*inputs, *(path for path in outputs if path is not output)):
+            if other.exists() and output.samefile(other):
+                raise InputError(
+                    f"expected a file to write that is not read; got {output}, which is {other}; rename it"
+                )

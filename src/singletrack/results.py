@@ -16,6 +16,7 @@ Boxes are xywh in frame pixels, top-left corner first. Frames count from 0. Time
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from singletrack.errors import InputError
-from singletrack.files import unwritable, writing
+from singletrack.files import is_stdout, is_stream, unwritable, writing
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
 
@@ -56,7 +57,9 @@ class Record:
 class ResultWriter:
     """Context manager that writes results to a file, one line per frame and target.
 
-    Each line is flushed before ``write`` returns, so that an interruption loses nothing.
+    path: "-" is standard output. That, pipes and devices get JSON lines where their name has no ending.
+    many: whether there is a line for each of many targets, with its id. The .txt of many, that of MOTChallenge, cannot
+        mark a target as lost, so frames in which it is lost have no line.
 
     Args:
         path: output file; its ending (.txt, .csv, .jsonl) selects the format.
@@ -70,22 +73,19 @@ class ResultWriter:
     def __init__(self, path: str | Path, *, many: bool = False) -> None:
         self.path = Path(path)
         self._many = many
-        self._format_line = _find_format(self.path).format_line
+        ending = format_of(self.path)
+        self._format_line = FORMATS[ending].format_line
+        self._leaves_out_lost = many and ending == ".txt"
         with writing(self.path):
-            self._file = self.path.open("w", encoding="utf-8", buffering=1, newline="\n")
-        if self.path.suffix.lower() == ".csv":
+            target = os.dup(1) if is_stdout(self.path) else self.path
+            self._file = open(target, "w", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115
+        if ending == ".csv":
             self._write_line(",".join(CSV_COLUMNS_OF_MANY if many else CSV_COLUMNS))
 
     def write(self, frame: int, seconds: float, result: Result, id: int = 1) -> None:
-        """Write one result.
-
-        Args:
-            frame: index of the frame, from 0.
-            seconds: time since the first frame of the source.
-            result: the result.
-            id: id of the target, from 1.
-        """
-        self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
+        """Add the result of one frame: its number from 0, its time in seconds; and the target's id, 1 or more."""
+        if not (result.lost and self._leaves_out_lost):
+            self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
 
     def _write_line(self, line: str) -> None:
         try:
@@ -222,6 +222,14 @@ FORMATS = {
     ".csv": _Format(_format_csv, _parse_csv),
     ".jsonl": _Format(_format_jsonl, _parse_jsonl),
 }
+
+
+def format_of(path: Path) -> str:
+    """The ending that names the format of a file to write; raises InputError for another."""
+    if not path.suffix and is_stream(path):
+        return ".jsonl"
+    _find_format(path)
+    return path.suffix.lower()
 
 
 def _find_format(path: Path) -> _Format:

@@ -99,7 +99,7 @@ def runs(data: DataPaths, backbone: Path, tmp_path_factory: pytest.TempPathFacto
             train(reduced_recipe(name), data, out, settings=SETTINGS, resume_run=True)
             continue
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(RECIPES, name, partial(replay_share, name))
+            patch.setitem(RECIPES, name, partial(reduced_recipe, name))
             patch.setenv("SINGLETRACK_CACHE", str(data.cache))
             folder_flags = [part for flag in data.folders.items() for part in ("--data", "{}={}".format(*flag))]
             call("train", name, *folder_flags, "--out", out, "--precision", "fp32", "--resume")

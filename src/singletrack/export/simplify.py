@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from singletrack.models.build import Network
+from singletrack.models.build import AnyNetwork
 from singletrack.models.layers.fine_head import FineHead
 from singletrack.models.layers.vit import Attention, Block
 from singletrack.models.stark import FrozenBatchNorm
 
 
-def simplify(network: Network) -> Network:
+def simplify(network: AnyNetwork) -> AnyNetwork:
     """Rewrite a network in place, in evaluation mode. Afterwards it can be exported but not trained."""
     fold_batch_norms(network)
     for module in network.modules():
@@ -30,7 +30,7 @@ def simplify(network: Network) -> Network:
     return network
 
 
-def fold_batch_norms(network: Network) -> Network:
+def fold_batch_norms(network: AnyNetwork) -> AnyNetwork:
     """Fold each batch norm into the preceding convolution, in place, with the same maps.
 
     Order is taken from the children of a module, so a norm of a sum must be declared before the parts.

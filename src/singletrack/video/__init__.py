@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from singletrack.video.reader import VideoReader, open_video
+from singletrack.video.reader import Source, VideoReader, open_video
 from singletrack.video.writer import VideoWriter
 
-__all__ = ["VideoReader", "VideoWriter", "open_video"]
+__all__ = ["Source", "VideoReader", "VideoWriter", "open_video"]
