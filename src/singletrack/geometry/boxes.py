@@ -6,16 +6,18 @@ The order stands in the name: xywh is top-left corner and size, xyxy two corners
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 
 Box = tuple[float, float, float, float]
 Array = NDArray[np.floating[Any]]
+
+LARGEST_BOX = 10  # times the width or height of the frame
 
 
 def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
@@ -65,15 +67,13 @@ def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: 
 
 
 def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
-    """The box as four floats, if it can be meant in a frame of this size; one pixel wide is enough.
+    """The box as four floats, if it is valid in a frame of this size; one pixel wide is enough.
 
-    Raises InputError for a box that is not four finite numbers, has no area or lies wholly outside the frame.
+    Raises InputError for a box that is not four finite numbers, has no area, lies outside the frame, or is more than
+    ``LARGEST_BOX`` times as wide or high as the frame.
     """
     expected = "expected a box as x, y, width, height in pixels, top-left corner first"
-    try:
-        x, y, width, height = (float(value) for value in box_xywh)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{expected}; got {box_xywh!r}; give four numbers") from error
+    x, y, width, height = four_numbers(box_xywh)
     got = f"got {x:g},{y:g},{width:g},{height:g}"
     if not all(math.isfinite(value) for value in (x, y, width, height)):
         raise InputError(f"{expected}; {got}; every number must be finite")
@@ -85,6 +85,38 @@ def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
             f"expected a box that overlaps the frame of {frame_width} x {frame_height} pixels; {got}, "
             "which lies outside; measure it in pixels of this very frame"
         )
+    if width > LARGEST_BOX * frame_width or height > LARGEST_BOX * frame_height:
+        raise InputError(
+            f"expected a box of at most {LARGEST_BOX} times the frame of {frame_width} x {frame_height} pixels; {got}; "
+            "measure it in pixels of this very frame"
+        )
+    return x, y, width, height
+
+
+def four_numbers(box_xywh: Any) -> Box:
+    """The four numbers of a box, which may be a sequence, array or tensor of real numbers.
+
+    Raises InputError for anything else: text, mappings, sets and generators (which can be read once only), complex or
+    masked numbers, true and false, and integers too large for a float.
+    """
+    expected = "expected a box as x, y, width, height in pixels, top-left corner first"
+    advice = f"got {show_value(box_xywh)}; give four numbers"
+    if isinstance(box_xywh, str | bytes | bytearray | Mapping | Set | Iterator):
+        raise InputError(f"{expected}; {advice}, as a tuple, list or array")
+    if isinstance(box_xywh, np.ndarray):
+        if np.ma.is_masked(box_xywh):
+            raise InputError(f"{expected}; {advice}, none of them masked")
+        box_xywh = np.asarray(box_xywh).tolist()
+    try:
+        values = list(box_xywh)
+        refused = str | bytes | bytearray | bool | np.bool_ | complex | np.complexfloating
+        if len(values) != 4 or any(isinstance(value, refused) for value in values):
+            raise InputError(f"{expected}; {advice}")
+        x, y, width, height = map(float, values)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{expected}; {advice}") from error
     return x, y, width, height
 
 

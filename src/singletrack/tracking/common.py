@@ -12,12 +12,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Square, check_frame
 
 Settings = TypeVar("Settings", bound="CropSettings | LostSettings")
 
+MOST_TILES_PER_FRAME = 1000
+LARGEST_SETTING = 1e9  # of any number among the settings
+# by the annotation of a setting: the types it may have, and what errors call it
+KINDS: dict[str, tuple[Any, str]] = {
+    "int": ((int, np.integer), "a whole number"),
+    "float": ((int, float, np.integer, np.floating), "a finite number"),
+    "bool": (bool, "True or False"),
+}
 FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates", "mark_template")  # by the network
 
 
@@ -71,14 +79,11 @@ class LostSettings:
     confirm_colours: float = 0.8
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not self.lost_below <= self.found_above:
             raise InputError(
                 f"expected lost_below <= found_above; got {self.lost_below} and {self.found_above}; "
                 "leave a gap between them, so that one score near the threshold does not flip the verdict"
-            )
-        if not isinstance(self.long_term, bool):
-            raise InputError(
-                f"expected long_term to be True or False; got {self.long_term!r}; a word counts as neither"
             )
         if self.lost_after < 1:
             raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
@@ -87,13 +92,41 @@ class LostSettings:
                 f"expected search_after of 0 or more, tiles_per_frame and confirm_looks of 1 or more; got "
                 f"{self.search_after}, {self.tiles_per_frame} and {self.confirm_looks}; they are counts"
             )
-        if self.tile_widen <= 0 or self.tile_step <= 0:
+        if self.tiles_per_frame > MOST_TILES_PER_FRAME:
             raise InputError(
-                f"expected tile_widen and tile_step over 0; got {self.tile_widen} and {self.tile_step}; "
-                "they are lengths"
+                f"expected tiles_per_frame of at most {MOST_TILES_PER_FRAME}; got {self.tiles_per_frame}; "
+                "each takes as long as a frame"
             )
+        if not all(0.01 <= length <= 100 for length in (self.tile_widen, self.tile_step)):
+            raise InputError(
+                f"expected tile_widen and tile_step of 0.01 to 100; got {self.tile_widen} and {self.tile_step}; "
+                "they are lengths in search squares and in roots of the box's area"
+            )
+        factors = {name: getattr(self, name, 1.0) for name in ("template_factor", "search_factor")}
+        for name, factor in factors.items():
+            if not 0.1 <= factor <= 100:
+                raise InputError(f"expected {name} of 0.1 to 100; got {factor}; it is in roots of the box's area")
         if not 0.0 <= self.confirm_colours <= 1.0:
             raise InputError(f"expected confirm_colours of 0 to 1; got {self.confirm_colours}; 0 takes any colours")
+
+
+def check_kinds(settings: Any) -> None:
+    """Raise InputError, naming it, for a setting that is not of its kind: a whole number, a finite number, or a flag.
+
+    settings: a dataclass whose numbers are annotated as int, float or bool, with "| None" where there may be none.
+    """
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), str(each.type)
+        wanted = KINDS.get(kind.removesuffix(" | None"))
+        if wanted is None or (value is None and kind.endswith("| None")):
+            continue
+        whole, called = wanted
+        flag = isinstance(value, bool | np.bool_)
+        right = isinstance(value, bool) if kind == "bool" else isinstance(value, whole) and not flag
+        if not right or (kind != "bool" and not abs(value) <= LARGEST_SETTING):
+            raise InputError(
+                f"expected {each.name} to be {called}; got {show_value(value)}; give such a value or leave it out"
+            )
 
 
 def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settings:

@@ -43,6 +43,8 @@ USUAL_RISES, USUAL_FALLS = 0.05, 0.005
 # Of a frame in the running mean of the target's size. A box that touches the frame's edge shows a part of it alone.
 USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
+SMALLEST_TILE = 10.0  # pixels of a side, of a square of the same area; no tracker gives a smaller box
+MOST_TILES = 128  # along the longer side of the frame
 COLOURS_EVERY = 5  # frames between two looks at the target's own colours
 USUAL_LIKENESS = 0.1  # of such a look in the running mean of their likeness to those of the first frame
 
@@ -75,7 +77,7 @@ class _Search:
     usual_likeness: float | None = None
     seen: int = 0
     frames: int = 0
-    tiles: list[Box] = field(default_factory=list)
+    tiles: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     candidate: _Candidate | None = None
     frame: Image | None = None
 
@@ -158,7 +160,7 @@ class LongTermTracker:
         if result.lost:
             search.frames += 1
         else:
-            search.frames, search.tiles, search.candidate = 0, [], None
+            search.frames, search.tiles, search.candidate = 0, search.tiles[:0], None
             self._remember(search, result)
         search.frame = None
         return result
@@ -202,9 +204,10 @@ class LongTermTracker:
         """Look at the next tiles, until one of them shows something that may be the target."""
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
-            if not search.tiles:
+            if not len(search.tiles):
                 search.tiles = cover(search.size_wh, resized(search.result.box, search.usual_wh), settings.tile_step)
-            tile = search.tiles.pop(0)
+            x, y, width, height = search.tiles[0].tolist()
+            tile, search.tiles = (x, y, width, height), search.tiles[1:]
             inputs = self.tracker.look(frame, tile, settings.tile_widen)
             sight = self.tracker.see(None if inputs is None else self._locate(inputs), tile, settings.tile_widen)
             if (
@@ -243,13 +246,21 @@ def resized(box: Box, size_wh: tuple[float, float]) -> Box:
     return x + (width - size_wh[0]) / 2, y + (height - size_wh[1]) / 2, *size_wh
 
 
-def cover(size_wh: tuple[int, int], box: Box, step: float) -> list[Box]:
-    """Boxes as large as this one whose squares cover the frame, the nearest to it first.
+def cover(size_wh: tuple[int, int], box: Box, step: float) -> NDArray[np.float64]:
+    """Boxes of this one's proportions whose squares cover the frame, the nearest to it first: (N, 4) xywh.
 
-    step: how far their centres may be apart, in square roots of the box's area.
+    step: how far their centres may be apart, in square roots of the box's area. The boxes are as large as this one, or
+    larger where it is smaller than ``SMALLEST_TILE`` or ``MOST_TILES`` a side would not cover the frame.
     """
     x, y, width, height = box
-    distance = step * math.sqrt(width * height)
-    columns, rows = ((np.arange(n := math.ceil(side / distance)) + 0.5) * side / n for side in size_wh)
-    boxes = [(float(cx) - width / 2, float(cy) - height / 2, width, height) for cy in rows for cx in columns]
-    return sorted(boxes, key=lambda tile: math.hypot(tile[0] - x, tile[1] - y))
+    side = max(math.sqrt(width) * math.sqrt(height), 1e-6)
+    grown = max(1.0, SMALLEST_TILE / side, max(size_wh) / (step * side * MOST_TILES))
+    distance = grown * step * side
+    # of the box's proportions, but no longer than the frame is where it is grown
+    tile_wh = np.array([width, height]) if grown == 1.0 else np.minimum([width * grown, height * grown], size_wh)
+    columns, rows = (
+        (np.arange(n := min(MOST_TILES, math.ceil(length / distance))) + 0.5) * length / n for length in size_wh
+    )
+    centers = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
+    boxes = np.concatenate([centers - tile_wh / 2, np.broadcast_to(tile_wh, centers.shape)], 1)
+    return np.asarray(boxes[np.argsort(np.hypot(*(boxes[:, :2] - (x, y)).T), kind="stable")])

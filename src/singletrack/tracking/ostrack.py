@@ -157,8 +157,8 @@ class OSTrackTracker:
 
         The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window. A frame in which nothing
         can be seen (one colour all round the box), or for which the network gives numbers that are not
-        finite, scores 0 and leaves the box where it was. Raises InputError before `init` and for a frame
-        that cannot be meant.
+        finite, scores 0 and leaves the box where it was, as far as it is inside the frame. Raises InputError before
+        `init` and for a frame that cannot be meant.
         """
         inputs = self.prepare(frame)
         if inputs is None:
@@ -179,7 +179,7 @@ class OSTrackTracker:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
-        box, score = self._place(maps, target) or (target.box, 0.0)
+        box, score = self._place(maps, target) or Sight(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
         target.doubt.hear(score, settings)
         if target.doubt.lost and settings.hold_when_lost:
             box = target.believed

@@ -115,8 +115,8 @@ class STARKTracker:
 
         The score is the score head's; or, where the network has none, how far it is decided on two corners:
         see `read_corners`. A frame in which nothing can be seen (one colour all round the box), or for which
-        the network gives numbers that are not finite, scores 0 and leaves the box where it was. Raises
-        InputError before `init` and for a frame that cannot be meant.
+        the network gives numbers that are not finite, scores 0 and leaves the box where it was, as far as it is
+        inside the frame. Raises InputError before `init` and for a frame that cannot be meant.
         """
         inputs = self.prepare(frame)
         if inputs is None:
@@ -137,7 +137,8 @@ class STARKTracker:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
-        target.box, score = self.see(maps, target.box) or Sight(target.box, 0.0)
+        kept = Sight(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
+        target.box, score = self.see(maps, target.box) or kept
         target.doubt.hear(score, settings)
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
         if due and score > settings.update_above:
