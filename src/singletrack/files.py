@@ -5,9 +5,13 @@ Knows nothing of what is written.
 
 from __future__ import annotations
 
+import itertools
+import os
+import platform
+import re
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from singletrack.errors import InputError, SingletrackError
@@ -37,6 +41,54 @@ def make_folder(path: Path) -> None:
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
+
+
+_COUNTER = itertools.count()
+# .NAME.MACHINE-PROCESS-NUMBER.ending; versions before this one wrote .NAME.PROCESS.ending
+_UNFINISHED = re.compile(r"\..+\.(?:(?P<machine>[\w-]*)-(?P<process>\d+)-\d+|(?P<older>\d+))\.(part|onnx|xml|bin)")
+
+
+def unfinished_name(path: Path, ending: str = ".part") -> Path:
+    """A name beside ``path`` for a file that is being written, which no other process or thread uses."""
+    machine = re.sub(r"[^\w-]", "_", platform.node())
+    return path.with_name(f".{path.stem[:100]}.{machine}-{os.getpid()}-{next(_COUNTER)}{ending}")
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[Path]:
+    """Gives the name to write to; at the end the file is moved to ``path``: it is there complete, or not at all.
+
+    Folders above it are made. Raises SingletrackError where it cannot be written.
+    """
+    unfinished = unfinished_name(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield unfinished
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes of this machine that are gone, killed perhaps, left unfinished in a folder."""
+    machine = re.sub(r"[^\w-]", "_", platform.node())
+    with suppress(OSError):
+        for path in folder.iterdir():
+            match = _UNFINISHED.fullmatch(path.name)
+            if match and match["machine"] in (machine, None) and not _is_alive(int(match["process"] or match["older"])):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 @contextmanager
