@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,10 @@ from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISIONS,
     TRAIN_EXTRA,
+    CheckGraph,
     Precision,
+    Shapes,
+    check_shapes,
     installed_engines,
     open_network,
     require_engine,
@@ -28,6 +32,7 @@ from singletrack.engines import (
 from singletrack.engines.preprocessing import UNCHANGED, Normalisation
 from singletrack.errors import CheckpointError, InputError
 from singletrack.tracking import common
+from singletrack.tracking.anchors import ANCHORS
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.tracking.distractors import DistractorAwareTracker
@@ -214,8 +219,15 @@ class _Asked:
     precision: Precision
     threads: int | None
 
-    def open(self, path: Path, settings: Settings | None) -> OpenVINONetwork | ONNXRuntimeNetwork:
-        """The exported file of a model with these settings; None where the file is to tell which one it holds."""
+    def open(
+        self, path: Path, settings: Settings | None, check: CheckGraph | None = None
+    ) -> OpenVINONetwork | ONNXRuntimeNetwork:
+        """The exported file of a model with these settings; None where the file says which one it holds.
+
+        check: as for ``engines.open_network``; None compares the shapes with the settings, where there are some.
+        """
+        if check is None and settings is not None:
+            check = partial(_check_shapes, path, settings)
         return open_network(
             self.engine,
             path,
@@ -224,6 +236,7 @@ class _Asked:
             precision=self.precision,
             normalisation=None if settings is None else normalisation_of(settings),
             cache=_compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
+            check=check,
         )
 
 
@@ -354,23 +367,30 @@ def _open_exported(
             f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
             "engine openvino or onnx"
         )
-    network = asked.open(path, ZOO[models[0]].settings if len(models) == 1 else None)
-    held = network.metadata.get("model", "no name")
-    if held not in models:
-        raise CheckpointError(
-            f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
-            "or write the file with `singletrack export`"
-        )
+
+    def check(metadata: Mapping[str, str], shapes: Shapes) -> None:
+        held = metadata.get("model", "no name")
+        if held not in models:
+            raise CheckpointError(
+                f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
+                "or write the file with `singletrack export`"
+            )
+        settings = ZOO[held].settings
+        sizes = {key: str(getattr(settings, key)) for key in ("template_size", "search_size")}
+        taught = {}
+        if isinstance(settings, OSTrackSettings):
+            plain = OSTrackSettings()
+            differing = (key for key in TAUGHT if getattr(settings, key) != getattr(plain, key))
+            taught = {key: str(getattr(settings, key)) for key in differing}
+        _require_facts(path, metadata, sizes | taught, "export it again with this version")
+        if keep_ratio is not None:
+            advice = "export the weights again with --keep-ratio"
+            _require_facts(path, metadata, {"keep_ratio": str(keep_ratio)}, advice)
+        _check_shapes(path, settings, metadata, shapes)
+
+    network = asked.open(path, ZOO[models[0]].settings if len(models) == 1 else None, check)
+    held = network.metadata["model"]
     settings = ZOO[held].settings
-    sizes = {key: str(getattr(settings, key)) for key in ("template_size", "search_size")}
-    taught = {}
-    if isinstance(settings, OSTrackSettings):
-        plain = OSTrackSettings()
-        taught = {key: str(getattr(settings, key)) for key in TAUGHT if getattr(settings, key) != getattr(plain, key)}
-    _require_facts(path, network.metadata, sizes | taught, "export it again with this version")
-    if keep_ratio is not None:
-        advice = "export the weights again with --keep-ratio"
-        _require_facts(path, network.metadata, {"keep_ratio": str(keep_ratio)}, advice)
     if len(models) > 1 and normalisation_of(settings) != Normalisation():
         network = asked.open(path, settings)
     return held, network
@@ -385,6 +405,27 @@ def _open_on_engine(name: str, path: Path | None, asked: _Asked, keep_ratio: flo
             return network
         path = bundled_file(name, ".safetensors")
     return asked.open(cached_export(name, path, keep_ratio), settings)
+
+
+def _check_shapes(path: Path, settings: Settings, metadata: Mapping[str, str], shapes: Shapes) -> None:
+    """Raise CheckpointError unless a file has the inputs and outputs that the tracker of these settings works with."""
+    template: tuple[int | None, ...] = (3, settings.template_size, settings.template_size)
+    search: tuple[int | None, ...] = (3, settings.search_size, settings.search_size)
+    maps: dict[str, tuple[int | None, ...]]
+    if isinstance(settings, OSTrackSettings):
+        template = template if settings.templates == 1 else (settings.templates, *template)
+        if "boxes" in shapes:
+            maps = {"boxes": (2, 4), "peaks": (2,), "score": (None, None)}
+        else:
+            maps = {"score": (None, None), "size": (2, None, None), "offset": (2, None, None)}
+    elif isinstance(settings, STARKSettings):
+        template, search = (settings.templates, 4, *template[1:]), (4, *search[1:])
+        maps = {"corners": (2, None, None)}
+    else:
+        search = (3, None, None)  # larger ones are searched for a lost target
+        maps = {"cls": (2 * ANCHORS, None, None), "loc": (4 * ANCHORS, None, None)}
+    expected = {"template": template, "search": search, **maps}
+    check_shapes(path, {name: (None, *sizes) for name, sizes in expected.items()}, shapes)
 
 
 def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str], advice: str) -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
-from singletrack.models.checkpoints import read_weights
+from singletrack.models.checkpoints import LARGEST_RATIO, read_weights
 from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack
 
