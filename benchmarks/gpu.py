@@ -95,7 +95,7 @@ def main() -> None:
     graphs = [False, True] if device.type == "cuda" else [False]
     for name in arguments.models.split(","):
         work = operations(name)
-        for precision, compiled in (("f32", False), ("bf16", False), ("bf16", True)):
+        for precision, compiled in (("fp32", False), ("bf16", False), ("bf16", True)):
             if precision not in rates:
                 continue
             for recorded in graphs:

@@ -56,7 +56,7 @@ def main() -> None:
             eager = 0.0
             for engine in engines:
                 tracker = load(name, weights=weights, engine=engine, device="cpu")
-                precision = getattr(tracker.network, "precision", "f32")
+                precision = getattr(tracker.network, "precision", "fp32")
                 took = measure(tracker, arguments.frames)["update"]
                 eager = eager or took
                 print(

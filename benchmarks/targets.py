@@ -90,7 +90,7 @@ def main() -> None:
                 single.update(frame)
             singly.append((time.perf_counter() - start) / min(8, len(alone)))
 
-    precision = getattr(tracker.network, "precision", "f32")
+    precision = getattr(tracker.network, "precision", "fp32")
     load_now = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{processor_name()}, {usable_cores()} cores{load_now}; {arguments.model}, {precision}, batches of {sizes}\n")
     print("| targets | ms a frame | frames/s | target-frames/s | ratio to one by one |")

@@ -54,10 +54,10 @@ class StepRightTogether(StepRight):
 
     network: Any = Nothing()
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs:
         return Inputs(np.zeros((1, 1)), np.zeros((1, 1)))
 
-    def read(self, maps: Any) -> Result:
+    def postprocess(self, maps: Any) -> Result:
         assert maps["none"].shape == (1, 1)
         return self.update(np.zeros((1, 1, 3), np.uint8))
 

@@ -233,7 +233,7 @@ def _follow_for(engine: str, clip: list[Any], seconds: float) -> tuple[Facts, np
         times.append(time.perf_counter() - start)
     facts = {
         "device": str(getattr(tracker.network, "device", "unknown")).lower(),
-        "precision": getattr(tracker.network, "precision", "f32"),
+        "precision": getattr(tracker.network, "precision", "fp32"),
         "load seconds": round(loaded - began, 2),
         "frames/s": round(1 / median(times), 1),
         "overlap": round(float(iou(boxes, truth).mean()), 3),

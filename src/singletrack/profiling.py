@@ -145,7 +145,7 @@ def measure(job: Job) -> Row:
     for index in range(1, 1 + WARM_UP + job.frames):
         frame = clip[index % 2][0]
         with _timed(took["crop"]):
-            looks = [shared.prepare(frame) for shared in trackers]
+            looks = [shared.preprocess(frame) for shared in trackers]
         asked = [look for look in looks if look is not None]
         with _timed(took["encode"]):
             for look in asked:
@@ -154,7 +154,7 @@ def measure(job: Job) -> Row:
             seen = iter(network.locate_each(asked))
         with _timed(took["decode"]):
             for shared, each in zip(trackers, looks, strict=True):
-                shared.read(None if each is None else next(seen))
+                shared.postprocess(None if each is None else next(seen))
     stages = {stage: median(values[WARM_UP:]) for stage, values in took.items()}
     update = stages["crop"] + stages["locate"] + stages["decode"]
     return Row(

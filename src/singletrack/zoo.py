@@ -29,7 +29,7 @@ from singletrack.engines import (
     require_engine,
     require_packages,
 )
-from singletrack.engines.preprocessing import UNCHANGED, Normalisation
+from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError
 from singletrack.tracking import common
 from singletrack.tracking.anchors import ANCHORS
@@ -57,7 +57,7 @@ LARGEST_KEPT = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ModelSpec:
     """One model of the zoo; its network is what ``models.build.build_network`` makes of the same name.
 
     bundled: whether the package holds its weights, as weights/NAME.onnx and weights/NAME.safetensors.
@@ -67,23 +67,23 @@ class Entry:
     settings: Settings
     bundled: bool
     description: str
-    score_card: str
+    reported_results: str
 
 
 # Of an OSTrack that was taught more than the published ones its file must tell so.
-TAUGHT = ("mark_template", "templates")
+METADATA_KEYS = ("mark_template", "templates")
 # without a score head nothing tells when to renew a template, and a score says how decided the corners are
-UNTAUGHT_STARK = STARKSettings(templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
+UNTAUGHT_STARK = STARKSettings(num_templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
 
-ZOO: dict[str, Entry] = {
-    "ostrack-tiny": Entry(
+ZOO: dict[str, ModelSpec] = {
+    "ostrack-tiny": ModelSpec(
         settings=OSTrackSettings(
             template_size=112,
             search_factor=3.5,
             search_size=224,
             exact_squares=True,
             mark_template=True,
-            templates=2,
+            num_templates=2,
             update_interval=5,
             hold_when_lost=True,
             size_momentum=0.8,
@@ -94,83 +94,83 @@ ZOO: dict[str, Entry] = {
         ),
         bundled=True,
         description="ours: small and bundled, for processors",
-        score_card="measured by us: AO 0.751 on 20 real sequences",
+        reported_results="measured by us: AO 0.751 on 20 real sequences",
     ),
-    "ostrack-256": Entry(
+    "ostrack-256": ModelSpec(
         settings=OSTrackSettings(),
         bundled=False,
         description="OSTrack with ViT-B at 256 px, as published",
-        score_card="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
+        reported_results="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
     ),
-    "ostrack-384": Entry(
+    "ostrack-384": ModelSpec(
         settings=OSTrackSettings(template_size=192, search_size=384, search_factor=5.0),
         bundled=False,
         description="OSTrack with ViT-B at 384 px, as published",
-        score_card="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
+        reported_results="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
     ),
-    "stark-s50": Entry(
+    "stark-s50": ModelSpec(
         settings=UNTAUGHT_STARK,
         bundled=False,
         description="STARK-S with ResNet-50, as published",
-        score_card="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
+        reported_results="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
     ),
-    "stark-st50": Entry(
+    "stark-st50": ModelSpec(
         settings=STARKSettings(),
         bundled=False,
         description="STARK-ST with ResNet-50, as published",
-        score_card="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
+        reported_results="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
     ),
-    "stark-st101": Entry(
+    "stark-st101": ModelSpec(
         settings=STARKSettings(),
         bundled=False,
         description="STARK-ST with ResNet-101, as published",
-        score_card="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
+        reported_results="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
     ),
-    "stark-st50-stage1": Entry(
-        settings=replace(UNTAUGHT_STARK, templates=2),
+    "stark-st50-stage1": ModelSpec(
+        settings=replace(UNTAUGHT_STARK, num_templates=2),
         bundled=False,
         description="STARK-ST with ResNet-50 after its first stage",
-        score_card="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
+        reported_results="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
     ),
-    "stark-st101-stage1": Entry(
-        settings=replace(UNTAUGHT_STARK, templates=2),
+    "stark-st101-stage1": ModelSpec(
+        settings=replace(UNTAUGHT_STARK, num_templates=2),
         bundled=False,
         description="STARK-ST with ResNet-101 after its first stage",
-        score_card="not published",
+        reported_results="not published",
     ),
-    "dasiamrpn-vot": Entry(
+    "dasiamrpn-vot": ModelSpec(
         settings=DaSiamRPNSettings(),
         bundled=False,
         description="DaSiamRPN with the settings of VOT, as published",
-        score_card="not published for these weights alone; the paper's whole tracker: VOT2016 EAO 0.411",
+        reported_results="not published for these weights alone; the paper's whole tracker: VOT2016 EAO 0.411",
     ),
-    "dasiamrpn-otb": Entry(
+    "dasiamrpn-otb": ModelSpec(
         settings=DaSiamRPNSettings(penalty_strength=0.22, window_influence=0.40, size_rate=0.30),
         bundled=False,
         description="DaSiamRPN with the settings of OTB, as published",
-        score_card="published: OTB2015 AUC 65.5",
+        reported_results="published: OTB2015 AUC 65.5",
     ),
-    "dasiamrpn-big": Entry(
+    "dasiamrpn-big": ModelSpec(
         settings=DaSiamRPNSettings(
             penalty_strength=0.055, window_influence=0.42, size_rate=0.295, small_search_size=287
         ),
         bundled=False,
         description="DaSiamRPN with twice the channels, as published",
-        score_card="published: VOT2018 EAO 0.383",
+        reported_results="published: VOT2018 EAO 0.383",
     ),
-    "siamrpnpp-r50": Entry(
+    "siamrpnpp-r50": ModelSpec(
         settings=SiamRPNSettings(),
         bundled=False,
         description="SiamRPN++ with ResNet-50, as published",
-        score_card="in others' papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
+        reported_results="in others' papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
     ),
-    "siamrpnpp-r50-otb": Entry(
+    "siamrpnpp-r50-otb": ModelSpec(
         settings=SiamRPNSettings(penalty_strength=0.24, window_influence=0.5, size_rate=0.25),
         bundled=False,
         description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
-        score_card="published with pysot, from memory: OTB2015 AUC 69.6",
+        reported_results="published with pysot, from memory: OTB2015 AUC 69.6",
     ),
-    "siamrpnpp-r50-lt": Entry(
+    "siamrpnpp-r50-lt": ModelSpec(
         settings=SiamRPNSettings(
             window_influence=0.28,
             size_rate=0.22,
@@ -181,31 +181,31 @@ ZOO: dict[str, Entry] = {
         ),
         bundled=False,
         description="SiamRPN++ with ResNet-50 for long videos, as published",
-        score_card="published with pysot, from memory: VOT2018-LT F1 0.629",
+        reported_results="published with pysot, from memory: VOT2018-LT F1 0.629",
     ),
-    "siamrpnpp-mobilenet": Entry(
+    "siamrpnpp-mobilenet": ModelSpec(
         settings=SiamRPNSettings(penalty_strength=0.04, window_influence=0.4, size_rate=0.5),
         bundled=False,
         description="SiamRPN++ with MobileNetV2, as published",
-        score_card="published with pysot, from memory: VOT2018 EAO 0.410",
+        reported_results="published with pysot, from memory: VOT2018 EAO 0.410",
     ),
-    "siamrpnpp-alex": Entry(
+    "siamrpnpp-alex": ModelSpec(
         settings=SiamRPNSettings(search_size=287, penalty_strength=0.16, window_influence=0.4, size_rate=0.3),
         bundled=False,
         description="SiamRPN++ with AlexNet, as published",
-        score_card="published with pysot, from memory: VOT2018 EAO 0.352",
+        reported_results="published with pysot, from memory: VOT2018 EAO 0.352",
     ),
-    "stark-aligned": Entry(
+    "stark-aligned": ModelSpec(
         settings=OSTrackSettings(),
         bundled=False,
         description="for comparison: OSTrack-256's ViT in two streams, related as in STARK",
-        score_card="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
+        reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
     ),
-    "swintrack-aligned": Entry(
+    "swintrack-aligned": ModelSpec(
         settings=OSTrackSettings(),
         bundled=False,
         description="for comparison: OSTrack-256's ViT in two streams, related as in SwinTrack",
-        score_card="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
+        reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
     ),
 }
 
@@ -234,7 +234,7 @@ class _Asked:
             self.device,
             self.threads,
             precision=self.precision,
-            normalisation=None if settings is None else normalisation_of(settings),
+            normalization=None if settings is None else normalization_of(settings),
             cache=_compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
             check=check,
         )
@@ -259,8 +259,8 @@ def load(
     engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
         "mps" for one that knows it.
     device: as the engine calls it, such as "cpu" or "cuda", in upper or lower case; "auto" for the engine's usual one.
-    precision: that it computes in: "f32", "bf16" or "f16", where the engine has it on the device; "auto" for bf16 in
-        OpenVINO on a processor that computes in it, and f32 otherwise. See docs/engines.md.
+    precision: that it computes in: "fp32", "bf16" or "fp16", where the engine has it on the device; "auto" for bf16 in
+        OpenVINO on a processor that computes in it, and fp32 otherwise. See docs/engines.md.
     keep_ratio: share of the search tokens that each elimination of an OSTrack keeps, over 0 and up to 1, which turns
         elimination off; None for the model's own.
     threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
@@ -338,10 +338,10 @@ def _choose_engine(device: str, path: Path | None) -> str:
     return next(iter(installed), "openvino")
 
 
-def normalisation_of(settings: Settings) -> Normalisation:
+def normalization_of(settings: Settings) -> Normalization:
     """What the network of a model with these settings wants done to pixels; Siamese networks take them as they are."""
     if isinstance(settings, common.CropSettings):
-        return Normalisation(mean=settings.mean, std=settings.std)
+        return Normalization(mean=settings.mean, std=settings.std)
     return UNCHANGED
 
 
@@ -354,7 +354,7 @@ def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float |
         asked.device,
         threads=asked.threads,
         precision=asked.precision,
-        normalisation=normalisation_of(ZOO[name].settings),
+        normalization=normalization_of(ZOO[name].settings),
     )
 
 
@@ -380,7 +380,7 @@ def _open_exported(
         taught = {}
         if isinstance(settings, OSTrackSettings):
             plain = OSTrackSettings()
-            differing = (key for key in TAUGHT if getattr(settings, key) != getattr(plain, key))
+            differing = (key for key in METADATA_KEYS if getattr(settings, key) != getattr(plain, key))
             taught = {key: str(getattr(settings, key)) for key in differing}
         _require_facts(path, metadata, sizes | taught, "export it again with this version")
         if keep_ratio is not None:
@@ -391,7 +391,7 @@ def _open_exported(
     network = asked.open(path, ZOO[models[0]].settings if len(models) == 1 else None, check)
     held = network.metadata["model"]
     settings = ZOO[held].settings
-    if len(models) > 1 and normalisation_of(settings) != Normalisation():
+    if len(models) > 1 and normalization_of(settings) != Normalization():
         network = asked.open(path, settings)
     return held, network
 
@@ -413,13 +413,13 @@ def _check_shapes(path: Path, settings: Settings, metadata: Mapping[str, str], s
     search: tuple[int | None, ...] = (3, settings.search_size, settings.search_size)
     maps: dict[str, tuple[int | None, ...]]
     if isinstance(settings, OSTrackSettings):
-        template = template if settings.templates == 1 else (settings.templates, *template)
+        template = template if settings.num_templates == 1 else (settings.num_templates, *template)
         if "boxes" in shapes:
             maps = {"boxes": (2, 4), "peaks": (2,), "score": (None, None)}
         else:
             maps = {"score": (None, None), "size": (2, None, None), "offset": (2, None, None)}
     elif isinstance(settings, STARKSettings):
-        template, search = (settings.templates, 4, *template[1:]), (4, *search[1:])
+        template, search = (settings.num_templates, 4, *template[1:]), (4, *search[1:])
         maps = {"corners": (2, None, None)}
     else:
         search = (3, None, None)  # larger ones are searched for a lost target

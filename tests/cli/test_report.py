@@ -40,7 +40,7 @@ def make_run(path: Path, done: list[str], *, dataset: str = "folder") -> Path:
         weights="0123",
         engine="openvino",
         device="CPU",
-        precision="f32",
+        precision="fp32",
         settings={},
         version="0.1.0",
     )

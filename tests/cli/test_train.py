@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[tuple[A
 
 
 def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    flags = "--data lasot=one --data got10k=two --batch 6 --precision fp32 --accumulate 3 --recompute --compile"
+    flags = "--data lasot=one --data got10k=two --batch 6 --precision fp32 --grad-accum-steps 3 --activation-checkpointing --compile"
     assert main(["train", "ostrack_tiny", *flags.split(), "--log", "tensorboard", "--resume"]) == 0
     ((recipe, data, out), options), *_ = asked
     assert [stage.batch for stage in recipe.stages] == [6, 6]
@@ -32,7 +32,11 @@ def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[
     assert out == Path("runs/ostrack_tiny")
     assert options["resume_run"]
     assert options["settings"] == RunSettings(
-        precision="fp32", accumulate=3, recompute=True, compiler="inductor", boards=("tensorboard",)
+        precision="fp32",
+        grad_accum_steps=3,
+        activation_checkpointing=True,
+        compiler="inductor",
+        boards=("tensorboard",),
     )
 
 

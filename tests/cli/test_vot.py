@@ -70,7 +70,7 @@ def test_settings_reach_the_tracker_by_either_way(
 ) -> None:
     words = [
         "--precision",
-        "f32",
+        "fp32",
         "--set",
         "update_interval=10",
         "--set",
@@ -89,4 +89,4 @@ def test_settings_reach_the_tracker_by_either_way(
     assert main(command) == 0
     own = {key: registry["own"][f"arg_{key}"] for key in ("model", "precision", "settings")}
     vot.VOTTracker(**own)  # type: ignore[arg-type]
-    assert [(options["precision"], options["settings"]) for _, options in loads] == [("f32", expected)] * 4
+    assert [(options["precision"], options["settings"]) for _, options in loads] == [("fp32", expected)] * 4

@@ -1,4 +1,4 @@
-"""Objects in photos: found where colours part them from what is behind, and looked for once."""
+"""Objects in photos: found where colors part them from what is behind, and looked for once."""
 
 from __future__ import annotations
 

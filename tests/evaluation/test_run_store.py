@@ -19,7 +19,7 @@ def facts(**changes: object) -> RunFacts:
         "weights": "0123",
         "engine": "openvino",
         "device": "CPU",
-        "precision": "f32",
+        "precision": "fp32",
         "settings": {"mean": (0.1, 0.2), "lost_after": 5},
         "version": "0.1.0",
         **changes,

@@ -42,7 +42,7 @@ def test_each_engine_gives_the_same_boxes(model: DaSiamRPN, tmp_path: Path) -> N
     differences = export_onnx(model, path, name="dasiamrpn-vot")
     assert {each.engine for each in differences} == set(installed_engines()) - {"torch"}
     assert max(each.box for each in differences) < 1e-2
-    reference = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    reference = TorchNetwork(model, "cpu", normalization=UNCHANGED)
     crop = np.random.default_rng(1).uniform(0, 255, (1, 3, 335, 335)).astype(np.float32)
     for network in open_all_exactly(path, UNCHANGED).values():
         wide = network.locate(network.encode(crop[..., :127, :127]), crop)

@@ -16,10 +16,10 @@ from singletrack.models.two_stream import (
     Aligned,
     AlignedConfig,
     RelationConfig,
-    Trace,
+    TwoStreamTrace,
     build_aligned,
     grid_steps,
-    start_from_similarity,
+    init_from_similarity,
 )
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16}
@@ -66,7 +66,7 @@ def test_the_template_is_seen_once_and_by_itself(network: Aligned) -> None:
 @torch.inference_mode()
 def test_attention_is_noted_where_it_is_asked_for(network: Aligned) -> None:
     crops = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
-    trace = Trace(listen=(1,))
+    trace = TwoStreamTrace(listen=(1,))
     maps = network(*crops, trace)
     assert list(trace.attention) == [1]
     assert trace.attention[1].shape == (2, 16)
@@ -82,7 +82,7 @@ def test_every_parameter_learns(network: Aligned) -> None:
 
 
 def test_similar_start_compares_in_both_streams_and_between_them(network: Aligned) -> None:
-    start_from_similarity(network)
+    init_from_similarity(network)
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     attentions = [part for name, part in network.named_parameters() if name.endswith(("qkv.weight", "in_proj.weight"))]
     assert len(attentions) > len(blocks) == 1

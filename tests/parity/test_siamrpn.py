@@ -139,17 +139,17 @@ def test_loop(case: Case, sequence: str, frames: Frames) -> None:
     record, frame = case.records[sequence], frames["synthloop" if sequence else "loop"]
     settings = ZOO[case.name].settings
     assert isinstance(settings, SiamRPNSettings)
-    tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalisation=UNCHANGED), settings)
+    tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalization=UNCHANGED), settings)
     tracker.init(frame(0), tuple(record["init"]))
     assert tracker._target is not None
     np.testing.assert_array_equal(tracker._target.template.transpose(0, 3, 1, 2), record["template_crop_u8"])
     boxes, scores = [], []
     for index in range(1, FRAMES + 1):
-        inputs = tracker.prepare(frame(index))
+        inputs = tracker.preprocess(frame(index))
         assert inputs is not None
         if index == 1:
             np.testing.assert_array_equal(inputs.search.transpose(0, 3, 1, 2), record["search1_u8"])
-        result = tracker.read(tracker.network.locate(tracker._target.features, inputs.search))
+        result = tracker.postprocess(tracker.network.locate(tracker._target.features, inputs.search))
         boxes.append(result.box)
         scores.append(result.score)
     close(np.array(boxes), record["boxes"][:FRAMES], 0.01)
@@ -165,7 +165,7 @@ def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: Modul
     model.load_state_dict({OFFICIAL_NAMES[name][key]: tensor for key, tensor in weights.items()})
     settings = replace(ZOO[name].settings, lost_below=0.985, found_above=0.9865)
     assert isinstance(settings, SiamRPNSettings)
-    tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalisation=UNCHANGED), settings)
+    tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalization=UNCHANGED), settings)
     frame = frames["loop"]
     tracker.init(frame(0), tuple(record["init"]))
     results = [tracker.update(frame(index)) for index in range(1, len(record["boxes"]) + 1)]

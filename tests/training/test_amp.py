@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.training import amp
-from singletrack.training.amp import Mixed, chosen, in_float
+from singletrack.training.amp import Autocast, choose_precision, in_float
 from singletrack.training.trainer import RunSettings, train
 
 CPU = torch.device("cpu")
@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 def test_auto_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
     for has, wanted in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(amp, "native", lambda name, device, has=has: has and name == "bf16")
-        assert chosen("auto", CPU) == wanted
-        assert chosen("fp32", CPU) == "fp32"
+        assert choose_precision("auto", CPU) == wanted
+        assert choose_precision("fp32", CPU) == "fp32"
     with pytest.raises(InputError, match="expected a precision that cpu has, fp32; got bf16"):
-        chosen("bf16", CPU)
+        choose_precision("bf16", CPU)
 
 
 def test_the_machine_is_asked() -> None:
@@ -41,7 +41,7 @@ def test_16_bits_inside_and_32_outside() -> None:
             return super().forward(x)
 
     for name, inside in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
-        out = Mixed(Layer(2, 3), name, CPU)(torch.ones(1, 2))  # type: ignore[arg-type]
+        out = Autocast(Layer(2, 3), name, CPU)(torch.ones(1, 2))  # type: ignore[arg-type]
         assert (seen.pop(), out.dtype) == (inside, torch.float32)
 
 

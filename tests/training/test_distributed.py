@@ -74,7 +74,7 @@ def test_two_processes_with_half_a_batch_each_are_one_with_the_whole(tmp_path: P
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         # Adam moves what has a gradient of almost 0 by its rounding: single elements, and the whole of a bias before a
-        # normalisation, which changes nothing, and which the running mean follows
+        # normalization, which changes nothing, and which the running mean follows
         if name not in ("head.spread.bias", "head.fine.bias", "head.norm.running_mean"):
             apart = (two[name] - value).float().square().mean().sqrt()
             assert apart < 1e-5 * max(1.0, float(value.float().abs().max())), name

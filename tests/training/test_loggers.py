@@ -31,7 +31,7 @@ def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
     assert (facts["started_from"], facts["data"]) == (None, {})
     (start,) = facts["starts"]
     assert start["torch"] == torch.__version__
-    assert {"singletrack", "git", "processor", "command", "precision", "accumulate"} <= start.keys()
+    assert {"singletrack", "git", "processor", "command", "precision", "grad_accum_steps"} <= start.keys()
     assert start["processes"] == 1
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["step"]) for line in lines] == [("one", 2), ("one", 4), ("two", 2), ("two", 4)]

@@ -50,7 +50,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     type=click.Choice(["all", "head", "light"]),
     default="all",
     show_default=True,
-    help="What learns: all, the head alone, or the head with biases and normalisations.",
+    help="What learns: all, the head alone, or the head with biases and normalizations.",
 )
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Photos to make general pairs from, so that nothing is forgotten."
@@ -98,7 +98,7 @@ def command(
     """
     require_packages("fine-tuning", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import find_device
-    from singletrack.training.base import Data
+    from singletrack.training.base import DataPaths
     from singletrack.training.finetune import finetune, finetune_recipe
     from singletrack.training.trainer import RunSettings
 
@@ -117,7 +117,7 @@ def command(
         batch=batch,
         lr=lr,
         trained=trained,
-        rehearsed=rehearse if rehearse is not None else 0.5 if photos else 0.0,
+        replay_share=rehearse if rehearse is not None else 0.5 if photos else 0.0,
         patience=patience,
         settings=entry.settings,
     )
@@ -126,7 +126,7 @@ def command(
     outcome = finetune(
         recipe,
         weights or bundled_file(model, ".safetensors"),
-        Data(photos=photos, folders=folders, cache=cache_folder()),
+        DataPaths(photos=photos, folders=folders, cache=cache_folder()),
         folder,
         kept=kept,
         resume_run=resume,

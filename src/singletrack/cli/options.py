@@ -48,5 +48,5 @@ precision_option = click.option(
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="What it computes in; auto is bf16 with openvino on processors that have it, else f32.",
+    help="What it computes in; auto is bf16 with openvino on processors that have it, else fp32.",
 )

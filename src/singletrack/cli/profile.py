@@ -57,7 +57,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
     default="auto",
     show_default=True,
     callback=several(one_of(PRECISIONS)),
-    help="Precisions to compare, as f32,bf16.",
+    help="Precisions to compare, as fp32,bf16.",
 )
 @click.option(
     "--batches", default="1", show_default=True, callback=several(int), help="How many targets at once, as 1,4,16."

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from singletrack.datasets.annotations import read_regions, read_table
-from singletrack.datasets.base import Array, Frames, Sequence
-from singletrack.datasets.layouts import Found, Target, has_size, in_folder, read, sequence, words
+from singletrack.datasets.base import Array, Frames, VideoSequence
+from singletrack.datasets.layouts import SequenceReaders, SequencePaths, has_size, in_folder, read, sequence, words
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames
 from singletrack.errors import InputError
@@ -31,12 +31,12 @@ FOLDER_IMAGES = ("", "img", "imgs", "color", "frames")
 FOLDER_BOXES = ("groundtruth.txt", "groundtruth_rect.txt")
 
 
-def find_folder(storage: Storage, split: str, text: str | None) -> Found:
+def find_folder(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """A sequence in each folder that has frames or boxes, and of each video beside a .txt of its name.
 
     A root with boxes of its own is one sequence itself. In a folder, one video may stand for the frames.
     """
-    found: Found = {}
+    found: SequenceReaders = {}
     alone = any(storage.has(file) for file in FOLDER_BOXES)
     for name in ["."] if alone else storage.folders(""):
         boxes = [file for file in FOLDER_BOXES if storage.has(f"{name}/{file}")]
@@ -59,13 +59,15 @@ def _videos(storage: Storage, folder: str) -> list[str]:
     return [f"{folder}/{name}" if folder else name for name in files]
 
 
-def read_folder(storage: Storage, target: Target) -> Sequence:
+def read_folder(storage: Storage, target: SequencePaths) -> VideoSequence:
     boxes = read(storage, target.boxes, read_regions)
     visible = has_size(boxes) if len(boxes) > 1 else None
-    return sequence(storage, target, boxes, visible=visible, language=words(storage, target, "language.txt", "nlp.txt"))
+    return sequence(
+        storage, target, boxes, visible=visible, language=read_language(storage, target, "language.txt", "nlp.txt")
+    )
 
 
-def read_video(storage: Storage, name: str, video: str, boxes: str) -> Sequence:
+def read_video(storage: Storage, name: str, video: str, boxes: str) -> VideoSequence:
     """A video and its boxes, a line a frame, or the first alone."""
     folder, _, file = video.rpartition("/")
     place = storage.place(folder).below(file)
@@ -74,19 +76,19 @@ def read_video(storage: Storage, name: str, video: str, boxes: str) -> Sequence:
     boxes_xywh = read(storage, boxes, read_regions)
     frames = VideoFrames(place.path, len(boxes_xywh) if len(boxes_xywh) > 1 else None)
     visible = has_size(boxes_xywh) if len(boxes_xywh) > 1 else None
-    return Sequence(name=name, frames=frames, boxes_xywh=boxes_xywh, visible=visible)
+    return VideoSequence(name=name, frames=frames, boxes_xywh=boxes_xywh, visible=visible)
 
 
 # --- COCO as annotation tools export it ---------------------------------------------------------------------
 
 
-def find_coco_export(storage: Storage, split: str, text: str | None) -> Found:
+def find_coco_export(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Every object of a picture is a sequence of one frame, from all files that are COCO JSON; crowds are left out.
 
     The files lie at the top (Roboflow), in its folders or in ``annotations`` (CVAT, Label Studio), the pictures
     beside them or in ``images``, alone or below a folder of the file's own name.
     """
-    found: Found = {}
+    found: SequenceReaders = {}
     for folder in ["", *storage.folders("")]:
         for file in storage.files(folder):
             if file.endswith(".json"):
@@ -96,7 +98,7 @@ def find_coco_export(storage: Storage, split: str, text: str | None) -> Found:
     return found
 
 
-def _objects_of(storage: Storage, folder: str, file: str) -> Found:
+def _objects_of(storage: Storage, folder: str, file: str) -> SequenceReaders:
     path = f"{folder}/{file}" if folder else file
     try:
         content = json.loads(storage.text(path))
@@ -110,7 +112,7 @@ def _objects_of(storage: Storage, folder: str, file: str) -> Found:
         picture["id"]: (_picture(storage, bases, picture["file_name"]), (int(picture["width"]), int(picture["height"])))
         for picture in content["images"]
     }
-    found: Found = {}
+    found: SequenceReaders = {}
     for thing in content["annotations"]:
         if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
             name = f"{file.removesuffix('.json')}_{thing['image_id']}_{thing['id']}"
@@ -129,23 +131,23 @@ def _picture(storage: Storage, bases: Iterable[str], name: str) -> StoredFrames:
     return storage.frames("", [])
 
 
-def read_still(name: str, frames: Frames, size_wh: tuple[int, int], box_xywh: Iterable[float]) -> Sequence:
+def read_still(name: str, frames: Frames, size_wh: tuple[int, int], box_xywh: Iterable[float]) -> VideoSequence:
     if not len(frames):
         raise InputError(f"expected the picture of {name}; it is not there; export it again with its pictures")
-    return Sequence(name=name, frames=frames, boxes_xywh=np.array([[*box_xywh]], np.float64), told_size_wh=size_wh)
+    return VideoSequence(name=name, frames=frames, boxes_xywh=np.array([[*box_xywh]], np.float64), told_size_wh=size_wh)
 
 
 # --- MOTChallenge -------------------------------------------------------------------------------------------
 
 
-def find_mot(storage: Storage, split: str, text: str | None) -> Found:
+def find_mot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Each track of each ``SEQUENCE/gt/gt.txt`` is a sequence, SEQUENCE_TRACK, from its first frame to its last.
 
     A line is frame, track, left, top, width, height, and, if written, 1 (0: to be ignored), class and visible part.
     Frames and pixels count from 1, as the tools take them. Frames of ``img1`` without a line have no box.
     """
     bases = ["."] if storage.has("gt/gt.txt") else storage.folders("")
-    found: Found = {}
+    found: SequenceReaders = {}
     for base in bases:
         if not storage.has(f"{base}/gt/gt.txt"):
             continue
@@ -172,10 +174,10 @@ def _mot_pictures(storage: Storage, base: str) -> str:
         return "img1"
     told = configparser.ConfigParser()
     told.read_string(storage.text(f"{base}/seqinfo.ini"))
-    return told.get("Sequence", "imDir", fallback="img1")
+    return told.get("VideoSequence", "imDir", fallback="img1")
 
 
-def read_track(storage: Storage, name: str, folder: str, table: Array, track: int) -> Sequence:
+def read_track(storage: Storage, name: str, folder: str, table: Array, track: int) -> VideoSequence:
     rows = table[table[:, 1] == track]
     boxes = {int(row[0]) - 1: row[2:6] for row in rows}
     seen = {int(row[0]) - 1: float(row[8]) for row in rows} if table.shape[1] > 8 else {}
@@ -188,7 +190,7 @@ def _stretch(
     folder: str,
     boxes: Mapping[int, Array],
     cover: Mapping[int, float] | None = None,
-) -> Sequence:
+) -> VideoSequence:
     """The frames of a folder from the first to the last (from 0) that has a box; NaN where one between has none."""
     names = storage.pictures(folder)
     first, last = min(boxes), max(boxes)
@@ -197,7 +199,7 @@ def _stretch(
             f"expected {last + 1} frames in {storage.place(folder)} for {name}; got {len(names)}; get a whole copy"
         )
     boxes_xywh = np.array([boxes.get(index, np.full(4, np.nan)) for index in range(first, last + 1)], np.float64)
-    return Sequence(
+    return VideoSequence(
         name=name,
         frames=storage.frames(folder, names[first : last + 1]),
         boxes_xywh=boxes_xywh,
@@ -209,13 +211,13 @@ def _stretch(
 # --- CVAT ---------------------------------------------------------------------------------------------------
 
 
-def find_cvat(storage: Storage, split: str, text: str | None) -> Found:
+def find_cvat(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """CVAT's own XML, "for video 1.1" (each track a sequence) or "for images 1.1" (each box one of a single frame).
 
     ``annotations.xml`` lies at the top or in a folder for each task, its pictures in ``images`` beside it, as CVAT
     exports them with "save images". Boxes alone are read.
     """
-    found: Found = {}
+    found: SequenceReaders = {}
     for base in ["", *storage.folders("")]:
         path = f"{base}/annotations.xml" if base else "annotations.xml"
         if not storage.has(path):
@@ -232,8 +234,8 @@ def find_cvat(storage: Storage, split: str, text: str | None) -> Found:
     return found
 
 
-def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> Found:
-    found: Found = {}
+def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> SequenceReaders:
+    found: SequenceReaders = {}
     for track in root.iter("track"):
         boxes = {
             int(box.attrib["frame"]): _cvat_box(box) for box in track.iter("box") if box.get("outside", "0") == "0"
@@ -244,8 +246,8 @@ def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task:
     return found
 
 
-def _cvat_stills(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> Found:
-    found: Found = {}
+def _cvat_stills(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> SequenceReaders:
+    found: SequenceReaders = {}
     counts: dict[str, int] = defaultdict(int)
     for image in root.iter("image"):
         size_wh = int(image.attrib["width"]), int(image.attrib["height"])

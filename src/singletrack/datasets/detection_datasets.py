@@ -19,9 +19,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from singletrack.datasets.base import Array, Sequence
+from singletrack.datasets.base import Array, VideoSequence
 from singletrack.datasets.custom import read_still
-from singletrack.datasets.layouts import Found, first_there, has_size
+from singletrack.datasets.layouts import SequenceReaders, first_existing, has_size
 from singletrack.datasets.storage import Storage
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
@@ -50,12 +50,12 @@ class Track:
     size_wh: tuple[int, int]
 
 
-def find_vid(storage: Storage, split: str, text: str | None) -> Found:
+def find_vid(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Each track of each video is a sequence, VIDEO_TRACK, from its first box to its last; NaN where it has none.
 
     ``occluded`` is not read: it stands for any occlusion, and pysot trains on these boxes as on the others.
     """
-    found: Found = {}
+    found: SequenceReaders = {}
     for marked, pictures in _folders(storage, "VID", split):
         files = _annotations(storage, marked)
         tracks: dict[str, dict[int, Box]] = defaultdict(dict)
@@ -72,7 +72,7 @@ def find_vid(storage: Storage, split: str, text: str | None) -> Found:
     return found
 
 
-def read_track(storage: Storage, track: Track) -> Sequence:
+def read_track(storage: Storage, track: Track) -> VideoSequence:
     first, last = min(track.boxes), max(track.boxes)
     stems = track.stems[first : last + 1]
     there = {name.rpartition(".")[0]: name for name in storage.pictures(track.folder)}
@@ -83,7 +83,7 @@ def read_track(storage: Storage, track: Track) -> Sequence:
             f"there, such as {lacking[0]}; get a whole copy"
         )
     boxes_xywh = np.array([track.boxes.get(index, NOWHERE) for index in range(first, last + 1)], np.float64)
-    return Sequence(
+    return VideoSequence(
         name=track.name,
         frames=storage.frames(track.folder, [there[stem] for stem in stems]),
         boxes_xywh=boxes_xywh,
@@ -92,9 +92,9 @@ def read_track(storage: Storage, track: Track) -> Sequence:
     )
 
 
-def find_det(storage: Storage, split: str, text: str | None) -> Found:
+def find_det(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Every object of a picture is a sequence of one frame, PICTURE_OBJECT, objects counted from 0."""
-    found: Found = {}
+    found: SequenceReaders = {}
     for marked, pictures in _folders(storage, "DET", split):
         there = {name.rpartition(".")[0]: name for name in storage.pictures(pictures)}
         for file in _annotations(storage, marked):
@@ -110,7 +110,7 @@ def find_det(storage: Storage, split: str, text: str | None) -> Found:
 
 def _folders(storage: Storage, part: str, split: str) -> Iterator[tuple[str, str]]:
     """Each folder of annotations of a split, however deep, and the one with its pictures."""
-    base = first_there(storage, ILSVRC_FOLDERS)
+    base = first_existing(storage, ILSVRC_FOLDERS)
     waiting = [f"{part}/{split}"]
     while waiting:
         folder = waiting.pop()
@@ -178,7 +178,7 @@ class Segment:
         return f"{self.youtube_id}_{milliseconds:.0f}_{self.class_id}_{self.object_id}.jpg"
 
 
-def find_youtubebb(storage: Storage, split: str, text: str | None) -> Found:
+def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Each object of each video is a sequence, VIDEO_CLASS_OBJECT, of one frame a second, from where it is first seen.
 
     Google hands out ``yt_bb_detection_train.csv.gz``, to be unpacked; the frames lie beside it as youtube-bb-utility
@@ -194,7 +194,7 @@ def find_youtubebb(storage: Storage, split: str, text: str | None) -> Found:
             "get the file again"
         ) from error
     there: dict[str, set[str]] = {}
-    found: Found = {}
+    found: SequenceReaders = {}
     for (youtube_id, class_id, object_id), told in objects.items():
         folder = f"{listing}/{class_id}"
         if class_id not in there:
@@ -225,7 +225,7 @@ def _read_objects(text: str) -> dict[tuple[str, str, str], array[float]]:
     return objects
 
 
-def read_segment(storage: Storage, segment: Segment) -> Sequence:
+def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
     """Frames in which the object is absent may not have been extracted; they are left out then."""
     rows = np.array(segment.told).reshape(-1, 5)
     rows = rows[np.argsort(rows[:, 0])]
@@ -245,7 +245,7 @@ def read_segment(storage: Storage, segment: Segment) -> Sequence:
     except VideoError as error:
         raise InputError(str(error)) from error
     boxes_xywh = _in_pixels(rows[extracted, 1:], width, height)
-    return Sequence(
+    return VideoSequence(
         name=segment.name,
         frames=frames,
         boxes_xywh=boxes_xywh,

@@ -1,7 +1,7 @@
 """A data set as training needs it: every sequence's boxes and file names in a few flat arrays, kept on the disk.
 
 Reading a large data set's annotations takes minutes, and its sequences as objects gigabytes. So it is read once, with
-the readers of ``catalogue``, and written down as arrays that every process maps into its memory; they are one copy,
+the readers of ``catalog``, and written down as arrays that every process maps into its memory; they are one copy,
 however many processes draw from them. Knows nothing of how frames are chosen or cut.
 
     folder/
@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.base import Image, Sequence
+from singletrack.datasets.base import Image, VideoSequence
 from singletrack.datasets.layouts import has_size
-from singletrack.datasets.registry import Choice, choose, opened, raise_problems
+from singletrack.datasets.registry import Choice, choose, try_open, raise_problems
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.errors import InputError
 
@@ -39,8 +39,8 @@ ARRAYS = ("names", "places", "starts", "files", "boxes", "visible")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Footage:
-    """The sequences of one split; ``open_footage`` makes it. Can be pickled: another process maps the same files.
+class FrameIndex:
+    """The sequences of one split; ``open_frame_index`` makes it. Can be pickled: another process maps the same files.
 
     folder: where its arrays lie, laid out as this module's first lines say. fingerprint: SHA-256 of all of them, 64
     hexadecimal digits: names, boxes and flags, not the pictures' pixels.
@@ -62,7 +62,7 @@ class Footage:
         """How many sequences there are."""
         return len(self.names)
 
-    def __reduce__(self) -> tuple[Callable[[Path], Footage], tuple[Path]]:
+    def __reduce__(self) -> tuple[Callable[[Path], FrameIndex], tuple[Path]]:
         return load_footage, (self.folder,)
 
     @cached_property
@@ -94,7 +94,7 @@ class Footage:
         return StoredFrames(self.where[self.places[sequence]], [name]).picture(0, shrunk)
 
 
-def open_footage(
+def open_frame_index(
     name: str,
     root: str | Path,
     folder: str | Path,
@@ -104,13 +104,13 @@ def open_footage(
     exclude_file: str | Path | None = None,
     incomplete: bool = False,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
-) -> Footage:
+) -> FrameIndex:
     """The sequences of a split, read from ``root`` once and from ``folder`` from then on.
 
     folder: keeps what was read, below it a folder for each choice of data set, root, split and files. Delete it to
         have a copy read anew that has changed since.
     progress: gets the names of the sequences and gives them back one by one, such as a tqdm bar.
-    For the others, and the InputError of a copy that is not there or not whole, see ``catalogue.open_dataset``.
+    For the others, and the InputError of a copy that is not there or not whole, see ``catalog.open_dataset``.
     """
     lists = [None if file is None else Path(file).read_bytes().hex() for file in (split_file, exclude_file)]
     asked = json.dumps([name, str(Path(root).resolve()), split, *lists, incomplete])
@@ -121,7 +121,7 @@ def open_footage(
     return load_footage(kept)
 
 
-def write_footage(dataset: str, sequences: Iterable[Sequence], folder: Path) -> Footage:
+def write_frame_index(dataset: str, sequences: Iterable[VideoSequence], folder: Path) -> FrameIndex:
     """Sequences that were opened already, as footage in ``folder``. Raises InputError for one without all its boxes.
 
     Their frames are pictures on the disk or in an archive.
@@ -133,8 +133,8 @@ def write_footage(dataset: str, sequences: Iterable[Sequence], folder: Path) -> 
     return load_footage(folder)
 
 
-def load_footage(folder: Path) -> Footage:
-    """What ``open_footage`` wrote. Raises InputError where a file of it is missing or damaged."""
+def load_footage(folder: Path) -> FrameIndex:
+    """What ``open_frame_index`` wrote. Raises InputError where a file of it is missing or damaged."""
     try:
         facts = json.loads((folder / "facts.json").read_text())
         arrays: dict[str, Any] = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
@@ -143,7 +143,7 @@ def load_footage(folder: Path) -> Footage:
             f"expected the index of a data set in {folder}; cannot read it ({error}); delete it, to have it made anew"
         ) from error
     where = tuple(Place(Path(path), inside) for path, inside in facts.pop("where"))
-    return Footage(folder=folder, where=where, **facts, **arrays)
+    return FrameIndex(folder=folder, where=where, **facts, **arrays)
 
 
 @dataclass(kw_only=True)
@@ -160,7 +160,7 @@ class _Gathering:
     boxes: list[NDArray[np.float32]] = field(default_factory=list)
     visible: list[NDArray[np.bool_]] = field(default_factory=list)
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: VideoSequence) -> None:
         """Take in a sequence. Raises InputError where it has no box for every frame."""
         frames = sequence.frames
         if len(sequence.boxes_xywh) != len(sequence):
@@ -195,7 +195,7 @@ def _gathered(
     gathering = _Gathering(dataset=name, split=chosen.split)
     problems = dict(chosen.problems)
     for sequence_name in progress(chosen.openers):
-        sequence = opened(chosen.openers[sequence_name])
+        sequence = try_open(chosen.openers[sequence_name])
         if isinstance(sequence, str):
             problems[sequence_name] = sequence
             continue

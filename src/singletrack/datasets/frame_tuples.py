@@ -22,11 +22,11 @@ from singletrack.datasets.augmentations import (
     ViewRoll,
     draw_roll,
     draw_view,
-    finished,
+    finish_view,
     jittered,
     mirrored_box,
 )
-from singletrack.datasets.frame_index import Footage
+from singletrack.datasets.frame_index import FrameIndex
 from singletrack.datasets.frame_pairs import DRAWN_AT_MOST, PairDrawing, view_of
 from singletrack.datasets.photos import Random
 from singletrack.datasets.sampling import FramePairs
@@ -57,7 +57,7 @@ class DrawnSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetRules:
+class TupleRules:
     """How the frames of a sample are chosen.
 
     mode: "causal", one template and a search frame after it; or "trident", two templates: one, like the search frame,
@@ -77,16 +77,16 @@ class SetRules:
         return 2 if self.mode == "trident" else 1
 
 
-class FrameSets:
+class FrameTuples:
     """Samples' frames, drawn from ``pairs``' data sets by their shares."""
 
-    def __init__(self, pairs: FramePairs, rules: SetRules) -> None:
+    def __init__(self, pairs: FramePairs, rules: TupleRules) -> None:
         self.pairs, self.rules = pairs, rules
 
     def draw(self, random: Random) -> DrawnSet:
         """The frames of some sample."""
         drawn, rules = self.pairs.draw(random), self.rules
-        places = [drawn.template] * rules.templates
+        places = [drawn.template] * rules.num_templates
         search = drawn.search
         if rules.mode == "trident" and not self.pairs.footage[drawn.footage].of_pictures:
             *places, search = draw_trident(random, self.visible(drawn.footage, drawn.sequence), rules.gap)
@@ -135,7 +135,7 @@ class FrameSet:
     present: bool
 
 
-def draw_frame_set(sets: FrameSets, drawing: PairDrawing, seed: Sequence[int], index: int) -> FrameSet:
+def draw_frame_tuple(sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int], index: int) -> FrameSet:
     """The sample at an index, from 0. Raises VideoError for a picture that cannot be read."""
     random = np.random.default_rng([*seed, index])
     augmentation = drawing.augmentation
@@ -158,7 +158,7 @@ def draw_frame_set(sets: FrameSets, drawing: PairDrawing, seed: Sequence[int], i
 
 
 def crop_of(
-    footage: Footage, look: Look, drawing: PairDrawing, roll: Roll, view: ViewRoll, *, searched: bool
+    footage: FrameIndex, look: Look, drawing: PairDrawing, roll: Roll, view: ViewRoll, *, searched: bool
 ) -> tuple[Pixels, NDArray[np.bool_], NDArray[np.float64]] | None:
     """Pixels, padding and label of one frame's crop; None where it must be refused. searched: the search crop's."""
     augmentation = drawing.augmentation
@@ -172,7 +172,7 @@ def crop_of(
     if cut is None:
         return None
     padding = padding_of(size_wh, box, roll, view, jitter, augmentation.flip_shift, factor=factor, size=size)
-    pixels, label = finished(*cut, view, augmentation.levels)
+    pixels, label = finish_view(*cut, view, augmentation.levels)
     return pixels, padding, label
 
 
@@ -194,7 +194,7 @@ def padding_of(
     factor: float,
     size: int,
 ) -> NDArray[np.bool_]:
-    """Which pixels of the crop of ``view_of``, mirrored as ``finished`` does, lie beyond the frame: (size, size)."""
+    """Which pixels of the crop of ``view_of``, mirrored as ``finish_view`` does, lie beyond the frame: (size, size)."""
     box = mirrored_box(box_xywh, size_wh[0], flip_shift) if roll.flip else box_xywh
     padding = square_padding(size_wh, jittered(box, jitter, view).tolist(), factor=factor, size=size)
     return np.ascontiguousarray(padding[:, ::-1]) if view.flip else padding

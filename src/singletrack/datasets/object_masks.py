@@ -1,6 +1,6 @@
-"""The thing in the middle of a photo, told from what is behind it by its colours alone (GrabCut, Rother et al. 2004).
+"""The thing in the middle of a photo, told from what is behind it by its colors alone (GrabCut, Rother et al. 2004).
 
-No labels and no network: where colours do not part the two, no object is found. Outlines are kept in a cache, since
+No labels and no network: where colors do not part the two, no object is found. Outlines are kept in a cache, since
 finding one takes as long as training on a pair.
 """
 

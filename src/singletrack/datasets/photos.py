@@ -126,6 +126,6 @@ class Procedural:
                 cv2.fillConvexPoly(out, cv2.convexHull(points.astype(np.int32)), color, cv2.LINE_AA)
             else:
                 axes = [int(a) for a in random.uniform(3, size / 6, 2)]
-                centre = [int(c) for c in points[0]]
-                cv2.ellipse(out, centre, axes, float(random.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA)
+                center = [int(c) for c in points[0]]
+                cv2.ellipse(out, center, axes, float(random.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA)
         return out

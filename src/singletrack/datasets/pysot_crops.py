@@ -32,8 +32,8 @@ Array = NDArray[np.float64]
 TEMPLATE_SIZE = 127  # pixels of a crop511 that are the square round the target
 # How far a frame of a pair may be from the other, in frames; published.
 GAPS = {"vid": 100, "youtubebb": 3, "det": 1, "coco": 1}
-# The directions in which colours of photos vary, by the square roots of how much: of BGR (SiamFC's statistics).
-COLOURS = np.array(
+# The directions in which colors of photos vary, by the square roots of how much: of BGR (SiamFC's statistics).
+COLORS = np.array(
     [
         [-0.55919361, 0.98062831, -0.41940627],
         [1.72091413, 0.19879334, -1.82968581],
@@ -126,7 +126,7 @@ class Views:
     template_shift, search_shift: largest shift of the crop, in pixels, even in all directions; template_scale,
     search_scale: largest change of its width and height by themselves, as a share.
     blur: share of search crops that are blurred as by a moving camera. other: share of pairs whose search crop shows
-    another target. colour: strength of a change of colours.
+    another target. color: strength of a change of colors.
     """
 
     template_size: int = TEMPLATE_SIZE
@@ -137,7 +137,7 @@ class Views:
     search_scale: float = 0.18
     blur: float = 0.2
     other: float = 0.2
-    colour: float = 1.0
+    color: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def draw_siamese_pair(
         search = other_folder, other, int(random.integers(len(other.frames)))
     crop, _ = view(random, folder, track, place, views.template_size, views.template_shift, views.template_scale)
     seen, box = view(random, *search, views.search_size, views.search_shift, views.search_scale)
-    crop, seen = (recoloured(random, each, views.colour) for each in (crop, seen))
+    crop, seen = (recolored(random, each, views.color) for each in (crop, seen))
     if random.random() < views.blur:
         seen = blurred(random, seen)
     low, high = box[:2], box[2:]
@@ -204,9 +204,9 @@ def view(
     return np.asarray(crop, np.uint8), (box - np.tile(corner, 2)) * np.tile(zoom, 2) + 0.5
 
 
-def recoloured(random: Random, crop: Image, strength: float) -> Image:
-    """The crop with one colour added everywhere, drawn from how colours of photos vary."""
-    offset = strength * (COLOURS @ random.standard_normal(3))[::-1]  # of RGB
+def recolored(random: Random, crop: Image, strength: float) -> Image:
+    """The crop with one color added everywhere, drawn from how colors of photos vary."""
+    offset = strength * (COLORS @ random.standard_normal(3))[::-1]  # of RGB
     return np.clip(np.rint(crop - offset), 0, 255).astype(np.uint8)
 
 

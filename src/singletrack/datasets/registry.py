@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from singletrack.datasets.annotations import read_list
-from singletrack.datasets.base import Frames, Sequence
-from singletrack.datasets.layouts import Benchmark, Found, read_flags
+from singletrack.datasets.base import Frames, VideoSequence
+from singletrack.datasets.layouts import Benchmark, SequenceReaders, read_flags
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError, VideoError
@@ -35,7 +35,7 @@ def open_dataset(
     names: Iterable[str] | None = None,
     limit: int | None = None,
     incomplete: bool = False,
-) -> list[Sequence]:
+) -> list[VideoSequence]:
     """The sequences of a split, in the benchmark's order, their frames not yet read.
 
     name: one of ``BENCHMARKS``.
@@ -56,7 +56,7 @@ def open_dataset(
     tell = attribute_reader(chosen.benchmark, attributes)
     sequences, problems = [], dict(chosen.problems)
     for sequence_name, opener in chosen.openers.items():
-        sequence = opened(opener)
+        sequence = try_open(opener)
         if isinstance(sequence, str):
             problems[sequence_name] = sequence
         else:
@@ -79,7 +79,7 @@ def raise_problems(name: str, split: str, root: str | Path, problems: dict[str, 
         raise InputError(f"expected sequences of {name} {split} in {root}; found none; check the path")
 
 
-def opened(opener: Callable[[], Sequence]) -> Sequence | str:
+def try_open(opener: Callable[[], VideoSequence]) -> VideoSequence | str:
     """A sequence, or what is wrong with it."""
     try:
         return opener()
@@ -93,7 +93,7 @@ class Choice:
 
     benchmark: Benchmark
     split: str
-    openers: Found
+    openers: SequenceReaders
     problems: dict[str, str]
 
 
@@ -206,7 +206,7 @@ def split_digest(names: Iterable[str]) -> str:
 
 
 @dataclass(kw_only=True)
-class Report:
+class DatasetCheck:
     """What a copy holds. problems: what is missing or wrong, under a sequence's name or "the split"; none: whole."""
 
     dataset: str
@@ -230,7 +230,7 @@ def check_dataset(
     exclude_file: str | Path | None = None,
     quick: bool = False,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
-) -> Report:
+) -> DatasetCheck:
     """Walk a copy and tell what is missing or wrong: counts, boxes and flags against frames, pictures.
 
     quick: decode the first and the last frame of each sequence only.
@@ -241,11 +241,11 @@ def check_dataset(
     chosen = choose(name, root, split=split, split_file=split_file, exclude_file=exclude_file)
     expected = chosen.benchmark.splits[chosen.split] if split_file is None and exclude_file is None else None
     listed = [*chosen.openers, *(problem for problem in chosen.problems if problem != "the split")]
-    report = Report(dataset=name, split=chosen.split, expected=expected, digest=split_digest(listed))
+    report = DatasetCheck(dataset=name, split=chosen.split, expected=expected, digest=split_digest(listed))
     for where, problem in chosen.problems.items():
         report.add(where, problem)
     for sequence_name in progress(chosen.openers):
-        sequence = opened(chosen.openers[sequence_name])
+        sequence = try_open(chosen.openers[sequence_name])
         if isinstance(sequence, str):
             report.add(sequence_name, sequence)
             continue
@@ -256,7 +256,7 @@ def check_dataset(
     return report
 
 
-def _problems_of(sequence: Sequence, *, quick: bool, training: bool) -> list[str]:
+def _problems_of(sequence: VideoSequence, *, quick: bool, training: bool) -> list[str]:
     """What is wrong with a sequence that could be opened; for training, its target need not be there from the start."""
     problems = []
     first = sequence.boxes_xywh[0]

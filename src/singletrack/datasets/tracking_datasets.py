@@ -25,15 +25,15 @@ from singletrack.datasets.annotations import (
     read_values,
     read_vatic,
 )
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.custom import find_coco_export, find_cvat, find_folder, find_mot, read_still
 from singletrack.datasets.detection_datasets import find_det, find_vid, find_youtubebb
 from singletrack.datasets.layouts import (
     Benchmark,
-    Found,
-    Target,
+    SequenceReaders,
+    SequencePaths,
     by_class,
-    first_there,
+    first_existing,
     frames_of,
     has_size,
     in_folder,
@@ -43,7 +43,7 @@ from singletrack.datasets.layouts import (
     read_hidden_without_box,
     read_plain,
     sequence,
-    words,
+    read_language,
 )
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.errors import InputError
@@ -55,7 +55,7 @@ LASOT_LISTS = {"test": "testing_set.txt", "train": "training_set.txt"}
 LASOT_NUMBERS = {"monkey-17": (1, 2260)}
 
 
-def find_lasot(storage: Storage, split: str, text: str | None) -> Found:
+def find_lasot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     if text is None:
         if not storage.has(LASOT_LISTS[split]):
             raise InputError(
@@ -68,37 +68,37 @@ def find_lasot(storage: Storage, split: str, text: str | None) -> Found:
     return {target.name: partial(read_lasot, storage, target) for target in targets}
 
 
-def find_lasot_ext(storage: Storage, split: str, text: str | None) -> Found:
-    base = first_there(storage, ("LaSOT_extension_subset", "lasot_extension_subset", "LaSOT_Ext"))
+def find_lasot_ext(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    base = first_existing(storage, ("LaSOT_extension_subset", "lasot_extension_subset", "LaSOT_Ext"))
     targets = (in_folder(name, f"{base}/{by_class(name)}", ("img",)) for name in names_by_class(storage, base))
     return {target.name: partial(read_lasot, storage, target) for target in targets}
 
 
-def read_lasot(storage: Storage, target: Target) -> Sequence:
+def read_lasot(storage: Storage, target: SequencePaths) -> VideoSequence:
     hidden, outside = (read_flags(storage, f"{target.folder}/{what}.txt") for what in ("full_occlusion", "out_of_view"))
     if len(hidden) != len(outside):
         raise InputError(
             f"expected full_occlusion.txt and out_of_view.txt of {target.folder} to be of one length; got "
             f"{len(hidden)} and {len(outside)} flags; get a whole copy"
         )
-    return read_plain(storage, target, visible=~(hidden | outside), language=words(storage, target, "nlp.txt"))
+    return read_plain(storage, target, visible=~(hidden | outside), language=read_language(storage, target, "nlp.txt"))
 
 
-def find_vasttrack(storage: Storage, split: str, text: str | None) -> Found:
-    base = first_there(storage, (split, f"VastTrack_{split}", f"VastTrack/{split}"))
+def find_vasttrack(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    base = first_existing(storage, (split, f"VastTrack_{split}", f"VastTrack/{split}"))
     folders = {name: f"{base}/{by_class(name)}" for name in names_by_class(storage, base)}
     return {name: partial(read_vasttrack, storage, name, folder) for name, folder in folders.items()}
 
 
-def read_vasttrack(storage: Storage, name: str, folder: str) -> Sequence:
+def read_vasttrack(storage: Storage, name: str, folder: str) -> VideoSequence:
     boxes = "groundtruth.txt" if storage.has(f"{folder}/groundtruth.txt") else "Groundtruth.txt"
     target = in_folder(name, folder, ("imgs", "img"), boxes)
-    return read_hidden_without_box(storage, target, language=words(storage, target, "nlp.txt"))
+    return read_hidden_without_box(storage, target, language=read_language(storage, target, "nlp.txt"))
 
 
-def find_tnl2k(storage: Storage, split: str, text: str | None) -> Found:
+def find_tnl2k(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Sequences lie in the folder of the split or, as handed out, in parts of it (TNL2K_train_subset_p1)."""
-    base = first_there(storage, (f"TNL2K_{split}_subset", f"TNL2K_{split}", split))
+    base = first_existing(storage, (f"TNL2K_{split}_subset", f"TNL2K_{split}", split))
     folders = {}
     for name in storage.folders(base):
         inner = storage.folders(f"{base}/{name}")
@@ -110,12 +110,12 @@ def find_tnl2k(storage: Storage, split: str, text: str | None) -> Found:
     return {target.name: partial(read_tnl2k, storage, target) for target in targets}
 
 
-def read_tnl2k(storage: Storage, target: Target) -> Sequence:
-    return read_plain(storage, target, language=words(storage, target, "language.txt"))
+def read_tnl2k(storage: Storage, target: SequencePaths) -> VideoSequence:
+    return read_plain(storage, target, language=read_language(storage, target, "language.txt"))
 
 
-def find_dtb70(storage: Storage, split: str, text: str | None) -> Found:
-    base = first_there(storage, ("DTB70",))
+def find_dtb70(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    base = first_existing(storage, ("DTB70",))
     names = storage.folders(base)
     targets = (in_folder(name, f"{base}/{name}", ("img",), "groundtruth_rect.txt") for name in names)
     return {target.name: partial(read_plain, storage, target) for target in targets}
@@ -128,9 +128,9 @@ TRACKINGNET_CHUNKS = 12
 TRACKINGNET_CHUNK_SIZE = 2511
 
 
-def find_got10k(storage: Storage, split: str, text: str | None) -> Found:
+def find_got10k(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     part = "train" if split in {"vottrain", "votval"} else split
-    base = first_there(storage, (part, f"{part}_data", f"full_data/{part}_data"))
+    base = first_existing(storage, (part, f"{part}_data", f"full_data/{part}_data"))
     if not base:
         raise InputError(f"expected a folder {part} or {part}_data in {storage.root}; it is not there; check the path")
     # The list is not in every download of the train split.
@@ -140,7 +140,7 @@ def find_got10k(storage: Storage, split: str, text: str | None) -> Found:
     return {target.name: partial(read_got10k, storage, target) for target in targets}
 
 
-def read_got10k(storage: Storage, target: Target) -> Sequence:
+def read_got10k(storage: Storage, target: SequencePaths) -> VideoSequence:
     facts: dict[str, Any] = {}
     if not target.first_box_only:
         cover = read(storage, f"{target.folder}/cover.label", read_values) / GOT10K_COVER_LEVELS
@@ -160,11 +160,11 @@ def read_got10k(storage: Storage, target: Target) -> Sequence:
     return read_plain(storage, target, **facts)
 
 
-def find_trackingnet(storage: Storage, split: str, text: str | None) -> Found:
+def find_trackingnet(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """A chunk holds anno/NAME.txt and frames/NAME, or zips/NAME.zip as handed out."""
     chunks = [split.upper()] if split != "train" else [f"TRAIN_{number}" for number in range(TRACKINGNET_CHUNKS)]
     targets = (
-        Target(
+        SequencePaths(
             name=name,
             folder=chunk,
             frames=(f"{chunk}/frames/{name}", f"{chunk}/zips/{name}"),
@@ -182,17 +182,17 @@ def names_of(files: list[str], ending: str = ".txt") -> list[str]:
     return [file.removesuffix(ending) for file in files if file.endswith(ending)]
 
 
-def find_coco(storage: Storage, split: str, text: str | None) -> Found:
+def find_coco(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Every annotated object of a picture is a sequence of one frame, called PICTURE_OBJECT; crowds are left out."""
     images = f"{split}2017"
-    base = first_there(storage, (f"images/{images}", images))
+    base = first_existing(storage, (f"images/{images}", images))
     content = json.loads(storage.text(f"annotations/instances_{images}.json"))
     folder, there = storage.place(base), set(storage.pictures(base))
     pictures = {}
     for picture in content["images"]:
         names = [picture["file_name"]] if picture["file_name"] in there else []
         pictures[picture["id"]] = StoredFrames(folder, names), (int(picture["width"]), int(picture["height"]))
-    found: Found = {}
+    found: SequenceReaders = {}
     for thing in content["annotations"]:
         if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
             name = f"{thing['image_id']:012d}_{thing['id']}"
@@ -216,10 +216,10 @@ NFS_RATE = 240  # frames a second in which all its files count
 UAV_ATTRIBUTES = "SV ARC LR FM FOC POC OV BC IV VC CM SOB"
 
 
-def find_otb(storage: Storage, split: str, text: str | None) -> Found:
+def find_otb(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Of two targets in one folder each has a file of its own; they are called as in PyTracking, Jogging_1."""
-    base = first_there(storage, ("OTB100", "OTB2015"))
-    found: Found = {}
+    base = first_existing(storage, ("OTB100", "OTB2015"))
+    found: SequenceReaders = {}
     for folder in storage.folders(base):
         for file in storage.files(f"{base}/{folder}"):
             match = re.fullmatch(r"groundtruth_rect(?:\.(\d+))?\.txt", file)
@@ -231,19 +231,19 @@ def find_otb(storage: Storage, split: str, text: str | None) -> Found:
     return found
 
 
-def read_otb(storage: Storage, target: Target, omitted: int) -> Sequence:
+def read_otb(storage: Storage, target: SequencePaths, omitted: int) -> VideoSequence:
     """A sequence without so many of its first frames."""
     whole, frames = read_plain(storage, target), frames_of(storage, target)
     frames = StoredFrames(frames.folder, frames.names[omitted:])
     return replace(whole, frames=frames, boxes_xywh=whole.boxes_xywh[omitted:])
 
 
-def find_nfs(storage: Storage, split: str, text: str | None) -> Found:
+def find_nfs(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """As handed out (airboard_1/30/airboard_1.txt), or as PyTracking packed it (anno/nfs_airboard_1.txt)."""
     packed = [name.removeprefix("nfs_") for name in names_of(storage.files("anno"))] if split == "30" else []
     if packed:
         targets = {
-            name: Target(name=name, folder="anno", frames=(f"sequences/{name}",), boxes=f"anno/nfs_{name}.txt")
+            name: SequencePaths(name=name, folder="anno", frames=(f"sequences/{name}",), boxes=f"anno/nfs_{name}.txt")
             for name in packed
         }
         return {name: partial(read_plain, storage, target, fps=30.0) for name, target in targets.items()}
@@ -252,7 +252,7 @@ def find_nfs(storage: Storage, split: str, text: str | None) -> Found:
     return {name: partial(read_nfs, storage, target, int(split)) for name, target in targets.items()}
 
 
-def read_nfs(storage: Storage, target: Target, fps: int) -> Sequence:
+def read_nfs(storage: Storage, target: SequencePaths, fps: int) -> VideoSequence:
     """Frames and boxes of the files may differ by one, as they do in several sequences."""
     boxes, in_sight = read(storage, target.boxes, partial(read_vatic, step=NFS_RATE // fps))
     frames = frames_of(storage, target)
@@ -262,7 +262,7 @@ def read_nfs(storage: Storage, target: Target, fps: int) -> Sequence:
             f"expected as many boxes as frames, give or take one; got {len(boxes)} boxes in {target.boxes} and "
             f"{len(frames)} frames in {frames.folder}; get a whole copy"
         )
-    return Sequence(
+    return VideoSequence(
         name=target.name,
         frames=StoredFrames(frames.folder, frames.names[:count]),
         boxes_xywh=boxes[:count],
@@ -271,10 +271,10 @@ def read_nfs(storage: Storage, target: Target, fps: int) -> Sequence:
     )
 
 
-def find_uav(version: str) -> Callable[[Storage, str, str | None], Found]:
+def find_uav(version: str) -> Callable[[Storage, str, str | None], SequenceReaders]:
     """A finder for UAV123 or UAV20L, two lists over the same videos, both in configSeqs.m."""
 
-    def find(storage: Storage, split: str, text: str | None) -> Found:
+    def find(storage: Storage, split: str, text: str | None) -> SequenceReaders:
         if text is None or "startFrame" not in text:
             if not storage.has("configSeqs.m"):
                 raise InputError(
@@ -288,7 +288,7 @@ def find_uav(version: str) -> Callable[[Storage, str, str | None], Found]:
         excerpts = max(arrays, key=lambda array: len(array.keys() & annotated) - len(array.keys() - annotated))
         videos = dict.fromkeys((version, "UAV123"))
         targets = (
-            Target(
+            SequencePaths(
                 name=excerpt.name,
                 folder=f"anno/{version}",
                 frames=tuple(f"data_seq/{place}/{excerpt.folder}" for place in videos),
@@ -302,7 +302,7 @@ def find_uav(version: str) -> Callable[[Storage, str, str | None], Found]:
     return find
 
 
-def read_uav(storage: Storage, target: Target) -> Sequence:
+def read_uav(storage: Storage, target: SequencePaths) -> VideoSequence:
     challenges = f"{target.folder}/att/{target.name}.txt"
     told = read_flags(storage, challenges) if storage.has(challenges) else np.zeros(0, np.bool_)
     attributes = tuple(name for name, here in zip(UAV_ATTRIBUTES.split(), told, strict=False) if here)
@@ -312,11 +312,11 @@ def read_uav(storage: Storage, target: Target) -> Sequence:
 # --- VOT ---------------------------------------------------------------------------------------------------
 
 
-def find_vot(storage: Storage, split: str, text: str | None) -> Found:
+def find_vot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Also the folder of a VOT workspace; of several targets in one video each is a sequence, NAME_TARGET."""
     base = "sequences" if storage.has("sequences/list.txt") else ""
     listing = f"{base}/list.txt"
-    found: Found = {}
+    found: SequenceReaders = {}
     for name in read_list(storage.text(listing)) if storage.has(listing) else storage.folders(base):
         folder = f"{base}/{name}"
         told = read_properties(storage.text(f"{folder}/sequence")) if storage.has(f"{folder}/sequence") else {}
@@ -328,7 +328,7 @@ def find_vot(storage: Storage, split: str, text: str | None) -> Found:
     return found
 
 
-def read_vot(storage: Storage, target: Target, told: dict[str, str]) -> Sequence:
+def read_vot(storage: Storage, target: SequencePaths, told: dict[str, str]) -> VideoSequence:
     """The box of a polygon or mask is the upright one round it. What is not written, VOT says, is not known."""
     boxes = read(storage, target.boxes, read_regions)
     lacking = len(frames_of(storage, target)) - len(boxes)

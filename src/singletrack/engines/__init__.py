@@ -20,9 +20,9 @@ from singletrack.errors import CheckpointError, InputError, MissingDependencyErr
 if TYPE_CHECKING:
     from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
     from singletrack.engines.openvino_engine import OpenVINONetwork
-    from singletrack.engines.preprocessing import Normalisation
+    from singletrack.engines.preprocessing import Normalization
 
-Precision = Literal["auto", "f32", "bf16", "f16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
 # the packages of the [train] extra, and the command that installs them
@@ -72,7 +72,7 @@ def open_network(
     threads: int | None = None,
     *,
     precision: Precision = "auto",
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     cache: Path | None = None,
     check: CheckGraph | None = None,
 ) -> OpenVINONetwork | ONNXRuntimeNetwork:
@@ -80,7 +80,7 @@ def open_network(
 
     threads: of the processor, 1 or more; None for the engine's own number.
     precision: that it computes in, among ``PRECISIONS``; "auto" for the engine's own choice.
-    normalisation: what the network wants done to pixels; None for ImageNet's.
+    normalization: what the network wants done to pixels; None for ImageNet's.
     cache: folder in which the engine may keep what it compiled; None keeps nothing.
     check: called with the file's metadata and shapes before anything is compiled, to refuse a file.
 
@@ -96,7 +96,7 @@ def open_network(
             device=device,
             precision=precision,
             threads=threads,
-            normalisation=normalisation,
+            normalization=normalization,
             cache=cache,
             check=check,
         )
@@ -108,7 +108,7 @@ def open_network(
             device=device,
             precision=precision,
             threads=threads,
-            normalisation=normalisation,
+            normalization=normalization,
             cache=cache,
             check=check,
         )

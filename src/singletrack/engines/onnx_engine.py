@@ -28,7 +28,7 @@ from singletrack.engines import (
     wrong_graph,
 )
 from singletrack.engines.cpu import usable_cores
-from singletrack.engines.preprocessing import CropArray, Normalisation, channels_first_order
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
 from singletrack.errors import CheckpointError
 
 FloatArray = NDArray[np.float32]
@@ -45,9 +45,9 @@ class ONNXRuntimeNetwork:
 
     device: "auto" ("cuda" where the installed ONNX Runtime has it, else "cpu") or one it has, such as "dml"; and
         "tensorrt", which builds an engine for each shape when it is first met, and needs minutes for it.
-    precision: "auto" is f32, on CUDA with TensorFloat-32; "f32" is without; "f16" and "bf16" are for TensorRT.
+    precision: "auto" is fp32, on CUDA with TensorFloat-32; "fp32" is without; "fp16" and "bf16" are for TensorRT.
     threads: None takes one for each core this process may use.
-    normalisation: what the network wants done to pixels.
+    normalization: what the network wants done to pixels.
     cache: folder that keeps TensorRT's engines for the next process; None keeps nothing.
     check: called with metadata and shapes before anything is compiled.
     metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
@@ -63,20 +63,20 @@ class ONNXRuntimeNetwork:
         device: str = "auto",
         precision: Precision = "auto",
         threads: int | None = None,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         cache: Path | None = None,
         check: CheckGraph | None = None,
     ) -> None:
         self.device, present = find_provider(device)
-        known = ("auto", "f32", "bf16", "f16") if self.device == "tensorrt" else ("auto", "f32")
+        known = ("auto", "fp32", "bf16", "fp16") if self.device == "tensorrt" else ("auto", "fp32")
         if precision not in known:
             raise unknown_precision(f"ONNX Runtime on {self.device}", precision, known)
-        self.precision = "f32" if precision == "auto" else precision
+        self.precision = "fp32" if precision == "auto" else precision
         self._providers = providers_for(self.device, present, precision, cache)
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads or usable_cores()
         self._options.log_severity_level = 3  # errors only
-        self._normalisation = normalisation or Normalisation()
+        self._normalization = normalization or Normalization()
         encoder, locator, self.metadata = read_halves(path)
         if check is not None:
             check(self.metadata, shapes_of(encoder, locator))
@@ -110,7 +110,7 @@ class ONNXRuntimeNetwork:
         with self._lock:
             if (crop, pixels) not in self._sessions:
                 half = self._halves[crop]
-                half = take_pixels(half, crop, self._normalisation) if pixels else half
+                half = take_pixels(half, crop, self._normalization) if pixels else half
                 self._sessions[crop, pixels] = onnxruntime.InferenceSession(
                     half.SerializeToString(), self._options, providers=self._providers
                 )
@@ -136,9 +136,9 @@ def providers_for(device: str, present: list[str], precision: Precision, cache: 
     """ONNX Runtime's providers, with their options, in the order in which they may take a node."""
     names = {provider.removesuffix("ExecutionProvider").lower(): provider for provider in ALL_PROVIDERS}
     options: dict[str, dict[str, str]] = {
-        "cuda": {"use_tf32": "0" if precision == "f32" else "1"},
+        "cuda": {"use_tf32": "0" if precision == "fp32" else "1"},
         "tensorrt": {
-            "trt_fp16_enable": str(precision == "f16"),
+            "trt_fp16_enable": str(precision == "fp16"),
             "trt_bf16_enable": str(precision == "bf16"),
             **({} if cache is None else {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}),
         },
@@ -148,8 +148,8 @@ def providers_for(device: str, present: list[str], precision: Precision, cache: 
     return [(names[each], options.get(each, {})) for each in dict.fromkeys(chain) if each in present]
 
 
-def take_pixels(half: onnx.ModelProto, crop: str, normalisation: Normalisation) -> onnx.ModelProto:
-    """A copy of the graph whose input ``crop`` is uint8 pixels, channels last, which it normalises first."""
+def take_pixels(half: onnx.ModelProto, crop: str, normalization: Normalization) -> onnx.ModelProto:
+    """A copy of the graph whose input ``crop`` is uint8 pixels, channels last, which it normalizes first."""
     model = onnx.ModelProto()
     model.CopyFrom(half)
     graph = model.graph
@@ -157,17 +157,17 @@ def take_pixels(half: onnx.ModelProto, crop: str, normalisation: Normalisation) 
     sizes = [size.dim_param or size.dim_value for size in entry.type.tensor_type.shape.dim]
     order = channels_first_order(len(sizes))
     back = [order.index(axis) for axis in range(len(sizes))]
-    mean, std = normalisation.of_channels(int(sizes[-3]))
+    mean, std = normalization.of_channels(int(sizes[-3]))
     entry.CopyFrom(helper.make_tensor_value_info(crop, onnx.TensorProto.UINT8, [sizes[axis] for axis in back]))
     for node in graph.node:
         for index, name in enumerate(node.input):
             if name == crop:
-                node.input[index] = f"{crop}.normalised"
+                node.input[index] = f"{crop}.normalized"
     steps = [
         helper.make_node("Cast", [crop], [f"{crop}.float"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centred"]),
-        helper.make_node("Div", [f"{crop}.centred", f"{crop}.std"], [f"{crop}.scaled"]),
-        helper.make_node("Transpose", [f"{crop}.scaled"], [f"{crop}.normalised"], perm=order),
+        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centered"]),
+        helper.make_node("Div", [f"{crop}.centered", f"{crop}.std"], [f"{crop}.scaled"]),
+        helper.make_node("Transpose", [f"{crop}.scaled"], [f"{crop}.normalized"], perm=order),
     ]
     nodes = list(graph.node)
     del graph.node[:]

@@ -28,7 +28,7 @@ from singletrack.engines import (
     wrong_graph,
 )
 from singletrack.engines.cpu import allowed_cores, usable_cores
-from singletrack.engines.preprocessing import CropArray, Normalisation, channels_first
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
 from singletrack.errors import CheckpointError, InputError
 
 FloatArray = NDArray[np.float32]
@@ -47,11 +47,11 @@ class OpenVINONetwork:
     Fixed shapes run fastest; and a camera must not stand still at its first frame while something compiles.
 
     device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
-    precision: "auto" is bf16 on a processor that computes in it and f32 on one that does not; on another kind
-        of device, that device's own choice. "f16" is for other devices.
+    precision: "auto" is bf16 on a processor that computes in it and fp32 on one that does not; on another kind
+        of device, that device's own choice. "fp16" is for other devices.
     threads: of the processor alone; None leaves the number to OpenVINO, which takes one for each core, or as many as
         the container's quota allows.
-    normalisation: what the network wants done to pixels.
+    normalization: what the network wants done to pixels.
     cache: folder that keeps what was compiled, for the next process; None keeps nothing.
     check: called with metadata and shapes before anything is compiled.
     metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
@@ -67,7 +67,7 @@ class OpenVINONetwork:
         device: str = "auto",
         precision: Precision = "auto",
         threads: int | None = None,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         cache: Path | None = None,
         check: CheckGraph | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class OpenVINONetwork:
             # else two processes of one thread each would sit on the same core
             self._settings[hint.enable_cpu_pinning()] = False
         self._kept = {} if cache is None else {cache_dir(): str(cache)}
-        self._normalisation = normalisation or Normalisation()
+        self._normalization = normalization or Normalization()
         encoder, locator, self.metadata = read_halves(path)
         if check is not None:
             check(self.metadata, shapes_of(encoder, locator))
@@ -142,7 +142,7 @@ class OpenVINONetwork:
         entry = PrePostProcessor(fixed)
         for name, (shape, pixels) in kinds.items():
             if pixels:
-                mean, std = self._normalisation.of_channels(shape[-1])
+                mean, std = self._normalization.of_channels(shape[-1])
                 several = "D" * (len(shape) - 4)
                 entry.input(name).tensor().set_element_type(openvino.Type.u8)
                 entry.input(name).tensor().set_layout(openvino.Layout(f"N{several}HWC"))
@@ -152,12 +152,12 @@ class OpenVINONetwork:
         return CORE.compile_model(entry.build(), self.device, settings).create_infer_request()
 
     def _choose_precision(self, precision: Precision) -> Precision:
-        known = ("auto", "f32", "bf16") if self.device == "CPU" else ("auto", "f32", "bf16", "f16")
+        known = ("auto", "fp32", "bf16") if self.device == "CPU" else ("auto", "fp32", "bf16", "fp16")
         if precision not in known:
             raise unknown_precision(f"OpenVINO on {self.device.lower()}", precision, known)
         if precision != "auto" or self.device != "CPU":
             return precision
-        return "bf16" if "BF16" in CORE.get_property("CPU", device_properties.capabilities()) else "f32"
+        return "bf16" if "BF16" in CORE.get_property("CPU", device_properties.capabilities()) else "fp32"
 
 
 def find_device(device: str) -> str:

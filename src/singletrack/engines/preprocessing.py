@@ -1,7 +1,7 @@
 """Crops as pixels: uint8, channels last, straight from the frame. How an engine makes network input of them.
 
 Every engine tells the two forms of a crop apart by their type: uint8 pixels (B, ..., H, W, channels), which it
-normalises itself, inside the graph or on the device; or float32 (B, ..., channels, H, W), taken as they are.
+normalizes itself, inside the graph or on the device; or float32 (B, ..., channels, H, W), taken as they are.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ CropArray = NDArray[np.uint8] | FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalisation:
+class Normalization:
     """What is taken from pixels and what they are divided by, as the network was trained.
 
-    mean, std: of the crop's colours, in their order, in 0 to 1. A fourth channel, 1 beyond the frame and 0 elsewhere,
+    mean, std: of the crop's colors, in their order, in 0 to 1. A fourth channel, 1 beyond the frame and 0 elsewhere,
         stays as it is.
     """
 
@@ -36,7 +36,7 @@ class Normalisation:
         ] * more
 
 
-UNCHANGED = Normalisation(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the network takes 0 to 255
+UNCHANGED = Normalization(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the network takes 0 to 255
 
 
 def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,9 +49,9 @@ def channels_first_order(dimensions: int) -> list[int]:
     return [*range(dimensions - 3), dimensions - 1, dimensions - 3, dimensions - 2]
 
 
-def as_network_input(crops: CropArray, normalisation: Normalisation) -> FloatArray:
+def as_network_input(crops: CropArray, normalization: Normalization) -> FloatArray:
     """Pixels -> network input, as every engine does it; network input as it is."""
     if crops.dtype != np.uint8:
         return np.asarray(crops, np.float32)
-    mean, std = (np.asarray(values, np.float32) for values in normalisation.of_channels(crops.shape[-1]))
+    mean, std = (np.asarray(values, np.float32) for values in normalization.of_channels(crops.shape[-1]))
     return np.moveaxis((crops.astype(np.float32) - mean) / std, -1, -3)

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from singletrack.engines import Precision, unknown_device, unknown_precision
 from singletrack.engines.cpu import computes_in_bf16, usable_cores
-from singletrack.engines.preprocessing import CropArray, Normalisation
+from singletrack.engines.preprocessing import CropArray, Normalization
 
 FloatArray = NDArray[np.float32]
-TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TwoCalls(Protocol):
+class EncodeLocate(Protocol):
     """What a module needs to run here, beside being an ``nn.Module``."""
 
     def encode(self, template: Tensor) -> Any: ...
@@ -33,11 +33,11 @@ class TorchNetwork:
     device: "auto" (the first graphics processor, else "cpu") or a name that PyTorch knows, such as "cuda:1".
     threads: of the processor; PyTorch has one number for the whole process, which is set here. None leaves it, or
         lowers it to what the container's quota allows.
-    precision: "auto" is f32; otherwise the module is turned into that type. bf16 is refused on a processor that
-        would only emulate it, f16 on any processor.
+    precision: "auto" is fp32; otherwise the module is turned into that type. bf16 is refused on a processor that
+        would only emulate it, fp16 on any processor.
     compiled: run it through ``torch.compile``, for each shape once; the first call of each takes its time for it.
     graphs: on CUDA, record each shape once as a CUDA graph and replay it; None for yes where features are tensors.
-    normalisation: what the network wants done to pixels, which go to the device as they are.
+    normalization: what the network wants done to pixels, which go to the device as they are.
 
     Features are a Tensor on that device, or what the module makes of them.
     """
@@ -51,25 +51,25 @@ class TorchNetwork:
         precision: Precision = "auto",
         compiled: bool = False,
         graphs: bool | None = None,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         self.device = find_device(device)
         known = known_precisions(self.device)
         if precision not in known:
             raise unknown_precision(f"PyTorch on {self.device}", precision, known)
-        self.precision = "f32" if precision == "auto" else precision
+        self.precision = "fp32" if precision == "auto" else precision
         if threads is not None or torch.get_num_threads() > usable_cores():
             torch.set_num_threads(threads or usable_cores())
         self.dtype = TYPES[self.precision]
         self.module = module.to(self.device, self.dtype).eval()
-        self._normalisation = normalisation or Normalisation()
-        calls = cast(TwoCalls, self.module)
+        self._normalization = normalization or Normalization()
+        calls = cast(EncodeLocate, self.module)
         self._encode, self._locate = calls.encode, calls.locate
         if compiled:
             self._encode = torch.compile(calls.encode, dynamic=False)
             self._locate = torch.compile(calls.locate, dynamic=False)
         self._graphs = self.device.type == "cuda" and graphs is not False
-        self._recorded: dict[tuple[Any, ...], RecordedCall] = {}
+        self._recorded: dict[tuple[Any, ...], CUDAGraph] = {}
         self._lock = threading.Lock()
 
     @torch.inference_mode()
@@ -91,14 +91,14 @@ class TorchNetwork:
         key = (features.shape, crops.shape, crops.dtype)
         with self._lock:  # a recorded call has one place for its numbers
             if key not in self._recorded:
-                self._recorded[key] = RecordedCall(self._look, (features, crops))
+                self._recorded[key] = CUDAGraph(self._look, (features, crops))
             return download(self._recorded[key](features, crops))
 
     def see(self, crops: Tensor) -> Tensor:
         """Pixels -> network input; network input as it is, in this network's type."""
         if crops.dtype != torch.uint8:
             return crops.to(self.dtype)
-        mean, std = self._normalisation.of_channels(crops.shape[-1])
+        mean, std = self._normalization.of_channels(crops.shape[-1])
         # the values are made on the device: what is recorded as a CUDA graph must not copy from the host
         scaled = torch.stack([(crops[..., i].float() - mean[i]) / std[i] for i in range(len(mean))], -3)
         return scaled.to(self.dtype)
@@ -110,7 +110,7 @@ class TorchNetwork:
         return torch.from_numpy(crops).to(self.device)
 
 
-class RecordedCall:
+class CUDAGraph:
     """A call for inputs of certain shapes as a CUDA graph: one launch in place of hundreds, the same numbers."""
 
     def __init__(self, call: Callable[..., Mapping[str, Tensor]], inputs: Sequence[Tensor]) -> None:
@@ -144,8 +144,8 @@ def download(maps: Mapping[str, Tensor]) -> dict[str, FloatArray]:
 def known_precisions(device: torch.device) -> tuple[Precision, ...]:
     """What can be computed in on this device without emulating it."""
     if device.type != "cpu":
-        return ("auto", "f32", "bf16", "f16")
-    return ("auto", "f32", "bf16") if computes_in_bf16() else ("auto", "f32")
+        return ("auto", "fp32", "bf16", "fp16")
+    return ("auto", "fp32", "bf16") if computes_in_bf16() else ("auto", "fp32")
 
 
 def find_device(device: str) -> torch.device:

@@ -18,7 +18,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.evaluation import plots
 from singletrack.evaluation.protocols import CURVE_LIMITS
 from singletrack.evaluation.report import Report, all_tables, measure_table
@@ -30,8 +30,8 @@ MEDIA = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
 # curve -> what it is called, and what its thresholds are
 CURVE_WORDS = {
     "success": ("Success", "overlap threshold"),
-    "precision": ("Precision", "distance of the centres, pixels"),
-    "normalized_precision": ("Normalized precision", "distance of the centres, sizes of the target"),
+    "precision": ("Precision", "distance of the centers, pixels"),
+    "normalized_precision": ("Normalized precision", "distance of the centers, sizes of the target"),
 }
 # curve -> the measure that stands in its legend, the first of these that the protocol has
 CURVE_MEASURES = {"success": ("AUC", "AO"), "precision": ("P",), "normalized_precision": ("P_norm",)}
@@ -108,7 +108,7 @@ def draw_plots(report: Report) -> dict[str, Figure]:
     return found
 
 
-def draw_sequence(report: Report, sequence: Sequence, rank: str) -> Figure:
+def draw_sequence(report: Report, sequence: VideoSequence, rank: str) -> Figure:
     """A strip of one sequence: frames evenly over its length, with the boxes of all trackers."""
     length = len(sequence.boxes_xywh)
     indices = sorted(set(np.linspace(0, length - 1, STRIP_FRAMES).round().astype(int).tolist()))

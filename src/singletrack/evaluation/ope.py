@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from singletrack.datasets.base import Image, Sequence
+from singletrack.datasets.base import Image, VideoSequence
 from singletrack.errors import InputError, SingletrackError
 from singletrack.evaluation.run_store import SequenceResult
 from singletrack.geometry.boxes import Box
@@ -51,7 +51,7 @@ OnFrames = Callable[[int], None]  # is told how many more frames were followed
 
 
 def follow_sequences(
-    tracker: Tracker, sequences: Iterable[Sequence], *, batch: int = 1, on_frames: OnFrames = lambda count: None
+    tracker: Tracker, sequences: Iterable[VideoSequence], *, batch: int = 1, on_frames: OnFrames = lambda count: None
 ) -> Iterator[Outcome]:
     """Follow each sequence from its first box to its end.
 
@@ -73,7 +73,7 @@ def check_batch_tracker(tracker: Tracker) -> BatchTracker:
     return multi.check_batch_tracker(tracker, "evaluate it with a batch of 1")
 
 
-def _follow_one(tracker: Tracker, sequence: Sequence, on_frames: OnFrames) -> SequenceResult:
+def _follow_one(tracker: Tracker, sequence: VideoSequence, on_frames: OnFrames) -> SequenceResult:
     notes = _Notes(sequence)
     for index in range(len(sequence)):
         frame = sequence.frames[index]
@@ -88,7 +88,7 @@ def _follow_one(tracker: Tracker, sequence: Sequence, on_frames: OnFrames) -> Se
 class _Notes:
     """The results of one sequence so far."""
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: VideoSequence) -> None:
         self.sequence = sequence
         self.boxes: list[Box] = []
         self.scores: list[float] = []
@@ -139,7 +139,7 @@ def _attempt(
 class _Lane:
     """One of the sequences that advance together. Its next frame is read while the network works."""
 
-    def __init__(self, sequence: Sequence, tracker: BatchTracker, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, sequence: VideoSequence, tracker: BatchTracker, readers: ThreadPoolExecutor) -> None:
         self.notes = _Notes(sequence)
         self.tracker = tracker
         self._readers = readers
@@ -160,25 +160,25 @@ class _Lane:
             self._coming = self._read(following)
         return frame
 
-    def look(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
+    def preprocess_at(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
         """What the network should see of this frame, where it is asked at all."""
         if isinstance(frame, Failure):
             return frame
         if not self.notes.boxes:
             return _attempt(self.notes.begin, self.tracker, frame)
-        return _attempt(self.tracker.prepare, frame)
+        return _attempt(self.tracker.preprocess, frame)
 
     def answer(
         self, look: Inputs | Result | Failure | None, maps: Mapping[str, FloatArray] | Failure | None
     ) -> Result | Failure:
-        """The result of this frame, from what ``look`` gave and what the network made of it."""
+        """The result of this frame, from what ``preprocess_at`` gave and what the network made of it."""
         if isinstance(look, (Result, Failure)):
             return look
-        return maps if isinstance(maps, Failure) else _attempt(self.tracker.read, maps)
+        return maps if isinstance(maps, Failure) else _attempt(self.tracker.postprocess, maps)
 
 
 def _follow_together(
-    tracker: BatchTracker, sequences: Iterable[Sequence], batch: int, on_frames: OnFrames
+    tracker: BatchTracker, sequences: Iterable[VideoSequence], batch: int, on_frames: OnFrames
 ) -> Iterator[Outcome]:
     """As ``follow_sequences``. The time of a step, without reading, is shared by the sequences in it."""
     waiting = iter(sequences)

@@ -368,7 +368,7 @@ def _pysot(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Score
 
 
 def _pysot_distance(ours: Array, true: Array) -> Array:
-    """Where the true centre is not above zero in x and y the distance is -1, and so counts as right."""
+    """Where the true center is not above zero in x and y the distance is -1, and so counts as right."""
     inside = (true > 0).all(axis=1)
     apart = ours[inside] - true[inside]
     distances = np.full(len(true), -1.0)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.annotations import read_regions, read_values
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.errors import InputError
 from singletrack.evaluation.run_store import RunFolder
 
@@ -86,7 +86,7 @@ def is_run_folder(path: str | Path) -> bool:
     return (Path(path) / "run.json").is_file()
 
 
-def read_results(path: str | Path, sequences: Iterable[Sequence], *, label: str = "") -> TrackerResults:
+def read_tracker_results(path: str | Path, sequences: Iterable[VideoSequence], *, label: str = "") -> TrackerResults:
     """The results in a folder for those of these sequences that it has any of.
 
     label: name of the tracker; that of the model (run folders) or of the folder, if empty.
@@ -105,7 +105,7 @@ def read_results(path: str | Path, sequences: Iterable[Sequence], *, label: str 
     return results
 
 
-def _read_run(path: Path, wanted: Mapping[str, Sequence], label: str) -> TrackerResults:
+def _read_run(path: Path, wanted: Mapping[str, VideoSequence], label: str) -> TrackerResults:
     run = RunFolder.open(path)
     found = {name: run.read(name) for name in run.done() if name in wanted}
     shown = {"model", "weights", "engine", "device", "precision", "version", "processor", "batch", "integers"}
@@ -122,7 +122,7 @@ def _read_run(path: Path, wanted: Mapping[str, Sequence], label: str) -> Tracker
     )
 
 
-def _read_foreign(path: Path, wanted: Mapping[str, Sequence], label: str) -> TrackerResults:
+def _read_foreign(path: Path, wanted: Mapping[str, VideoSequence], label: str) -> TrackerResults:
     if not path.is_dir():
         raise InputError(f"expected a folder of results; got {path}, which is none; check the path, unpack archives")
     files = _Files(path)
@@ -192,7 +192,7 @@ def _read(path: Path, parse: Callable[[str], Array]) -> Array:
         raise InputError(f"expected a result file; cannot read {path} ({error}); mend or remove it") from error
 
 
-def _read_boxes(path: Path, sequence: Sequence) -> Array:
+def _read_boxes(path: Path, sequence: VideoSequence) -> Array:
     """(N, 4); a first line without a box, VOT's mark of a start, stands for the box that was given."""
     boxes = _read(path, read_regions)
     if not len(boxes):

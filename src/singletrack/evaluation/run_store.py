@@ -48,7 +48,7 @@ class SequenceResult:
 class RunFacts:
     """What ran on what: all that may change a digit of the boxes; and the sequences, and for the reader the processor.
 
-    dataset, split: as the catalogue has them. sequences: name -> frames, of all that were asked for so far.
+    dataset, split: as the catalog has them. sequences: name -> frames, of all that were asked for so far.
     model, engine, device, precision: as the zoo and the engine name them. weights: digest of the file.
     settings: of the tracker. batch: how many sequences went through the network together. threads: of each process;
         some engines add in another order with more of them.

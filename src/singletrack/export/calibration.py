@@ -15,15 +15,15 @@ from singletrack.datasets.photos import Photos
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.tracking.base import CropArray, FloatArray, Network, Tracker
 
-Look = tuple[CropArray, CropArray]
+CropPair = tuple[CropArray, CropArray]
 
 
-class Listener:
+class RecordingNetwork:
     """A network that notes what it is asked; a tracker cannot tell it from the one behind it."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.looks: list[Look] = []
+        self.looks: list[CropPair] = []
 
     def encode(self, template: CropArray) -> tuple[CropArray, Any]:
         """As the network's; the template goes with its features."""
@@ -35,7 +35,7 @@ class Listener:
         return self.network.locate(features[1], search)
 
 
-def clip_looks(tracker: Tracker, listener: Listener, frames: int = 60) -> list[Look]:
+def clip_looks(tracker: Tracker, listener: RecordingNetwork, frames: int = 60) -> list[CropPair]:
     """What a tracker with this listener as its network looks at while it follows the made clip."""
     before = len(listener.looks)
     for index, (frame, box) in enumerate(generate_clip(frames=frames)):
@@ -46,7 +46,9 @@ def clip_looks(tracker: Tracker, listener: Listener, frames: int = 60) -> list[L
     return listener.looks[before:]
 
 
-def photo_looks(tracker: Tracker, listener: Listener, folder: str | Path, count: int, seed: int = 0) -> list[Look]:
+def photo_looks(
+    tracker: Tracker, listener: RecordingNetwork, folder: str | Path, count: int, seed: int = 0
+) -> list[CropPair]:
     """What it looks at round boxes drawn at random in photos below a folder, one to each photo that is drawn.
 
     Raises InputError where there are no photos.

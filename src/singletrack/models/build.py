@@ -14,7 +14,7 @@ def network_names() -> list[str]:
 
 
 def build_network(name: str, keep_ratio: float | None = None) -> Network:
-    """The network of a model, freshly initialised.
+    """The network of a model, freshly initialized.
 
     keep_ratio: for OSTrack, the share of the search tokens that an elimination keeps. Raises InputError for a
     name that is none, and for a keep_ratio where nothing is eliminated.

@@ -93,7 +93,7 @@ def _stark_official(config: stark.STARKConfig) -> Table:
             names |= _layer(f"box_head.conv{stage + 1}_{theirs}.0", f"corner_head.{ours}.{stage}.0")
             names |= _layer(f"box_head.conv{stage + 1}_{theirs}.1", f"corner_head.{ours}.{stage}.1", (*NORM, COUNT))
         names |= _layer(f"box_head.conv5_{theirs}", f"corner_head.{ours}.4")
-    if config.templates > 1:
+    if config.num_templates > 1:
         for layer in range(3):
             for tensor in BOTH:
                 ours = f"score_head.{2 * layer}.{tensor}"

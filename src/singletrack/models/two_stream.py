@@ -19,18 +19,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from singletrack.models.layers.center_head import CentreHead, draw_head, expect_little
+from singletrack.models.layers.center_head import CenterHead, init_head, init_bias_prior
 from singletrack.models.layers.encoder_decoder import (
     Attention,
     Decoder,
     Encoder,
     EncoderLayer,
-    likeness,
+    similarity,
     sine_positions,
 )
-from singletrack.models.layers.pos_embed import centred_positions, template_rows
+from singletrack.models.layers.pos_embed import centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
-from singletrack.models.layers.vit import MLP, Block, DropPath, draw_linear_layers, same_query_and_key
+from singletrack.models.layers.vit import MLP, Block, DropPath, init_linear_layers, tie_query_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +108,11 @@ CONFIGS: dict[str, AlignedConfig] = {
 
 
 @dataclass
-class Trace:
+class TwoStreamTrace:
     """What is heard inside one ``locate``, for losses. Hand in one that says what to listen to.
 
-    listen: layers of the relation's encoder. attention: by layer, (B, Ns) attention of the template's centre to the
-    search tokens, mean over its tokens, then heads, renormalised to sum 1.
+    listen: layers of the relation's encoder. attention: by layer, (B, Ns) attention of the template's center to the
+    search tokens, mean over its tokens, then heads, renormalized to sum 1.
     """
 
     listen: tuple[int, ...] = ()
@@ -157,7 +157,7 @@ class EncoderDecoder(nn.Module):
     """STARK's: an encoder mixes all tokens, a decoder answers one query, and the answer weighs the search tokens."""
 
     position: Tensor
-    centre: Tensor
+    center: Tensor
 
     def __init__(self, config: RelationConfig, template_grid: int, search_grid: int) -> None:
         super().__init__()
@@ -166,18 +166,18 @@ class EncoderDecoder(nn.Module):
         grids = [torch.zeros(1, grid, grid, dtype=torch.bool) for grid in (template_grid, search_grid)]
         position = torch.cat([sine_positions(nothing_padded, config.width) for nothing_padded in grids], 1)
         self.register_buffer("position", position, persistent=False)
-        self.register_buffer("centre", template_rows(template_grid, "rectangle"), persistent=False)
+        self.register_buffer("center", template_rows(template_grid, "rectangle"), persistent=False)
 
-    def forward(self, template: Tensor, search: Tensor, trace: Trace) -> Tensor:
+    def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace) -> Tensor:
         asked, x, position = template.shape[1], torch.cat([template, search], 1), self.position
         for index, layer in enumerate(self.encoder.layers):
             assert isinstance(layer, EncoderLayer)
             if index in trace.listen:
                 placed = x + position
-                trace.note(index, layer.self_attn.seen(placed[:, self.centre], placed), asked)
+                trace.note(index, layer.self_attn.attention(placed[:, self.center], placed), asked)
             x = layer(x, position)
         seen = x[:, asked:]
-        out: Tensor = seen * likeness(seen, self.decoder(x, position))
+        out: Tensor = seen * similarity(seen, self.decoder(x, position))
         return out
 
 
@@ -239,7 +239,7 @@ class FusionLayer(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, others: Tensor, bias: Tensor) -> Tensor:
-        """(B, Q, C) and normalised (B, N, C) -> (B, Q, C). bias: (1, heads, Q, N)."""
+        """(B, Q, C) and normalized (B, N, C) -> (B, Q, C). bias: (1, heads, Q, N)."""
         x = x + self.drop_path(self.attn(self.norm1(x), others, others, bias))
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
@@ -248,7 +248,7 @@ class FusionLayer(nn.Module):
 class Concatenation(nn.Module):
     """SwinTrack's: an encoder mixes all tokens; in a decoder the search tokens attend to all of them."""
 
-    centre: Tensor
+    center: Tensor
 
     def __init__(self, config: RelationConfig, template_grid: int, search_grid: int) -> None:
         super().__init__()
@@ -259,15 +259,15 @@ class Concatenation(nn.Module):
         self.decoder = nn.ModuleList(FusionLayer(config, rate) for rate in rates[config.encoder_layers :])
         self.memory_norm = nn.LayerNorm(config.width, eps=1e-6)
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self.register_buffer("centre", template_rows(template_grid, "rectangle"), persistent=False)
+        self.register_buffer("center", template_rows(template_grid, "rectangle"), persistent=False)
 
-    def forward(self, template: Tensor, search: Tensor, trace: Trace) -> Tensor:
+    def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace) -> Tensor:
         asked, x, bias = template.shape[1], torch.cat([template, search], 1), self.positions()
         for index, layer in enumerate(self.encoder):
             assert isinstance(layer, FusionLayer)
             everyone = layer.norm1(x)
             if index in trace.listen:
-                seen = layer.attn.seen(everyone[:, self.centre], everyone, bias[:, :, self.centre])
+                seen = layer.attn.attention(everyone[:, self.center], everyone, bias[:, :, self.center])
                 trace.note(index, seen, asked)
             x = layer(x, everyone, bias)
         seen, memory = x[:, asked:], self.memory_norm(x)
@@ -286,7 +286,7 @@ class Aligned(nn.Module):
         backbone: Backbone,
         reduce: nn.Linear,
         relation: EncoderDecoder | Concatenation,
-        head: CentreHead,
+        head: CenterHead,
     ) -> None:
         super().__init__()
         self.config = config
@@ -296,29 +296,29 @@ class Aligned(nn.Module):
         self.head = head
 
     def encode(self, template: Tensor) -> Tensor:
-        """Normalised template crops (B, 3, T, T) -> features (B, Nt, R): the template's whole way to the relation."""
+        """Normalized template crops (B, 3, T, T) -> features (B, Nt, R): the template's whole way to the relation."""
         out: Tensor = self.reduce(self.backbone(template, "template"))
         return out
 
-    def locate(self, features: Tensor, search: Tensor, trace: Trace | None = None) -> dict[str, Tensor]:
-        """Features (B, Nt, R) and normalised search crops (B, 3, S, S) -> maps on the (S/16)^2 grid, as OSTrack's.
+    def locate(self, features: Tensor, search: Tensor, trace: TwoStreamTrace | None = None) -> dict[str, Tensor]:
+        """Features (B, Nt, R) and normalized search crops (B, 3, S, S) -> maps on the (S/16)^2 grid, as OSTrack's.
 
         score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
         (B, 2, h, w), x and y in cells.
         """
         seen = self.reduce(self.backbone(search, "search"))
-        x = self.relation(features, seen, Trace() if trace is None else trace)
+        x = self.relation(features, seen, TwoStreamTrace() if trace is None else trace)
         grid = self.config.search_grid
         maps: dict[str, Tensor] = self.head(x.transpose(1, 2).reshape(x.shape[0], -1, grid, grid))
         return maps
 
-    def forward(self, template: Tensor, search: Tensor, trace: Trace | None = None) -> dict[str, Tensor]:
+    def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace | None = None) -> dict[str, Tensor]:
         """Both calls in one, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search, trace)
 
 
 def build_aligned(config: AlignedConfig) -> Aligned:
-    """The network of ``config``, freshly initialised: each part as in the model that it is of."""
+    """The network of ``config``, freshly initialized: each part as in the model that it is of."""
     relation = config.relation
     relate = EncoderDecoder if relation.kind == "encoder-decoder" else Concatenation
     model = Aligned(
@@ -326,18 +326,18 @@ def build_aligned(config: AlignedConfig) -> Aligned:
         backbone=Backbone(config),
         reduce=nn.Linear(config.width, relation.width),
         relation=relate(relation, config.template_grid, config.search_grid),
-        head=CentreHead(relation.width, config.head_channels),
+        head=CenterHead(relation.width, config.head_channels),
     )
-    draw_head(model.head)
-    draw_linear_layers(model.backbone)
+    init_head(model.head)
+    init_linear_layers(model.backbone)
     if isinstance(model.relation, EncoderDecoder):
         for part in (model.relation.encoder.layers, model.relation.decoder.layers):
             for parameter in part.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
     else:
-        draw_linear_layers(model.relation.encoder)
-        draw_linear_layers(model.relation.decoder)
+        init_linear_layers(model.relation.encoder)
+        init_linear_layers(model.relation.decoder)
         for learned in (model.relation.positions.place, model.relation.positions.step):
             nn.init.trunc_normal_(learned, std=0.02)
     for position, grid in (
@@ -345,15 +345,15 @@ def build_aligned(config: AlignedConfig) -> Aligned:
         (model.backbone.search_position, config.search_grid),
     ):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * centred_positions(grid, config.width)
+        position.data += 0.3 * centered_positions(grid, config.width)
     return model
 
 
-def start_from_similarity(model: Aligned) -> None:
+def init_from_similarity(model: Aligned) -> None:
     """Ready a network for training from nothing, just as OSTrack's: here the relation's encoder compares, too."""
     for module in model.modules():
         if isinstance(module, Block):
-            same_query_and_key(module.attn.qkv)
+            tie_query_key(module.attn.qkv)
         elif isinstance(module, Attention):
-            same_query_and_key(module.in_proj)
-    expect_little(model.head)
+            tie_query_key(module.in_proj)
+    init_bias_prior(model.head)

@@ -1,4 +1,4 @@
-"""How like two boxes are in colour, whatever their light: what tells a target from its double in other colours.
+"""How like two boxes are in color, whatever their light: what tells a target from its double in other colors.
 
 Knows nothing of networks and scores.
 """
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import Image
 
-Colours = NDArray[np.float32]  # (CELLS, CELLS): shares of a box's pixels, of sum 1, over a* and b*
+Colors = NDArray[np.float32]  # (CELLS, CELLS): shares of a box's pixels, of sum 1, over a* and b*
 
 CELLS, CELL = 12, 8  # a cell of this many levels of a* and b* (CIE L*a*b*), gray in the middle of the grid
 INSIDE = 0.8  # of the box's width and height: less of what is behind the target
 LOOKED_AT = 32  # pixels of a side, at most
 
 
-def colours_of(frame: Image, box: Box) -> Colours | None:
-    """The colours inside a box of a frame, (H, W, 3) uint8 RGB; None where no pixel of it is in the frame."""
+def colors_of(frame: Image, box: Box) -> Colors | None:
+    """The colors inside a box of a frame, (H, W, 3) uint8 RGB; None where no pixel of it is in the frame."""
     x, y, width, height = box
     margin = (1.0 - INSIDE) / 2
     low = np.floor([x + margin * width, y + margin * height])
@@ -36,6 +36,6 @@ def colours_of(frame: Image, box: Box) -> Colours | None:
     return np.asarray(blurred / blurred.sum(), np.float32)
 
 
-def likeness(one: Colours, other: Colours) -> float:
-    """0 for no colour in common to 1 for the same shares of all (the Bhattacharyya coefficient)."""
+def similarity(one: Colors, other: Colors) -> float:
+    """0 for no color in common to 1 for the same shares of all (the Bhattacharyya coefficient)."""
     return float(np.sqrt(one * other).sum())

@@ -35,7 +35,7 @@ class CropSettings:
 
     template_factor, search_factor: side of a crop, in square roots of the box's area.
     template_size, search_size: side of a crop as the network takes it, in pixels.
-    mean, std: of RGB in 0 to 1; the network normalises crops with them.
+    mean, std: of RGB in 0 to 1; the network normalizes crops with them.
     clip_margin: the box keeps this many pixels inside the frame and is never smaller.
     """
 
@@ -57,12 +57,12 @@ class LostSettings:
     long_term: search the whole frame for a lost target, see ``tracking.longterm``.
     search_after: for how many frames the tracker first looks on alone, round its last box.
     tiles_per_frame: at how many tiles of the frame it then looks as well; a frame takes that much longer.
-    tile_widen, tile_step: side of a tile, in search squares of the tracker; and how far apart the centres of two may
+    tile_widen, tile_step: side of a tile, in search squares of the tracker; and how far apart the centers of two may
         be, in square roots of the last box's area.
     confirm_looks, confirm_share: what a tile shows with a score from `lost_below` on counts as the target once it was
         seen in the same place in so many frames, with a mean score from `found_above` on and from this share of the
         target's usual score on.
-    confirm_colours: and if its colours are as like the first frame's target as this share of how like they usually are;
+    confirm_colors: and if its colors are as like the first frame's target as this share of how like they usually are;
         0 takes any.
     """
 
@@ -72,11 +72,11 @@ class LostSettings:
     long_term: bool = False
     search_after: int = 5
     tiles_per_frame: int = 2
-    tile_widen: float = 1.0
+    tile_scale: float = 1.0
     tile_step: float = 3.0
     confirm_looks: int = 4
     confirm_share: float = 0.8
-    confirm_colours: float = 0.8
+    confirm_colors: float = 0.8
 
     def __post_init__(self) -> None:
         check_kinds(self)
@@ -97,17 +97,17 @@ class LostSettings:
                 f"expected tiles_per_frame of at most {MOST_TILES_PER_FRAME}; got {self.tiles_per_frame}; "
                 "each takes as long as a frame"
             )
-        if not all(0.01 <= length <= 100 for length in (self.tile_widen, self.tile_step)):
+        if not all(0.01 <= length <= 100 for length in (self.tile_scale, self.tile_step)):
             raise InputError(
-                f"expected tile_widen and tile_step of 0.01 to 100; got {self.tile_widen} and {self.tile_step}; "
+                f"expected tile_widen and tile_step of 0.01 to 100; got {self.tile_scale} and {self.tile_step}; "
                 "they are lengths in search squares and in roots of the box's area"
             )
         factors = {name: getattr(self, name, 1.0) for name in ("template_factor", "search_factor")}
         for name, factor in factors.items():
             if not 0.1 <= factor <= 100:
                 raise InputError(f"expected {name} of 0.1 to 100; got {factor}; it is in roots of the box's area")
-        if not 0.0 <= self.confirm_colours <= 1.0:
-            raise InputError(f"expected confirm_colours of 0 to 1; got {self.confirm_colours}; 0 takes any colours")
+        if not 0.0 <= self.confirm_colors <= 1.0:
+            raise InputError(f"expected confirm_colors of 0 to 1; got {self.confirm_colors}; 0 takes any colors")
 
 
 def check_kinds(settings: Any) -> None:
@@ -142,13 +142,13 @@ def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) 
 
 
 @dataclass
-class Doubt:
+class LostState:
     """Whether the target counts as lost, and for how many frames in a row its score has been too low."""
 
     frames: int = 0
     lost: bool = False
 
-    def hear(self, score: float, settings: LostSettings) -> None:
+    def update(self, score: float, settings: LostSettings) -> None:
         """Take in the score of the next frame."""
         self.frames = self.frames + 1 if score < settings.lost_below else 0
         self.lost = score < settings.found_above if self.lost else self.frames >= settings.lost_after
@@ -166,7 +166,7 @@ def check_next_frame(frame: NDArray[np.uint8], size_wh: tuple[int, int]) -> Imag
 
 
 def shows_nothing(frame: Image, box: Box, factor: float) -> bool:
-    """Whether all pixels of the square round a box (or none, beyond the frame) have one colour."""
+    """Whether all pixels of the square round a box (or none, beyond the frame) have one color."""
     rows, columns = Square.around(box, factor).inside((frame.shape[1], frame.shape[0]))
     image = frame[rows, columns]
     if image.size == 0:

@@ -84,10 +84,10 @@ class MultiTracker:
         """
         if self._targets:
             frame = check_next_frame(frame, self._size_wh)
-        looks = [target.prepare(frame) for target in self._targets.values()]
+        looks = [target.preprocess(frame) for target in self._targets.values()]
         seen = iter(self._network.locate_each([look for look in looks if look is not None]))
         return {
-            number: target.read(None if look is None else next(seen))
+            number: target.postprocess(None if look is None else next(seen))
             for (number, target), look in zip(self._targets.items(), looks, strict=True)
         }
 

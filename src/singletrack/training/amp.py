@@ -29,7 +29,7 @@ def native(precision: str, device: torch.device) -> bool:
     return False
 
 
-def chosen(precision: Precision, device: torch.device) -> Precision:
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
     """What ``precision`` means on a device: "auto" is bf16 where it has that, else fp32.
 
     Raises InputError for 16 bits that the device does not have.
@@ -45,7 +45,7 @@ def chosen(precision: Precision, device: torch.device) -> Precision:
     return precision
 
 
-class Mixed(nn.Module):
+class Autocast(nn.Module):
     """A network whose passes take 16 bits and whose outputs are float32 again."""
 
     def __init__(self, network: nn.Module, precision: Precision, device: torch.device) -> None:

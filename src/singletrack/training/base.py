@@ -1,6 +1,6 @@
 """The seam of training: what the loop needs of a model and of samples, and what a recipe says.
 
-The loop knows no model and no data set. A model joins it with an ``Objective``, samples with a ``Source``; both are
+The loop knows no model and no data set. A model joins it with an ``Task``, samples with a ``DataSource``; both are
 frozen dataclasses, so that a recipe, which names them, can be written down and compared. Knows nothing of the loop.
 """
 
@@ -33,7 +33,7 @@ and whatever else its objective wants.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class DataPaths:
     """What a user has on disk, as the command line says it.
 
     photos: a folder of photos; None makes pictures from nothing. folders: data set -> its folder. cache: a folder
@@ -45,10 +45,10 @@ class Data:
     cache: Path | None = None
 
 
-class Source(Protocol):
+class DataSource(Protocol):
     """Where the samples of a stage come from. Implementations subclass it as frozen dataclasses."""
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """Samples to train on, one by one (without the batch's dimension), of any index from 0 on.
 
         What stands at an index follows from (seed, index) alone, in whichever process: so a run goes on exactly where
@@ -56,30 +56,30 @@ class Source(Protocol):
         """
         raise NotImplementedError
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """The same, of data that are never trained on."""
         raise NotImplementedError
 
-    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+    def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         """Held-out sequences for validation by tracking, always the same, each read or made when it is asked for."""
         return ()
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         """Name of each part of the data -> what tells whether it is the same on another machine."""
         return {}
 
 
-class Objective(Protocol):
+class Task(Protocol):
     """What a model is trained for. Implementations subclass it as frozen dataclasses; most methods have a default."""
 
     def build(self, stage: Stage) -> nn.Module:
-        """A fresh network at the stage's size, initialised for training."""
+        """A fresh network at the stage's size, initialized for training."""
         raise NotImplementedError
 
     def groups(self, model: Any, stage: Stage) -> list[dict[str, Any]]:
         """Groups of parameters for the optimizer: {"params": [...], "lr": peak, "peak": peak}, and what else it takes.
 
-        A parameter in no group is frozen, and so are the statistics of a normalisation whose parameters are.
+        A parameter in no group is frozen, and so are the statistics of a normalization whose parameters are.
         """
         raise NotImplementedError
 
@@ -137,8 +137,8 @@ class Stage:
     """
 
     name: str
-    objective: Objective
-    source: Source
+    task: Task
+    source: DataSource
     template_size: int
     search_size: int
     steps: int
@@ -160,7 +160,7 @@ class Recipe:
 
     model: the name that its weights have in the zoo. optimizer: "adamw", or "sgd" with momentum 0.9. clip: largest
     norm of the whole gradient; 0 for any. ema: decay of the averaged weights, which are the result; 0 for none.
-    whole_batch: batch normalisation takes its statistics, and losses their counts, over all processes, so that their
+    whole_batch: batch normalization takes its statistics, and losses their counts, over all processes, so that their
         number changes nothing; False: each process has its own, as in the published codes.
     patience: leave a stage after so many validations without a better AO; 0 never does.
     starts_from: the file of weights that must be given, in words, for a recipe that does not start from nothing.
@@ -179,7 +179,7 @@ class Recipe:
     seed: int = 42
 
 
-def normalise(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """(..., 3, H, W) uint8 -> float32, with the mean and deviation of RGB in 0 to 1."""
     statistics = torch.tensor(np.array([mean, std]), dtype=torch.float32, device=pixels.device).view(2, 3, 1, 1)
     return (pixels.float() / 255 - statistics[0]) / statistics[1]

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.training.base import Objective, Recipe, Stage
+from singletrack.training.base import Task, Recipe, Stage
 
 
-class Average:
+class EMA:
     """Exponential moving average of weights and statistics; young averages follow faster."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -40,7 +40,7 @@ class Average:
 
 
 @dataclasses.dataclass
-class Progress:
+class TrainState:
     """Everything that changes between steps.
 
     step: steps of the stage that are done. started_from: name and sha256 of the file of weights that the run started
@@ -51,7 +51,7 @@ class Progress:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    average: Average | None
+    average: EMA | None
     stage: int = 0
     step: int = 0
     started_from: dict[str, str] | None = None
@@ -70,25 +70,25 @@ def begin(
     weights: Mapping[str, Tensor] | None,
     device: torch.device,
     half: bool = False,
-) -> Progress:
+) -> TrainState:
     """The state before a stage's first step: a new optimizer, and ``weights``, of whatever size, or from nothing.
 
     half: whether it computes in fp16.
     """
     torch.manual_seed(recipe.seed)
     now = recipe.stages[stage]
-    model = now.objective.build(now)
+    model = now.task.build(now)
     if weights is not None:
-        model.load_state_dict(now.objective.fitted(weights, model))
+        model.load_state_dict(now.task.fitted(weights, model))
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = optimizer_of(now.objective, model, recipe, now)
+    optimizer = optimizer_of(now.task, model, recipe, now)
     scaler = torch.amp.GradScaler(device.type, enabled=half)
-    return Progress(model, optimizer, scaler, Average(model, recipe.ema) if recipe.ema else None, stage)
+    return TrainState(model, optimizer, scaler, EMA(model, recipe.ema) if recipe.ema else None, stage)
 
 
-def optimizer_of(objective: Objective, model: nn.Module, recipe: Recipe, stage: Stage) -> torch.optim.Optimizer:
+def optimizer_of(task: Task, model: nn.Module, recipe: Recipe, stage: Stage) -> torch.optim.Optimizer:
     """That of the objective's groups, each of which remembers its peak rate; parameters in no group are frozen."""
-    groups = objective.groups(model, stage)
+    groups = task.groups(model, stage)
     trained = {id(parameter) for group in groups for parameter in group["params"]}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trained)
@@ -98,7 +98,7 @@ def optimizer_of(objective: Objective, model: nn.Module, recipe: Recipe, stage: 
 
 
 def set_training(model: nn.Module) -> None:
-    """Training mode; normalisations whose parameters are frozen keep their statistics, too."""
+    """Training mode; normalizations whose parameters are frozen keep their statistics, too."""
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))
@@ -113,8 +113,8 @@ def read_start(recipe: Recipe, path: Path) -> tuple[dict[str, Tensor], dict[str,
     """
     last = recipe.stages[-1]
     torch.manual_seed(recipe.seed)  # the file may fill a part only
-    model = last.objective.build(last)
-    last.objective.start(model, path, recipe.model)
+    model = last.task.build(last)
+    last.task.start(model, path, recipe.model)
     return model.state_dict(), file_facts(path)
 
 
@@ -139,7 +139,7 @@ def described(recipe: Recipe) -> Any:
     return json.loads(json.dumps(plain(recipe)))
 
 
-def save(progress: Progress, recipe: Recipe, out: Path) -> None:
+def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
     """Write ``last.pt`` and ``weights.safetensors``, each whole or not at all."""
     state = {
         "recipe": described(recipe),
@@ -167,7 +167,7 @@ def resume(
     half: bool = False,
     weights: Path | None = None,
     data: dict[str, str] | None = None,
-) -> Progress:
+) -> TrainState:
     """Where ``last.pt`` stands.
 
     weights, data: the file of weights to start from and the fingerprints of the data, as given now; None where they

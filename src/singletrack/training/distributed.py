@@ -24,34 +24,34 @@ from singletrack.errors import InputError, SingletrackError
 
 
 @dataclass(frozen=True)
-class Team:
+class Distributed:
     """The processes of a run, as one of them sees them. rank: its number, from 0; world: how many there are."""
 
     rank: int
     world: int
     device: torch.device
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
         if self.world > 1:
             values = values.to(self.device, copy=True)
             dist.all_reduce(values)
         return values
 
-    def give(self, model: nn.Module) -> None:
+    def broadcast(self, model: nn.Module) -> None:
         """The first process's weights and statistics to all others."""
         if self.world > 1:
             for value in model.state_dict().values():
                 dist.broadcast(value, 0)
 
-    def any(self, *answers: bool) -> list[bool]:
+    def any_rank(self, *answers: bool) -> list[bool]:
         """Of each answer, whether it is True in any process, so that all do the same."""
         if self.world == 1:
             return list(answers)
-        return [bool(count) for count in self.total(torch.tensor([int(answer) for answer in answers]))]
+        return [bool(count) for count in self.all_reduce(torch.tensor([int(answer) for answer in answers]))]
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """Inside, the first process goes before the others: what it leaves in a cache they find."""
         if self.world > 1 and self.rank > 0:
             dist.barrier()
@@ -61,14 +61,14 @@ class Team:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Team]:
+def init_distributed(device: str) -> Iterator[Distributed]:
     """Inside, this process is one of those that ``torchrun`` or ``launch`` started together; alone if none did.
 
     device: "cpu", or "cuda", where each of several takes its own graphics processor, whatever number it has here.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if world == 1:
-        yield Team(0, 1, torch.device(device))
+        yield Distributed(0, 1, torch.device(device))
         return
     if device.startswith("cuda"):
         device = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -82,7 +82,7 @@ def joined(device: str) -> Iterator[Team]:
 
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Team(rank, world, torch.device(device))
+        yield Distributed(rank, world, torch.device(device))
     finally:
         dist.destroy_process_group()
 
@@ -159,7 +159,7 @@ def _obedient(function: Callable[[], Result]) -> Result | str:
         raise
 
 
-# --- one batch normalisation for all of them ---
+# --- one batch normalization for all of them ---
 
 
 def _mean_of_all(values: Tensor) -> Tensor:
@@ -169,8 +169,8 @@ def _mean_of_all(values: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-class _Normalise(torch.autograd.Function):
-    """The values, normalised by the mean and the variance of all processes', and these two.
+class _Normalize(torch.autograd.Function):
+    """The values, normalized by the mean and the variance of all processes', and these two.
 
     The passes over the values are PyTorch's own: backward, as if mean and variance were constants; what follows from
     their being none is the same linear function of every value of a channel.
@@ -201,7 +201,7 @@ class _Normalise(torch.autograd.Function):
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics are those of all processes' parts of the batch, which are equally large.
+    """Batch normalization whose statistics are those of all processes' parts of the batch, which are equally large.
 
     PyTorch's own needs a graphics processor; this one gives the same on any device.
     """
@@ -210,7 +210,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         out: Tensor
-        out, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        out, mean, variance = _Normalize.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         count = dist.get_world_size() * x.numel() // x.shape[1]
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -223,7 +223,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
 
 
 def share_norms(model: nn.Module) -> None:
-    """Make every batch normalisation of a network one for all processes, in place."""
+    """Make every batch normalization of a network one for all processes, in place."""
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = WholeBatchNorm

@@ -21,21 +21,21 @@ def gaussian_radius(width: float, height: float, overlap: float = 0.7) -> float:
     return min(r1, r2, r3)
 
 
-def centre_cells(boxes: Tensor, grid: int) -> Tensor:
-    """Boxes (B, 4) xywh in [0, 1] -> (B, 2) column and row of the cell nearest to the centre, halves to even."""
+def center_cells(boxes: Tensor, grid: int) -> Tensor:
+    """Boxes (B, 4) xywh in [0, 1] -> (B, 2) column and row of the cell nearest to the center, halves to even."""
     scaled = boxes.float() * grid
     return torch.round(scaled[:, :2] + boxes[:, 2:].float() * grid / 2).long()
 
 
 def heatmaps(boxes: Tensor, grid: int) -> Tensor:
-    """Boxes (B, 4) xywh in [0, 1] -> (B, grid, grid) Gaussians with a 1 in the cell of the centre.
+    """Boxes (B, 4) xywh in [0, 1] -> (B, grid, grid) Gaussians with a 1 in the cell of the center.
 
     Where that cell lies outside the map, the map has no 1.
     """
     maps = boxes.new_zeros(boxes.shape[0], grid, grid)
-    centres, sizes = centre_cells(boxes, grid).tolist(), (boxes[:, 2:].float() * grid).tolist()
+    centers, sizes = center_cells(boxes, grid).tolist(), (boxes[:, 2:].float() * grid).tolist()
     line = torch.arange(grid, device=boxes.device, dtype=torch.float32)
-    for heat, (x, y), (w, h) in zip(maps, centres, sizes, strict=True):
+    for heat, (x, y), (w, h) in zip(maps, centers, sizes, strict=True):
         radius = int(max(0.0, gaussian_radius(w, h)))
         sigma = (2 * radius + 1) / 6
         near_x, near_y = line - x, line - y

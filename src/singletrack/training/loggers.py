@@ -26,7 +26,7 @@ from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.errors import InputError
 from singletrack.training.base import Recipe, Stage
-from singletrack.training.checkpoint import Progress, described
+from singletrack.training.checkpoint import TrainState, described
 
 Image = NDArray[np.uint8]
 SHOWN = ("loss", "iou", "attention", "argmax_iou", "ao", "samples_per_second")  # on the terminal
@@ -111,7 +111,7 @@ class Log:
     """The run folder's ``recipe.json``, ``log.jsonl`` and ``pictures/``, the boards, and a line on the terminal."""
 
     def __init__(
-        self, out: Path, recipe: Recipe, progress: Progress, how: Mapping[str, Any], boards: Sequence[str] = ()
+        self, out: Path, recipe: Recipe, progress: TrainState, how: Mapping[str, Any], boards: Sequence[str] = ()
     ) -> None:
         """how: what this start of the run was asked for, beside its recipe."""
         self.out, self.recipe = out, recipe
@@ -119,11 +119,11 @@ class Log:
         (out / "pictures").mkdir(exist_ok=True)
         self.boards = [BOARDS[name][0](out, facts) for name in boards]
 
-    def step(self, progress: Progress) -> int:
+    def step(self, progress: TrainState) -> int:
         """Steps taken since the start of the run, over all stages."""
         return sum(stage.steps for stage in self.recipe.stages[: progress.stage]) + progress.step
 
-    def write(self, progress: Progress, stage: Stage, numbers: Mapping[str, float]) -> None:
+    def write(self, progress: TrainState, stage: Stage, numbers: Mapping[str, float]) -> None:
         line = {"stage": stage.name, "step": progress.step, "time": round(time.time(), 1)}
         line |= {name: round(value, 6) for name, value in numbers.items()}
         with (self.out / "log.jsonl").open("a") as file:
@@ -133,7 +133,7 @@ class Log:
         text = "  ".join(f"{name} {numbers[name]:.3f}" for name in SHOWN if name in numbers)
         print(f"{stage.name} {progress.step}/{stage.steps}  {text}", flush=True)
 
-    def picture(self, progress: Progress, image: Image) -> None:
+    def picture(self, progress: TrainState, image: Image) -> None:
         name = f"{progress.stage}_{progress.step:06d}.jpg"
         cv2.imwrite(str(self.out / "pictures" / name), image[..., ::-1])
         for board in self.boards:
@@ -147,7 +147,7 @@ class Log:
 # --- facts ---
 
 
-def write_facts(out: Path, recipe: Recipe, progress: Progress, how: Mapping[str, Any]) -> dict[str, Any]:
+def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[str, Any]) -> dict[str, Any]:
     """Write ``recipe.json``, everything needed to repeat the run; each resumption adds its own start to the list."""
     path = out / "recipe.json"
     before = json.loads(path.read_text()) if path.exists() else {}

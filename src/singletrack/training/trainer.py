@@ -32,11 +32,11 @@ from torch.utils.checkpoint import checkpoint
 
 from singletrack.errors import InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.training.amp import Mixed, Precision, chosen
-from singletrack.training.base import Batch, Data, Recipe, Stage
-from singletrack.training.checkpoint import Progress, begin, read_start, resume, save, set_training
+from singletrack.training.amp import Autocast, Precision, choose_precision
+from singletrack.training.base import Batch, DataPaths, Recipe, Stage
+from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training
 from singletrack.training.data.loading import batches, shares
-from singletrack.training.distributed import Team, joined, share_norms
+from singletrack.training.distributed import Distributed, init_distributed, share_norms
 from singletrack.training.loggers import Log, check_boards
 from singletrack.training.schedules import learning_rate
 from singletrack.training.validation import sample_overlap, tracking_overlap
@@ -51,19 +51,19 @@ class RunSettings:
 
     device: "cpu", or "cuda", where each process takes its own. workers: processes that draw samples, for each process
         that trains. precision: of the passes; "auto" is bf16 where the device has it.
-    accumulate: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
-        batch normalisation are those of a part.
+    grad_accum_steps: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
+        batch normalization are those of a part.
     compiler: of ``torch.compile``, such as "inductor"; None for none.
-    recompute: compute what the objective calls repeatable once more in the backward pass, to save memory.
+    activation_checkpointing: compute what the objective calls repeatable once more in the backward pass, to save memory.
     boards: where curves are drawn, among ``logs.BOARDS``.
     """
 
     device: str = "cpu"
     workers: int = 0
     precision: Precision = "auto"
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     compiler: str | None = None
-    recompute: bool = False
+    activation_checkpointing: bool = False
     boards: Sequence[str] = ("tensorboard",)
     log_every: int = 20
     save_seconds: float = 120.0
@@ -71,7 +71,7 @@ class RunSettings:
 
 def train(
     recipe: Recipe,
-    data: Data,
+    data: DataPaths,
     out: Path,
     *,
     resume_run: bool = False,
@@ -91,27 +91,31 @@ def train(
     cv2.setNumThreads(0)
     check_boards(settings.boards)
     with ExitStack() as ending:
-        team = ending.enter_context(joined(settings.device))
-        precision = chosen(settings.precision, team.device)
-        check_start(recipe, out, resume_run, team.world * settings.accumulate, weights)
-        with team.first_alone():
+        distributed = ending.enter_context(init_distributed(settings.device))
+        precision = choose_precision(settings.precision, distributed.device)
+        check_start(recipe, out, resume_run, distributed.world * settings.grad_accum_steps, weights)
+        with distributed.rank_zero_first():
             fingerprints = fingerprints_of(recipe, data)
         if resume_run:
-            progress = resume(recipe, out, team.device, precision == "fp16", weights, fingerprints)
+            progress = resume(recipe, out, distributed.device, precision == "fp16", weights, fingerprints)
         else:
             start, started_from = read_start(recipe, weights) if weights else (None, None)
-            progress = begin(recipe, 0, start, team.device, precision == "fp16")
+            progress = begin(recipe, 0, start, distributed.device, precision == "fp16")
             progress.started_from, progress.data = started_from, fingerprints
         out.mkdir(parents=True, exist_ok=True)
         log = None
-        if team.rank == 0:
-            how = {"processes": team.world, "precision": precision, "accumulate": settings.accumulate}
+        if distributed.rank == 0:
+            how = {
+                "processes": distributed.world,
+                "precision": precision,
+                "grad_accum_steps": settings.grad_accum_steps,
+            }
             log = Log(out, recipe, progress, how, settings.boards)
             ending.callback(log.close)
-        signals = ending.enter_context(held_signals())
-        run = Run(recipe, data, out, settings, team, precision, log, signals, stop_after)
+        signals = ending.enter_context(deferred_signals())
+        run = Run(recipe, data, out, settings, distributed, precision, log, signals, stop_after)
         while not run.stage(progress) and progress.stage + 1 < len(recipe.stages):
-            following = begin(recipe, progress.stage + 1, progress.result(), team.device, precision == "fp16")
+            following = begin(recipe, progress.stage + 1, progress.result(), distributed.device, precision == "fp16")
             following.started_from, following.data = progress.started_from, progress.data
             progress = following
     return out / "weights.safetensors"
@@ -134,7 +138,7 @@ def check_start(recipe: Recipe, out: Path, resume_run: bool, parts: int, weights
         raise InputError(f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out")
 
 
-def fingerprints_of(recipe: Recipe, data: Data) -> dict[str, str]:
+def fingerprints_of(recipe: Recipe, data: DataPaths) -> dict[str, str]:
     """Those of all data that the recipe's stages use."""
     prints: dict[str, str] = {}
     for stage in recipe.stages:
@@ -147,30 +151,30 @@ class Run:
     """One call of ``train``, from its first to its last step. taken: steps so far."""
 
     recipe: Recipe
-    data: Data
+    data: DataPaths
     out: Path
     settings: RunSettings
-    team: Team
+    distributed: Distributed
     precision: Precision
     log: Log | None
     signals: list[int]
     stop_after: int | None
     taken: int = 0
 
-    def stage(self, progress: Progress) -> bool:
+    def stage(self, progress: TrainState) -> bool:
         """The steps of a stage, from where it stands; True if the run was told to leave before its end."""
-        recipe, team, settings = self.recipe, self.team, self.settings
+        recipe, distributed, settings = self.recipe, self.distributed, self.settings
         stage = recipe.stages[progress.stage]
         network = self.prepared(progress.model, stage)
         samples = stage.source.samples(stage, self.data, [recipe.seed, 0, progress.stage])
-        indices = shares(progress.step, stage.steps, stage.batch, team.rank, team.world)
+        indices = shares(progress.step, stage.steps, stage.batch, distributed.rank, distributed.world)
         since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
-        for batch in batches(samples, indices, settings.workers, pin=team.device.type == "cuda"):
-            torch.manual_seed(hash((recipe.seed, progress.stage, progress.step, team.rank)))
-            numbers = train_step(network, progress, batch, recipe, team, settings.accumulate)
+        for batch in batches(samples, indices, settings.workers, pin=distributed.device.type == "cuda"):
+            torch.manual_seed(hash((recipe.seed, progress.stage, progress.step, distributed.rank)))
+            numbers = train_step(network, progress, batch, recipe, distributed, settings.grad_accum_steps)
             self.taken, fresh = self.taken + 1, fresh + 1
             sound = isfinite(numbers["loss"]) and (isfinite(numbers["norm"]) or progress.scaler.is_enabled())
-            interrupted, lost = team.any(bool(self.signals), not sound)
+            interrupted, lost = distributed.any_rank(bool(self.signals), not sound)
             if lost:
                 raise self.lost(progress, numbers)
             at_end = progress.step == stage.steps
@@ -183,59 +187,61 @@ class Run:
                 if self.log:
                     self.log.write(progress, stage, numbers)
                 since, fresh = time.perf_counter(), 0
-            tired = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
+            out_of_patience = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
             leave = interrupted or self.taken == self.stop_after
-            if team.rank == 0 and (leave or at_end or tired or time.perf_counter() - last_save > settings.save_seconds):
+            if distributed.rank == 0 and (
+                leave or at_end or out_of_patience or time.perf_counter() - last_save > settings.save_seconds
+            ):
                 save(progress, recipe, self.out)
                 last_save = time.perf_counter()
             if interrupted:
                 raise KeyboardInterrupt
             if leave:
                 return True
-            if tired:
+            if out_of_patience:
                 return False
         return False
 
-    def prepared(self, model: nn.Module, stage: Stage) -> Mixed:
+    def prepared(self, model: nn.Module, stage: Stage) -> Autocast:
         """The network as the steps of a stage call it; ``model`` itself gets what lasts for the stage."""
-        if self.recipe.whole_batch and self.team.world > 1:
+        if self.recipe.whole_batch and self.distributed.world > 1:
             share_norms(model)
-        if self.settings.recompute:
-            for module in stage.objective.repeatable(model):
+        if self.settings.activation_checkpointing:
+            for module in stage.task.repeatable(model):
                 module.forward = partial(checkpoint, module.forward, use_reentrant=False)
         if self.settings.compiler:
             model.compile(backend=self.settings.compiler)
         set_training(model)
-        shared = DistributedDataParallel(model) if self.team.world > 1 else model
-        return Mixed(shared, self.precision, self.team.device)
+        shared = DistributedDataParallel(model) if self.distributed.world > 1 else model
+        return Autocast(shared, self.precision, self.distributed.device)
 
-    def check(self, progress: Progress, stage: Stage) -> dict[str, float]:
+    def check(self, progress: TrainState, stage: Stage) -> dict[str, float]:
         """Validate the result so far, keep it if it is the best of its stage, and picture what it sees."""
-        model = stage.objective.build(stage).to(self.team.device).eval()
+        model = stage.task.build(stage).to(self.distributed.device).eval()
         model.load_state_dict(progress.result())
-        self.team.give(model)  # where each process has statistics of its own
+        self.distributed.broadcast(model)  # where each process has statistics of its own
         workers = self.settings.workers
-        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.team, workers)}
-        overlap = tracking_overlap(model, stage, self.data, self.team)
+        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.distributed, workers)}
+        overlap = tracking_overlap(model, stage, self.data, self.distributed)
         if overlap is not None:
             numbers["ao"] = overlap
             progress.checks_since_best += 1
             if progress.best is None or overlap > progress.best["ao"]:
                 progress.best, progress.checks_since_best = {"ao": overlap, "step": progress.step}, 0
-                if self.team.rank == 0:
+                if self.distributed.rank == 0:
                     save_safetensors(progress.result(), self.out / "best.safetensors", self.recipe.model)
         if self.log:
             samples = stage.source.held_out(stage, self.data, [self.recipe.seed, 2, 0])
             batch = next(batches(samples, [range(PICTURED)]))
-            self.log.picture(progress, picture(model, stage, on_device(batch, self.team.device)))
+            self.log.picture(progress, picture(model, stage, on_device(batch, self.distributed.device)))
         return numbers
 
     def averaged(self, numbers: dict[str, float]) -> dict[str, float]:
         """The mean over all processes."""
-        total = self.team.total(torch.tensor(list(numbers.values()), dtype=torch.float64))
-        return dict(zip(numbers, (total / self.team.world).tolist(), strict=True))
+        total = self.distributed.all_reduce(torch.tensor(list(numbers.values()), dtype=torch.float64))
+        return dict(zip(numbers, (total / self.distributed.world).tolist(), strict=True))
 
-    def lost(self, progress: Progress, numbers: dict[str, float]) -> SingletrackError:
+    def lost(self, progress: TrainState, numbers: dict[str, float]) -> SingletrackError:
         """The error for a loss or a gradient that is not finite; ``last.pt`` is from before."""
         stage = self.recipe.stages[progress.stage]
         return SingletrackError(
@@ -246,27 +252,34 @@ class Run:
 
 
 def train_step(
-    network: Mixed, progress: Progress, batch: Batch, recipe: Recipe, team: Team, accumulate: int = 1
+    network: Autocast,
+    progress: TrainState,
+    batch: Batch,
+    recipe: Recipe,
+    distributed: Distributed,
+    grad_accum_steps: int = 1,
 ) -> dict[str, float]:
     """One step: forward, loss, backward, clip, update, average. Returns the loss, its parts and the norm.
 
     batch: this process's share of the step's samples, on any device.
     """
     stage = recipe.stages[progress.stage]
-    objective, model, optimizer, scaler = stage.objective, progress.model, progress.optimizer, progress.scaler
-    batch = on_device(batch, team.device)
+    task, model, optimizer, scaler = stage.task, progress.model, progress.optimizer, progress.scaler
+    batch = on_device(batch, distributed.device)
     counts: Batch = {}
     if recipe.whole_batch:
-        for name, count in objective.counts(batch).items():
-            counts[f"counts.{name}"] = team.total(count.float()).clamp(min=1) / (team.world * accumulate)
+        for name, count in task.counts(batch).items():
+            counts[f"counts.{name}"] = distributed.all_reduce(count.float()).clamp(min=1) / (
+                distributed.world * grad_accum_steps
+            )
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, Tensor] = {}
-    for index, part in enumerate(cut(batch, accumulate)):
+    for index, part in enumerate(cut(batch, grad_accum_steps)):
         shared = network.network
         last = index + 1 == accumulate
         with shared.no_sync() if isinstance(shared, DistributedDataParallel) and not last else nullcontext():
-            loss, log = objective.loss(network, part | counts, progress.step / stage.steps)
-            scaler.scale(loss / accumulate).backward()  # type: ignore[no-untyped-call]
+            loss, log = task.loss(network, part | counts, progress.step / stage.steps)
+            scaler.scale(loss / grad_accum_steps).backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": loss.detach(), **log}.items():
             sums[name] = sums.get(name, 0.0) + value / accumulate
     scaler.unscale_(optimizer)
@@ -295,7 +308,7 @@ def cut(batch: Batch, parts: int) -> list[Batch]:
 
 
 @contextmanager
-def held_signals() -> Iterator[list[int]]:
+def deferred_signals() -> Iterator[list[int]]:
     """Inside, SIGINT (Ctrl-C) and SIGTERM are only written down in the list, and what is under way ends first.
 
     An exception raised by the signal itself could land between two tensors of an optimizer's step. Outside the main

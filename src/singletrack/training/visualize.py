@@ -24,9 +24,9 @@ def picture(model: nn.Module, stage: Stage, batch: Batch) -> Image:
 
     Each of the objective's maps is shown as the search crop in the light of it: bright where the map is 1.
     """
-    boxes = stage.objective.boxes(model, batch).cpu() * stage.search_size
+    boxes = stage.task.boxes(model, batch).cpu() * stage.search_size
     truth = clamped_xyxy(batch["box"]).cpu() * stage.search_size
-    looks = {name: maps.float().cpu() for name, maps in stage.objective.looks(model, batch).items()}
+    looks = {name: maps.float().cpu() for name, maps in stage.task.looks(model, batch).items()}
     rows = []
     for index in range(len(truth)):
         search = as_image(batch["search"][index])
@@ -55,7 +55,7 @@ def padded(image: Image, side: int) -> Image:
 
 
 def with_boxes(image: Image, boxes_xyxy: list[tuple[Tensor, tuple[int, int, int]]]) -> Image:
-    """A copy with boxes in their colours."""
+    """A copy with boxes in their colors."""
     out = image.copy()
     for box, color in boxes_xyxy:
         x0, y0, x1, y1 = (int(value) for value in box.nan_to_num().clamp(-1e4, 1e4))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
 
 ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
-BT709 = 1  # the number of this colour standard in H.264, for primaries, transfer and matrix alike
+BT709 = 1  # the number of this color standard in H.264, for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
 
 

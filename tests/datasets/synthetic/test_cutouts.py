@@ -105,7 +105,7 @@ def test_a_piece_without_anything_in_it_rolls_to_itself() -> None:
     assert roll(nothing, 1.0) is nothing
 
 
-def test_a_dress_leads_to_the_colours_of_others() -> None:
+def test_a_dress_leads_to_the_colors_of_others() -> None:
     random = np.random.default_rng(0)
     own = random.integers(100, 140, (32, 32, 3)).astype(np.uint8)
     others = random.integers(20, 40, (32, 32, 3)).astype(np.uint8)

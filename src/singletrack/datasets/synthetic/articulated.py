@@ -72,13 +72,13 @@ def pose(figure: Figure, turns: Array) -> Piece:
     for (_, piece, mapping), span in zip(layers, spans, strict=True):
         (x0, y0), (x1, y1) = span[:2] - low, span[2:] - low
         local = mapping.copy()
-        # pixel centres lie at half coordinates: map edges to edges
+        # pixel centers lie at half coordinates: map edges to edges
         local[:, 2] += mapping[:, :2] @ np.array([0.5, 0.5]) - 0.5 - span[:2]
         size = int(x1 - x0), int(y1 - y0)
         drawn = cv2.warpAffine(piece.pixels, local, size, borderMode=cv2.BORDER_REPLICATE)
         cover = cv2.warpAffine(piece.alpha, local, size)
         under, over = pixels[y0:y1, x0:x1], alpha[y0:y1, x0:x1]
-        # nothing lies under what is drawn first: there its colours reach beyond its edge
+        # nothing lies under what is drawn first: there its colors reach beyond its edge
         share = np.where(over > 0, cover, 255 * (cover > 0)).astype(np.float32)[..., None] / 255
         under[:] = under + share * (drawn.astype(np.float32) - under)
         np.maximum(over, cover, out=over)

@@ -11,7 +11,7 @@ import numpy as np
 
 from singletrack.datasets.photos import Array, Image, Pictures, Procedural, Random
 from singletrack.datasets.synthetic.articulated import Figure, cut_figure, pose
-from singletrack.datasets.synthetic.cutouts import box_of, cut_object, paste, place, recolour, roll, tip, turn
+from singletrack.datasets.synthetic.cutouts import box_of, cut_object, paste, place, recolor, roll, tip, turn
 from singletrack.datasets.synthetic.degradations import Light, frame_in_view, surrounded, with_box
 from singletrack.datasets.synthetic.warped_photo import Bend, Living, map_to
 from singletrack.errors import InputError
@@ -33,7 +33,7 @@ def generate_clip(
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
     """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
 
-    The first of the ``distractors`` is its double in other colours, unless ``double`` is False. ``absent`` lists ranges
+    The first of the ``distractors`` is its double in other colors, unless ``double`` is False. ``absent`` lists ranges
     of frames in which the target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the
     frame: it walks out over the nearest edge before, and in over another one after; its box is then the part that is in
     the frame. So many ``posts`` at most, as high as the frame and narrower than most targets, stand before what moves
@@ -55,7 +55,7 @@ def generate_clip(
     if turning:
         cast = [(sculptor.random() < 0.5 and _object(sculptor, pictures)) or figure for figure in cast]
     if distractors and double:
-        cast[1] = recoloured(random, cast[0])
+        cast[1] = recolored(random, cast[0])
     scale = min(size_wh) / 360
     sizes = random.uniform(45, 80, len(cast)) * scale
     waves = [random.uniform(0, 2 * np.pi, 6) for _ in range(len(cast) + 1)]
@@ -66,17 +66,17 @@ def generate_clip(
     builder = np.random.default_rng([seed, 3])
     standing = [_post(builder, pictures, world.shape[1], height) for _ in range(posts)]
 
-    def size_and_centre(actor: int, index: int) -> tuple[float, Array]:
+    def size_and_center(actor: int, index: int) -> tuple[float, Array]:
         wave, pace = waves[actor], paces[actor]
         side = sizes[actor] * math.exp(0.25 * math.sin(wave[4] + 0.8 * pace[2] * index))
         reach = np.array([width, height]) / 2 - 1.1 * side
-        centre = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
-        return side, centre + 0.08 * reach * np.sin(wave[2:4] + 3.1 * pace[:2] * index)
+        center = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
+        return side, center + 0.08 * reach * np.sin(wave[2:4] + 3.1 * pace[:2] * index)
 
     walks = [
         walk
         for outing in outings
-        for walk in _walks(door, outing, size_wh, lambda index: size_and_centre(0, index), frames)
+        for walk in _walks(door, outing, size_wh, lambda index: size_and_center(0, index), frames)
     ]
     for index in range(frames):
         drift = 0.5 + 0.5 * np.sin(waves[-1][:2] + paces[-1][:2] * 0.6 * index)
@@ -92,14 +92,14 @@ def generate_clip(
             if turning:
                 piece = roll(piece, turning * (math.sin(wave[5] + 2 * pace[2] * index) - math.sin(wave[5])))
                 piece = tip(piece, 0.3 * turning * (math.sin(wave[4] + 1.5 * pace[3] * index) - math.sin(wave[4])))
-            side, centre = size_and_centre(actor, index)
+            side, center = size_and_center(actor, index)
             if actor == 0:
-                centre = next((walk[index] for walk in walks if index in walk), centre)
+                center = next((walk[index] for walk in walks if index in walk), center)
             form = turn(
                 0.3 * math.sin(wave[5] + pace[3] * index),
                 math.exp(0.12 * math.sin(wave[4] + pace[3] * index)),
             )
-            drawn = paste(frame, piece, place(form, piece, centre, side))
+            drawn = paste(frame, piece, place(form, piece, center, side))
             if actor == 0:
                 box = drawn if not outings else _visible(drawn, size_wh)
         if index == 0:
@@ -202,10 +202,10 @@ def _walks(
     random: Random,
     outing: range,
     size_wh: tuple[int, int],
-    size_and_centre: Callable[[int], tuple[float, Array]],
+    size_and_center: Callable[[int], tuple[float, Array]],
     frames: int,
 ) -> tuple[dict[int, Array], dict[int, Array]]:
-    """The way out before an outing and the way in after it: where the target's centre is, by number of frame.
+    """The way out before an outing and the way in after it: where the target's center is, by number of frame.
 
     Out over the edge that is nearest, in over any other; at a fifth of the target's side a frame, or as the clip's
     ends allow.
@@ -213,29 +213,29 @@ def _walks(
     size = np.array(size_wh, np.float64)
     edges = [(axis, end) for axis in (0, 1) for end in (0, 1)]
 
-    def beyond(edge: tuple[int, int], centre: Array, side: float) -> Array:
+    def beyond(edge: tuple[int, int], center: Array, side: float) -> Array:
         axis, end = edge
-        outside = centre.copy()
+        outside = center.copy()
         outside[axis] = size[axis] + 1.1 * side if end else -1.1 * side  # half of the longest pieces
         return outside
 
     def steps(way: float, side: float, limit: int) -> int:
         return max(1, min(limit, round(way / (0.2 * side))))
 
-    side, centre = size_and_centre(outing.start)
-    out = min(edges, key=lambda edge: float(np.abs(beyond(edge, centre, side) - centre).sum()))
-    goal = beyond(out, centre, side)
-    count = steps(float(np.linalg.norm(goal - centre)), side, outing.start - 1)
+    side, center = size_and_center(outing.start)
+    out = min(edges, key=lambda edge: float(np.abs(beyond(edge, center, side) - center).sum()))
+    goal = beyond(out, center, side)
+    count = steps(float(np.linalg.norm(goal - center)), side, outing.start - 1)
     first = outing.start - count
-    start = size_and_centre(first)[1]
+    start = size_and_center(first)[1]
     way_out = {first + step: start + (goal - start) * step / count for step in range(count)}
 
     entry = edges[random.choice([index for index, edge in enumerate(edges) if edge != out])]
-    side, centre = size_and_centre(outing.stop)
-    middle = np.where(np.arange(2) == entry[0], centre, size * random.uniform(0.25, 0.75, 2))
+    side, center = size_and_center(outing.stop)
+    middle = np.where(np.arange(2) == entry[0], center, size * random.uniform(0.25, 0.75, 2))
     origin = beyond(entry, middle, side)
-    count = steps(float(np.linalg.norm(origin - centre)), side, max(1, frames - outing.stop))
-    end = size_and_centre(outing.stop + count)[1]
+    count = steps(float(np.linalg.norm(origin - center)), side, max(1, frames - outing.stop))
+    end = size_and_center(outing.stop + count)[1]
     return way_out, {outing.stop + step: origin + (end - origin) * (step + 1) / count for step in range(count)}
 
 
@@ -247,6 +247,6 @@ def _visible(box_xywh: Array, size_wh: tuple[int, int]) -> Array:
     return seen if (high > low).all() else np.full(4, np.nan)
 
 
-def recoloured(random: Random, figure: Figure) -> Figure:
-    """The same figure in other colours."""
-    return replace(figure, body=replace(figure.body, pixels=recolour(random, figure.body.pixels)))
+def recolored(random: Random, figure: Figure) -> Figure:
+    """The same figure in other colors."""
+    return replace(figure, body=replace(figure.body, pixels=recolor(random, figure.body.pixels)))

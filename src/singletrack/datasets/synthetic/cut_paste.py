@@ -21,7 +21,7 @@ from singletrack.datasets.synthetic.cutouts import (
     draw_piece,
     paste,
     place,
-    recolour,
+    recolor,
     roll,
     shade,
     smear,
@@ -59,7 +59,7 @@ def composed_scene(
         figure = cut_figure(random, source, pictures)
     limbs = len(figure.limbs)
     piece = pose(figure, np.zeros(limbs))
-    # now and then before the photo it was cut from, or in colours like those behind it: hard to tell apart
+    # now and then before the photo it was cut from, or in colors like those behind it: hard to tell apart
     camouflaged = not whole and random.random() < settings.camouflaged
     behind = source if camouflaged else pictures.draw(random)
     dress = None
@@ -74,7 +74,7 @@ def composed_scene(
         random, pictures, template, piece, others, angle, template_size / settings.template_factor, fit
     )
 
-    centre, side = search_place(random, search_size, settings)
+    center, side = search_place(random, search_size, settings)
     rolls = random.random() < settings.rolled
 
     def some_frames_later() -> tuple[Piece, Array]:
@@ -100,20 +100,20 @@ def composed_scene(
         if now.elsewhere:
             seen = others[0] if others else distractor(random, pictures, found, piece)
         newest_aspect = paste_newest(random, pictures, newest, seen, others, seen_form, fit, now, settings)
-    paste_others(random, search, others, centre, side)
+    paste_others(random, search, others, center, side)
     if random.random() < settings.absent:
         if random.random() < 0.25:
             search = nothing(random, search_size)
-        where_it_would_be = np.array([centre[0] - side / 2, centre[1] - side / 2, side, side])
+        where_it_would_be = np.array([center[0] - side / 2, center[1] - side / 2, side, side])
         return Scene(template, search, aspect, where_it_would_be, EVERYWHERE, False, newest, newest_aspect)
-    box = paste(search, later, place(form, later, centre, side))
+    box = paste(search, later, place(form, later, center, side))
     if random.random() < settings.occluded:
-        paste_occluder(random, pictures, search, centre, side, nearest=0.2, largest=1.1)
+        paste_occluder(random, pictures, search, center, side, nearest=0.2, largest=1.1)
     return Scene(template, search, aspect, fit.box(box), EVERYWHERE, True, newest, newest_aspect)
 
 
 def nothing(random: Random, size: int) -> Image:
-    """What a covered or broken camera shows: one colour under noise of any strength."""
+    """What a covered or broken camera shows: one color under noise of any strength."""
     noise = np.empty((size, size, 3), np.int16)
     cv2.setRNGSeed(int(random.integers(1 << 31)))
     cv2.randn(noise, random.uniform(0, 255, 3), np.full(3, random.uniform(0, 90)))
@@ -148,7 +148,7 @@ def backgrounds(
         point = size_xy(ahead) * random.uniform(0.2, 0.8, 2)
         scale = wide_scale(ahead)
     search, newest = look(ahead, point, scale, search_size), None
-    if settings.templates > 1:
+    if settings.num_templates > 1:
         beside_it = np.clip(point + random.normal(0, 0.1, 2) * size_xy(ahead), 0, size_xy(ahead))
         newest = look(ahead, beside_it, scale * nearer * math.exp(random.normal(0, 0.08)), template_size)
     return template, search, newest
@@ -231,21 +231,21 @@ def paste_intruder(
         paste(crop, intruder, place(turn(0), intruder, spot, side * random.uniform(0.5, 1.1)))
 
 
-def paste_others(random: Random, search: Image, others: Sequence[Piece], centre: Array, side: float) -> None:
+def paste_others(random: Random, search: Image, others: Sequence[Piece], center: Array, side: float) -> None:
     """Others about as large as the target, none over its middle."""
     for other in others:
         spot = random.uniform(0, search.shape[0], 2)
-        if np.abs(spot - centre).max() < 0.7 * side:
+        if np.abs(spot - center).max() < 0.7 * side:
             continue
         size = side * math.exp(random.normal(0, 0.25))
         paste(search, other, place(turn(random.normal(0, 0.3)), other, spot, size))
 
 
 def distractor(random: Random, pictures: Pictures, found: Found, piece: Piece) -> Piece:
-    """The target in other colours, another pattern in its outline, its kin, a neighbour from its photo, or anything."""
+    """The target in other colors, another pattern in its outline, its kin, a neighbor from its photo, or anything."""
     kind = random.random()
     if kind < 0.3:
-        return replace(piece, pixels=recolour(random, piece.pixels))
+        return replace(piece, pixels=recolor(random, piece.pixels))
     if kind < 0.5:
         kin = pictures.draw_object(random, beside=found)
         return cut_piece(random, kin.picture) if kin.mask is None else cut_object(kin.picture, kin.mask)

@@ -1,6 +1,6 @@
-"""Things cut out of pictures: cutting, bending, colouring, placing and pasting them, with their exact boxes.
+"""Things cut out of pictures: cutting, bending, coloring, placing and pasting them, with their exact boxes.
 
-Points are xy and boxes xywh in pixels, measured along the edges of pixels: a pixel's centre lies at a half.
+Points are xy and boxes xywh in pixels, measured along the edges of pixels: a pixel's center lies at a half.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def smear(random: Random, piece: Piece) -> Piece:
     return Piece(pixels, alpha, outline_of(alpha))
 
 
-def recolour(random: Random, pixels: Image) -> Image:
-    """The same pattern in other colours, now near the true ones, now far: channels mixed anew."""
+def recolor(random: Random, pixels: Image) -> Image:
+    """The same pattern in other colors, now near the true ones, now far: channels mixed anew."""
     if random.random() < 0.4:
         tint = np.exp(random.normal(0, 0.12, 3)) * pixels + random.normal(0, 18, 3)
         return np.clip(tint, 0, 255).astype(np.uint8)
@@ -178,7 +178,7 @@ def recolour(random: Random, pixels: Image) -> Image:
 
 @dataclass(frozen=True)
 class Dress:
-    """Colours drawn towards others': pixels by ``gain`` (3,) and ``offset`` (3,), RGB."""
+    """Colors drawn towards others': pixels by ``gain`` (3,) and ``offset`` (3,), RGB."""
 
     gain: Array
     offset: Array
@@ -193,7 +193,7 @@ class Dress:
         return Dress(gain, own + share * (theirs - own) - gain * own)
 
     def on(self, piece: Piece) -> Piece:
-        """The piece in these colours."""
+        """The piece in these colors."""
         table = np.clip(np.arange(256)[:, None] * self.gain + self.offset, 0, 255).astype(np.uint8)[None]
         return replace(piece, pixels=cv2.LUT(piece.pixels, table).astype(np.uint8))
 
@@ -221,11 +221,11 @@ def box_of(points: Array) -> Array:
     return np.concatenate([low, high - low])
 
 
-def place(matrix: Array, piece: Piece, centre: Array, side: float) -> Array:
-    """The 2x3 map that turns a piece by ``matrix`` and sets its box at ``centre``, with an area of ``side`` squared."""
+def place(matrix: Array, piece: Piece, center: Array, side: float) -> Array:
+    """The 2x3 map that turns a piece by ``matrix`` and sets its box at ``center``, with an area of ``side`` squared."""
     x, y, w, h = box_of(piece.outline @ matrix.T)
     scale = side / math.sqrt(max(w * h, 1e-6))
-    shift = centre - scale * np.array([x + w / 2, y + h / 2])
+    shift = center - scale * np.array([x + w / 2, y + h / 2])
     return np.column_stack([matrix * scale, shift])
 
 
@@ -237,7 +237,7 @@ def paste(canvas: Image, piece: Piece, mapping: Array) -> Array:
     x1, y1 = np.minimum(np.ceil(box[:2] + box[2:]) + 1, [width, height]).astype(int)
     if x1 <= x0 or y1 <= y0:
         return box
-    # pixel centres lie at half coordinates: map edges to edges
+    # pixel centers lie at half coordinates: map edges to edges
     local = mapping.copy()
     local[:, 2] += mapping[:, :2] @ np.array([0.5, 0.5]) - 0.5 - np.array([x0, y0])
     size = int(x1 - x0), int(y1 - y0)

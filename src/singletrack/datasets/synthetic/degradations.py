@@ -22,14 +22,14 @@ DARKEST = 0.06
 EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # xyxy of a frame that has no edge
 
 
-def view(picture: Image, centre: Array, scale: float, size: int, matrix: Array | None = None) -> Image:
-    """A (size, size) look at ``picture`` round the point ``centre``, enlarged by ``scale``; edges mirrored."""
+def view(picture: Image, center: Array, scale: float, size: int, matrix: Array | None = None) -> Image:
+    """A (size, size) look at ``picture`` round the point ``center``, enlarged by ``scale``; edges mirrored."""
     if scale < 0.6:
         shrink = max(scale, 0.1)
         picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        centre, scale = centre * shrink, scale / shrink
+        center, scale = center * shrink, scale / shrink
     linear = (np.eye(2) if matrix is None else matrix) * scale
-    mapping = np.column_stack([linear, np.array([size / 2, size / 2]) - linear @ centre])
+    mapping = np.column_stack([linear, np.array([size / 2, size / 2]) - linear @ center])
     mapping[:, 2] += linear @ np.array([0.5, 0.5]) - 0.5
     seen = cv2.warpAffine(picture, mapping, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return seen.astype(np.uint8)

@@ -2,7 +2,7 @@
 
 A pair is composed (``composed.py``) or in place (``in_place.py``). Both are rendered straight into the crops, at the
 scale and place at which tracking crops (``geometry.crops``); what lies outside the made frame is black, as there.
-Bare numbers are shares and spreads chosen by eye, so that pairs look like neighbouring stretches of a video; those
+Bare numbers are shares and spreads chosen by eye, so that pairs look like neighboring stretches of a video; those
 worth changing stand in ``PairSettings``.
 """
 

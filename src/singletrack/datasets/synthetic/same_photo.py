@@ -34,7 +34,7 @@ SURROUNDED = 0.7
 def in_place_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
-    """Something of one photo, seen twice: nearer, farther, slightly turned and off centre.
+    """Something of one photo, seen twice: nearer, farther, slightly turned and off center.
 
     Mostly it moves against what is behind it, see ``living``.
     """
@@ -57,11 +57,11 @@ def in_place_scene(
     beyond = pictures.draw(random) if random.random() < SURROUNDED else None
 
     def look(
-        form: Array, scale: float, centre: Array, size: int, bend: Bend | None = None
+        form: Array, scale: float, center: Array, size: int, bend: Bend | None = None
     ) -> tuple[Image, Array, Array]:
         """The photo with the target so; the target's extent there, xywh; and the photo's own edges, xyxy."""
-        thing = map_to(form * scale, middle, centre)
-        ground = behind(random, form * scale, middle, centre, extent * scale) if moves and bend else thing
+        thing = map_to(form * scale, middle, center)
+        ground = behind(random, form * scale, middle, center, extent * scale) if moves and bend else thing
         seen, outline = living.seen((size, size), thing, ground, bend, reach)
         box = box_of(outline)
         ends = frame_in_view(picture, ground, (size, size))
@@ -83,13 +83,13 @@ def in_place_scene(
 
     half = np.full(2, template_size / 2)
     template, _, _ = look(np.eye(2), template_size / (settings.template_factor * extent), half, template_size)
-    centre, side = search_place(random, search_size, settings)
+    center, side = search_place(random, search_size, settings)
     form, bend = some_frames_later()
-    search, box, visible_xyxy = look(form, side / extent, centre, search_size, bend)
+    search, box, visible_xyxy = look(form, side / extent, center, search_size, bend)
     if random.random() < settings.occluded * 0.8:
-        paste_occluder(random, pictures, search, centre, side, nearest=0.25, largest=0.9)
+        paste_occluder(random, pictures, search, center, side, nearest=0.25, largest=0.9)
     aspect = float(target_xywh[2] / target_xywh[3])
-    if settings.templates == 1:
+    if settings.num_templates == 1:
         return Scene(template, search, aspect, fit.box(box), visible_xyxy, True)
     now = Newest.draw(random)
     if now.older:
@@ -135,7 +135,7 @@ def textured_box(random: Random, picture: Image) -> Array:
 
 
 def stands_out(picture: Array | NDArray[np.float32], box_xywh: Array) -> float:
-    """How much a box of the picture differs from a frame round it, in colour and contrast, and how textured it is."""
+    """How much a box of the picture differs from a frame round it, in color and contrast, and how textured it is."""
     low = np.floor(box_xywh[:2]).astype(int)
     high = np.ceil(box_xywh[:2] + box_xywh[2:]).astype(int)
     margin = np.maximum(1, (0.3 * (high - low)).astype(int))

@@ -14,7 +14,7 @@ from singletrack.errors import InputError
 
 # An occluder or intruder is cut at this many pixels across, less than a target: it is drawn smaller.
 SMALL_PIECE = 64
-# The target's centre is at most this far from the search crop's, as a fraction of its side: it stays in view.
+# The target's center is at most this far from the search crop's, as a fraction of its side: it stays in view.
 FARTHEST = 0.42
 # Share of pairs whose boxes sit three times as loosely.
 LOOSE = 0.12
@@ -32,7 +32,7 @@ class PairSettings:
     in_place: share of pairs that look twice at something of one photo; the others are composed.
     living: share of pairs in place whose target moves against what is behind it, see ``living.Living``.
     same_background: share of composed pairs whose two crops show one photo behind the target.
-    anywhere: share of targets placed uniformly over the search crop; the others lie near its centre.
+    anywhere: share of targets placed uniformly over the search crop; the others lie near its center.
     scale: the target's size in the search crop is off by exp(U(-scale, scale)).
     rotation: standard deviation of the turn between the crops, radians; of a fifth of the composed pairs four times as
         much.
@@ -40,11 +40,11 @@ class PairSettings:
     whole: share of pairs, among those from a photo in which an object was found, whose target is that object.
     tries: how many photos a pair in place looks at, at most, for one in which a small enough object was found.
     camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
-    dressed: share of the other composed pairs whose target has colours like those behind it.
+    dressed: share of the other composed pairs whose target has colors like those behind it.
     swing: standard deviation of the turn of a figure's limbs between the crops, radians.
     rolled: share of composed pairs whose target turns out of the plane between the crops, see ``pieces.roll``.
     coarse: share of pairs filmed from so far that both crops are enlarged.
-    fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centres, in widths
+    fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centers, in widths
         and heights; of ``LOOSE`` of the pairs three times as much. Sizes are off by one and a half times that.
     mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
     templates: 2 for pairs with the target's newest look beside its first one: mostly as in the search crop, cut round
@@ -101,7 +101,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a user's box lies about a thing's true extent: its centre in widths and heights, its size by ratio, xy."""
+    """How a user's box lies about a thing's true extent: its center in widths and heights, its size by ratio, xy."""
 
     shift: Array
     growth: Array
@@ -124,7 +124,7 @@ class Fit:
 class Newest:
     """Of what kind a newest look is. older: the target as it was at another time. elsewhere: something else's.
 
-    shift, growth: how the followed box errs: its centre in widths and heights, its size by ratio, xy.
+    shift, growth: how the followed box errs: its center in widths and heights, its size by ratio, xy.
     """
 
     older: bool
@@ -142,7 +142,7 @@ class Newest:
 
 
 def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Array, float]:
-    """Centre (xy) and sqrt-area side of the target in a search crop."""
+    """Center (xy) and sqrt-area side of the target in a search crop."""
     side = size / settings.search_factor * math.exp(random.uniform(-settings.scale, settings.scale))
     if random.random() < settings.anywhere:
         offset = random.uniform(-FARTHEST, FARTHEST, 2)
@@ -152,9 +152,9 @@ def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Arr
 
 
 def paste_occluder(
-    random: Random, pictures: Pictures, search: Image, centre: Array, side: float, *, nearest: float, largest: float
+    random: Random, pictures: Pictures, search: Image, center: Array, side: float, *, nearest: float, largest: float
 ) -> None:
-    """Something over part of the target: from ``nearest`` to 0.75 of its side off its centre, up to ``largest``.
+    """Something over part of the target: from ``nearest`` to 0.75 of its side off its center, up to ``largest``.
 
     Or, as often as ``POSTS``, what stands across the view: a trunk, a post, a rail, at most as wide as the target.
     """
@@ -162,23 +162,23 @@ def paste_occluder(
         picture, thick, slim = pictures.draw(random), random.uniform(0.15, 0.9), random.uniform(0.08, 0.25)
         upright = random.random() < 0.8
         post = cut_piece(random, picture, SMALL_PIECE, aspect=slim if upright else 1 / slim)
-        spot = centre + side * random.normal(0, [0.35, 0.6] if upright else [0.6, 0.35])
+        spot = center + side * random.normal(0, [0.35, 0.6] if upright else [0.6, 0.35])
         form = turn(random.normal(0, 0.08))
         # its box is thick by thick / slim
         paste(search, post, place(form, post, spot, side * thick / math.sqrt(slim)))
         return
     occluder = draw_piece(random, pictures, SMALL_PIECE)
-    spot = beside(random, centre, side, nearest, 0.75)
+    spot = beside(random, center, side, nearest, 0.75)
     form = turn(random.normal(0, 0.5))
     paste(search, occluder, place(form, occluder, spot, side * random.uniform(0.3, largest)))
 
 
-def beside(random: Random, centre: Array, side: float, low: float, high: float) -> Array:
-    """A point ``low`` to ``high`` sides away from the centre, in any direction."""
+def beside(random: Random, center: Array, side: float, low: float, high: float) -> Array:
+    """A point ``low`` to ``high`` sides away from the center, in any direction."""
     distance = side * random.uniform(low, high)
     angle = random.uniform(0, 2 * math.pi)
     away: Array = distance * np.array([math.cos(angle), math.sin(angle)])
-    return centre + away
+    return center + away
 
 
 def wider(random: Random, usual: float, times: float, share: float = 0.25) -> float:

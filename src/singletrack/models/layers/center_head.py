@@ -1,4 +1,4 @@
-"""OSTrack's head: where the centre is, how large the box; and how its maps are read (arXiv 2203.11991, section 3.3)."""
+"""OSTrack's head: where the center is, how large the box; and how its maps are read (arXiv 2203.11991, section 3.3)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from singletrack.models.layers.towers import convolution_tower
 
 
-class CentreHead(nn.Module):
-    """Three towers of 3x3 convolutions on the search grid: where the centre is, how large, and the rest of the cell."""
+class CenterHead(nn.Module):
+    """Three towers of 3x3 convolutions on the search grid: where the center is, how large, and the rest of the cell."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class CentreHead(nn.Module):
         }
 
 
-def draw_head(head: CentreHead) -> None:
+def init_head(head: CenterHead) -> None:
     """Start a head as published."""
     for name, parameter in head.named_parameters():
         if parameter.dim() > 1:
@@ -41,7 +41,7 @@ def draw_head(head: CentreHead) -> None:
             nn.init.zeros_(parameter)
 
 
-def expect_little(head: CentreHead) -> None:
+def init_bias_prior(head: CenterHead) -> None:
     """Start a head, for training from nothing: no target in a cell, and targets a quarter of the crop's side."""
     for tower, value in ((head.score, 0.02), (head.size, 0.25)):
         last = tower[-1]

@@ -12,10 +12,10 @@ from torch import Tensor
 TemplateRows = Literal["point", "rectangle", "all"]
 
 
-def centred_positions(grid: int, width: int) -> Tensor:
-    """Fixed sine and cosine positions (1, grid * grid, width), centred on the grid; first half of the channels: x.
+def centered_positions(grid: int, width: int) -> Tensor:
+    """Fixed sine and cosine positions (1, grid * grid, width), centered on the grid; first half of the channels: x.
 
-    One step is one token of a grid whose centre is the origin, so that template and search region of the same scale
+    One step is one token of a grid whose center is the origin, so that template and search region of the same scale
     speak the same positions.
     """
     line = torch.arange(grid, dtype=torch.float32) - (grid - 1) / 2
@@ -36,7 +36,7 @@ def resize_positions(position: Tensor, grid: int) -> Tensor:
 def template_rows(grid: int, rows: TemplateRows) -> Tensor:
     """Flat places of the template tokens that rank the search tokens, on a grid x grid template (CE_TEMPLATE_RANGE).
 
-    An even grid has no centre: "point" is then the token up-left of it; an odd grid has one, for "rectangle" too.
+    An even grid has no center: "point" is then the token up-left of it; an odd grid has one, for "rectangle" too.
     """
     if rows == "all":
         return torch.arange(grid * grid)

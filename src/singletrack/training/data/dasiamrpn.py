@@ -22,15 +22,15 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets.augmentations import brightened, to_gray
 from singletrack.datasets.base import Image
-from singletrack.datasets.frame_index import Footage
+from singletrack.datasets.frame_index import FrameIndex
 from singletrack.datasets.photos import Random
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError
-from singletrack.geometry.padded_crops import mean_colour, padded_crop
+from singletrack.geometry.padded_crops import mean_color, padded_crop
 from singletrack.tracking.anchors import padded_side
 from singletrack.tracking.dasiamrpn import square_about
-from singletrack.training.base import Batch, Data, Stage
-from singletrack.training.data.video import Part, RecordedPairs, root_of
+from singletrack.training.base import Batch, DataPaths, Stage
+from singletrack.training.data.video import Part, DatasetPairs, root_of
 
 DRAWN_AT_MOST = 200  # times in a row, before the data must be wrong
 
@@ -41,7 +41,7 @@ class PairChanges:
 
     negatives: share of pairs whose search crop shows another target. same_category: share of those whose other target
         is of the same category, where categories are known.
-    shift: the target's centre is up to so many pixels of the crop off the middle, in x and in y; uniform, so that no
+    shift: the target's center is up to so many pixels of the crop off the middle, in x and in y; uniform, so that no
         place is preferred. scale: its size is off by a factor of up to 1 + scale or down to 1 - scale.
     blurred: share of search crops with motion blur. gray, mirrored: shares of pairs. brightness: each crop is up to so
         much brighter or darker.
@@ -71,7 +71,7 @@ class Kinds:
     LaSOT names its sequences by them, COCO its objects; of other data sets nothing is known.
     """
 
-    def __init__(self, footage: Sequence[Footage], roots: Sequence[Path]) -> None:
+    def __init__(self, footage: Sequence[FrameIndex], roots: Sequence[Path]) -> None:
         self.names = [category_names(part, root) for part, root in zip(footage, roots, strict=True)]
         self.members: dict[str, list[Other]] = defaultdict(list)
         for place, (part, names) in enumerate(zip(footage, self.names, strict=True)):
@@ -103,7 +103,7 @@ class Kinds:
         )
 
 
-def category_names(footage: Footage, root: Path) -> list[str]:
+def category_names(footage: FrameIndex, root: Path) -> list[str]:
     """The category of each sequence, in lower case; empty where it is not known."""
     names = [name.decode() for name in footage.names]
     if footage.dataset == "lasot":
@@ -171,9 +171,9 @@ class DistractorAwareStream(Dataset[Batch]):
         if not still:
             scale *= random.uniform(1 - changes.scale, 1 + changes.scale)
             shift = random.uniform(-changes.shift, changes.shift, 2)
-        centre_x, centre_y = x + width / 2 - shift[0] / scale, y + height / 2 - shift[1] / scale
-        square = square_about((centre_x, centre_y), size / scale)
-        crop = padded_crop(image, square, size, mean_colour(image))
+        center_x, center_y = x + width / 2 - shift[0] / scale, y + height / 2 - shift[1] / scale
+        square = square_about((center_x, center_y), size / scale)
+        crop = padded_crop(image, square, size, mean_color(image))
         light = random.uniform(1 - changes.brightness, 1 + changes.brightness)
         sides = np.array([width, height]) * scale / size
         box = np.concatenate([0.5 + shift / size - sides / 2, sides])
@@ -190,21 +190,21 @@ def blurred(random: Random, crop: Image) -> Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistractorAwarePairs(RecordedPairs):
+class DistractorAwarePairs(DatasetPairs):
     """Pairs from the data sets that the user has, a share of them negative. ``augmentation`` is not looked at."""
 
     changes: PairChanges = PairChanges()
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return self._distractors(self.parts, self.changes, stage, data, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """Targets are all there; pixels are as they were."""
         plain = replace(self.changes, negatives=0.0, blurred=0.0, gray=0.0, mirrored=0.0, brightness=0.0)
         return self._distractors(self.held, plain, stage, data, seed)
 
     def _distractors(
-        self, parts: Sequence[Part], changes: PairChanges, stage: Stage, data: Data, seed: Sequence[int]
+        self, parts: Sequence[Part], changes: PairChanges, stage: Stage, data: DataPaths, seed: Sequence[int]
     ) -> DistractorAwareStream:
         footage = [self._footage(part, data) for part in parts]
         roots = [root_of(part.dataset, data, self._datasets()) for part in parts]

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets.pysot_crops import GAPS, CropFolder, Views, draw_siamese_pair
 from singletrack.errors import InputError
-from singletrack.training.base import Batch, Data, Source, Stage
+from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 HELD_OUT = 1 << 40  # indices from here on are not trained on
 
@@ -35,7 +35,7 @@ class CroppedPairStream(Dataset[Batch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CroppedPairs(Source):
+class CroppedPairs(DataSource):
     """Two crops of a video, or one picture twice, of what pysot's scripts make of VID, YouTube-BB, DET and COCO.
 
     shares: data set -> how often it is drawn from, beside the others. views: how crops are cut; their sizes are the
@@ -46,20 +46,20 @@ class CroppedPairs(Source):
     shares: dict[str, float] = field(default_factory=lambda: {"vid": 1.0, "youtubebb": 2.0, "det": 1.0, "coco": 1.0})
     views: Views = field(default_factory=Views)
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return self._stream(stage, data, seed, self.views)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
-        views = replace(self.views, blur=0.0, other=0.0, colour=0.0)
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
+        views = replace(self.views, blur=0.0, other=0.0, color=0.0)
         return self._stream(stage, data, seed, views, first=HELD_OUT)
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         return {
             folder.name: hashlib.sha256((folder.root / "train.json").read_bytes()).hexdigest()
             for folder in self.folders(data)
         }
 
-    def folders(self, data: Data) -> list[CropFolder]:
+    def folders(self, data: DataPaths) -> list[CropFolder]:
         """Those that the user gave. Raises InputError, naming all that are missing."""
         missing = [name for name in self.shares if name not in data.folders]
         if missing:
@@ -70,7 +70,9 @@ class CroppedPairs(Source):
             )
         return [CropFolder(name=name, root=data.folders[name], gap=GAPS[name]) for name in self.shares]
 
-    def _stream(self, stage: Stage, data: Data, seed: Sequence[int], views: Views, first: int = 0) -> CroppedPairStream:
+    def _stream(
+        self, stage: Stage, data: DataPaths, seed: Sequence[int], views: Views, first: int = 0
+    ) -> CroppedPairStream:
         views = replace(views, template_size=stage.template_size, search_size=stage.search_size)
         folders = self.folders(data)
         for folder in folders:

@@ -16,7 +16,7 @@ from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.datasets.synthetic.pairs import draw_pair
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.training.base import Batch, Data, Source, Stage
+from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 
 class PairStream(Dataset[Batch]):
@@ -38,7 +38,7 @@ class PairStream(Dataset[Batch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadePairs(Source):
+class SyntheticPairs(DataSource):
     """Pairs made from the user's photos, or from nothing.
 
     picture_size: side of a picture made from nothing, in pixels. clips, clip_frames, clip_size_wh: number, length and
@@ -52,13 +52,13 @@ class MadePairs(Source):
     clip_size_wh: tuple[int, int] = (480, 270)
     clip_posts: int = 4
 
-    def pictures(self, data: Data) -> tuple[Pictures, Pictures]:
+    def pictures(self, data: DataPaths) -> tuple[Pictures, Pictures]:
         """Those to train on, and those that are held out."""
         if data.photos is None:
             return Procedural(self.picture_size), Procedural(self.picture_size)
         return Photos(data.photos, objects=data.cache / "objects" if data.cache else None).split()
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         """Of the photos: their number, and a digest of their names and sizes."""
         if data.photos is None:
             return {}
@@ -66,36 +66,36 @@ class MadePairs(Source):
         listing = "\n".join(f"{path.relative_to(data.photos).as_posix()} {path.stat().st_size}" for path in paths)
         return {"photos": f"{len(paths)} files, {hashlib.sha256(listing.encode()).hexdigest()[:16]}"}
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return PairStream(self.pictures(data)[0], stage, self.pairs, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
-        """Targets are all there, and anywhere: a network that only knows the centre scores badly."""
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
+        """Targets are all there, and anywhere: a network that only knows the center scores badly."""
         settings = replace(self.pairs, anywhere=1.0, absent=0.0)
         return PairStream(self.pictures(data)[1], stage, settings, seed)
 
-    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+    def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         return Clips(self, self.pictures(data)[1])
 
 
-class Clips(Sequence[base.Sequence]):
+class Clips(Sequence[base.VideoSequence]):
     """Clips of held-out pictures, each made when it is asked for, always the same."""
 
-    def __init__(self, source: MadePairs, pictures: Pictures) -> None:
+    def __init__(self, source: SyntheticPairs, pictures: Pictures) -> None:
         self.source, self.pictures = source, pictures
 
     def __len__(self) -> int:
         return self.source.clips
 
     @overload
-    def __getitem__(self, index: int) -> base.Sequence: ...
+    def __getitem__(self, index: int) -> base.VideoSequence: ...
     @overload
-    def __getitem__(self, index: slice) -> list[base.Sequence]: ...
-    def __getitem__(self, index: int | slice) -> base.Sequence | list[base.Sequence]:
+    def __getitem__(self, index: slice) -> list[base.VideoSequence]: ...
+    def __getitem__(self, index: int | slice) -> base.VideoSequence | list[base.VideoSequence]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
         seed = range(len(self))[index]
         size_wh, posts = self.source.clip_size_wh, self.source.clip_posts * (seed % 2)
         clip = generate_clip(self.source.clip_frames, size_wh, seed, self.pictures, posts=posts)
         frames, boxes = zip(*clip, strict=True)
-        return base.Sequence(name=f"clip-{seed:02d}", frames=frames, boxes_xywh=np.array(boxes), dataset="clips")
+        return base.VideoSequence(name=f"clip-{seed:02d}", frames=frames, boxes_xywh=np.array(boxes), dataset="clips")

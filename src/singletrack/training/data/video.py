@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from singletrack.datasets import base
 from singletrack.datasets.augmentations import Augmentation
-from singletrack.datasets.frame_index import Footage, open_footage
+from singletrack.datasets.frame_index import FrameIndex, open_frame_index
 from singletrack.datasets.frame_pairs import PairDrawing, SharedLight, draw_frame_pair
 from singletrack.datasets.registry import choose, open_dataset
 from singletrack.datasets.sampling import FramePairs, FrameRules
 from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError
-from singletrack.training.base import Batch, Data, Source, Stage
+from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class FramePairStream(Dataset[Batch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedPairs(Source):
+class DatasetPairs(DataSource):
     """Two frames of a video, or one picture twice, of the data sets that the user has.
 
     parts: what is trained on. held: what is validated on. followed: so many sequences of the first of ``held`` are
@@ -67,15 +67,15 @@ class RecordedPairs(Source):
     followed: int = 50
     incomplete: bool = False
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return self._stream(self.parts, self._drawing(stage, self.augmentation), data, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """Neither gray nor mirrored nor brighter, as published; the crops are off the target as in training."""
         plain = replace(self.augmentation, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
         return self._stream(self.held, replace(self._drawing(stage, plain), shared_light=None), data, seed)
 
-    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+    def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         part = self.held[0]
         root = root_of(part.dataset, data, self._datasets())
         names = list(choose(part.dataset, root, split=part.split).openers)
@@ -83,7 +83,7 @@ class RecordedPairs(Source):
         chosen = [names[place] for place in spread]
         return open_dataset(part.dataset, root, split=part.split, names=chosen, incomplete=self.incomplete)
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         parts = dict.fromkeys((*self.parts, *self.held))
         return {f"{part.dataset} {part.split}": self._footage(part, data).fingerprint for part in parts}
 
@@ -99,11 +99,11 @@ class RecordedPairs(Source):
             shared_light=self.shared_light,
         )
 
-    def _footage(self, part: Part, data: Data) -> Footage:
+    def _footage(self, part: Part, data: DataPaths) -> FrameIndex:
         root = root_of(part.dataset, data, self._datasets())
         folder = data.cache / "footage" if data.cache else Path(_temporary().name)
         try:
-            return open_footage(
+            return open_frame_index(
                 part.dataset,
                 root,
                 folder,
@@ -114,12 +114,14 @@ class RecordedPairs(Source):
         except InputError as error:
             raise InputError(f"{error}. {layouts([part.dataset])}") from error
 
-    def _stream(self, parts: Sequence[Part], drawing: PairDrawing, data: Data, seed: Sequence[int]) -> FramePairStream:
+    def _stream(
+        self, parts: Sequence[Part], drawing: PairDrawing, data: DataPaths, seed: Sequence[int]
+    ) -> FramePairStream:
         footage = [self._footage(part, data) for part in parts]
         return FramePairStream(FramePairs(footage, [part.share for part in parts], self.rules), drawing, seed)
 
 
-def root_of(dataset: str, data: Data, wanted: Sequence[str]) -> Path:
+def root_of(dataset: str, data: DataPaths, wanted: Sequence[str]) -> Path:
     """The folder of a data set. Raises InputError, naming all that are missing and how they lie, where it is not given.
 
     wanted: all data sets of the recipe.

@@ -12,7 +12,7 @@ from singletrack.models.dasiamrpn import CONFIGS
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.dasiamrpn import DistractorAwarePairs
 from singletrack.training.data.video import Part
-from singletrack.training.tasks.dasiamrpn import DaSiamRPNObjective
+from singletrack.training.tasks.dasiamrpn import DaSiamRPNTask
 
 
 def dasiamrpn_vot() -> Recipe:
@@ -34,7 +34,7 @@ def dasiamrpn_vot() -> Recipe:
     )
     stage = Stage(
         name="pairs",
-        objective=DaSiamRPNObjective(config=CONFIGS["dasiamrpn-vot"]),
+        task=DaSiamRPNTask(config=CONFIGS["dasiamrpn-vot"]),
         source=pairs,
         template_size=127,
         search_size=271,

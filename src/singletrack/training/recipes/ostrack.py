@@ -17,9 +17,9 @@ from singletrack.errors import InputError
 from singletrack.models.ostrack import CONFIGS, OSTrack
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.base import Recipe, Source, Stage
-from singletrack.training.data.video import Part, RecordedPairs
-from singletrack.training.tasks.ostrack import OSTrackObjective
+from singletrack.training.base import Recipe, DataSource, Stage
+from singletrack.training.data.video import Part, DatasetPairs
+from singletrack.training.tasks.ostrack import OSTrackTask
 
 PAIRS_AN_EPOCH = 60_000
 BATCH = 128  # 32 on each of four processors; the rates below belong to it
@@ -28,7 +28,7 @@ VALIDATED_EVERY = 20  # epochs
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainedOSTrack(OSTrackObjective):
+class PretrainedOSTrack(OSTrackTask):
     """OSTrack whose run may also start from a vision transformer. pretraining: of which kind; None: of any."""
 
     pretraining: Pretraining | None = None
@@ -65,7 +65,7 @@ def ostrack_384(
 ) -> Recipe:
     """OSTrack-384 on LaSOT, GOT-10k, COCO and TrackingNet, in equal shares. Arguments as of ``ostrack_256``.
 
-    Command: as of ``ostrack_256``, with this name; ``--recompute`` where memory is short.
+    Command: as of ``ostrack_256``, with this name; ``--activation-checkpointing`` where memory is short.
     Cost: 300 epochs of 60,000 pairs, 2.4 times the arithmetic of ``ostrack_256`` (54.1 GMACs a pair at the end; 74.9
     without elimination).
     Published: LaSOT AUC 71.1, TrackingNet AUC 83.9. Users who trained with the published code report about 69.5 on
@@ -92,7 +92,7 @@ def ostrack_384_got10k(
 ) -> Recipe:
     """OSTrack-384 on the train split of GOT-10k alone, as its protocol asks. Arguments as of ``ostrack_256``.
 
-    Command: as of ``ostrack_256_got10k``, with this name; ``--recompute`` where memory is short.
+    Command: as of ``ostrack_256_got10k``, with this name; ``--activation-checkpointing`` where memory is short.
     Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_384``.
     Published: GOT-10k AO 73.7 on the server.
     """
@@ -140,7 +140,7 @@ STARTS_FROM: dict[Pretraining | None, str] = {
 }
 
 # Crops: search factor, and how far the search crop is off the target, by the size of the search crop.
-CROPS = {256: (4.0, Jitter(scale=0.25, centre=3.0)), 384: (5.0, Jitter(scale=0.5, centre=4.5))}
+CROPS = {256: (4.0, Jitter(scale=0.25, center=3.0)), 384: (5.0, Jitter(scale=0.5, center=4.5))}
 
 
 def _recipe(
@@ -158,12 +158,12 @@ def _recipe(
     """eliminated_over: epochs, after the first 20, in which the share of tokens kept goes down to 0.7."""
     model, (search_factor, jitter) = f"ostrack-{size}", CROPS[size]
     augmentation = Augmentation(search_factor=search_factor, search_jitter=jitter)
-    source = RecordedPairs(parts=parts, held=(held,), augmentation=augmentation)
+    source = DatasetPairs(parts=parts, held=(held,), augmentation=augmentation)
     if as_published:
         augmentation = replace(augmentation, levels="float", label_shift=0.5, flip_shift=1.0)
         light = SharedLight(batch=BATCH, share=BATCH // 4, steps=STEPS_AN_EPOCH)
         source = replace(source, augmentation=augmentation, unreadable="redraw", shared_light=light)
-    objective = PretrainedOSTrack(
+    task = PretrainedOSTrack(
         config=CONFIGS[model],
         keep_ratio=0.7 if elimination else 1.0,
         keep_from=20,
@@ -174,7 +174,7 @@ def _recipe(
     )
     whole = Stage(
         name="whole",
-        objective=objective,
+        task=task,
         source=source,
         template_size=size // 2,
         search_size=size,
@@ -226,13 +226,13 @@ def with_reduced_decoding(recipe: Recipe) -> Recipe:
 
     Raises InputError for a recipe that reads no frames.
     """
-    if not all(isinstance(stage.source, RecordedPairs) for stage in recipe.stages):
+    if not all(isinstance(stage.source, DatasetPairs) for stage in recipe.stages):
         raise InputError(
             f"expected a recipe that reads frames of data sets; got {recipe.name}; leave reduced decoding out"
         )
 
-    def changed(source: Source) -> Source:
-        assert isinstance(source, RecordedPairs)
+    def changed(source: DataSource) -> DataSource:
+        assert isinstance(source, DatasetPairs)
         return replace(source, augmentation=replace(source.augmentation, decode="reduced"))
 
     return replace(recipe, stages=tuple(replace(stage, source=changed(stage.source)) for stage in recipe.stages))

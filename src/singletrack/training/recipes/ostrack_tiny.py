@@ -9,9 +9,9 @@ from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import Recipe, Stage
-from singletrack.training.data.synthetic import MadePairs
+from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.losses import LossWeights
-from singletrack.training.tasks.ostrack import OSTrackObjective
+from singletrack.training.tasks.ostrack import OSTrackTask
 
 # The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
 # box is to be read from the box, not guessed. Pairs in place are mostly of whole objects, for a rectangle without one
@@ -21,7 +21,7 @@ TINY_PAIRS = PairSettings(
     fit=0.04,
     mark_template=True,
     occluded=0.35,
-    templates=2,
+    num_templates=2,
     in_place=0.45,
     whole=0.9,
     tries=4,
@@ -36,13 +36,13 @@ def ostrack_tiny() -> Recipe:
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
     config = CONFIGS["ostrack-tiny"]
-    source = MadePairs(pairs=TINY_PAIRS)
-    objective = OSTrackObjective(
+    source = SyntheticPairs(pairs=TINY_PAIRS)
+    task = OSTrackTask(
         config=config,
         settings=OSTrackSettings(
             search_factor=TINY_PAIRS.search_factor,
             mark_template=TINY_PAIRS.mark_template,
-            templates=TINY_PAIRS.templates,
+            num_templates=TINY_PAIRS.num_templates,
             update_interval=5,
         ),
         loss_weights=LossWeights(attention=1.0, dense=True),
@@ -53,7 +53,7 @@ def ostrack_tiny() -> Recipe:
     )
     small = Stage(
         name="small",
-        objective=objective,
+        task=task,
         source=source,
         template_size=64,
         search_size=128,
@@ -66,9 +66,7 @@ def ostrack_tiny() -> Recipe:
     )
     full = Stage(
         name="full",
-        objective=replace(
-            objective, loss_weights=LossWeights(giou=3.0, attention=0.5, dense=True), keep_from=0, keep_over=0
-        ),
+        task=replace(task, loss_weights=LossWeights(giou=3.0, attention=0.5, dense=True), keep_from=0, keep_over=0),
         source=source,
         template_size=112,
         search_size=224,

@@ -12,7 +12,7 @@ from singletrack.models.siamrpn import CONFIGS
 from singletrack.tracking.siamrpn import SiamRPNSettings
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.pysot import CroppedPairs
-from singletrack.training.tasks.siamrpn import SiamRPNObjective
+from singletrack.training.tasks.siamrpn import SiamRPNTask
 
 PAIRS_AN_EPOCH = 600_000
 BATCH = 224  # 28 on each of eight processors; the rates below belong to it
@@ -28,11 +28,11 @@ def siamrpnpp_r50() -> Recipe:
     stem and the first stage learns, at a tenth of the rate. The rate rises to its peak in five epochs and falls to a
     tenth of it.
     """
-    objective = SiamRPNObjective(config=CONFIGS["siamrpnpp-r50"], settings=SiamRPNSettings())
+    task = SiamRPNTask(config=CONFIGS["siamrpnpp-r50"], settings=SiamRPNSettings())
     ten_epochs, fall = 10 * STEPS_AN_EPOCH, 10 ** (-1 / 14)  # fourteen epochs after the fifth, to a tenth
     heads = Stage(
         name="heads",
-        objective=objective,
+        task=task,
         source=CroppedPairs(),
         template_size=127,
         search_size=255,

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from singletrack.datasets.augmentations import Augmentation, Jitter
-from singletrack.datasets.frame_tuples import SetRules
+from singletrack.datasets.frame_tuples import TupleRules
 from singletrack.models.stark import CONFIGS
 from singletrack.tracking.stark import STARKSettings
 from singletrack.training.base import Recipe, Stage
-from singletrack.training.data.tuples import RecordedSets
-from singletrack.training.data.video import Part, RecordedPairs
-from singletrack.training.tasks.stark import CornerObjective, TrustObjective
+from singletrack.training.data.tuples import DatasetTuples
+from singletrack.training.data.video import Part, DatasetPairs
+from singletrack.training.tasks.stark import CornerTask, ScoreTask
 
 SAMPLES_AN_EPOCH = 60_000
 BATCH = 128  # 16 on each of eight processors; the rates below belong to it
@@ -37,7 +37,7 @@ def stark_s50() -> Recipe:
     Cost: 500 epochs of 60,000 samples at 12.3 GMACs, the template's not counted.
     Published: LaSOT AUC 65.8, TrackingNet AUC 80.3.
     """
-    return _corners("stark_s50", "stark-s50", SetRules(mode="causal"), "resnet50-19c8e357.pth")
+    return _corners("stark_s50", "stark-s50", TupleRules(mode="causal"), "resnet50-19c8e357.pth")
 
 
 def stark_st50_stage1() -> Recipe:
@@ -45,13 +45,13 @@ def stark_st50_stage1() -> Recipe:
 
     Published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3.
     """
-    rules = SetRules(mode="trident")
+    rules = TupleRules(mode="trident")
     return _corners("stark_st50_stage1", "stark-st50-stage1", rules, "resnet50-19c8e357.pth")
 
 
 def stark_st101_stage1() -> Recipe:
     """The first stage of STARK-ST101, as ``stark_st50_stage1``, from ``--weights resnet101-5d3b4d8f.pth``."""
-    rules = SetRules(mode="trident")
+    rules = TupleRules(mode="trident")
     return _corners("stark_st101_stage1", "stark-st101-stage1", rules, "resnet101-5d3b4d8f.pth")
 
 
@@ -73,12 +73,12 @@ def stark_st101_stage2() -> Recipe:
     return _trust("stark_st101_stage2", "stark-st101")
 
 
-def _corners(name: str, model: str, frames: SetRules, starts_from: str) -> Recipe:
+def _corners(name: str, model: str, frames: TupleRules, starts_from: str) -> Recipe:
     # without a score head the tracker's measure of trust is another: see ``zoo.UNTAUGHT_STARK``
-    settings = STARKSettings(templates=frames.templates, update_interval=None, lost_below=0.25, found_above=0.4)
+    settings = STARKSettings(num_templates=frames.num_templates, update_interval=None, lost_below=0.25, found_above=0.4)
     stage = Stage(
         name="corners",
-        objective=CornerObjective(config=CONFIGS[model], settings=settings),
+        task=CornerTask(config=CONFIGS[model], settings=settings),
         source=_source(frames),
         template_size=128,
         search_size=320,
@@ -98,8 +98,8 @@ def _corners(name: str, model: str, frames: SetRules, starts_from: str) -> Recip
 def _trust(name: str, model: str) -> Recipe:
     stage = Stage(
         name="trust",
-        objective=TrustObjective(config=CONFIGS[model], settings=STARKSettings()),
-        source=_source(SetRules(mode="trident", negatives=0.5)),
+        task=ScoreTask(config=CONFIGS[model], settings=STARKSettings()),
+        source=_source(TupleRules(mode="trident", negatives=0.5)),
         template_size=128,
         search_size=320,
         steps=50 * STEPS_AN_EPOCH,
@@ -115,16 +115,16 @@ def _trust(name: str, model: str) -> Recipe:
     return Recipe(name=name, model=model, stages=(stage,), weight_decay=1e-4, clip=0.1, starts_from=start)
 
 
-def _source(frames: SetRules) -> RecordedSets:
-    augmentation = Augmentation(search_factor=5.0, search_jitter=Jitter(scale=0.5, centre=4.5))
-    return RecordedSets(parts=PARTS, held=(HELD,), augmentation=augmentation, frames=frames)
+def _source(frames: TupleRules) -> DatasetTuples:
+    augmentation = Augmentation(search_factor=5.0, search_jitter=Jitter(scale=0.5, center=4.5))
+    return DatasetTuples(parts=PARTS, held=(HELD,), augmentation=augmentation, frames=frames)
 
 
 def on_got10k(recipe: Recipe) -> Recipe:
     """The recipe on the train split of GOT-10k alone, as that benchmark's protocol asks."""
 
     def changed(stage: Stage) -> Stage:
-        assert isinstance(stage.source, RecordedPairs)
+        assert isinstance(stage.source, DatasetPairs)
         part, held = Part(dataset="got10k", split="train"), Part(dataset="got10k", split="val")
         return replace(stage, source=replace(stage.source, parts=(part,), held=(held,)))
 

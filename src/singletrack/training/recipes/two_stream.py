@@ -9,7 +9,7 @@ from singletrack.models.pretrained import Pretraining
 from singletrack.models.two_stream import CONFIGS
 from singletrack.training.base import Recipe
 from singletrack.training.recipes.ostrack import ostrack_256, suffix
-from singletrack.training.tasks.two_stream import AlignedObjective
+from singletrack.training.tasks.two_stream import TwoStreamTask
 
 
 def stark_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
@@ -32,8 +32,8 @@ def swintrack_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
 
 def _beside_ostrack(model: str, pretraining: Pretraining | None) -> Recipe:
     before = ostrack_256(elimination=False, pretraining=pretraining)
-    objective = AlignedObjective(config=CONFIGS[model], pretraining=pretraining)
-    stages = tuple(replace(stage, objective=objective) for stage in before.stages)
+    task = TwoStreamTask(config=CONFIGS[model], pretraining=pretraining)
+    stages = tuple(replace(stage, task=task) for stage in before.stages)
     name = model.replace("-", "_") + suffix(True, pretraining, False)
     return replace(before, name=name, model=model, stages=stages)
 

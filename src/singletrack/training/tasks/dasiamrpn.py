@@ -14,11 +14,11 @@ from singletrack.models.dasiamrpn import DaSiamRPN, DaSiamRPNConfig, build_dasia
 from singletrack.models.layers import alexnet
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.base import Batch, Objective, Stage, counts_of
+from singletrack.training.base import Batch, Task, Stage, counts_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class DaSiamRPNObjective(Objective):
+class DaSiamRPNTask(Task):
     """To find the target of one template in one search region, and nothing where something else stands in its place.
 
     frozen: so many of the AlexNet's convolutions, with their norms, stay as they start. The paper's start from
@@ -56,7 +56,7 @@ class DaSiamRPNObjective(Objective):
     def tracker(self, model: DaSiamRPN, stage: Stage) -> DaSiamRPNTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
         device = str(next(model.parameters()).device)
-        return DaSiamRPNTracker(TorchNetwork(model, device, normalisation=UNCHANGED), settings)
+        return DaSiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
 
     def looks(self, model: DaSiamRPN, batch: Batch) -> dict[str, Tensor]:
         """The highest score of the anchors in each cell."""

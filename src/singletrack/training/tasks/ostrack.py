@@ -18,22 +18,22 @@ from singletrack.models.ostrack import (
     Trace,
     build_ostrack,
     restore,
-    start_from_similarity,
+    init_from_similarity,
 )
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.base import Batch, Objective, Stage, counts_of, epoch_at, normalise
+from singletrack.training.base import Batch, Task, Stage, counts_of, epoch_at, normalize
 from singletrack.training.labels import keep_ratio_at
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
 
 
 @dataclass(frozen=True, kw_only=True)
-class OSTrackObjective(Objective):
+class OSTrackTask(Task):
     """To find the target of one template in one search region.
 
     keep_ratio: share of search tokens that each eliminating block keeps at the end of the stage, which is divided into
         ``epochs``, counted from 1. All are kept up to epoch ``keep_from``; then a cosine leads down over ``keep_over``
         epochs.
-    from_similarity: start the blocks with query = key (see ``start_from_similarity``).
+    from_similarity: start the blocks with query = key (see ``init_from_similarity``).
     settings: of the tracker that validates it; its sizes are the stage's, and of templates it knows what the network
         does.
     """
@@ -51,7 +51,7 @@ class OSTrackObjective(Objective):
         config = replace(self.config, template_size=stage.template_size, search_size=stage.search_size)
         model = build_ostrack(config, keep_ratio=self.keep_ratio)
         if self.from_similarity:
-            start_from_similarity(model)
+            init_from_similarity(model)
         return model
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ class OSTrackObjective(Objective):
         trace = Trace()
         keep = self.kept_share(progress)
         ratios = [keep] * len(self.config.eliminate_in)
-        maps = network(self.templates(batch), normalise(batch["search"]), ratios, trace)
+        maps = network(self.templates(batch), normalize(batch["search"]), ratios, trace)
         attention = {block: value.float() for block, value in trace.attention.items()}
         counts = counts_of(batch)
         total, log = ostrack_loss(maps, batch["box"], self.loss_weights, batch["present"], attention, counts)
@@ -81,13 +81,13 @@ class OSTrackObjective(Objective):
 
     def templates(self, batch: Batch) -> Tensor:
         """What the network takes of a batch; a sample of one template shows it in every slot."""
-        crops = normalise(batch["template"])
-        if crops.dim() == 4 and self.config.templates > 1:
-            crops = crops.unsqueeze(1).expand(-1, self.config.templates, -1, -1, -1)
+        crops = normalize(batch["template"])
+        if crops.dim() == 4 and self.config.num_templates > 1:
+            crops = crops.unsqueeze(1).expand(-1, self.config.num_templates, -1, -1, -1)
         return crops
 
     def boxes(self, model: OSTrack, batch: Batch) -> Tensor:
-        return to_xyxy(decode(model(self.templates(batch), normalise(batch["search"]))))
+        return to_xyxy(decode(model(self.templates(batch), normalize(batch["search"]))))
 
     def fitted(self, weights: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
         """Only the position embeddings change with the size."""
@@ -103,7 +103,7 @@ class OSTrackObjective(Objective):
             template_size=stage.template_size,
             search_size=stage.search_size,
             mark_template=self.config.mark_template,
-            templates=self.config.templates,
+            num_templates=self.config.num_templates,
         )
         device = str(next(model.parameters()).device)
         return OSTrackTracker(TorchNetwork(model, device), settings)
@@ -116,7 +116,7 @@ class OSTrackObjective(Objective):
         """
         trace = Trace()
         grid = model.config.search_grid
-        looks = {"score": model(self.templates(batch), normalise(batch["search"]), trace=trace)["score"]}
+        looks = {"score": model(self.templates(batch), normalize(batch["search"]), trace=trace)["score"]}
         if trace.scores:
             block = max(trace.scores)
             scores = trace.scores[block]

@@ -21,14 +21,14 @@ from singletrack.models.siamrpn import ResNet, SiamRPN, SiamRPNConfig, build_sia
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.base import Batch, Objective, Stage, counts_of
+from singletrack.training.base import Batch, Task, Stage, counts_of
 
 # the parts of a backbone that learn once it does: all but the stem and the first stage of a ResNet, as published
 LEARNING_FROM = {"resnet": 1, "mobilenet": 3, "alexnet": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiamRPNObjective(Objective):
+class SiamRPNTask(Task):
     """To find the target of one template in one search region, by anchors.
 
     A stage whose ``lr`` is 0 leaves the backbone as it is, statistics too. settings: of the tracker that validates it;
@@ -81,7 +81,7 @@ class SiamRPNObjective(Objective):
     def tracker(self, model: SiamRPN, stage: Stage) -> SiamRPNTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
         device = str(next(model.parameters()).device)
-        return SiamRPNTracker(TorchNetwork(model, device, normalisation=UNCHANGED), settings)
+        return SiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
 
     def looks(self, model: SiamRPN, batch: Batch) -> dict[str, Tensor]:
         """In each cell the chance of the anchor that is surest of the target."""

@@ -20,7 +20,7 @@ from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import load_weights, read_weights
 from singletrack.models.stark import STARK, STARKConfig, build_stark, decode
 from singletrack.tracking.stark import STARKSettings, STARKTracker
-from singletrack.training.base import Batch, Objective, Stage, counts_of, normalise
+from singletrack.training.base import Batch, Task, Stage, counts_of, normalize
 from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
 
 # what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
@@ -29,7 +29,7 @@ COUNT = "num_batches_tracked"
 
 
 def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
-    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalised RGB and padding.
+    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalized RGB and padding.
 
     A sample of one template shows it in every slot; one that says nothing of padding has none.
     """
@@ -42,8 +42,8 @@ def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
     if beyond_search is None:
         beyond_search = search.new_zeros(search[:, 0].shape)
     return (
-        torch.cat([normalise(template), beyond[:, :, None].float()], 2),
-        torch.cat([normalise(search), beyond_search[:, None].float()], 1),
+        torch.cat([normalize(template), beyond[:, :, None].float()], 2),
+        torch.cat([normalize(search), beyond_search[:, None].float()], 1),
     )
 
 
@@ -51,7 +51,7 @@ def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CornerObjective(Objective):
+class CornerTask(Task):
     """The first stage, and all of STARK-S: to find the two corners of a target that is there.
 
     giou, l1: what each part of the loss counts. settings: of the tracker that validates it; sizes are the stage's.
@@ -60,7 +60,7 @@ class CornerObjective(Objective):
     config: STARKConfig
     giou: float = 2.0
     l1: float = 5.0
-    settings: STARKSettings = field(default_factory=lambda: STARKSettings(templates=1, update_interval=None))
+    settings: STARKSettings = field(default_factory=lambda: STARKSettings(num_templates=1, update_interval=None))
 
     def build(self, stage: Stage) -> STARK:
         return build_stark(replace(self.config, template_size=stage.template_size, search_size=stage.search_size))
@@ -87,25 +87,25 @@ class CornerObjective(Objective):
         return {"present": batch["present"].sum().float()}
 
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        maps = network(*crops(batch, self.config.templates))
+        maps = network(*crops(batch, self.config.num_templates))
         counts = counts_of(batch) or {"present": batch["present"].sum().clamp(min=1)}
         return corner_loss(maps, batch["box"], batch["present"], counts["present"], giou_weight=self.giou, l1=self.l1)
 
     def boxes(self, model: STARK, batch: Batch) -> Tensor:
-        return to_xyxy(decode(model(*crops(batch, self.config.templates))))
+        return to_xyxy(decode(model(*crops(batch, self.config.num_templates))))
 
     def tracker(self, model: STARK, stage: Stage) -> STARKTracker:
         settings = replace(
             self.settings,
             template_size=stage.template_size,
             search_size=stage.search_size,
-            templates=self.config.templates,
+            num_templates=self.config.num_templates,
         )
         return STARKTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
 
     def looks(self, model: STARK, batch: Batch) -> dict[str, Tensor]:
         """Where the two corners may be."""
-        chances = model(*crops(batch, self.config.templates))["corners"]
+        chances = model(*crops(batch, self.config.num_templates))["corners"]
         top = chances.amax((2, 3), keepdim=True)
         return {"top left": (chances / top)[:, 0], "bottom right": (chances / top)[:, 1]}
 
@@ -153,7 +153,7 @@ def fill_backbone(model: STARK, weights: Mapping[str, Tensor], path: Path) -> No
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrustObjective(CornerObjective):
+class ScoreTask(CornerTask):
     """The second stage: the score head alone learns whether the search region shows the target."""
 
     def start(self, model: STARK, path: Path, name: str) -> None:
@@ -177,7 +177,7 @@ class TrustObjective(CornerObjective):
 
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Binary cross-entropy; for the log also the share of right answers."""
-        logit = network(*crops(batch, self.config.templates), trust_alone=True)["logit"]
+        logit = network(*crops(batch, self.config.num_templates), trust_alone=True)["logit"]
         loss = F.binary_cross_entropy_with_logits(logit, batch["present"].float())
         right = ((logit > 0) == batch["present"]).float().mean()
         return loss, {"right": right.detach()}

@@ -17,15 +17,15 @@ from singletrack.models import ostrack
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.vit import Block
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
-from singletrack.models.two_stream import Aligned, AlignedConfig, Trace, build_aligned, start_from_similarity
+from singletrack.models.two_stream import Aligned, AlignedConfig, TwoStreamTrace, build_aligned, init_from_similarity
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.base import Batch, Objective, Stage, counts_of, normalise
+from singletrack.training.base import Batch, Task, Stage, counts_of, normalize
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
-from singletrack.training.tasks.ostrack import OSTrackObjective
+from singletrack.training.tasks.ostrack import OSTrackTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignedObjective(Objective):
+class TwoStreamTask(Task):
     """To find the target of one template in one search region, in two streams.
 
     listen: layers of the relation's encoder whose attention the loss teaches, where it has a weight.
@@ -45,7 +45,7 @@ class AlignedObjective(Objective):
         config = replace(self.config, template_size=stage.template_size, search_size=stage.search_size)
         model = build_aligned(config)
         if self.from_similarity:
-            start_from_similarity(model)
+            init_from_similarity(model)
         return model
 
     def start(self, model: Aligned, path: Path, name: str) -> None:
@@ -68,10 +68,10 @@ class AlignedObjective(Objective):
         return ostrack_counts(batch["box"], grid, batch["present"])
 
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        return taught(network, batch, self.loss_weights, Trace(listen=self.listen))
+        return taught(network, batch, self.loss_weights, TwoStreamTrace(listen=self.listen))
 
     def boxes(self, model: Aligned, batch: Batch) -> Tensor:
-        return to_xyxy(decode(model(normalise(batch["template"]), normalise(batch["search"]))))
+        return to_xyxy(decode(model(normalize(batch["template"]), normalize(batch["search"]))))
 
     def tracker(self, model: Aligned, stage: Stage) -> OSTrackTracker:
         settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
@@ -79,7 +79,7 @@ class AlignedObjective(Objective):
 
     def looks(self, model: Aligned, batch: Batch) -> dict[str, Tensor]:
         """The score map."""
-        return {"score": model(normalise(batch["template"]), normalise(batch["search"]))["score"]}
+        return {"score": model(normalize(batch["template"]), normalize(batch["search"]))["score"]}
 
     def repeatable(self, model: Aligned) -> Iterable[nn.Module]:
         for block in model.backbone.blocks:
@@ -88,7 +88,7 @@ class AlignedObjective(Objective):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneStreamObjective(OSTrackObjective):
+class OneStreamTask(OSTrackTask):
     """OSTrack without elimination, taught as its rivals are. listen: blocks whose attention the loss teaches."""
 
     listen: tuple[int, ...] = ()
@@ -99,9 +99,9 @@ class OneStreamObjective(OSTrackObjective):
 
 
 def taught(
-    network: Any, batch: Batch, weights: LossWeights, trace: Trace | ostrack.Trace, *more: Any
+    network: Any, batch: Batch, weights: LossWeights, trace: TwoStreamTrace | ostrack.Trace, *more: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """OSTrack's loss on what the network says, and on what its layers attended to. more: that it takes before these."""
-    maps = network(normalise(batch["template"]), normalise(batch["search"]), *more, trace)
+    maps = network(normalize(batch["template"]), normalize(batch["search"]), *more, trace)
     attention = {layer: value.float() for layer, value in trace.attention.items()}
     return ostrack_loss(maps, batch["box"], weights, batch["present"], attention, counts_of(batch))
