@@ -23,6 +23,7 @@ from statistics import median
 import numpy as np
 import onnx
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.engines import installed_engines, open_network
@@ -105,7 +106,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in arguments.models:
         torch.manual_seed(0)
-        model = build_network(name)
+        model = build_network(MODELS[name].network)
         assert isinstance(model, OSTrack), "only OSTrack eliminates"
         model.eval()
         template, search = (

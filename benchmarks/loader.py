@@ -37,7 +37,7 @@ from singletrack.datasets.storage import Place
 from singletrack.engines.cpu import processor_name
 from singletrack.training.base import Stage
 from singletrack.training.data.loading import batches, shares
-from singletrack.training.data.video import FramePairStream, DatasetPairs
+from singletrack.training.data.video import DatasetPairs, FramePairStream
 from singletrack.training.recipes.ostrack import OSTRACK
 
 # Functions whose time is told, by the step that they are: (owner, name).

@@ -28,10 +28,10 @@ from singletrack.errors import (
 
 if TYPE_CHECKING:
     from singletrack.api import track
+    from singletrack.loading import load
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
-    from singletrack.zoo import load
 
     __version__: str
 
@@ -55,7 +55,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "MultiTracker": "singletrack.tracking.multi",
     "Result": "singletrack.tracking.base",
     "Tracker": "singletrack.tracking.base",
-    "load": "singletrack.zoo",
+    "load": "singletrack.loading",
     "open_video": "singletrack.video.reader",
     "track": "singletrack.api",
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.drawing import draw_result, draw_results, draw_truth
 from singletrack.errors import InputError
 from singletrack.files import check_file
@@ -122,7 +122,7 @@ def track(
     targets = plan_targets(box, boxes, start)
     with open_video(source) as video:
         if tracker is None:
-            tracker = zoo.load(
+            tracker = loading.load(
                 model,
                 weights=weights,
                 engine=engine,

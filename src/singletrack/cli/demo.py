@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.api import Step, follow
 from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic.clips import generate_clip
@@ -40,7 +40,7 @@ def command(out: Path) -> None:
     timed_frames = ((index / FPS, frame) for index, (frame, _) in enumerate(clip))
     video = VideoReader(timed_frames, fps=FPS, size_wh=SIZE_WH, frame_count=FRAMES)
     files = [out / "demo.mp4", out / "demo.csv"]
-    tracker = zoo.load("ostrack-tiny")
+    tracker = loading.load("ostrack-tiny")
     with Progress(FRAMES, files) as progress:
 
         def note(step: Step) -> None:

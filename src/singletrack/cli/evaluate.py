@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.cli.options import precision_option, settings_option
 from singletrack.cli.report import show
 from singletrack.datasets.base import VideoSequence
@@ -115,7 +115,7 @@ def command(
     weights = weights.resolve() if weights else None
     alone = cluster is None and jobs == 1
     load = functools.partial(
-        zoo.load,
+        loading.load,
         model,
         weights=weights,
         engine=engine,
@@ -168,7 +168,7 @@ def _about(tracker: Any, model: str, weights: Path | None) -> dict[str, Any]:
     network = tracker.network
     engine = type(network).__module__.rpartition(".")[2].removesuffix("_runtime")
     exported = Path(model) if Path(model).suffix in EXPORTED_ENDINGS else None
-    file = weights or exported or zoo.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
+    file = weights or exported or loading.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
     return {
         "model": Path(model).stem,
         "weights": _digest(file),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.api import follow
 from singletrack.cli.options import precision_option, settings_option
 from singletrack.cli.progress import Progress
@@ -151,7 +151,7 @@ def command(
     if out is None and boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = zoo.load(
+        tracker = loading.load(
             model,
             weights=weights,
             engine=engine,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
+from singletrack.cache import cache_folder
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.zoo import cache_folder
 
 
 def read_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:

@@ -30,8 +30,8 @@ from singletrack.datasets.custom import find_coco_export, find_cvat, find_folder
 from singletrack.datasets.detection_datasets import find_det, find_vid, find_youtubebb
 from singletrack.datasets.layouts import (
     Benchmark,
-    SequenceReaders,
     SequencePaths,
+    SequenceReaders,
     by_class,
     first_existing,
     frames_of,
@@ -41,9 +41,9 @@ from singletrack.datasets.layouts import (
     read,
     read_flags,
     read_hidden_without_box,
+    read_language,
     read_plain,
     sequence,
-    read_language,
 )
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.errors import InputError

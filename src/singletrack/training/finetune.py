@@ -30,9 +30,10 @@ from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
-from singletrack.models.ostrack import CONFIGS, OSTrack
+from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.base import Batch, DataPaths, Recipe, DataSource, Stage
+from singletrack.training.base import Batch, DataPaths, DataSource, Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.data.video import FramePairStream
 from singletrack.training.distributed import Distributed
@@ -234,7 +235,7 @@ def finetune_recipe(
     """
     if model not in CONFIGS:
         raise InputError(f"expected a model among {', '.join(CONFIGS)} to fine-tune; got {model!r}; give one of these")
-    config = CONFIGS[model]
+    config = MODELS[model].network
     settings = settings or OSTrackSettings()
     dense = config.stem == "convolution"
     stage = Stage(

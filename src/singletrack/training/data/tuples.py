@@ -12,7 +12,7 @@ from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.frame_tuples import FrameTuples, TupleRules, draw_frame_tuple
 from singletrack.datasets.sampling import FramePairs
 from singletrack.training.base import Batch, DataPaths, Stage
-from singletrack.training.data.video import Part, DatasetPairs
+from singletrack.training.data.video import DatasetPairs, Part
 
 
 class FrameTupleStream(Dataset[Batch]):

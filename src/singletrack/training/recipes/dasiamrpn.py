@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from singletrack.datasets.sampling import FrameRules
-from singletrack.models.dasiamrpn import CONFIGS
+from singletrack.registry import MODELS
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.dasiamrpn import DistractorAwarePairs
 from singletrack.training.data.video import Part
@@ -34,7 +34,7 @@ def dasiamrpn_vot() -> Recipe:
     )
     stage = Stage(
         name="pairs",
-        task=DaSiamRPNTask(config=CONFIGS["dasiamrpn-vot"]),
+        task=DaSiamRPNTask(config=MODELS["dasiamrpn-vot"].network),
         source=pairs,
         template_size=127,
         search_size=271,

@@ -14,11 +14,12 @@ from pathlib import Path
 from singletrack.datasets.augmentations import Augmentation, Jitter
 from singletrack.datasets.frame_pairs import SharedLight
 from singletrack.errors import InputError
-from singletrack.models.ostrack import CONFIGS, OSTrack
+from singletrack.models.ostrack import OSTrack
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.base import Recipe, DataSource, Stage
-from singletrack.training.data.video import Part, DatasetPairs
+from singletrack.training.base import DataSource, Recipe, Stage
+from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.tasks.ostrack import OSTrackTask
 
 PAIRS_AN_EPOCH = 60_000
@@ -164,7 +165,7 @@ def _recipe(
         light = SharedLight(batch=BATCH, share=BATCH // 4, steps=STEPS_AN_EPOCH)
         source = replace(source, augmentation=augmentation, unreadable="redraw", shared_light=light)
     task = PretrainedOSTrack(
-        config=CONFIGS[model],
+        config=MODELS[model].network,
         keep_ratio=0.7 if elimination else 1.0,
         keep_from=20,
         keep_over=eliminated_over,

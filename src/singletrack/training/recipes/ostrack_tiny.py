@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.models.ostrack import CONFIGS
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
@@ -35,7 +35,7 @@ def ostrack_tiny() -> Recipe:
     Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
-    config = CONFIGS["ostrack-tiny"]
+    config = MODELS["ostrack-tiny"].network
     source = SyntheticPairs(pairs=TINY_PAIRS)
     task = OSTrackTask(
         config=config,

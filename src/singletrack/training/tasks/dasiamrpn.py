@@ -10,11 +10,12 @@ from torch import Tensor
 
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
-from singletrack.models.dasiamrpn import DaSiamRPN, DaSiamRPNConfig, build_dasiamrpn
+from singletrack.models.configs import DaSiamRPNConfig
+from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn
 from singletrack.models.layers import alexnet
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.base import Batch, Task, Stage, counts_of
+from singletrack.training.base import Batch, Stage, Task, counts_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import load_weights, read_weights
-from singletrack.models.stark import STARK, STARKConfig, build_stark, decode
+from singletrack.models.configs import STARKConfig
+from singletrack.models.stark import STARK, build_stark, decode
 from singletrack.tracking.stark import STARKSettings, STARKTracker
-from singletrack.training.base import Batch, Task, Stage, counts_of, normalize
+from singletrack.training.base import Batch, Stage, Task, counts_of, normalize
 from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
 
 # what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models import ostrack
+from singletrack.models.configs import AlignedConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.vit import Block
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
-from singletrack.models.two_stream import Aligned, AlignedConfig, TwoStreamTrace, build_aligned, init_from_similarity
+from singletrack.models.two_stream import Aligned, TwoStreamTrace, build_aligned, init_from_similarity
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.base import Batch, Task, Stage, counts_of, normalize
+from singletrack.training.base import Batch, Stage, Task, counts_of, normalize
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
 from singletrack.training.tasks.ostrack import OSTrackTask
 
