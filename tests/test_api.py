@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from singletrack import api
 from singletrack.api import follow, track
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
+from singletrack.loading import LoadOptions
 from singletrack.results import read_results
 from singletrack.tracking.base import Inputs, Result
 from singletrack.video import VideoReader, VideoWriter, open_video
@@ -87,15 +88,13 @@ def test_track_gives_the_box_itself_first(clip: Path) -> None:
 def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def load(name: str, **options: object) -> StepRight:
+    def load(name: str, options: LoadOptions) -> StepRight:
         asked.append((name, options))
         return StepRight()
 
-    monkeypatch.setattr(api.loading, "load", load)
+    monkeypatch.setattr(api.loading, "load_with", load)
     assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
-    options = {"weights": "w.safetensors", "engine": "torch", "device": "auto", "precision": "auto", "threads": 2}
-    options["long_term"] = None
-    assert asked == [("ostrack-256", options)]
+    assert asked == [("ostrack-256", LoadOptions(weights="w.safetensors", engine="torch", threads=2))]
 
 
 def test_track_can_be_left_early(clip: Path) -> None:

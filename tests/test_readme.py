@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.models.checkpoints import official_keys
 from singletrack.models.ostrack import build_ostrack
+from singletrack.registry import MODELS
 from singletrack.video import VideoWriter
 
 ROOT = Path(__file__).parent.parent

@@ -18,6 +18,7 @@ from singletrack.drawing import draw_result, draw_results, draw_truth
 from singletrack.errors import InputError
 from singletrack.files import check_file
 from singletrack.geometry.boxes import Box
+from singletrack.loading import DEFAULT_MODEL, make_options
 from singletrack.results import FORMATS, ResultWriter
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
@@ -25,7 +26,9 @@ from singletrack.video import VideoReader, VideoWriter, open_video
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
 if TYPE_CHECKING:
-    from singletrack.engines import Precision
+    from typing_extensions import Unpack
+
+    from singletrack.loading import LoadArguments
 
 Frame = NDArray[np.uint8]
 # The boxes of many targets: all in the first frame that is followed, or by the number of the frame they are first in.
@@ -62,14 +65,9 @@ def track(
     box: Box,
     *,
     model: str = ...,
-    weights: str | Path | None = ...,
-    engine: str = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    threads: int | None = ...,
-    long_term: bool | None = ...,
     start: int = ...,
     tracker: Tracker | None = ...,
+    **options: Unpack[LoadArguments],
 ) -> Iterator[Result]: ...
 
 
@@ -79,14 +77,9 @@ def track(
     *,
     boxes: Boxes,
     model: str = ...,
-    weights: str | Path | None = ...,
-    engine: str = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    threads: int | None = ...,
-    long_term: bool | None = ...,
     start: int = ...,
     tracker: Tracker | None = ...,
+    **options: Unpack[LoadArguments],
 ) -> Iterator[dict[int, Result]]: ...
 
 
@@ -95,15 +88,10 @@ def track(
     box: Box | None = None,
     *,
     boxes: Boxes | None = None,
-    model: str = "ostrack-tiny",
-    weights: str | Path | None = None,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
-    long_term: bool | None = None,
+    model: str = DEFAULT_MODEL,
     start: int = 0,
     tracker: Tracker | None = None,
+    **options: Unpack[LoadArguments],
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
     """Follow one object or many, frame by frame; the first result of each is its box itself, with score 1.
 
@@ -111,7 +99,7 @@ def track(
     box: x, y, width, height in pixels of the first frame that is followed; each frame then gives its result.
     boxes: those of many targets, in its place; each frame then gives results by id, which count from 1 in this order.
         Where they do not all begin in frame `start`, the boxes by the number of the frame that they are in.
-    model, weights, engine, device, precision, threads, long_term: as for ``load``.
+    model, options: as for ``load``.
     start: number of the first frame that is followed, from 0; those before it give no result.
     tracker: one that is already loaded, used instead.
 
@@ -122,15 +110,7 @@ def track(
     targets = plan_targets(box, boxes, start)
     with open_video(source) as video:
         if tracker is None:
-            tracker = loading.load(
-                model,
-                weights=weights,
-                engine=engine,
-                device=device,
-                precision=precision,
-                threads=threads,
-                long_term=long_term,
-            )
+            tracker = loading.load_with(model, make_options(options))
         for step in follow_frames(video, targets, make_crew(tracker, many=boxes is not None)):
             yield step.result if boxes is None else dict(step.results)
 

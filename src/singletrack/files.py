@@ -1,7 +1,4 @@
-"""Places to write to: tried before anything there is touched, and one error for all that cannot be written.
-
-Knows nothing of what is written.
-"""
+"""Write files safely: check a place before anything is touched, write atomically, and give one error for failures."""
 
 from __future__ import annotations
 
@@ -44,41 +41,42 @@ def make_folder(path: Path) -> None:
 
 
 _COUNTER = itertools.count()
-# .NAME.MACHINE-PROCESS-NUMBER.ending; versions before this one wrote .NAME.PROCESS.ending
-_UNFINISHED = re.compile(r"\..+\.(?:(?P<machine>[\w-]*)-(?P<process>\d+)-\d+|(?P<older>\d+))\.(part|onnx|xml|bin)")
-
-
-def unfinished_name(path: Path, ending: str = ".part") -> Path:
-    """A name beside ``path`` for a file that is being written, which no other process or thread uses."""
-    machine = re.sub(r"[^\w-]", "_", platform.node())
-    return path.with_name(f".{path.stem[:100]}.{machine}-{os.getpid()}-{next(_COUNTER)}{ending}")
+# .NAME.MACHINE-PROCESS-NUMBER.part.ending; versions before this one wrote .NAME.PROCESS.ending
+_UNFINISHED = re.compile(
+    r"\..+\.(?:(?P<machine>[\w-]*)-(?P<process>\d+)-\d+\.part(\.\w+)?|(?P<older>\d+)(\.part)?\.(onnx|xml|bin|blake2b))"
+)
 
 
 @contextmanager
-def writing_whole(path: Path) -> Iterator[Path]:
-    """Gives the name to write to; at the end the file is moved to ``path``: it is there complete, or not at all.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what is written there replaces ``path`` at the end, all or nothing.
 
-    Folders above it are made. Raises SingletrackError where it cannot be written.
+    The temporary file has a name of its own for each process and thread, keeps the ending of ``path``, and is removed
+    if the work inside fails; ``remove_unfinished`` removes those of processes that were killed.
     """
-    unfinished = unfinished_name(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield unfinished
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    path = Path(path)
+    tag = f"{_machine()}-{os.getpid()}-{next(_COUNTER)}"
+    unfinished = path.with_name(f".{path.stem[:100]}.{tag}.part{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what processes of this machine that are gone, killed perhaps, left unfinished in a folder."""
-    machine = re.sub(r"[^\w-]", "_", platform.node())
+    machine = _machine()
     with suppress(OSError):
         for path in folder.iterdir():
             match = _UNFINISHED.fullmatch(path.name)
             if match and match["machine"] in (machine, None) and not _is_alive(int(match["process"] or match["older"])):
                 with suppress(OSError):
                     path.unlink()
+
+
+def _machine() -> str:
+    return re.sub(r"[^\w-]", "_", platform.node())
 
 
 def _is_alive(process: int) -> bool:

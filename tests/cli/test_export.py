@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from singletrack.registry import MODELS
 
 from singletrack import registry
 from singletrack.cli.export import command
@@ -15,6 +14,7 @@ from singletrack.export import calibration, to_onnx, verify
 from singletrack.export.verify import OutputDifference
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.registry import MODELS
 
 
 @pytest.fixture

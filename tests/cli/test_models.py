@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from singletrack.registry import MODELS
 
 from singletrack.cli.main import main
+from singletrack.registry import MODELS
 
 
 def test_every_model_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:

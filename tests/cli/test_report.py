@@ -120,8 +120,8 @@ def test_two_runs_of_one_model_are_called_by_their_folders(
 def test_an_unfinished_run(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part = make_run(tmp_path / "part", ["car"])
     assert main(["report", str(part), "--root", str(root)]) == 2
-    assert "--common" in capsys.readouterr().err
-    assert main(["report", str(part), "--root", str(root), "--common"]) == 0
+    assert "--common-only" in capsys.readouterr().err
+    assert main(["report", str(part), "--root", str(root), "--common-only"]) == 0
     assert capsys.readouterr().out.startswith("mine: 1 of 2 sequences, 6 frames")
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from singletrack.cli.main import main
+from singletrack.loading import LoadOptions
 from singletrack.results import read_results
 from singletrack.video import open_video
 
-Loads = list[tuple[str, dict[str, object]]]
+Loads = list[tuple[str, LoadOptions]]
 MakeClip = Callable[[int], Path]
 
 
@@ -24,9 +25,7 @@ def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, caps
     assert len(read_results(boxes)) == 6
     with open_video(out) as video:
         assert len(list(video)) == 6
-    asked = {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "threads": None}
-    asked |= {"long_term": None, "settings": {}}
-    assert loads == [("ostrack-tiny", asked)]
+    assert loads == [("ostrack-tiny", LoadOptions(settings={}))]
     assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {out}", f"wrote {boxes}"]
 
 
@@ -38,15 +37,18 @@ def test_settings_that_cannot_be_read(text: str, capsys: pytest.CaptureFixture[s
     )
 
 
-def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+def test_options_reach_the_loader(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     options = ["--model", "ostrack-256", "--weights", "w.safetensors", "--engine", "torch", "--device", "cuda"]
+    options += ["--keep-ratio", "0.5", "--short-term"]
     options += ["--threads", "2", "--set", "lost_after=3", "--set", "lost_below=0.3", "--set", "hold_when_lost=True"]
     boxes = tmp_path / "boxes.txt"
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--boxes", str(boxes), *options]) == 0
-    asked = {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda", "threads": 2}
-    asked |= {"precision": "auto", "long_term": None}
-    asked["settings"] = {"lost_after": 3, "lost_below": 0.3, "hold_when_lost": True}
-    assert loads == [("ostrack-256", asked)]
+    settings = {"lost_after": 3, "lost_below": 0.3, "hold_when_lost": True}
+    weights = Path("w.safetensors")
+    expected = LoadOptions(
+        weights=weights, engine="torch", device="cuda", threads=2, keep_ratio=0.5, long_term=False, settings=settings
+    )
+    assert loads == [("ostrack-256", expected)]
     assert boxes.read_text().splitlines() == ["4.0000,5.0000,20.0000,16.0000"] * 2
     assert not (tmp_path / "followed.mp4").exists()
 
@@ -182,7 +184,7 @@ class Slow:
         time.sleep(0.02)
         return Result(box=self.box, score=0.5, lost=False)
 
-loading.load = lambda name, **options: Slow()
+loading.load_with = lambda name, options: Slow()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 sys.exit(main(sys.argv[1:]))
 """

@@ -8,8 +8,7 @@ import pytest
 
 from singletrack.cli.main import main
 from singletrack.integrations import vot
-
-DEFAULTS = {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "settings": {}}
+from singletrack.loading import LoadOptions
 
 
 @pytest.fixture
@@ -19,10 +18,10 @@ def trax(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_register_loads_the_model_and_adds_it(
-    trax: None, loads: list[tuple[str, dict[str, object]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trax: None, loads: list[tuple[str, LoadOptions]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["vot", "register", "--workspace", str(tmp_path), "--device", "cpu"]) == 0
-    assert loads == [("ostrack-tiny", {**DEFAULTS, "device": "cpu"})]
+    assert loads == [("ostrack-tiny", LoadOptions(device="cpu", settings={}))]
     written = (tmp_path / "trackers.ini").read_text()
     assert "[ostrack-tiny]" in written
     assert "protocol = trax" in written
@@ -55,22 +54,22 @@ def test_without_trax_only_a_process_of_the_toolkits_own_is_offered(
     assert main(["vot", "register", "--workspace", str(tmp_path), "--in-process"]) == 0
 
 
-def test_serve_hands_over_a_loaded_model(
-    loads: list[tuple[str, dict[str, object]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_serve_hands_over_a_loaded_model(loads: list[tuple[str, LoadOptions]], monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[object] = []
     monkeypatch.setattr("singletrack.cli.vot.serve", served.append)
     assert main(["vot", "serve", "--model", "ostrack-tiny", "--engine", "openvino"]) == 0
-    assert loads == [("ostrack-tiny", {**DEFAULTS, "engine": "openvino"})]
+    assert loads == [("ostrack-tiny", LoadOptions(engine="openvino", settings={}))]
     assert isinstance(served[0], vot.VOTTracker)
 
 
 def test_settings_reach_the_tracker_by_either_way(
-    trax: None, loads: list[tuple[str, dict[str, object]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trax: None, loads: list[tuple[str, LoadOptions]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [
         "--precision",
         "fp32",
+        "--keep-ratio",
+        "0.5",
         "--set",
         "update_interval=10",
         "--set",
@@ -87,6 +86,6 @@ def test_settings_reach_the_tracker_by_either_way(
     monkeypatch.setattr("singletrack.cli.vot.serve", lambda tracker: None)
     _, _, _, *command = shlex.split(registry["trax"]["command"])
     assert main(command) == 0
-    own = {key: registry["own"][f"arg_{key}"] for key in ("model", "precision", "settings")}
+    own = {key: registry["own"][f"arg_{key}"] for key in ("model", "precision", "keep_ratio", "settings")}
     vot.VOTTracker(**own)  # type: ignore[arg-type]
-    assert [(options["precision"], options["settings"]) for _, options in loads] == [("fp32", expected)] * 4
+    assert [options for _, options in loads] == [LoadOptions(precision="fp32", keep_ratio=0.5, settings=expected)] * 4

@@ -10,11 +10,11 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from singletrack.registry import MODELS
 
 from singletrack import engines
 from singletrack.cli.main import main
 from singletrack.engines import TRAIN_EXTRA
+from singletrack.registry import MODELS
 from singletrack.training import trainer
 from singletrack.training.recipes import RECIPES
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from singletrack.loading import bundled_file
-from singletrack.registry import MODELS
 
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.synthetic.clips import generate_clip
@@ -23,6 +21,8 @@ from singletrack.errors import InputError, SingletrackError
 from singletrack.evaluation.ope import follow_sequences
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
+from singletrack.loading import bundled_file
+from singletrack.registry import MODELS
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
@@ -156,7 +156,7 @@ def dots_tracker() -> OSTrackTracker:
 def bundled() -> OSTrackTracker:
     """The bundled model, on one thread."""
     path = bundled_file("ostrack-tiny", ".onnx")
-    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].settings)
+    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].tracker_settings)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from singletrack.models.configs import OSTrackConfig
 
 from singletrack.engines import open_network
 from singletrack.engines.preprocessing import Normalization, as_network_input
@@ -23,6 +22,7 @@ from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_l
 from singletrack.export.quantize import quantize
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import compare_on_looks
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 

@@ -43,7 +43,7 @@ class Drift:
 @pytest.fixture
 def drift(monkeypatch: pytest.MonkeyPatch) -> Drift:
     loaded = Drift()
-    monkeypatch.setattr(loading, "load", lambda name, **options: loaded)
+    monkeypatch.setattr(loading, "load_with", lambda name, options: loaded)
     return loaded
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from singletrack.registry import MODELS
 
 from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.flops import Macs, count, time_parts, write_untrained
+from singletrack.registry import MODELS
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ def test_wrong_use_is_told() -> None:
         {"search_after": -1},
         {"confirm_looks": 0},
         {"tiles_per_frame": 0},
-        {"tile_widen": 0.0},
+        {"tile_scale": 0.0},
         {"tile_step": -1.0},
         # C30
         {"tiles_per_frame": 1.5},
@@ -306,7 +306,7 @@ def test_wrong_use_is_told() -> None:
         {"search_factor": 1e300},
         {"lost_below": float("nan")},
         {"lost_after": 10**400},
-        {"update_interval": 2.5, "templates": 2},
+        {"update_interval": 2.5, "num_templates": 2},
         {"exact_squares": 1},
     ],
 )

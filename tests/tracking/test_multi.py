@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from singletrack.loading import load
 
 from singletrack import MultiTracker
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.loading import load
 from singletrack.tracking.base import BatchTracker, Inputs
 from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
@@ -106,9 +106,8 @@ def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
 def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> None:
     tracker = load("ostrack-tiny", engine=engine, threads=1, device="cpu")
     if getattr(tracker.network, "precision", "fp32") != "fp32":
-        from singletrack.loading import bundled_file
-
         from singletrack.engines.openvino_engine import OpenVINONetwork
+        from singletrack.loading import bundled_file
 
         network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="fp32")
         tracker = OSTrackTracker(network, tracker.settings)  # type: ignore[assignment, arg-type]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from singletrack.registry import MODELS
 
 from singletrack.errors import InputError
+from singletrack.registry import MODELS
 from singletrack.tracking.anchors import anchor_shapes
 from singletrack.tracking.base import SearchingTracker
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
@@ -174,7 +174,7 @@ def test_published_numbers() -> None:
     numbers = {
         name: (one.penalty_strength, one.window_influence, one.size_rate, one.search_size, one.lost_search_size)
         for name, entry in MODELS.items()
-        if isinstance(one := entry.settings, SiamRPNSettings)
+        if isinstance(one := entry.tracker_settings, SiamRPNSettings)
     }
     assert numbers == {
         "siamrpnpp-r50": (0.05, 0.42, 0.38, 255, None),

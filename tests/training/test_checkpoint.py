@@ -155,8 +155,8 @@ def test_norms_of_frozen_parts_stay_in_evaluation() -> None:
 
 def test_a_recipe_is_described_with_the_kinds_of_its_parts() -> None:
     said = described(toy())
-    assert said["stages"][0]["objective"]["kind"] == "OSTrackObjective"
-    assert said["stages"][0]["source"]["kind"] == "MadePairs"
+    assert said["stages"][0]["task"]["kind"] == "OSTrackTask"
+    assert said["stages"][0]["source"]["kind"] == "SyntheticPairs"
     assert said == json.loads(json.dumps(said)) == described(toy())
     assert said != described(toy(stages=(changed(toy().stages[0], source={"picture_size": 97}), toy().stages[1])))
 

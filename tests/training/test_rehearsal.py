@@ -12,13 +12,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from singletrack.models.configs import OSTrackConfig
-from singletrack.registry import MODELS
 from tests.training.made_data import make_all, make_got10k_test
 
-from singletrack import registry
 from singletrack.cli.main import singletrack
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import build_ostrack
+from singletrack.registry import MODELS
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.video import DatasetPairs
 from singletrack.training.recipes import RECIPES
@@ -132,10 +131,8 @@ def test_a_run_cut_off_ends_as_one_that_was_not(
 def test_the_result_is_exported_evaluated_and_submitted(
     runs: dict[str, Path], data: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CONFIGS, "ostrack-256", reduced(MODELS["ostrack-256"].network))
-    entry = registry.MODELS["ostrack-256"]
-    settings = replace(entry.settings, template_size=TEMPLATE, search_size=SEARCH)  # type: ignore[arg-type]
-    monkeypatch.setitem(registry.MODELS, "ostrack-256", replace(entry, settings=settings))
+    spec = MODELS["ostrack-256"]
+    monkeypatch.setitem(MODELS, "ostrack-256", replace(spec, network=reduced(spec.network)))
     weights, onnx, run = runs["ostrack_256_got10k"] / "weights.safetensors", tmp_path / "model.onnx", tmp_path / "run"
 
     call("export", "ostrack-256", "--weights", weights, "--out", onnx)

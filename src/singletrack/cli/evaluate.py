@@ -14,12 +14,12 @@ import click
 from tqdm import tqdm
 
 from singletrack import loading
-from singletrack.cli.options import precision_option, settings_option
+from singletrack.cli.options import model_options
 from singletrack.cli.report import show
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.tracking_datasets import BENCHMARKS
-from singletrack.engines import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
+from singletrack.engines import EXPORTED_ENDINGS, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.evaluation.ope import Failure, check_batch_tracker
 from singletrack.evaluation.protocols import DEFAULT_PROTOCOLS
@@ -28,6 +28,7 @@ from singletrack.evaluation.result_readers import read_tracker_results
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
+from singletrack.loading import LoadOptions
 
 RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 
@@ -40,19 +41,7 @@ RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many sequences, from the first on.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this sequence; may be given several times.")
 @click.option("--incomplete", is_flag=True, help="Leave out what is missing from the copy, or not whole.")
-@click.option(
-    "--model", default="ostrack-tiny", show_default=True, help="One of those that `singletrack models` lists."
-)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights to use instead of the model's own.")
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", *ENGINES]),
-    default="auto",
-    show_default=True,
-    help="What runs the network.",
-)
-@click.option("--device", default="auto", show_default=True, help="Where it runs, as the engine calls it.")
-@precision_option
+@model_options
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes of this machine.")
 @click.option(
     "--batch",
@@ -61,14 +50,6 @@ RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
     type=click.IntRange(min=1),
     help="Sequences that each process takes through the network together; for graphics processors.",
 )
-@click.option(
-    "--threads",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Of each process. More processes do more than more threads, as long as there are sequences.",
-)
-@settings_option
 @click.option("--ray", "cluster", metavar="ADDRESS", help="Run on this Ray cluster instead; auto finds a near one.")
 @click.option("--integers", is_flag=True, help="Boxes in whole pixels, as OSTrack's own result files.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/DATASET-SPLIT-MODEL]")
@@ -81,14 +62,9 @@ def command(
     only: tuple[str, ...],
     incomplete: bool,
     model: str,
-    weights: Path | None,
-    engine: str,
-    device: str,
-    precision: Precision,
+    options: LoadOptions,
     jobs: int,
     batch: int,
-    threads: int,
-    settings: dict[str, Any],
     cluster: str | None,
     integers: bool,
     out: Path | None,
@@ -112,18 +88,13 @@ def command(
         incomplete=incomplete,
     )
     model = str(Path(model).resolve()) if Path(model).suffix in EXPORTED_ENDINGS else model
-    weights = weights.resolve() if weights else None
-    alone = cluster is None and jobs == 1
-    load = functools.partial(
-        loading.load,
-        model,
-        weights=weights,
-        engine=engine,
-        device=device,
-        precision=precision,
-        threads=threads,
-        settings=settings,
+    # more processes do more than more threads, as long as there are sequences
+    threads = options.threads or 1
+    options = dataclasses.replace(
+        options, weights=Path(options.weights).resolve() if options.weights else None, threads=threads
     )
+    alone = cluster is None and jobs == 1
+    load = functools.partial(loading.load_with, model, options)
     tracker = load()  # also where other processes will load it: what cannot be loaded is told before they start
     if batch > 1:
         check_batch_tracker(tracker)
@@ -136,7 +107,8 @@ def command(
         integers=integers,
         version=version("singletrack"),
         processor=processor_name(),
-        **_about(tracker, model, weights),
+        keep_ratio=options.keep_ratio,
+        **_about(tracker, model, options.weights),
     )
     folder = RunFolder.start(out or Path("runs") / f"{dataset}-{split}-{facts.model}", facts)
     with Progress(sequences, folder) as progress:
@@ -163,12 +135,16 @@ def command(
     return 1 if failures else 0
 
 
-def _about(tracker: Any, model: str, weights: Path | None) -> dict[str, Any]:
-    """What a tracker from the zoo is, in the words of ``RunFacts``: names that were "auto" as they came out."""
+def _about(tracker: Any, model: str, weights: str | Path | None) -> dict[str, Any]:
+    """Describe a loaded tracker in the terms of ``RunFacts``, with what "auto" became."""
     network = tracker.network
-    engine = type(network).__module__.rpartition(".")[2].removesuffix("_runtime")
+    engine = network.engine
     exported = Path(model) if Path(model).suffix in EXPORTED_ENDINGS else None
-    file = weights or exported or loading.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
+    file = (
+        Path(weights)
+        if weights
+        else exported or loading.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
+    )
     return {
         "model": Path(model).stem,
         "weights": _digest(file),

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from singletrack import loading, registry
+from singletrack import loading
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_file, writing
+from singletrack.registry import find_model, make_tracker
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
 CALIBRATION_LOOKS = 200
@@ -55,8 +56,7 @@ def command(
     the crops of a made clip and on those of --photos; the largest difference of each map and of the box is printed.
     A file that disagrees is not kept.
     """
-    if model not in registry.MODELS:
-        raise InputError(f"expected a model among {', '.join(registry.MODELS)}; got {model!r}; give one of these")
+    spec = find_model(model)
     if int8 and photos is None:
         raise InputError("expected --photos with --int8; got none; give a folder of photos to calibrate on")
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
@@ -69,10 +69,9 @@ def command(
 
     path = loading.existing_file(weights) if weights else loading.bundled_file(model, ".safetensors")
     network = loading.build_model(model, path, ratio)
-    settings = registry.MODELS[model].settings
-    normalization = loading.normalization_of(settings)
+    normalization = loading.normalization_of(spec.network)
     listener = RecordingNetwork(TorchNetwork(network, "cpu", normalization=normalization))
-    tracker = registry.make_tracker(listener, settings)
+    tracker = make_tracker(listener, spec.tracker_settings)
     looks = {"made clip": clip_looks(tracker, listener)}
     calibration = []
     if photos is not None:

@@ -8,26 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from singletrack.cache import cache_folder
+from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
 from singletrack.loading import bundled_file
-from singletrack.registry import MODELS
-from singletrack.tracking.ostrack import OSTrackSettings
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import MODELS, network_config
 
 if TYPE_CHECKING:
-    from singletrack.training.finetune import Trained
-
-
-def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Path]:
-    """Texts of NAME=DIR -> data sets and their folders."""
-    folders = {}
-    for text in texts:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise click.BadParameter(f"expected NAME=DIR, as folder=clips; got {text!r}")
-        folders[name] = Path(folder)
-    return folders
+    from singletrack.training.finetune import Trainable
 
 
 @click.command(short_help="Teach a model one's own kind of video.")
@@ -37,7 +27,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     "folders",
     multiple=True,
     required=True,
-    callback=parse_data,
+    callback=parse_folders,
     metavar="NAME=DIR",
     help="Annotated video: folder, coco_export, mot, cvat or any data set of `singletrack datasets list`; repeatable.",
 )
@@ -47,8 +37,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Pairs a step.")
 @click.option("--lr", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Peak rate.")
 @click.option(
-    "--train",
-    "trained",
+    "--trainable",
     type=click.Choice(["all", "head", "light"]),
     default="all",
     show_default=True,
@@ -58,7 +47,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     "--photos", type=click.Path(path_type=Path), help="Photos to make general pairs from, so that nothing is forgotten."
 )
 @click.option(
-    "--rehearse",
+    "--replay",
     type=click.FloatRange(0, 1, max_open=True),
     help="Share of general pairs.  [default: 0.5 with --photos, else 0]",
 )
@@ -66,8 +55,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     "--patience", default=4, show_default=True, type=click.IntRange(min=0), help="Validations without gain; 0: no end."
 )
 @click.option(
-    "--keep",
-    "kept",
+    "--old-weights",
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 1, max_open=True),
@@ -84,11 +72,11 @@ def command(
     steps: int,
     batch: int,
     lr: float,
-    trained: Trained,
+    trainable: Trainable,
     photos: Path | None,
-    rehearse: float | None,
+    replay: float | None,
     patience: int,
-    kept: float,
+    old_weights: float,
     resume: bool,
     device: str,
     workers: int,
@@ -104,11 +92,9 @@ def command(
     from singletrack.training.finetune import finetune, finetune_recipe
     from singletrack.training.trainer import RunSettings
 
-    entry = MODELS.get(model)
-    if entry is None or not isinstance(entry.settings, OSTrackSettings):
-        can = [name for name, other in MODELS.items() if isinstance(other.settings, OSTrackSettings)]
-        raise InputError(f"expected a model among {', '.join(can)} to fine-tune; got {model!r}; give one of these")
-    if weights is None and not entry.bundled:
+    network_config(model, OSTrackConfig)  # only OSTrack's family can be fine-tuned
+    spec = MODELS[model]
+    if weights is None and not spec.bundled:
         raise InputError(
             f"expected --weights for {model}, which ships none; got none; give an official or converted file"
         )
@@ -118,10 +104,10 @@ def command(
         steps=steps,
         batch=batch,
         lr=lr,
-        trained=trained,
-        replay_share=rehearse if rehearse is not None else 0.5 if photos else 0.0,
+        trainable=trainable,
+        replay_share=replay if replay is not None else 0.5 if photos else 0.0,
         patience=patience,
-        settings=entry.settings,
+        settings=spec.tracker_settings,  # type: ignore[arg-type]  # an OSTrack has OSTrackSettings
     )
     folder = out or Path("runs") / f"finetune-{model}"
     make_folder(folder)
@@ -130,7 +116,7 @@ def command(
         weights or bundled_file(model, ".safetensors"),
         DataPaths(photos=photos, folders=folders, cache=cache_folder()),
         folder,
-        kept=kept,
+        old_weights=old_weights,
         resume_run=resume,
         settings=RunSettings(device=str(find_device(device)), workers=workers),
     )
@@ -139,6 +125,8 @@ def command(
         f"{outcome.after:.3f} by the result"
     )
     if outcome.weights is None:
-        click.echo("Nothing was better than the weights at the start: keep those, or try --lr, more data or --train.")
+        click.echo(
+            "Nothing was better than the weights at the start: keep those, or try --lr, more data or --trainable."
+        )
     else:
         click.echo(f"weights: {outcome.weights}\nuse them: singletrack track VIDEO --weights {outcome.weights}")

@@ -30,7 +30,7 @@ REPORT_EXTRA = (("matplotlib", "jinja2"), 'pip install "singletrack[report]"')
 @click.option("--split-file", type=click.Path(path_type=Path), help="A list of the split's sequences.")
 @click.option("--attributes", type=click.Path(path_type=Path), help="Challenges of the sequences: a folder or .json.")
 @click.option("--protocol", type=click.Choice(list(PROTOCOLS)), help="Whose rules; else those of its papers.")
-@click.option("--common", is_flag=True, help="Score the sequences that all have, not insist on every one.")
+@click.option("--common-only", is_flag=True, help="Score the sequences that all have, not insist on every one.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html, tables and pictures.")
 @click.option("--strips", type=click.IntRange(min=0), default=3, help="Best and worst sequences to show, each.")
 def command(
@@ -41,7 +41,7 @@ def command(
     split_file: Path | None,
     attributes: Path | None,
     protocol: str | None,
-    common: bool,
+    common_only: bool,
     out: Path | None,
     strips: int,
 ) -> None:
@@ -62,7 +62,7 @@ def command(
         split_file=split_file,
         attributes=attributes,
         names=None if split_file else names,
-        incomplete=common,
+        incomplete=common_only,
     )
     report = build_report(
         _read_all(labeled, sequences),
@@ -71,7 +71,7 @@ def command(
         split=split,
         title=root.resolve().stem if data == "folder" else "",
         protocol=protocol,
-        common=common,
+        common=common_only,
         sequence_count=BENCHMARKS[data].splits[split] or len(names or sequences),
         progress=lambda results: tqdm(results, unit=" trackers", disable=None, dynamic_ncols=True),
     )

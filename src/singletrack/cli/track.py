@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from singletrack import loading
 from singletrack.api import follow
-from singletrack.cli.options import precision_option, settings_option
+from singletrack.cli.options import model_options
 from singletrack.cli.progress import Progress
-from singletrack.engines import ENGINES, Precision
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.loading import LoadOptions
 from singletrack.video import open_video
 
 
@@ -82,33 +81,7 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     show_default=True,
     help="First frame to follow from, the one that the box is in; those before it are passed over.",
 )
-@click.option(
-    "--model", default="ostrack-tiny", show_default=True, help="One of those that `singletrack models` lists."
-)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights to use instead of the model's own.")
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", *ENGINES]),
-    default="auto",
-    show_default=True,
-    help="What runs the network.",
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Where it runs, as the engine calls it: cpu for all; GPU for openvino; cuda for torch.",
-)
-@precision_option
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the processor to compute with.  [default: the engine's]"
-)
-@click.option(
-    "--long-term/--short-term",
-    default=None,
-    help="Search the whole frame for a lost target, or only round its last box.  [default: as the model has it]",
-)
-@settings_option
+@model_options
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
     "--boxes",
@@ -122,13 +95,7 @@ def command(
     targets: Path | None,
     start: int,
     model: str,
-    weights: Path | None,
-    engine: str,
-    device: str,
-    precision: Precision,
-    threads: int | None,
-    long_term: bool | None,
-    settings: dict[str, Any],
+    options: LoadOptions,
     out: Path | None,
     boxes: Path | None,
 ) -> None:
@@ -151,16 +118,7 @@ def command(
     if out is None and boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = loading.load(
-            model,
-            weights=weights,
-            engine=engine,
-            device=device,
-            precision=precision,
-            threads=threads,
-            long_term=long_term,
-            settings=settings,
-        )
+        tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
         with Progress(remaining, [path for path in (out, boxes) if path]) as progress:
             follow(

@@ -10,22 +10,10 @@ from pathlib import Path
 import click
 
 from singletrack.cache import cache_folder
+from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-
-
-def read_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
-    """NAME=DIR, as often as given -> folders by name."""
-    folders = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        if not (name and equals and folder):
-            raise click.BadParameter(f"expected NAME=DIR, such as lasot=/data/LaSOT; got {value!r}")
-        if not Path(folder).is_dir():
-            raise click.BadParameter(f"expected the folder of {name}; got {folder}, where there is none")
-        folders[name] = Path(folder)
-    return folders
 
 
 @click.command(short_help="Train a model by a recipe.")
@@ -40,7 +28,7 @@ def read_folders(context: click.Context, option: click.Parameter, values: tuple[
     "folders",
     multiple=True,
     metavar="NAME=DIR",
-    callback=read_folders,
+    callback=parse_folders,
     help="Folder of a data set that the recipe wants, such as lasot=/data/LaSOT; once for each.",
 )
 @click.option(

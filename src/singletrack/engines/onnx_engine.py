@@ -56,6 +56,8 @@ class ONNXRuntimeNetwork:
     not an exported model, InputError if there is no such device or precision.
     """
 
+    engine = "onnx"
+
     def __init__(
         self,
         path: str | Path,

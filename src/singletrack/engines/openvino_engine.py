@@ -60,6 +60,8 @@ class OpenVINONetwork:
     not an exported model, InputError if there is no such device, or threads are asked of one that has none.
     """
 
+    engine = "openvino"
+
     def __init__(
         self,
         path: str | Path,

@@ -160,7 +160,7 @@ class _Lane:
             self._coming = self._read(following)
         return frame
 
-    def preprocess_at(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
+    def preprocess(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
         """What the network should see of this frame, where it is asked at all."""
         if isinstance(frame, Failure):
             return frame
@@ -171,7 +171,7 @@ class _Lane:
     def answer(
         self, look: Inputs | Result | Failure | None, maps: Mapping[str, FloatArray] | Failure | None
     ) -> Result | Failure:
-        """The result of this frame, from what ``preprocess_at`` gave and what the network made of it."""
+        """The result of this frame, from what ``preprocess`` gave and what the network made of it."""
         if isinstance(look, (Result, Failure)):
             return look
         return maps if isinstance(maps, Failure) else _attempt(self.tracker.postprocess, maps)
@@ -193,7 +193,7 @@ def _follow_together(
                 return
             frames = [_attempt(lane.next_frame) for lane in lanes]
             start = time.perf_counter()
-            looks = list(readers.map(_Lane.look, lanes, frames))
+            looks = list(readers.map(_Lane.preprocess, lanes, frames))
             del frames  # before the ones after the next are read
             seen = _attempt(network.locate_each, [look for look in looks if isinstance(look, Inputs)])
             maps: Iterator[Mapping[str, FloatArray] | Failure] = (

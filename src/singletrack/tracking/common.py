@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "float": ((int, float, np.integer, np.floating), "a finite number"),
     "bool": (bool, "True or False"),
 }
-FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates", "mark_template")  # by the network
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")  # by the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class LostSettings:
             )
         if not all(0.01 <= length <= 100 for length in (self.tile_scale, self.tile_step)):
             raise InputError(
-                f"expected tile_widen and tile_step of 0.01 to 100; got {self.tile_scale} and {self.tile_step}; "
+                f"expected tile_scale and tile_step of 0.01 to 100; got {self.tile_scale} and {self.tile_step}; "
                 "they are lengths in search squares and in roots of the box's area"
             )
         factors = {name: getattr(self, name, 1.0) for name in ("template_factor", "search_factor")}

@@ -36,7 +36,7 @@ class OSTrackSettings(CropSettings, LostSettings):
         them from the square.
     mark_template: draw the box into the template, for a network that was taught so, see ``geometry.crops.mark_box``;
         False as published.
-    num_templates: 2 for a network that takes the target's newest look beside its first one, as the same crop round a later
+    num_templates: 2 for a network that also takes a dynamic template, the crop around a recent confident
         box; 1 as published.
     update_interval, update_above: every so many frames the newest look becomes that of this frame, if the score is over
         this and the target is not in doubt; None keeps the first one.

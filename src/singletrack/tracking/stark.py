@@ -77,7 +77,7 @@ class STARKSettings(CropSettings, LostSettings):
 class _Target:
     """All that is remembered from one frame to the next.
 
-    num_templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
+    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
     frames: how many came after the first.
     frame: the one that the network is being asked about.
     """

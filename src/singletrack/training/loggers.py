@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.errors import InputError
+from singletrack.files import atomic_write
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.checkpoint import TrainState, described
 
@@ -166,9 +167,8 @@ def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[st
         "data": progress.data,
         "starts": [*before.get("starts", []), start],
     }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(facts, indent=1) + "\n")
-    unfinished.replace(path)
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 
 

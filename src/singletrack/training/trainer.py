@@ -30,9 +30,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from singletrack.engines import Precision
 from singletrack.errors import InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.training.amp import Autocast, Precision, choose_precision
+from singletrack.training.amp import Autocast, choose_precision
 from singletrack.training.base import Batch, DataPaths, Recipe, Stage
 from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training
 from singletrack.training.data.loading import batches, shares
@@ -51,10 +52,11 @@ class RunSettings:
 
     device: "cpu", or "cuda", where each process takes its own. workers: processes that draw samples, for each process
         that trains. precision: of the passes; "auto" is bf16 where the device has it.
-    grad_accum_steps: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
-        batch normalization are those of a part.
+    grad_accum_steps: number of micro-batches that each process accumulates gradients over in a step. Batch norm
+        statistics are those of a micro-batch.
     compiler: of ``torch.compile``, such as "inductor"; None for none.
-    activation_checkpointing: compute what the objective calls repeatable once more in the backward pass, to save memory.
+    activation_checkpointing: compute the activations of the task's ``repeatable`` parts again in the backward pass,
+        which saves memory.
     boards: where curves are drawn, among ``logs.BOARDS``.
     """
 
@@ -276,12 +278,12 @@ def train_step(
     sums: dict[str, Tensor] = {}
     for index, part in enumerate(cut(batch, grad_accum_steps)):
         shared = network.network
-        last = index + 1 == accumulate
+        last = index + 1 == grad_accum_steps
         with shared.no_sync() if isinstance(shared, DistributedDataParallel) and not last else nullcontext():
             loss, log = task.loss(network, part | counts, progress.step / stage.steps)
             scaler.scale(loss / grad_accum_steps).backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": loss.detach(), **log}.items():
-            sums[name] = sums.get(name, 0.0) + value / accumulate
+            sums[name] = sums.get(name, 0.0) + value / grad_accum_steps
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or float("inf"))
     rate = learning_rate(stage, progress.step)

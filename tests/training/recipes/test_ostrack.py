@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from singletrack.models.configs import OSTrackConfig
 from tests.training.made_data import FRAMES, make_all, make_lasot
 from torch.utils.data import DataLoader
 
 from singletrack.cli.main import singletrack
 from singletrack.datasets.augmentations import Jitter
 from singletrack.errors import CheckpointError, InputError
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack
 from singletrack.training.base import DataPaths, Stage
 from singletrack.training.data.video import DatasetPairs, Part

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from singletrack.models.configs import DaSiamRPNConfig
 from tests.training.made_data import make_coco, make_got10k, make_lasot
 from torch import Tensor
 
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import read_weights
+from singletrack.models.configs import DaSiamRPNConfig
 from singletrack.models.dasiamrpn import build_dasiamrpn
 from singletrack.tracking.anchors import anchor_grid
 from singletrack.training.anchor_losses import anchor_counts, anchor_loss, best_boxes, label_anchors

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.siamrpn import ResNet, build_siamrpn
+from singletrack.registry import MODELS
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.pysot import CroppedPairs
 from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, siamrpnpp_r50

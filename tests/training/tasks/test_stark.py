@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from singletrack.models.configs import STARKConfig
 from tests.training.made_data import make_got10k
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.configs import STARKConfig
 from singletrack.models.stark import STARK, FrozenBatchNorm, build_stark
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.synthetic import SyntheticPairs

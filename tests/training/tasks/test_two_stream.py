@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig
 
+from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig
 from singletrack.training.base import DataPaths, Recipe, Stage, Task
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.losses import LossWeights

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from singletrack.datasets.sampling import FrameRules
-from singletrack.registry import MODELS
+from singletrack.models.configs import DaSiamRPNConfig
+from singletrack.registry import network_config
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.dasiamrpn import DistractorAwarePairs
 from singletrack.training.data.video import Part
@@ -34,7 +35,7 @@ def dasiamrpn_vot() -> Recipe:
     )
     stage = Stage(
         name="pairs",
-        task=DaSiamRPNTask(config=MODELS["dasiamrpn-vot"].network),
+        task=DaSiamRPNTask(config=network_config("dasiamrpn-vot", DaSiamRPNConfig)),
         source=pairs,
         template_size=127,
         search_size=271,

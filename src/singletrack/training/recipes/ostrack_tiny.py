@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.registry import MODELS
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import network_config
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
@@ -35,7 +36,7 @@ def ostrack_tiny() -> Recipe:
     Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
-    config = MODELS["ostrack-tiny"].network
+    config = network_config("ostrack-tiny", OSTrackConfig)
     source = SyntheticPairs(pairs=TINY_PAIRS)
     task = OSTrackTask(
         config=config,

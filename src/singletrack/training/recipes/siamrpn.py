@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from singletrack.registry import MODELS
+from singletrack.models.configs import SiamRPNConfig
+from singletrack.registry import network_config
 from singletrack.tracking.siamrpn import SiamRPNSettings
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.data.pysot import CroppedPairs
@@ -28,7 +29,7 @@ def siamrpnpp_r50() -> Recipe:
     stem and the first stage learns, at a tenth of the rate. The rate rises to its peak in five epochs and falls to a
     tenth of it.
     """
-    task = SiamRPNTask(config=MODELS["siamrpnpp-r50"].network, settings=SiamRPNSettings())
+    task = SiamRPNTask(config=network_config("siamrpnpp-r50", SiamRPNConfig), settings=SiamRPNSettings())
     ten_epochs, fall = 10 * STEPS_AN_EPOCH, 10 ** (-1 / 14)  # fourteen epochs after the fifth, to a tenth
     heads = Stage(
         name="heads",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from singletrack.models.configs import AlignedConfig
 from singletrack.models.pretrained import Pretraining
-from singletrack.registry import MODELS
+from singletrack.registry import network_config
 from singletrack.training.base import Recipe
 from singletrack.training.recipes.ostrack import ostrack_256, suffix
 from singletrack.training.tasks.two_stream import TwoStreamTask
@@ -32,7 +33,7 @@ def swintrack_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
 
 def _beside_ostrack(model: str, pretraining: Pretraining | None) -> Recipe:
     before = ostrack_256(elimination=False, pretraining=pretraining)
-    task = TwoStreamTask(config=MODELS[model].network, pretraining=pretraining)
+    task = TwoStreamTask(config=network_config(model, AlignedConfig), pretraining=pretraining)
     stages = tuple(replace(stage, task=task) for stage in before.stages)
     name = model.replace("-", "_") + suffix(True, pretraining, False)
     return replace(before, name=name, model=model, stages=stages)

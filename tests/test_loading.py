@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,20 +15,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from singletrack.loading import load
-from singletrack.models.configs import OSTrackConfig
-from singletrack.registry import MODELS, change_settings
 
-from singletrack import cache, engines, loading
+from singletrack import engines, loading
+from singletrack.cache import cache_folder
 from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
-from singletrack.models import dasiamrpn, siamrpn, stark, two_stream
-from singletrack.models.build import network_names
+from singletrack.loading import OLD_METADATA_KEYS, LoadArguments, LoadOptions, load
 from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.configs import OSTrackConfig, STARKConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.models.stark import build_stark
+from singletrack.registry import MODELS, change_settings
+from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
 BUNDLED = Path(loading.__file__).parent / "weights" / "ostrack-tiny.onnx"
@@ -48,10 +50,10 @@ LITTLE = OSTrackConfig(
 
 @pytest.fixture(scope="module")
 def little() -> Iterator[None]:
-    before = MODELS["ostrack-tiny"].network
-    MODELS["ostrack-tiny"].network = LITTLE
+    before = MODELS["ostrack-tiny"]
+    MODELS["ostrack-tiny"] = replace(before, network=LITTLE)
     yield
-    MODELS["ostrack-tiny"].network = before
+    MODELS["ostrack-tiny"] = before
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +103,33 @@ def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_crops_of_tracker_and_network_are_of_one_size() -> None:
-    configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **two_stream.CONFIGS}
-    assert MODELS.keys() == set(network_names()) == configs.keys()
-    for name, entry in MODELS.items():
-        settings, config = entry.settings, configs[name]
-        assert (settings.template_size, settings.search_size) == (config.template_size, config.search_size), name
-        assert getattr(settings, "templates", 1) == getattr(config, "templates", 1), name
-        assert getattr(settings, "mark_template", False) == getattr(config, "mark_template", False), name
+def test_sizes_of_the_tracker_are_those_of_the_network() -> None:
+    for name, spec in MODELS.items():
+        settings, network = spec.tracker_settings, spec.network
+        assert (settings.template_size, settings.search_size) == (network.template_size, network.search_size), name
+    tiny = MODELS["ostrack-tiny"].tracker_settings
+    assert isinstance(tiny, OSTrackSettings)
+    assert (tiny.template_size, tiny.search_size, tiny.num_templates, tiny.mark_template) == (112, 224, 2, True)
+    assert MODELS["ostrack-384"].tracker_settings.search_size == 384
+    assert MODELS["siamrpnpp-alex"].tracker_settings.search_size == 287
 
 
-@pytest.mark.parametrize(("missing", "value"), [("mark_template", "True"), ("templates", "2")])
+def test_options_of_load_are_those_of_the_dataclass() -> None:
+    hints = typing.get_type_hints(LoadOptions)
+    assert typing.get_type_hints(LoadArguments) == hints
+    with pytest.raises(InputError, match="unknown option 'keep'; choose among weights, engine"):
+        load("ostrack-tiny", keep=0.7)  # type: ignore[call-arg]
+    assert LoadOptions(precision="f32").precision == "fp32"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("missing", "value"), [("mark_template", "True"), ("num_templates", "2")])
 def test_a_file_from_before_the_network_was_taught_more_is_refused(tmp_path: Path, missing: str, value: str) -> None:
     graph = onnx.load(BUNDLED)
-    facts = {entry.key: entry.value for entry in graph.metadata_props if entry.key != missing}
+    facts = {
+        entry.key: entry.value
+        for entry in graph.metadata_props
+        if OLD_METADATA_KEYS.get(entry.key, entry.key) != missing
+    }
     onnx.helper.set_model_props(graph, facts)
     onnx.save(graph, tmp_path / "before.onnx")
     with pytest.raises(InputError, match=rf"{missing} {value}; got .* with None; export it again"):
@@ -127,18 +142,20 @@ def test_what_the_network_was_taught_cannot_be_set() -> None:
 
 
 def test_starks_renew_a_template_where_they_have_learned_when() -> None:
-    for name, config in stark.CONFIGS.items():
-        assert (MODELS[name].settings.update_interval == 200) == config.score_head, name  # type: ignore[union-attr]
+    starks = {name: spec for name, spec in MODELS.items() if isinstance(spec.network, STARKConfig)}
+    assert len(starks) == 5
+    for name, spec in starks.items():
+        assert (spec.tracker_settings.update_interval == 200) == spec.network.score_head, name  # type: ignore[union-attr, attr-defined]
 
 
 def test_only_our_own_model_holds_its_place_when_lost() -> None:
-    holding = [name for name, entry in MODELS.items() if getattr(entry.settings, "hold_when_lost", False)]
+    holding = [name for name, entry in MODELS.items() if getattr(entry.tracker_settings, "hold_when_lost", False)]
     assert holding == ["ostrack-tiny"]
 
 
 def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
     tracker = load(exported, settings={"lost_after": 9, "hold_when_lost": False})
-    assert tracker.settings == replace(MODELS["ostrack-tiny"].settings, lost_after=9, hold_when_lost=False)
+    assert tracker.settings == replace(MODELS["ostrack-tiny"].tracker_settings, lost_after=9, hold_when_lost=False)
     assert change_settings("stark-st50", {"update_interval": 25}) == STARKSettings(update_interval=25)
 
 
@@ -188,9 +205,9 @@ def test_engines_agree_on_stark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
     small = {"blocks": (1, 1, 1), "resnet_width": 4, "width": 16, "heads": 2, "hidden": 16}
     config = replace(MODELS["stark-st50"].network, **small, encoder_layers=1, decoder_layers=1)
-    monkeypatch.setitem(stark.CONFIGS, "stark-st50", config)
+    monkeypatch.setitem(MODELS, "stark-st50", replace(MODELS["stark-st50"], network=config))
     torch.manual_seed(0)
-    model = stark.build_stark(config)
+    model = build_stark(config)
     model.score_head[-1].bias.data.fill_(2.0)  # type: ignore[index]
     weights = tmp_path / "stark.safetensors"
     save_safetensors(model.state_dict(), weights, "stark-st50")
@@ -267,7 +284,7 @@ def test_an_export_is_made_anew_when_any_code_of_models_changed() -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_exported_file_knows_its_model(exported: Path, engine: str) -> None:
     for tracker in (load(exported, engine=engine), load("ostrack-tiny", weights=exported, engine=engine)):
-        assert tracker.settings == MODELS["ostrack-tiny"].settings
+        assert tracker.settings == MODELS["ostrack-tiny"].tracker_settings
     load(str(exported), engine=engine, keep_ratio=0.7)
     with pytest.raises(InputError, match=r"expected a file with keep_ratio 1\.0; got .* with 0\.7"):
         load(exported, engine=engine, keep_ratio=1.0)
@@ -279,7 +296,7 @@ def test_exported_file_knows_its_model(exported: Path, engine: str) -> None:
 
 def test_export_of_other_crops_is_refused(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = MODELS["ostrack-tiny"]
-    other = replace(entry, settings=replace(entry.settings, search_size=256))
+    other = replace(entry, network=replace(entry.network, search_size=256))
     monkeypatch.setitem(MODELS, "ostrack-tiny", other)
     with pytest.raises(InputError, match=r"expected a file with search_size 256; got .* with 224"):
         load(exported)
@@ -399,8 +416,8 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SINGLETRACK_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert cache.cache_folder() == tmp_path / ".cache" / "singletrack"
+    assert cache_folder() == tmp_path / ".cache" / "singletrack"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.cache_folder() == tmp_path / "xdg" / "singletrack"
+    assert cache_folder() == tmp_path / "xdg" / "singletrack"
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "own"))
-    assert cache.cache_folder() == tmp_path / "own"
+    assert cache_folder() == tmp_path / "own"
