@@ -224,7 +224,7 @@ def _check(model: onnx.ModelProto, path: str | Path) -> None:
             if not (np.isfinite(values).all() if values.size > 1 else not np.isnan(values).any()):
                 raise unreadable(path, f"its weights {tensor.name} hold NaN or infinity")
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    for value in inferred.graph.value_info:
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
         least = math.prod(size.dim_value or 1 for size in value.type.tensor_type.shape.dim)
         if least > LARGEST_TENSOR:
             raise unreadable(path, f"its graph makes a tensor of {least} values; at most {LARGEST_TENSOR} are made")

@@ -77,7 +77,7 @@ class OpenVINONetwork:
         self.precision = self._choose_precision(precision)
         self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
         if self.precision != "auto":
-            self._settings[hint.inference_precision()] = getattr(openvino.Type, self.precision)
+            self._settings[hint.inference_precision()] = getattr(openvino.Type, self.precision.replace("fp", "f"))
         if threads is not None and self.device != "CPU":
             raise InputError(f"expected device cpu with a number of threads; got {self.device}; leave one of them out")
         if self.device == "CPU" and (threads is not None or usable_cores() < allowed_cores()):
