@@ -9,17 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import VideoError
+from singletrack.video.limits import check_local_file, check_picture_size
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sorts as a person would: runs of digits count as numbers, so 2.jpg stands before 10.jpg."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+    parts = ((part, part.lstrip("0")) for part in re.split(r"(\d+)", name.lower()))
+    # longer numbers are larger: Python makes no whole number of 5,000 digits
+    return [(len(digits), digits) if part.isdecimal() else (-1, part) for part, digits in parts]
 
 
 def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[np.uint8] | None:
     """A file's content -> (H, W, 3) uint8 RGB, turned as its metadata says; None where it is no picture.
+
+    Raises VideoError for one that is too large.
 
     shrunk: 1, 2, 4 or 8: sides are so many times shorter, rounded up; each pixel is a mean of those it stands for.
     """
@@ -32,7 +37,11 @@ def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }
     content = np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(content, flags[shrunk]) if content.size else None
+    check_picture_size(content.data)
+    try:
+        picture = cv2.imdecode(content, flags[shrunk]) if content.size else None
+    except cv2.error:  # it asks for more than OpenCV takes
+        return None
     if picture is None:
         return None
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
@@ -40,6 +49,7 @@ def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """The picture of a file, (H, W, 3) uint8 RGB. Raises VideoError where it cannot be read or decoded."""
+    check_local_file(path)
     try:  # read by Python and not by OpenCV, which takes no path outside ASCII on Windows
         data = np.fromfile(path, np.uint8)
     except OSError as error:

@@ -18,10 +18,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.errors import DamagedVideoError, VideoError, show_value
 from singletrack.video.ahead import read_ahead
 from singletrack.video.containers import ASSUMED_FPS, Container
 from singletrack.video.images import PICTURE_ENDINGS, natural_key, read_picture
+from singletrack.video.limits import check_local_file, path_exists
 
 Frame = NDArray[np.uint8]
 
@@ -122,15 +123,17 @@ def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReade
     Raises VideoError when there is nothing to read.
     """
     text = str(source)
-    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not Path(source).exists()):
+    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not path_exists(Path(source))):
         return _open_camera(int(source))
     if "://" in text:
         return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
     path = Path(source)
+    found = path_exists(path)
     if path.is_dir():
         pictures = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
         return _open_pictures(pictures, name=text)
-    if path.exists():
+    if found:
+        check_local_file(path)
         return _open_container(text, name=text, timeout=timeout)
     if glob.has_magic(text):
         return _open_pictures([Path(match) for match in glob.glob(text, recursive=True)], name=text)
@@ -182,6 +185,8 @@ def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
 
 
 def _open_camera(index: int) -> VideoReader:
+    if index < 0:  # OpenCV would end the process
+        raise VideoError(f"expected the number of a camera, 0 or more; got {show_value(index)}; give a higher one")
     import cv2
 
     refusal = (
@@ -191,7 +196,7 @@ def _open_camera(index: int) -> VideoReader:
     try:
         camera = cv2.VideoCapture(index)
         there, first = camera.read()
-    except cv2.error as error:  # a number that OpenCV cannot hold, or a driver's fault
+    except (cv2.error, OverflowError) as error:  # a number that OpenCV cannot hold, or a driver's fault
         raise VideoError(refusal) from error
     if not there:
         camera.release()
