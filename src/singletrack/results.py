@@ -16,6 +16,7 @@ Boxes are xywh in pixels of the frame, top-left corner first; frames count from 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 from singletrack.files import unwritable, writing
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
@@ -61,6 +62,7 @@ class ResultWriter:
     def __init__(self, path: str | Path, *, many: bool = False) -> None:
         self.path = Path(path)
         self._many = many
+        self._size = 0  # of the complete lines, in bytes
         self._format_line = _find_format(self.path).format_line
         with writing(self.path):
             self._file = self.path.open("w", encoding="utf-8", buffering=1, newline="\n")
@@ -77,7 +79,11 @@ class ResultWriter:
         except OSError as error:
             with suppress(OSError):  # what is left in its buffer would fail once more
                 self._file.close()
+            with suppress(OSError):  # of a full disk: the part of a line that had room
+                if self.path.is_file():
+                    os.truncate(self.path, self._size)
             raise unwritable(self.path, error) from error
+        self._size += len(line.encode()) + 1
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
@@ -104,12 +110,18 @@ def read_results(path: str | Path) -> list[Record]:
     path = Path(path)
     parse_line = _find_format(path).parse_line
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"expected a result file; cannot read {path} ({error}); check the path") from error
+    lines = text.splitlines()
+    if is_torn(text, path.suffix.lower()):
+        raise InputError(
+            f"expected {path} to end with a complete line; got {show_value(lines[-1])}; remove that line, which was "
+            "being written when the run was stopped"
+        )
     header = 1 if path.suffix.lower() == ".csv" else 0
     if header and (not lines or tuple(lines[0].split(",")) not in (CSV_COLUMNS, CSV_COLUMNS_OF_MANY)):
-        raise InputError(f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {lines[:1]}; write that line")
+        raise InputError(f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {show_value(lines[:1])}; write that line")
     records: list[Record] = []
     try:
         for line in lines[header:]:
@@ -117,10 +129,28 @@ def read_results(path: str | Path) -> list[Record]:
     except (ValueError, KeyError, TypeError) as error:
         number = header + len(records) + 1
         raise InputError(
-            f"expected {path} to hold one record a line; line {number} is {lines[number - 1]!r} ({error}); "
+            f"expected {path} to hold one record a line; line {number} is {show_value(lines[number - 1])} ({error}); "
             "mend or remove it"
         ) from error
     return records
+
+
+def is_torn(text: str, ending: str) -> bool:
+    """Whether the last line of a result file was cut off while it was written: a number may lack digits.
+
+    Lines of a .csv and .jsonl always end with a line break. In a .txt, which other programs write without the last
+    one, it is a number with fewer digits than those of this program have.
+    """
+    if not text or text.endswith("\n"):
+        return False
+    numbers = re.split(r"[,\s]+", text.strip())
+    ours = re.fullmatch(r"-?\d+\.\d{4}", numbers[0]) or re.match(r"\d+,\d+,-?\d+\.\d{4},", text)
+    if ending != ".txt" or not ours:
+        return ending != ".txt"
+    last = text.splitlines()[-1].split(",")
+    return len(last) not in (4, 10) or (len(last) == 4 and not re.fullmatch(r"-?\d+\.\d{4}", last[-1])) or (
+        len(last) == 10 and last[-1] != "-1"
+    )
 
 
 # --- one pair of functions for each format -----------------------------------------------------------------

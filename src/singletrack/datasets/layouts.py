@@ -6,7 +6,8 @@ Knows nothing of any one benchmark or tool.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,21 @@ from singletrack.errors import InputError
 SequenceReaders = dict[
     str, Callable[[], VideoSequence]
 ]  # name of a sequence -> reads it; raises InputError where it is not whole
+
+
+LONGEST_NUMBER = 18  # digits of a frame's number in the name of its file
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes its reader stumble over into an InputError that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        said = "no" if isinstance(error, KeyError) else type(error).__name__
+        raise InputError(f"expected a file of its kind; {path} has {said} {error}; get a complete copy") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +100,7 @@ def names_by_class(storage: Storage, base: str) -> list[str]:
 def number_of(name: str) -> int:
     """frame_0012.jpg -> 12; -1 where there is no number."""
     digits = re.findall(r"\d+", name.rpartition(".")[0])
-    return int(digits[-1]) if digits else -1
+    return int(digits[-1]) if digits and len(digits[-1]) <= LONGEST_NUMBER else -1
 
 
 def frames_of(storage: Storage, target: SequencePaths) -> StoredFrames:
@@ -103,7 +119,8 @@ def read(storage: Storage, path: str, how: Callable[[str], Any]) -> Any:
     """A file as one of the functions of ``annotations`` reads it; its errors are told with the file's name."""
     text = storage.text(path)
     try:
-        return how(text)
+        with reading(path):
+            return how(text)
     except InputError as error:
         raise InputError(f"{path}: {error}; get a whole copy") from error
 

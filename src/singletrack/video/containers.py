@@ -290,7 +290,8 @@ def _announced_packets(container: InputContainer, stream: VideoStream) -> int | 
 def _announced_end(container: InputContainer, stream: VideoStream) -> float | None:
     """Seconds at which the last frame should end, where the container says so.
 
-    Matroska and WebM note it for each track as h:m:s; an mp4 for all tracks together. An AVI counts its frames, those that were dropped included.
+    Matroska and WebM note it for each track as h:m:s; an mp4 for all tracks together. An AVI counts its frames, those
+    that were dropped included.
     """
     if container.format.name == "avi" and stream.frames and stream.time_base is not None:
         return float(stream.frames * stream.time_base)
