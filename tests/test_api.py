@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack import api
-from singletrack.api import follow, track
+from singletrack.api import follow, plan_targets, track
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.loading import LoadOptions
 from singletrack.results import read_results
@@ -149,7 +149,7 @@ def test_a_target_after_the_end_is_told_when_all_is_followed(clip: Path) -> None
         ({"box": BOX, "boxes": [BOX]}, "either a box or boxes; got both or neither"),
         ({"boxes": []}, "expected one box or more; got none"),
         ({"boxes": {2: []}}, "expected one box or more; got none"),
-        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes that tell their frames"),
+        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes that name their frames"),
         ({"boxes": {-2: [BOX]}}, "0 or more, to start from; got -2"),
         ({"boxes": [BOX], "tracker": StepRight()}, "got StepRight; follow its targets one by one"),
     ],
@@ -298,6 +298,32 @@ def test_full_disk(clip: Path, tmp_path: Path, name: str) -> None:
 
 def test_source_is_never_overwritten(clip: Path) -> None:
     before = clip.read_bytes()
-    with open_video(clip) as video, pytest.raises(InputError, match="other than the source"):
+    with open_video(clip) as video, pytest.raises(InputError, match="is to be read as well"):
         follow(video, BOX, StepRight(), video_path=clip.parent / "." / clip.name)
     assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        np.array([[10, 20, 30, 40], [1, 2, 3, 4]]),
+        {0: np.array([[10, 20, 30, 40], [1, 2, 3, 4]])},
+        {np.int64(0): [np.array([10, 20, 30, 40]), (1, 2, 3, 4)]},
+        [np.array([10.0, 20, 30, 40]), [1, 2, 3, 4]],
+    ],
+)
+def test_boxes_as_arrays(boxes: Any) -> None:  # C27
+    assert plan_targets(None, boxes, 0) == {0: [(10, 20, 30, 40), (1, 2, 3, 4)]}
+
+
+@pytest.mark.parametrize("box", ["1234", b"1234", (value for value in (1, 2, 3, 4)), {1, 2, 3, 4}, (1, 2, 3)])
+def test_boxes_that_are_none(box: Any) -> None:  # C27
+    for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
+        with pytest.raises(InputError, match="expected a box as x, y, width, height"):
+            plan_targets(*arguments, 0)
+
+
+@pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])
+def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
+    with pytest.raises(InputError, match="expected"):
+        plan_targets(None, boxes, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from singletrack import loading
 from singletrack.drawing import draw_result, draw_results, draw_truth
-from singletrack.errors import InputError
-from singletrack.files import check_file
-from singletrack.geometry.boxes import Box
+from singletrack.errors import InputError, show_value
+from singletrack.files import check_file, check_outputs
+from singletrack.geometry.boxes import Box, four_numbers
 from singletrack.loading import DEFAULT_MODEL, make_options
 from singletrack.results import FORMATS, ResultWriter
 from singletrack.tracking.base import Result, Tracker
@@ -144,20 +144,32 @@ def make_crew(tracker: Tracker, *, many: bool) -> Crew:
     return MultiTracker(tracker) if many else _One(tracker)
 
 
+def _check_boxes(boxes: Sequence[Box]) -> Sequence[Box]:
+    """Boxes as tuples of four floats, from a sequence of boxes or an array (N, 4)."""
+    if isinstance(boxes, str | bytes | Mapping | Set | Iterator) or not hasattr(boxes, "__len__"):
+        raise InputError(
+            f"expected boxes as a list of x, y, width, height; got {show_value(boxes)}; give a list or an array (N, 4)"
+        )
+    return [four_numbers(box) for box in (np.asarray(boxes).tolist() if isinstance(boxes, np.ndarray) else boxes)]
+
+
 def plan_targets(box: Box | None, boxes: Boxes | None, start: int) -> dict[int, Sequence[Box]]:
     """The boxes by the numbers of their frames, ascending; raises InputError where they cannot be meant."""
     if (box is None) == (boxes is None):
         raise InputError("expected either a box or boxes; got both or neither; give one of them")
-    if boxes is None:
-        boxes = [] if box is None else [box]
     if isinstance(boxes, Mapping):
         if start:
             raise InputError(
-                f"expected no start beside boxes that tell their frames; got {start}; leave it out, or list the boxes"
+                f"expected no start beside boxes that name their frames; got {start}; leave it out, or list the boxes"
             )
-        targets = {number: boxes[number] for number in sorted(boxes) if boxes[number]}
+        if not all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in boxes):
+            raise InputError(
+                f"expected boxes by the numbers of their frames; got {show_value(list(boxes))}; give whole numbers"
+            )
+        targets = {int(number): _check_boxes(boxes[number]) for number in sorted(boxes)}
     else:
-        targets = {start: boxes} if boxes else {}
+        targets = {start: [four_numbers(box)] if boxes is None else _check_boxes(boxes)}
+    targets = {number: each for number, each in targets.items() if each}
     if not targets:
         raise InputError("expected one box or more; got none; give x, y, width, height of each target")
     first = next(iter(targets))
@@ -229,8 +241,7 @@ def follow(
         check_file(video_path, VIDEO_ENDINGS)
     if boxes_path:
         check_file(boxes_path, FORMATS)
-    if video_path and video.path and video_path.exists() and video_path.samefile(video.path):
-        raise InputError(f"expected a video to write other than the source; got {video_path} twice; rename one")
+    check_outputs([video_path, boxes_path], [video.path])
     steps = follow_frames(video, targets, make_crew(tracker, many=many))
     first = next(steps)
     with ExitStack() as files:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import platform
 import re
+import stat
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,6 +33,49 @@ def check_file(path: Path, endings: Collection[str], *, make_folders: bool = Fal
         path.open("ab").close()
         if not existed:
             path.unlink()
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Raise InputError where a file to write is one of those to read, or another one to write, by whatever name.
+
+    outputs, inputs: None is passed over. A folder or a glob among the inputs stands for the files in it. Nothing is
+    opened; links are followed.
+    """
+    taken: dict[object, str] = {}
+    for given in inputs:
+        for path in [] if given is None else _files_of(given):
+            if (identity := _identity(path)) is not None:
+                taken.setdefault(identity, f"{path} is to be read as well")
+    for output in filter(None, outputs):
+        name = _identity(output) or os.path.abspath(output)
+        if name in taken:
+            raise InputError(
+                f"expected files to write that are no others; got {output}, but {taken[name]}; choose another name"
+            )
+        if not output.exists() or output.is_file():
+            taken[name] = f"{output} is to be written already"
+
+
+def _files_of(given: str | Path) -> Iterator[Path]:
+    path = Path(given)
+    try:
+        if path.is_dir():
+            yield from path.iterdir()
+        elif path.exists():
+            yield path
+        elif glob.has_magic(str(given)):
+            yield from map(Path, glob.iglob(str(given), recursive=True))
+    except (OSError, ValueError):  # a name that no file can have; the reader says so
+        return
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What a file is, by whatever name; None for one that is not there, and for pipes and devices."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def make_folder(path: Path) -> None:

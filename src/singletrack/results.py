@@ -121,7 +121,9 @@ def read_results(path: str | Path) -> list[Record]:
         )
     header = 1 if path.suffix.lower() == ".csv" else 0
     if header and (not lines or tuple(lines[0].split(",")) not in (CSV_COLUMNS, CSV_COLUMNS_OF_MANY)):
-        raise InputError(f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {show_value(lines[:1])}; write that line")
+        raise InputError(
+            f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {show_value(lines[:1])}; write that line"
+        )
     records: list[Record] = []
     try:
         for line in lines[header:]:
@@ -129,7 +131,7 @@ def read_results(path: str | Path) -> list[Record]:
     except (ValueError, KeyError, TypeError) as error:
         number = header + len(records) + 1
         raise InputError(
-            f"expected {path} to hold one record a line; line {number} is {show_value(lines[number - 1])} ({error}); "
+            f"expected {path} to hold one record a line; line {number} is {lines[number - 1]!r} ({error}); "
             "mend or remove it"
         ) from error
     return records
@@ -143,14 +145,13 @@ def is_torn(text: str, ending: str) -> bool:
     """
     if not text or text.endswith("\n"):
         return False
-    numbers = re.split(r"[,\s]+", text.strip())
-    ours = re.fullmatch(r"-?\d+\.\d{4}", numbers[0]) or re.match(r"\d+,\d+,-?\d+\.\d{4},", text)
-    if ending != ".txt" or not ours:
-        return ending != ".txt"
+    if ending != ".txt":
+        return True
     last = text.splitlines()[-1].split(",")
-    return len(last) not in (4, 10) or (len(last) == 4 and not re.fullmatch(r"-?\d+\.\d{4}", last[-1])) or (
-        len(last) == 10 and last[-1] != "-1"
-    )
+    if re.match(r"\d+,\d+,-?\d+\.\d", text):  # of many targets
+        return len(last) != 10 or last[-1] != "-1"
+    ours = r"-?\d+\.\d{4}"
+    return bool(re.match(ours + ",", text)) and (len(last) != 4 or not re.fullmatch(ours, last[-1]))
 
 
 # --- one pair of functions for each format -----------------------------------------------------------------

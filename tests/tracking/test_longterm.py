@@ -313,3 +313,14 @@ def test_wrong_use_is_told() -> None:
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="expected"):
         OSTrackSettings(**wrong)
+
+
+@pytest.mark.parametrize("box", [(value for value in BOX), "1234", (0, 0, 1e18, 1e18), (1j, 2, 3, 4)])
+def test_a_refused_box_changes_nothing(box: object) -> None:  # C27: the tracker inside had changed
+    tracker, other = (LongTermTracker(OSTrackTracker(BrightSquares(), SETTINGS)) for _ in range(2))
+    for each in (tracker, other):
+        each.init(leaves_and_returns(0), BOX)
+    with pytest.raises(InputError):
+        tracker.init(frame(), box)  # type: ignore[arg-type]
+    for index in range(1, 5):
+        assert tracker.update(leaves_and_returns(index)) == other.update(leaves_and_returns(index))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from singletrack.engines import TRAIN_EXTRA, require_packages
-from singletrack.files import check_file, writing
+from singletrack.files import check_file, check_outputs, writing
 from singletrack.registry import find_model
 
 
@@ -34,6 +34,7 @@ def command(
         raise click.UsageError(
             f"expected --blend with --blend-weight; got --blend-weight {blend_weight} alone; give both, or neither"
         )
+    check_outputs([out], [source, other])
     check_file(out, (".safetensors",), make_folders=True)
     require_packages("converting", *TRAIN_EXTRA)
     from singletrack.models.checkpoints import convert

@@ -9,7 +9,7 @@ import click
 from singletrack import loading
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.files import check_file, writing
+from singletrack.files import check_file, check_outputs, writing
 from singletrack.registry import find_model, make_tracker
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
@@ -60,6 +60,7 @@ def command(
     if int8 and photos is None:
         raise InputError("expected --photos with --int8; got none; give a folder of photos to calibrate on")
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
+    check_outputs([out, out.with_suffix(".bin")] if format_name == "openvino" else [out], [weights, photos])
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import TorchNetwork

@@ -12,6 +12,7 @@ from singletrack.api import follow
 from singletrack.cli.options import model_options
 from singletrack.cli.progress import Progress
 from singletrack.errors import InputError
+from singletrack.files import check_outputs
 from singletrack.geometry.boxes import Box
 from singletrack.loading import LoadOptions
 from singletrack.video import open_video
@@ -117,6 +118,7 @@ def command(
     first_frame = min(first_boxes, default=0)
     if out is None and boxes is None:
         out = Path("followed.mp4")
+    check_outputs([out, boxes], [source, targets, options.weights])
     with open_video(source) as video:
         tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, iou
+from singletrack.geometry.boxes import Box, check_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
@@ -123,9 +123,9 @@ class LongTermTracker:
 
     def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
         """Take the target from the first frame, as the tracker does; may be called again, to start anew."""
-        self.tracker.init(frame, box)
         frame = check_frame(frame)
-        x, y, width, height = (float(value) for value in box)
+        x, y, width, height = box = check_box(box, (frame.shape[1], frame.shape[0]))
+        self.tracker.init(frame, box)
         first = Result(box=(x, y, width, height), score=1.0, lost=False)
         self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colors_of(frame, first.box))
 
