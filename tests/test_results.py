@@ -147,7 +147,7 @@ def test_no_such_folder(tmp_path: Path) -> None:
         ("boxes.txt", "1,2,3,4\n1,2,3,four\n", 2),
         ("boxes.csv", "frame,time,x,y,width,height,score,lost\n0,0,1,2,3,4,1\n", 2),
         ("boxes.jsonl", '{"frame": 0, "time": 0, "box": [1, 2, 3, 4]}\n', 1),
-        ("boxes.jsonl", '{"frame": 0, "ti', 1),
+        ("boxes.jsonl", '{"frame": 0, "ti\n', 1),
     ],
 )
 def test_broken_line_is_named(tmp_path: Path, name: str, text: str, number: int) -> None:

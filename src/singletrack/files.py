@@ -92,6 +92,12 @@ _UNFINISHED = re.compile(
 )
 
 
+def unfinished_name(path: Path) -> Path:
+    """A hidden name beside ``path`` with its ending, for a file that this process writes and nobody else."""
+    stem = path.stem.encode("utf-8", "replace")[:100].decode("utf-8", "ignore")
+    return path.with_name(f".{stem}.{_machine()}-{os.getpid()}-{next(_COUNTER)}.part{path.suffix}")
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path``; what is written there replaces ``path`` at the end, all or nothing.
@@ -100,8 +106,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     if the work inside fails; ``remove_unfinished`` removes those of processes that were killed.
     """
     path = Path(path)
-    tag = f"{_machine()}-{os.getpid()}-{next(_COUNTER)}"
-    unfinished = path.with_name(f".{path.stem[:100]}.{tag}.part{path.suffix}")
+    unfinished = unfinished_name(path)
     try:
         yield unfinished
         unfinished.replace(path)
@@ -121,7 +126,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _machine() -> str:
-    return re.sub(r"[^\w-]", "_", platform.node())
+    return re.sub(r"[^\w-]", "_", platform.node())[:60]
 
 
 def _is_alive(process: int) -> bool:

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from singletrack.cache import cache_folder, compiled_folder, digest
+from singletrack.cache import cache_folder, check_cache, compiled_folder, digest
 from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISION_ALIASES,
@@ -31,7 +31,7 @@ from singletrack.engines import (
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError
-from singletrack.files import atomic_write
+from singletrack.files import atomic_write, writing
 from singletrack.models.configs import NetworkConfig
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
 from singletrack.tracking.anchors import ANCHORS
@@ -354,13 +354,16 @@ def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
     if path.is_file() and seal.is_file() and seal.read_text() == digest(path):
         return path
     require_packages(f"exporting {name} to another engine", *TRAIN_EXTRA)
+    check_cache(2 * weights.stat().st_size)
     from singletrack.export.to_onnx import export_onnx
 
     log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
-    seal.unlink(missing_ok=True)
-    export_onnx(build_model(name, weights, keep_ratio), path, name=name)
-    with atomic_write(seal) as unfinished:
-        unfinished.write_text(digest(path))
+    model = build_model(name, weights, keep_ratio)
+    with writing(path):
+        seal.unlink(missing_ok=True)
+        export_onnx(model, path, name=name)
+        with atomic_write(seal) as unfinished:
+            unfinished.write_text(digest(path))
     return path
 
 

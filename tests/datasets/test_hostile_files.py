@@ -50,7 +50,7 @@ def test_a_member_that_does_not_unpack(compression: int, tmp_path: Path) -> None
     content = bytearray(path.read_bytes())
     content[60:200] = bytes(140)
     path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged or locked|Invalid data"):
+    with pytest.raises(InputError, match=r"damaged or locked|Invalid data"):
         Storage(path).text("one")
 
 

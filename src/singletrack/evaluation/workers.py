@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -131,6 +133,7 @@ def _bury(worker: _Worker) -> Iterator[Outcome]:
 def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads: int) -> None:
     """The life of a process: asks for sequences (None), and gives back numbers of frames (int) and outcomes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that asked, which then ends this one
+    _end_with_parent()
     cv2.setNumThreads(threads)
     tracker = make_tracker()
 
@@ -145,6 +148,19 @@ def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads
     with suppress(EOFError, OSError):  # the one that asked is gone
         for outcome in follow_sequences(tracker, ask(), batch=batch, on_frames=connection.send):
             connection.send(outcome)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, killed perhaps: nobody takes its results."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
 # --- a cluster ---------------------------------------------------------------------------------------------------
