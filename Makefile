@@ -1,13 +1,20 @@
-# Two commands: `make demo` needs only the runtime packages, `make test` everything.
+# `make demo` needs only the runtime packages; `make check` and `make test` install everything for development.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo check test docs format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/singletrack demo
+
+# What to run before each commit: under two minutes on two cores. `make test` adds the slow tests.
+check: $(VENV)/.development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
 
 test: $(VENV)/.development
 	$(BIN)/ruff format --check .
@@ -15,18 +22,21 @@ test: $(VENV)/.development
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+docs: $(VENV)/.development
+	$(BIN)/mkdocs build --strict
+
 format: $(VENV)/.development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) build dist site src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[opencv]'
 	touch $@
 
 # Where PyPI's torch is the CUDA build, name the index of the CPU builds: make test TORCH_INDEX=https://...

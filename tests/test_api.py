@@ -3,10 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -166,6 +168,7 @@ def test_boxes_that_cannot_be_meant(clip: Path, given: dict[str, Any], message: 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     program = """
 import resource, sys
+from fractions import Fraction
 from pathlib import Path
 from singletrack.api import follow
 from singletrack.tracking.base import Result
@@ -319,7 +322,7 @@ def test_boxes_as_arrays(boxes: Any) -> None:  # C27
 @pytest.mark.parametrize("box", ["1234", b"1234", (value for value in (1, 2, 3, 4)), {1, 2, 3, 4}, (1, 2, 3)])
 def test_boxes_that_are_none(box: Any) -> None:  # C27
     for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
-        with pytest.raises(InputError, match="expected a box as x, y, width, height"):
+        with pytest.raises(InputError, match="box must have four numbers"):
             plan_targets(*arguments, 0)
 
 
@@ -327,3 +330,41 @@ def test_boxes_that_are_none(box: Any) -> None:  # C27
 def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
     with pytest.raises(InputError, match="expected"):
         plan_targets(None, boxes, 0)
+
+
+def write_sizes(folder: Path) -> Path:
+    """Three frames of 320 x 180, then three of 160 x 60, as pictures."""
+    folder.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(folder / f"{index}.png"), np.zeros((180, 320, 3) if index < 3 else (60, 160, 3), np.uint8))
+    return folder
+
+
+def test_frames_of_another_size_give_boxes_in_their_own_pixels(tmp_path: Path) -> None:
+    seen = []
+
+    class Sizes(StepRight):
+        def update(self, frame: NDArray[np.uint8]) -> Result:
+            seen.append(frame.shape[:2])
+            return super().update(frame)
+
+    results = list(track(write_sizes(tmp_path / "frames"), (10, 30, 30, 18), tracker=Sizes()))
+    assert seen == [(180, 320)] * 5
+    assert [result.box for result in results[1:3]] == [(11, 30, 30, 18), (12, 30, 30, 18)]
+    assert [result.box for result in results[3:]] == [(x / 2, 10, 15, 6) for x in (13, 14, 15)]
+
+
+def test_a_later_target_is_given_in_pixels_of_its_own_frame(tmp_path: Path) -> None:
+    boxes = {0: [(10, 30, 30, 18)], 4: [(20, 10, 15, 6)]}
+    *_, before, last = track(write_sizes(tmp_path / "frames"), boxes=boxes, tracker=StepRightTogether())
+    assert before[2].box == (20, 10, 15, 6)
+    assert last[2].box == (20.5, 10, 15, 6)
+
+
+def test_the_video_keeps_its_size_and_the_shape_of_pixels(tmp_path: Path) -> None:
+    with open_video(write_sizes(tmp_path / "frames")) as video:
+        video.sample_aspect = Fraction(4, 3)
+        follow(video, (10, 30, 30, 18), StepRight(), video_path=tmp_path / "a.mp4")
+    with open_video(tmp_path / "a.mp4") as video:
+        assert video.sample_aspect == Fraction(4, 3)
+        assert [frame.shape for frame in video] == [(180, 320, 3)] * 6

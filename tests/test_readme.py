@@ -133,6 +133,6 @@ def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> Non
     convert, track = block.splitlines()
     told = run(convert, folder)
     assert told.startswith("ostrack-256.safetensors: weights of ostrack-256")
-    told = run(f"{track} --boxes big.txt", folder)
+    told = run(f"{track} --save-boxes big.txt", folder)
     assert "Traceback" not in told
     assert len((folder / "big.txt").read_text().splitlines()) == 6

@@ -22,6 +22,7 @@ from singletrack.loading import DEFAULT_MODEL, make_options
 from singletrack.results import FORMATS, ResultWriter
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
+from singletrack.tracking.resizing import FrameResizer
 from singletrack.video import VideoReader, VideoWriter, open_video
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
@@ -193,12 +194,14 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
         raise InputError(
             f"expected a frame to start from; got {start} in a source of {skipped} frames; give a lower one"
         )
-    index = start
+    index, resizer = start, FrameResizer()
     for index, (seconds, frame) in itertools.chain([first], numbered):
         began = time.perf_counter()
-        results = crew.update(frame) if index > start else {}
+        fitted = resizer.fit(frame)
+        found = crew.update(fitted) if index > start else {}
+        results = {number: resizer.to_own(result) for number, result in found.items()}
         for x, y, width, height in targets.get(index, ()):
-            number = crew.add(frame, (x, y, width, height))
+            number = crew.add(fitted, resizer.to_first((x, y, width, height)))
             box = float(x), float(y), float(width), float(height)
             results[number] = Result(box=box, score=1.0, lost=False)
         elapsed = time.perf_counter() - began
@@ -245,7 +248,10 @@ def follow(
     steps = follow_frames(video, targets, make_crew(tracker, many=many))
     first = next(steps)
     with ExitStack() as files:
-        movie = files.enter_context(VideoWriter(video_path, video.fps)) if video_path else None
+        movie = None
+        if video_path:
+            movie = files.enter_context(VideoWriter(video_path, video.fps, sample_aspect=video.sample_aspect))
+        resizer = FrameResizer()  # a video has one size
         table = files.enter_context(ResultWriter(boxes_path, many=many)) if boxes_path else None
         for step in itertools.chain([first], steps):
             if table:
@@ -254,5 +260,5 @@ def follow(
             if movie:
                 drawn = step.frame if true_boxes is None else draw_truth(step.frame, true_boxes[step.index])
                 drawn = draw_results(drawn, step.results) if many else draw_result(drawn, step.result)
-                movie.write(drawn, step.time - first.time)
+                movie.write(resizer.fit(drawn), step.time - first.time)
             on_step(step)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from singletrack.errors import InputError
-from singletrack.models.checkpoint_keys import Table, mmtracking_keys, official_keys
 from singletrack.models.configs import (
     AlignedConfig,
     DaSiamRPNConfig,
@@ -25,6 +24,9 @@ from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
+
+if TYPE_CHECKING:
+    from singletrack.models.checkpoint_keys import Table
 
 TrackerSettings = OSTrackSettings | STARKSettings | DaSiamRPNSettings | SiamRPNSettings
 ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTracker
@@ -64,7 +66,9 @@ class ModelSpec:
 
     @property
     def checkpoint_keys(self) -> list[Table]:
-        """Names of tensors in published checkpoints -> ours, one table for each place they come from."""
+        """Names of tensors in published checkpoints -> ours, one table for each place they come from. Needs PyTorch."""
+        from singletrack.models.checkpoint_keys import mmtracking_keys, official_keys
+
         return [table for table in (official_keys(self.network), mmtracking_keys(self.network)) if table]
 
 

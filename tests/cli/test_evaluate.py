@@ -19,6 +19,7 @@ from singletrack import loading
 from singletrack.cli.main import main
 from singletrack.errors import InputError
 from singletrack.evaluation.run_store import RunFolder
+from singletrack.install import install_command
 from singletrack.loading import LoadOptions
 from singletrack.tracking.base import Result
 
@@ -157,7 +158,7 @@ def test_the_same_command_goes_on_and_another_is_refused(
     first = (out / "boxes" / "one.txt").stat()
     capsys.readouterr()
     assert evaluate(root, "--out", out) == 0
-    assert "1 of 2 sequences were done before" in capsys.readouterr().out
+    assert "1 of 2 sequences were already done" in capsys.readouterr().out
     assert (out / "boxes" / "one.txt").stat().st_mtime_ns == first.st_mtime_ns
     assert evaluate(root, "--out", out, "--integers") == 2
     assert "expected" in (said := capsys.readouterr().err)
@@ -177,7 +178,7 @@ def test_a_sequence_that_fails_is_told_at_the_end(
     assert "100.0" in said.out
     assert "failed: bright: expected a darker frame; got 255; dim it" in said.err
     assert "failed: torn: expected a picture" in said.err
-    assert said.err.splitlines()[-1] == "2 of 4 sequences failed; the same command tries them again"
+    assert said.err.splitlines()[-1] == "2 of 4 sequences failed; run the same command to retry them"
     assert "Traceback" not in said.err
 
 
@@ -187,7 +188,7 @@ def test_without_true_boxes_there_is_no_score(
     make_sequence(tmp_path / "data" / "one", 5)
     (tmp_path / "data" / "one" / "groundtruth.txt").write_text("4,5,8,6\n")
     assert evaluate(tmp_path / "data", "--out", tmp_path / "run") == 0
-    assert "no true boxes of folder test are known here" in capsys.readouterr().out
+    assert "no ground truth for folder test, so no scores" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_ray_is_asked_for_where_it_is_missing(
 ) -> None:
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert evaluate(root, "--out", tmp_path / "run", "--ray", "auto") == 1
-    assert 'pip install "singletrack[ray]"' in capsys.readouterr().err
+    assert install_command("ray") in capsys.readouterr().err
 
 
 # --- killed and started again --------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, begin: Callable[..., su
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if how == "SIGINT" else -signal.Signals[how]), errors
     assert "Traceback" not in errors
-    assert ("the same command goes on" in errors) == (how == "SIGINT")
+    assert ("run the same command to resume" in errors) == (how == "SIGINT")
     workers = [int(path.name) for path in desk.iterdir()]
     assert len(workers) == 2
     wait_for(lambda: not any(map(alive, workers)))

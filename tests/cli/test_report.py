@@ -8,6 +8,7 @@ import pytest
 
 from singletrack.cli.main import main
 from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
+from singletrack.install import install_command
 
 NAMES = {"bird": 8, "car": 6}
 BOX = (12.0, 10.0, 20.0, 16.0)
@@ -106,7 +107,7 @@ def test_the_data_set_must_be_known_and_one(
     assert main(["report", str(run), str(otb), "--root", str(root)]) == 2
     assert "got folder test and" in capsys.readouterr().err
     assert main(["report", str(run), "--split", "val", "--root", str(root)]) == 2
-    assert "report them apart" in capsys.readouterr().err
+    assert "report them separately" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_model_are_called_by_their_folders(
@@ -130,6 +131,6 @@ def test_pictures_need_the_extra(
 ) -> None:
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert main(["report", str(run), "--root", str(root), "--out", str(tmp_path / "out")]) == 1
-    assert 'pip install "singletrack[report]"' in capsys.readouterr().err
+    assert install_command("report") in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(["report", str(run), "--root", str(root)]) == 0

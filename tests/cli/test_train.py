@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from singletrack.cli.main import main
@@ -40,6 +41,7 @@ def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[
         activation_checkpointing=True,
         compiler="inductor",
         boards=("tensorboard",),
+        report=click.echo,
     )
 
 

@@ -147,22 +147,22 @@ def test_it_is_what_wrappers_ask_for() -> None:
 
 def test_update_needs_a_target() -> None:
     for tracker in (DaSiamRPNTracker(MatchingNetwork()), DistractorAwareTracker(MatchingNetwork())):
-        with pytest.raises(InputError, match="call init first"):
+        with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
             tracker.update(draw_scene([]))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"anchor_origin": "python4"}, "python2 and python3"),
-        ({"small_search_size": 280}, "expected small_search_size of 127"),
-        ({"largest_search_size": 768}, "expected largest_search_size of 127"),
-        ({"largest_search_size": 263}, "a wider region"),
-        ({"search_step": 12}, "search_size . search_step of 127"),
+        ({"anchor_origin": "python4"}, "unknown anchor origin 'python4'"),
+        ({"small_search_size": 280}, r"small_search_size must be 127 \+ 8 n pixels"),
+        ({"largest_search_size": 768}, r"largest_search_size must be 127 \+ 8 n pixels"),
+        ({"largest_search_size": 263}, "largest_search_size must be at least 271"),
+        ({"search_step": 12}, r"search_size \+ search_step must be 127 \+ 8 n pixels"),
         ({"search_step": 0}, "the region must grow"),
-        ({"distractor_weight": -1.0}, "distractor_weight of 0 or more"),
-        ({"distractor_above": 1.5}, "distractor_above of 0 to 1"),
-        ({"learning_rate": 0.5}, "learning_rate of 0 up to 0.5"),
+        ({"distractor_weight": -1.0}, "distractor_weight must be at least 0"),
+        ({"distractor_above": 1.5}, "distractor_above must be 0 to 1"),
+        ({"learning_rate": 0.5}, r"learning_rate must be at least 0 and below 0\.5"),
         ({"long_term": True, "distractor_aware": True}, "turn one of them off"),
         ({"long_term": True, "local_to_global": True}, "turn one of them off"),
     ],

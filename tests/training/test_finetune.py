@@ -131,17 +131,17 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
     monkeypatch.setattr(module, "tracking_overlap", lambda *_: next(overlaps))
     monkeypatch.setattr("singletrack.training.trainer.tracking_overlap", lambda *_: next(overlaps))
     said = run("better", "--old-weights", "0")
-    assert "0.200 before, 0.300 by the best weights, 0.300 by the result" in said
+    assert "0.200 before, 0.300 with the best weights, 0.300 with the result" in said
     best, result = (tmp_path / "better" / f"{name}.safetensors" for name in ("best", "finetuned"))
     assert best.read_bytes() == result.read_bytes()
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.29])
-    assert "0.300 by the best weights, 0.290 by the result" in run("mixed", "--old-weights", "0.25")
+    assert "0.300 with the best weights, 0.290 with the result" in run("mixed", "--old-weights", "0.25")
     best, result = (read_weights(tmp_path / "mixed" / f"{name}.safetensors") for name in ("best", "finetuned"))
     for name, old in read_weights(toy_model).items():
         expected = 0.75 * best[name] + 0.25 * old if old.is_floating_point() else best[name]
         assert torch.allclose(result[name], expected, atol=1e-6)
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.15])  # the mixture is worse than what there was
-    assert "0.300 by the result" in run("alone")
+    assert "0.300 with the result" in run("alone")
     assert not (tmp_path / "alone" / "mixed.safetensors").exists()
     overlaps = iter([0.9, 0.1, 0.3, 0.25, 0.28])
     assert "keep those" in run("worse", "--trainable", "head")
@@ -159,12 +159,16 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["stark-st50", "--data", "folder=x"], "expected a model among ostrack-tiny"),
-        (["ostrack-256", "--data", "folder=x"], "expected --weights for ostrack-256"),
-        (["ostrack-tiny", "--data", "nothing=x"], "expected a data set of"),
+        (["stark-st50", "--data", "folder=DIR"], "expected a model among ostrack-tiny"),
+        (
+            ["ostrack-256", "--data", "folder=DIR"],
+            "ostrack-256 has no bundled weights; give an official or converted file with --weights",
+        ),
+        (["ostrack-tiny", "--data", "nothing=DIR"], "expected a data set of"),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path) -> None:
+    arguments = [argument.replace("DIR", str(tmp_path)) for argument in arguments]
     result = CliRunner().invoke(singletrack, ["finetune", *arguments, "--out", str(tmp_path)])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)

@@ -107,9 +107,9 @@ import functools, sys
 sys.path.insert(0, {here!r})
 from tests.training.test_trainer import long_toy
 from singletrack.cli.main import main
-from singletrack.training import loop, recipes
+from singletrack.training import recipes, trainer
 recipes.RECIPES["toy"] = long_toy
-loop.RunSettings = functools.partial(loop.RunSettings, log_every=1, save_seconds=0.0)
+trainer.RunSettings = functools.partial(trainer.RunSettings, log_every=1, save_seconds=0.0)
 sys.exit(main(["train", "toy", "--out", {out!r}]))
 """
 

@@ -17,7 +17,7 @@ WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 
 
 def parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
-    """Texts of NAME=VALUE -> what to change; a value is a number, true, false or none."""
+    """Parse repeated NAME=VALUE options; a value is a number, true, false or none."""
     settings = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -27,7 +27,8 @@ def parse_settings(context: click.Context, parameter: click.Parameter, texts: Se
             equals = ""
         if not equals:
             raise click.BadParameter(
-                f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got {text!r}"
+                f"expected NAME=VALUE with a number, true, false or none as VALUE; got {text!r}; "
+                "example: update_interval=25"
             )
     return settings
 

@@ -85,7 +85,7 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
 @model_options
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
-    "--boxes",
+    "--save-boxes",
     type=click.Path(path_type=Path),
     help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
     "each line tells the id too, and .txt is that of MOTChallenge.",
@@ -98,31 +98,32 @@ def command(
     model: str,
     options: LoadOptions,
     out: Path | None,
-    boxes: Path | None,
+    save_boxes: Path | None,
 ) -> None:
     """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
-    the address of a stream (rtsp://..., http://...). With neither --out nor --boxes, followed.mp4 is written.
+    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written.
 
     Ctrl-C ends it; what was written until then is kept and plays.
     """
     if bool(boxes_given) == (targets is not None):
         raise click.UsageError(
-            "Missing option '--box': expected --box X,Y,W,H once or more, or --targets FILE; --boxes is a file to write"
+            "Missing option '--box': expected --box X,Y,W,H once or more, or --targets FILE "
+            "(--save-boxes names a file to write)"
             if targets is None
             else "expected --box or --targets; got both; put all boxes into the file"
         )
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
     single = targets is None and len(boxes_given) == 1
     first_frame = min(first_boxes, default=0)
-    if out is None and boxes is None:
+    if out is None and save_boxes is None:
         out = Path("followed.mp4")
-    check_outputs([out, boxes], [source, targets, options.weights])
+    check_outputs([out, save_boxes], [source, targets, options.weights])
     with open_video(source) as video:
         tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
-        with Progress(remaining, [path for path in (out, boxes) if path]) as progress:
+        with Progress(remaining, [path for path in (out, save_boxes) if path]) as progress:
             follow(
                 video,
                 boxes_given[0] if single else None,
@@ -130,6 +131,6 @@ def command(
                 boxes=None if single else first_boxes,
                 start=start if single else 0,
                 video_path=out,
-                boxes_path=boxes,
+                boxes_path=save_boxes,
                 on_step=progress.show,
             )

@@ -1,4 +1,4 @@
-"""`singletrack vot`: the VOT toolkit's tracker."""
+"""`singletrack vot`: run a tracker in the VOT toolkit."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from singletrack.loading import LoadOptions
 
 @click.group(no_args_is_help=True)
 def command() -> None:
-    """Run a model in the VOT toolkit (pip install "singletrack[vot]").
+    """Run a tracker in the VOT toolkit (extra [vot], see docs/vot.md).
 
-    In a workspace: `singletrack vot register`, then `vot test ostrack-tiny` and `vot evaluate ostrack-tiny`.
+    In a workspace, run `singletrack vot register`, then `vot test ostrack-tiny` and `vot evaluate ostrack-tiny`.
     """
 
 
-@command.command(short_help="Add a model to a workspace's trackers.ini.")
+@command.command(short_help="Add a model to the trackers.ini of a workspace.")
 @model_options
-@click.option("--name", help="What the toolkit shall call it.  [default: the model's name]")
+@click.option("--name", help="Tracker name in the toolkit.  [default: the model name]")
 @click.option(
     "--workspace",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path(),
-    help="Folder of the trackers.ini.  [default: this folder]",
+    help="Workspace folder, with trackers.ini.  [default: current folder]",
 )
-@click.option("--in-process", is_flag=True, help="Run in a process of the toolkit's own interpreter, without TraX.")
+@click.option("--in-process", is_flag=True, help="Run in the toolkit's own interpreter, without TraX.")
 def register(name: str | None, workspace: Path, in_process: bool, model: str, options: LoadOptions) -> None:
-    """Add a model to a workspace's trackers.ini.
+    """Add a model to the trackers.ini of a workspace.
 
-    The model is loaded once, so that weights that do not fit are found now, and what is exported or compiled only
-    once is there when the toolkit's clock runs.
+    The model is loaded once. This detects wrong weights early, and completes the one-time export and compilation before
+    the toolkit measures time.
     """
     name = name or model
     entry = make_entry(name, model=model, in_process=in_process, **options.arguments)
     if not in_process:
-        require_packages("speaking TraX", *VOT_EXTRA)
+        require_packages("using TraX", *VOT_EXTRA)
     VOTTracker(model, **options.arguments)
     add_entry(workspace / "trackers.ini", name, entry)
     click.echo(entry.strip())
 
 
-@command.command(name="serve", short_help="Speak TraX; the toolkit runs this.")
+@command.command(name="serve", short_help="TraX server; started by the toolkit.")
 @model_options
 def serve_command(model: str, options: LoadOptions) -> None:
-    """Speak TraX on standard input and output. The toolkit runs this; `singletrack vot register` tells it to."""
+    """Serve TraX on standard input and output. The toolkit starts this command; see `singletrack vot register`."""
     serve(VOTTracker(model, **options.arguments))

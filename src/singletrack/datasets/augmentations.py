@@ -6,16 +6,16 @@ a recorded draw gives the recorded crops. The crop is the one that tracking take
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image
 from singletrack.datasets.photos import Random
 from singletrack.geometry.crops import box_to_crop, square_crop, square_padding
+from singletrack.opencv import cv2
 
 Box = NDArray[np.float32]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -66,6 +66,10 @@ class Augmentation:
     flip_shift: float = 0.0
     mark_template: bool = False
     num_templates: Literal[1, 2] = 1
+
+    def for_validation(self) -> Augmentation:
+        """Return the same crops without gray, flips and changes of brightness."""
+        return replace(self, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
 
 
 @dataclass(frozen=True)

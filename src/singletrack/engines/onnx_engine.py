@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -30,6 +29,10 @@ from singletrack.engines import (
 from singletrack.engines.cpu import usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
 from singletrack.errors import CheckpointError
+from singletrack.telemetry import without_telemetry
+
+with without_telemetry():
+    import onnxruntime  # type: ignore[import-untyped]
 
 FloatArray = NDArray[np.float32]
 Provider = tuple[str, dict[str, str]]

@@ -1,6 +1,6 @@
-"""Boxes: overlap, clipping, and the check of a user's box.
+"""Box overlap, clipping and validation.
 
-The order stands in the name: xywh is top-left corner and size, xyxy two corners, cxcywh center and size.
+Names state the order: xywh is top-left corner and size, xyxy two corners, cxcywh center and size.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ LARGEST_BOX = 10  # times the width or height of the frame
 
 
 def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
-    """Intersection over union, 0 to 1, of boxes that broadcast: (..., 4), (..., 4) -> (...).
+    """Compute the intersection over union of boxes.
 
-    Coordinates are continuous (no pixel is added to a side). Two boxes without area overlap by 0.
+    Coordinates are continuous: no pixel is added to a side. Two boxes without area have an IoU of 0.
+
+    Args:
+        a_xywh: boxes of shape (..., 4).
+        b_xywh: boxes of shape (..., 4) that broadcast with ``a_xywh``.
+
+    Returns:
+        IoU of shape (...), 0 to 1.
     """
     ax, ay, aw, ah = _columns(a_xywh)
     bx, by, bw, bh = _columns(b_xywh)
@@ -35,11 +42,18 @@ def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
 
 
 def clip_box(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: float = 10.0) -> Box:
-    """The box with both corners inside the frame and at least `margin` pixels wide and high.
+    """Clip a box so that both corners lie inside the frame.
 
-    As published with OSTrack: the top-left corner stays `margin` pixels away from the right and bottom edge,
-    the bottom-right corner as far from the left and top edge. In a frame smaller than the margin, the box is
-    the frame.
+    As in the published code of OSTrack: the top-left corner stays ``margin`` pixels away from the right and bottom
+    edges, the bottom-right corner from the left and top edges.
+
+    Args:
+        box_xywh: x, y, width, height in pixels.
+        size_wh: width and height of the frame in pixels.
+        margin: minimum width and height of the result in pixels.
+
+    Returns:
+        The clipped box. In a frame smaller than the margin, this is the frame.
     """
     (x, width), (y, height) = (
         _clip_span(start, length, limit, min(margin, limit))
@@ -55,9 +69,10 @@ def _clip_span(start: float, length: float, limit: float, margin: float) -> tupl
 
 
 def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: float = 10.0) -> Box:
-    """As ``clip_box``, but only the top-left corner is brought into the frame; the box may reach beyond it.
+    """Clip only the top-left corner of a box to the frame, as MMTracking does; the box may extend beyond the frame.
 
-    As in MMTracking: width and height stay, between `margin` and those of the frame.
+    Width and height are kept, but limited to between ``margin`` and the size of the frame. See ``clip_box`` for the
+    arguments.
     """
     (x, width), (y, height) = (
         (min(max(0.0, start), limit - min(margin, limit)), min(max(min(margin, limit), length), limit))
@@ -67,56 +82,65 @@ def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: 
 
 
 def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
-    """The box as four floats, if it is valid in a frame of this size; one pixel wide is enough.
+    """Validate a user's box.
 
-    Raises InputError for a box that is not four finite numbers, has no area, lies outside the frame, or is more than
-    ``LARGEST_BOX`` times as wide or high as the frame.
+    Args:
+        box_xywh: x, y, width, height in pixels. It may extend beyond the frame.
+        size_wh: width and height of the frame in pixels.
+
+    Returns:
+        The box as four floats.
+
+    Raises:
+        InputError: the box is not four finite numbers, has no area, lies completely outside the frame, or is more
+            than ``LARGEST_BOX`` times as wide or high as the frame.
     """
-    expected = "expected a box as x, y, width, height in pixels, top-left corner first"
+    order = "boxes are x, y, width, height in pixels"
     x, y, width, height = four_numbers(box_xywh)
-    got = f"got {x:g},{y:g},{width:g},{height:g}"
+    got = f"got ({x:g}, {y:g}, {width:g}, {height:g})"
     if not all(math.isfinite(value) for value in (x, y, width, height)):
-        raise InputError(f"{expected}; {got}; every number must be finite")
+        raise InputError(f"box must have finite numbers; {got}; {order}")
     if width <= 0 or height <= 0:
-        raise InputError(f"{expected}; {got}; width and height must be above zero (are these two corners?)")
+        raise InputError(f"width and height of a box must be positive; {got}; {order}, not two corners")
     frame_width, frame_height = size_wh
     if x >= frame_width or y >= frame_height or x + width <= 0 or y + height <= 0:
-        raise InputError(
-            f"expected a box that overlaps the frame of {frame_width} x {frame_height} pixels; {got}, "
-            "which lies outside; measure it in pixels of this very frame"
-        )
+        raise InputError(f"box must overlap the {frame_width} x {frame_height} frame; {got}; {order} of this frame")
     if width > LARGEST_BOX * frame_width or height > LARGEST_BOX * frame_height:
         raise InputError(
-            f"expected a box of at most {LARGEST_BOX} times the frame of {frame_width} x {frame_height} pixels; {got}; "
-            "measure it in pixels of this very frame"
+            f"box must be at most {LARGEST_BOX} times as large as the {frame_width} x {frame_height} frame; {got}; "
+            f"{order} of this frame"
         )
     return x, y, width, height
 
 
 def four_numbers(box_xywh: Any) -> Box:
-    """The four numbers of a box, which may be a sequence, array or tensor of real numbers.
+    """Convert a box to four floats.
 
-    Raises InputError for anything else: text, mappings, sets and generators (which can be read once only), complex or
-    masked numbers, true and false, and integers too large for a float.
+    Args:
+        box_xywh: a sequence, array or tensor of four real numbers.
+
+    Raises:
+        InputError: anything else: text, mappings, sets and generators (which can be read only once), complex or
+            masked numbers, true and false, and integers that are too large for a float.
     """
-    expected = "expected a box as x, y, width, height in pixels, top-left corner first"
-    advice = f"got {show_value(box_xywh)}; give four numbers"
+    order = "boxes are x, y, width, height in pixels"
+    refusal = f"box must have four numbers; got {show_value(box_xywh)}; {order}"
     if isinstance(box_xywh, str | bytes | bytearray | Mapping | Set | Iterator):
-        raise InputError(f"{expected}; {advice}, as a tuple, list or array")
+        raise InputError(f"{refusal}, as a tuple, list or array")
     if isinstance(box_xywh, np.ndarray):
         if np.ma.is_masked(box_xywh):
-            raise InputError(f"{expected}; {advice}, none of them masked")
+            raise InputError(f"{refusal}, none of them masked")
         box_xywh = np.asarray(box_xywh).tolist()
     try:
         values = list(box_xywh)
         refused = str | bytes | bytearray | bool | np.bool_ | complex | np.complexfloating
         if len(values) != 4 or any(isinstance(value, refused) for value in values):
-            raise InputError(f"{expected}; {advice}")
+            raise InputError(refusal)
         x, y, width, height = map(float, values)
+    except InputError:
+        raise
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{expected}; {advice}") from error
+        raise InputError(refusal) from error
     return x, y, width, height
 
 
@@ -125,5 +149,5 @@ def _columns(boxes: ArrayLike) -> tuple[Array, Array, Array, Array]:
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
     if array.ndim == 0 or array.shape[-1] != 4:
-        raise InputError(f"expected boxes of shape (..., 4); got {array.shape}; put the four numbers last")
+        raise InputError(f"boxes must have shape (..., 4); got {array.shape}; put the four numbers last")
     return array[..., 0], array[..., 1], array[..., 2], array[..., 3]

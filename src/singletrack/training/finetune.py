@@ -102,7 +102,7 @@ class CustomPairs(DataSource):
         return Mixture(own, self.made.samples(stage, data, seed), self.replay_share, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        plain = replace(self.augmentation, gray=0.0, flip=0.0, brightness=0.0)
+        plain = self.augmentation.for_validation()
         return self._stream(1, plain, stage, data, seed)
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
@@ -296,7 +296,7 @@ def finetune(
     old_weights: weight of the old weights in the result, 0 to below 1. They are averaged with the weights that score
         best on the held-out sequences (``checkpoints.blend``), which keeps most of what both know. If the average is
         no better than the old weights, the best weights are the result.
-    Raises InputError where no held-out sequence can be followed, and as ``loop.train`` does.
+    Raises InputError where no held-out sequence can be followed, and as ``trainer.train`` does.
     """
     settings = settings or RunSettings()
     before = overlap_of(recipe, weights, data, settings)

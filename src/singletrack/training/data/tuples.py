@@ -44,7 +44,7 @@ class DatasetTuples(DatasetPairs):
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """As of pairs; and the target is always there."""
-        plain = replace(self.augmentation, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
+        plain = self.augmentation.for_validation()
         return self._sets(self.held, replace(self.frames, negatives=0.0), self._drawing(stage, plain), data, seed)
 
     def _sets(
