@@ -379,7 +379,7 @@ def test_boxes_as_arrays(boxes: Any) -> None:  # C27
 def test_boxes_that_are_none(box: Any) -> None:  # C27
     for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
         with pytest.raises(InputError, match="box must have four numbers"):
-            plan_targets(*arguments, 0)
+            plan_targets(arguments[0], arguments[1], 0)
 
 
 @pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])

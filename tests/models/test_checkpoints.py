@@ -408,7 +408,12 @@ def test_weights_that_are_no_numbers_are_refused(model: OSTrack, value: float, t
     save_safetensors(weights, tmp_path / "weights.safetensors", "ostrack-256")
     for use in (
         lambda: load_weights(model, tmp_path / "weights.safetensors", "ostrack-256"),
-        lambda: convert(tmp_path / "weights.safetensors", "ostrack-256", tmp_path / "out.safetensors"),
+        lambda: convert(
+            tmp_path / "weights.safetensors",
+            MODELS["ostrack-256"].network,
+            tmp_path / "out.safetensors",
+            name="ostrack-256",
+        ),
     ):
         with pytest.raises(CheckpointError, match=f"not finite: .*{name}"):
             use()
