@@ -26,13 +26,15 @@ LEVELS = {
     "evaluation": 3,
     "export": 3,
     "zoo": 4,
-    "following": 5,
-    "doctor": 5,
-    "profiling": 5,
-    "integrations": 5,
-    "cli": 6,
-    "__init__": 7,
-    "__main__": 7,
+    "labeling": 5,
+    "following": 6,
+    "doctor": 6,
+    "profiling": 6,
+    "integrations": 6,
+    "web": 7,
+    "cli": 8,
+    "__init__": 9,
+    "__main__": 9,
 }
 BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base")}
 NEEDS_TORCH = ("models/", "training/", "export/", "runtimes/torch_runtime.py")

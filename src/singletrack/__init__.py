@@ -22,12 +22,14 @@ from singletrack.errors import (
     ExportError,
     InputError,
     MissingDependencyError,
+    ProjectError,
     SingletrackError,
     VideoError,
 )
 
 if TYPE_CHECKING:
     from singletrack.following import track
+    from singletrack.labeling.project import label_project
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
@@ -42,10 +44,12 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "MultiTracker",
+    "ProjectError",
     "Result",
     "SingletrackError",
     "Tracker",
     "VideoError",
+    "label_project",
     "load",
     "open_video",
     "track",
@@ -55,6 +59,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "MultiTracker": "singletrack.tracking.multi",
     "Result": "singletrack.tracking.base",
     "Tracker": "singletrack.tracking.base",
+    "label_project": "singletrack.labeling.project",
     "load": "singletrack.zoo",
     "open_video": "singletrack.video.reader",
     "track": "singletrack.following",

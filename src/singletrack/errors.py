@@ -5,6 +5,7 @@
     ├── VideoError            a source that cannot be opened, read or written
     │   └── DamagedVideoError   it could be read up to some frame; what came before is kept
     ├── CheckpointError       weights that do not fit the model, are cut short or are unsafe to read
+    ├── ProjectError          a label project that is in use, damaged or of another video
     ├── ExportError           a written graph whose numbers differ from the network's
     └── MissingDependencyError  also an ImportError: an optional part is not installed
 
@@ -32,6 +33,10 @@ class DamagedVideoError(VideoError):
 
 class CheckpointError(SingletrackError):
     """Weights that do not fit the model, are cut short, or are unsafe to read."""
+
+
+class ProjectError(SingletrackError):
+    """A label project that another program has open, that is damaged, or that belongs to another video."""
 
 
 class ExportError(SingletrackError):
