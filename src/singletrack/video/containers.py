@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class Container:
                 self._first_time, picture = next(self._pictures)
             except (DamagedVideoError, StopIteration) as error:
                 raise VideoError(self._refusal("not one frame of it decodes")) from error
-            self._upright = _Upright()
+            self._upright = Upright()
             self._first: Frame | None = self._upright(picture)
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate else ASSUMED_FPS
@@ -84,6 +85,12 @@ class Container:
         """
         if count == 0 or (not self.live and self._jump(count)):
             return count
+        return self.decode_past(count)
+
+    def decode_past(self, count: int) -> int:
+        """Decode the first `count` frames without turning them into RGB; gives how many there were."""
+        if count == 0:
+            return 0
         self._first = None
         return 1 + sum(1 for _ in zip(range(count - 1), self._pictures, strict=False))
 
@@ -95,9 +102,10 @@ class Container:
         """Go to the frame of that number; False, with nothing changed, where that cannot be done exactly."""
         import av
 
-        place = _find_frame(self._url, number)
-        if place is None:
+        index = index_frames(self._url, up_to=number)
+        if index is None or number >= len(index.times):
             return False
+        place = index.find(number)
         container = self._open()
         try:
             stream = container.streams.video[0]
@@ -138,7 +146,7 @@ class Container:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a frame is: its time, and those of the key frame that decoding must begin at, in ticks of the stream.
 
     packets: how many stand before the key frame's.
@@ -150,13 +158,37 @@ class _Place:
     packets: int
 
 
-def _find_frame(url: str, number: int) -> _Place | None:
-    """Where frame `number`, from 0, is in a file, by its packets alone; None where they do not tell for certain."""
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of a file, as its packets announce them.
+
+    times: (N,) time of each frame in ticks of the stream, in the order in which they are shown.
+    keys: (K, 3) of each key frame: its time, its decoding time and the number of packets before it.
+    """
+
+    times: NDArray[np.int64]
+    keys: NDArray[np.int64]
+
+    def find(self, number: int) -> Place:
+        """Where frame `number`, from 0, is."""
+        pts = int(self.times[number])
+        before = self.keys[self.keys[:, 0] <= pts]
+        key_pts, key_dts, packets = before[np.argmax(before[:, 0])].tolist()
+        return Place(pts, key_pts, key_dts, packets)
+
+
+def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
+    """Read the packets of a file, without decoding them, to know where each frame is.
+
+    up_to: number of the last frame that is needed; the rest of the file is then not read.
+
+    Returns None where packets do not say for certain which frames there are.
+    """
     import av
 
-    keys: list[tuple[int, int, int]] = []  # time, decoding time and number of packets before each key frame
+    keys: list[tuple[int, int, int]] = []
     waiting: list[int] = []  # times of frames that an earlier one may still come before
-    shown, last = 0, None
+    times = array("q")
     with av.open(f"file:{url}") as container:
         stream = container.streams.video[0]
         format_names = container.format.name.split(",")
@@ -167,12 +199,10 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 ended = packet.size == 0
                 while waiting and (ended or (packet.dts is not None and waiting[0] < packet.dts)):
                     pts = heapq.heappop(waiting)
-                    if pts == last:
+                    if times and pts == times[-1]:
                         return None
-                    if shown == number:
-                        return _Place(pts, *max(key for key in keys if key[0] <= pts))
-                    shown, last = shown + 1, pts
-                if ended:
+                    times.append(pts)
+                if ended or (up_to is not None and len(times) > up_to):
                     break
                 if packet.pts is None or packet.is_corrupt or packet.is_discard:
                     return None
@@ -183,7 +213,7 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 heapq.heappush(waiting, packet.pts)
         except (av.FFmpegError, OSError):
             return None
-    return None
+    return FrameIndex(np.array(times, np.int64), np.array(keys, np.int64)) if times else None
 
 
 def _decode(
@@ -257,7 +287,7 @@ def _announced_end(container: InputContainer, stream: VideoStream) -> float | No
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
-class _Upright:
+class Upright:
     """Pictures as they are to be shown: turned and mirrored by the display matrix, where they carry one.
 
     The matrix maps a stored point to x' = a x + c y, y' = b x + d y and lies row by row (a b u, c d v, ...)
