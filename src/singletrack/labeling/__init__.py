@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from singletrack.labeling.labels import LabeledBox, LabeledTarget, LabelSet, VideoInfo
-from singletrack.labeling.project import Project, Segment, Suggestion, label_project
+from singletrack.labeling.project import Project, Segment, label_project
+from singletrack.labeling.suggest import Suggestion
 
 __all__ = [
     "LabelSet",
