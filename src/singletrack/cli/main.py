@@ -15,6 +15,7 @@ from singletrack.errors import InputError, SingletrackError
 # verb -> where its command stands, and its line in the help; a verb is imported only when it is called
 VERBS = {
     "track": ("singletrack.cli.track:command", "Follow one object or many through a video."),
+    "label": ("singletrack.cli.label:command", "Draw, track and correct boxes in the browser."),
     "demo": ("singletrack.cli.demo:command", "Follow an object in a made clip whose boxes are known."),
     "models": ("singletrack.cli.models:command", "List the models that can be loaded."),
     "convert": ("singletrack.cli.convert:command", "Turn weights, official or ours, into safetensors."),
