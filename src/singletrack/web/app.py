@@ -229,11 +229,6 @@ class Handlers:
         await run_in_threadpool(clip.stop)
         return JSONResponse({"tracking": False})
 
-    async def find_cuts(self, request: Request) -> Response:
-        clip = self._clip(request)
-        await run_in_threadpool(lambda: transfer.search_cuts(clip.project))
-        return await self._changed(clip, None)
-
     # --- files ---
 
     async def list_formats(self, request: Request) -> Response:
@@ -318,7 +313,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
             }
             for target in project.targets()
         ],
-        "cuts": project.cuts(),
+        "cuts": list(project.cuts()),
         "can_undo": project.can_undo,
         "can_redo": project.can_redo,
         "tracking": clip.tracks,

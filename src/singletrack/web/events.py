@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+import anyio
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 WAITING_MESSAGES = 20_000  # a page that falls further behind is disconnected; it reconnects and loads the state anew
 SECONDS_BETWEEN_SENDS = 0.05  # messages that come meanwhile are sent together
@@ -45,16 +47,20 @@ class Hub:
         await socket.accept()
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._queues.setdefault(clip_id, set()).add(queue)
-        tasks = [
-            asyncio.create_task(each) for each in (_send(socket, queue), _wait_for_end(socket), self._closed.wait())
-        ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            async with anyio.create_task_group() as group:
+
+                async def run(work: Awaitable[object]) -> None:
+                    with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # the page has left
+                        await work
+                    group.cancel_scope.cancel()
+
+                group.start_soon(run, _send(socket, queue))
+                group.start_soon(run, _wait_for_end(socket))
+                group.start_soon(run, self._closed.wait())
         finally:
             self._queues[clip_id].discard(queue)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        if socket.client_state is WebSocketState.CONNECTED:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await socket.close()
 

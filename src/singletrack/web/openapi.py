@@ -125,7 +125,6 @@ OPERATIONS = (
         body={"targets": {"type": "array", "items": INTEGER}, "first": INTEGER, "last": INTEGER},
     ),
     Operation(method="POST", path=CLIP + "/stop", handler="stop", summary="Stop tracking; what was made stays."),
-    Operation(method="POST", path=CLIP + "/cuts", handler="find_cuts", summary="Search the clip for scene cuts."),
     Operation(method="GET", path="/api/formats", handler="list_formats", summary="List the label formats."),
     Operation(
         method="GET",

@@ -103,10 +103,3 @@ def _unpack(path: Path, folder: Path) -> None:
             archive.extractall(root)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"expected a zip that can be unpacked; got an error ({error}); pack it anew") from error
-
-
-def search_cuts(project: Project) -> None:
-    """Find the scene cuts of the clip and keep them in the project."""
-    from singletrack.labeling.cuts import find_cuts
-
-    project.set_cuts(find_cuts(project.source))

@@ -492,9 +492,7 @@ function showButtons() {
   set("export", ready && state.targets.length > 0);
   set("import", ready && !state.tracking);
   set("new-target", ready);
-  set("cuts", ready && !state.tracking);
   set("next-doubt", ready && state.doubts.length > 0);
-  find("cuts").textContent = clip?.cuts ? `${clip.cuts.length} ${clip.cuts.length === 1 ? "cut" : "cuts"}` : "Find cuts";
   find("doubt-count").textContent = state.doubts.length ? String(state.doubts.length) : "";
   find("saved").textContent = clip ? `saved in ${clip.project}` : "";
   const button = /** @type {HTMLButtonElement} */ (find("track"));
@@ -833,11 +831,6 @@ find("import").addEventListener("click", () => void openImport(state.clip, (answ
   accept(answer);
   say(`Added ${answer.ids.length} ${answer.ids.length === 1 ? "target" : "targets"}.`);
 }).catch(fail));
-find("cuts").addEventListener("click", async () => {
-  say("Searching for cuts.");
-  const answer = await edit("POST", "/cuts");
-  if (answer) say(answer.cuts.length ? `Found ${answer.cuts.length} ${answer.cuts.length === 1 ? "cut" : "cuts"}.` : "No cuts: it is one scene.");
-});
 find("remove-target").addEventListener("click", () => {
   const target = selectedTarget();
   if (!target) return;

@@ -29,13 +29,15 @@ for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 }
 
-/** @type {{name: string, about: string}[] | null} */
+/** @typedef {{name: string, about: string, keyframes: boolean, pictures: boolean}} Format */
+
+/** @type {Format[] | null} */
 let formats = null;
 let chosen = "";
 
 async function loadFormats() {
   formats ??= (await call("GET", "/api/formats")).formats;
-  return /** @type {{name: string, about: string}[]} */ (formats);
+  return /** @type {Format[]} */ (formats);
 }
 
 /** @param {string} id @param {Error | null} error */
@@ -50,9 +52,20 @@ export async function openExport(clip) {
   showError("export-error", null);
   const rows = await loadFormats();
   chosen ||= rows[0].name;
-  const tell = () => {
-    find("export-command").textContent = `singletrack labels ${clip.project} --format ${chosen} --out PATH`;
+  const tolerance = /** @type {HTMLInputElement} */ (find("export-tolerance"));
+  const pictures = /** @type {HTMLInputElement} */ (find("export-pictures"));
+  const options = () => {
+    const row = rows.find(({ name }) => name === chosen);
+    return { tolerance: row?.keyframes ? tolerance.valueAsNumber : 1, pictures: Boolean(row?.pictures && pictures.checked) };
   };
+  const tell = () => {
+    const row = rows.find(({ name }) => name === chosen);
+    find("export-tolerance-row").hidden = !row?.keyframes;
+    find("export-pictures-row").hidden = !row?.pictures;
+    const flags = [options().tolerance === 1 ? "" : ` --tolerance ${options().tolerance}`, options().pictures ? " --save-frames" : ""];
+    find("export-command").textContent = `singletrack labels ${clip.project} --format ${chosen}${flags.join("")} --out PATH`;
+  };
+  tolerance.oninput = pictures.onchange = tell;
   list.replaceChildren(
     ...rows.map(({ name, about }) => {
       const input = /** @type {HTMLInputElement} */ (make("input", { type: "radio", name: "format", value: name }));
@@ -70,7 +83,8 @@ export async function openExport(clip) {
     go.disabled = true;
     showError("export-error", null);
     try {
-      const response = await request("GET", `/api/clips/${clip.id}/export?format=${encodeURIComponent(chosen)}`);
+      const query = new URLSearchParams({ format: chosen, tolerance: String(options().tolerance), pictures: String(options().pictures) });
+      const response = await request("GET", `/api/clips/${clip.id}/export?${query}`);
       const name = /filename="?([^";]+)/.exec(response.headers.get("content-disposition") ?? "")?.[1] ?? "labels";
       const address = URL.createObjectURL(await response.blob());
       const link = /** @type {HTMLAnchorElement} */ (make("a", { href: address, download: name }));

@@ -129,6 +129,7 @@ export class Timeline {
     context.fillStyle = this.colors.quiet;
     for (const cut of this.model.cuts()) this.paintCut(cut, height);
     this.paintHead(height);
+    tracks.forEach((track, row) => this.paintKeyframes(track, RULER + row * ROW + ROW / 2 + 1));
   }
 
   /** @param {number} width @param {number} height */
@@ -179,7 +180,6 @@ export class Timeline {
     context.fillRect(this.gutter, bottom, width - this.gutter - 12, 1);
     this.paintScores(track, bottom, tall);
     this.paintDoubts(track, top);
-    this.paintKeyframes(track, top + ROW / 2 + 1);
     context.restore();
   }
 
@@ -248,6 +248,7 @@ export class Timeline {
     for (const [frame, row] of track.boxes) {
       if (!row.keyframe) continue;
       const x = this.xOf(frame);
+      if (x < this.gutter - 6 || x > this.canvas.clientWidth - 8) continue;
       context.beginPath();
       context.moveTo(x, middle - 6);
       context.lineTo(x + 5.5, middle);

@@ -143,7 +143,6 @@ export class PictureView {
   /** @param {PointerEvent} event */
   down(event) {
     const place = this.place(event);
-    this.canvas.focus({ preventScroll: true });
     this.pointers.set(event.pointerId, place);
     try {
       this.canvas.setPointerCapture(event.pointerId);
