@@ -118,7 +118,7 @@ def test_yolo_cuts_boxes_at_the_frame(tmp_path: Path) -> None:
     assert (path / "labels" / "train" / "cows_000001.txt").read_text() == ""
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS])
+@pytest.mark.parametrize("name", list(FORMATS))
 def test_no_targets_are_no_error(name: str, labels: LabelSet, tmp_path: Path) -> None:
     path = out_path(tmp_path, name)
     empty = LabelSet(video=labels.video)

@@ -49,7 +49,7 @@ def new_folder(path: Path) -> None:
 
 def safe_name(text: str) -> str:
     """A text as part of a file name: letters, digits, "_", "-" and "." stay; never hidden, empty or reserved."""
-    name = re.sub(r"[^\w.-]+", "_", text).strip("._")[:80] or "unnamed"
+    name = re.sub(r"[^\w.-]+|__+", "_", text).strip("._")[:80] or "unnamed"
     return f"_{name}" if name.split(".")[0].lower() in RESERVED else name
 
 

@@ -15,7 +15,15 @@ from pathlib import Path
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
 from singletrack.labeling.formats.checks import MAX_FRAMES, NUMBER, Place, read_text, words
 from singletrack.labeling.formats.collect import Collector, require_video
-from singletrack.labeling.formats.output import copy_frames, frame_ending, new_folder, unique_names, write_text
+from singletrack.labeling.formats.output import (
+    copy_frames,
+    frame_ending,
+    new_folder,
+    safe_name,
+    stem_of,
+    unique_names,
+    write_text,
+)
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
 
 META = "meta_info.ini"
@@ -131,7 +139,7 @@ def write(layout: Layout, labels: LabelSet, path: Path, options: WriteOptions) -
     visible = {target.id: visible_boxes(target.boxes.items()) for target in labels.targets}
     targets = [target for target in labels.targets if visible[target.id]]
     new_folder(path)
-    names = unique_names(f"{Path(video.name).stem}_{target.id}_{target.name}" for target in targets)
+    names = unique_names(f"{stem_of(video)}_{target.id}_{safe_name(target.name)}" for target in targets)
     ending = frame_ending(options.frames) if options.frames else ".jpg"
     pictures: dict[int, list[Path]] = {}
     for name, target in zip(names, targets, strict=True):
