@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
 from singletrack.labeling.formats.checks import MAX_FRAMES, NUMBER, Place, read_text, words
 from singletrack.labeling.formats.collect import Collector, require_video
@@ -86,29 +87,29 @@ def read(layout: Layout, path: Path, video: VideoInfo | None) -> LabelSet:
 
 def _read_boxes(file: Path, layout: Layout) -> list[LabeledBox]:
     lines = [line for line in read_text(file).splitlines() if line.strip()]
-    absent = [False] * len(lines)
+    boxes = [_read_box(line, Place(file, f"line {number}")) for number, line in enumerate(lines, start=1)]
     for name in layout.absent:
-        flags_file = file.parent / name
-        if flags_file.is_file():
-            flags = read_text(flags_file).replace(",", " ").split()
+        place = Place(file.parent / name)
+        if place.path.is_file():
+            flags = read_text(place.path).replace(",", " ").split()
             if len(flags) != len(lines):
-                raise Place(flags_file).error(f"{len(lines)} flags, one for each box", words(f"{len(flags)}"))
-            absent = [
-                before or Place(flags_file, f"flag {number}").integer(flag, "0 or 1", 0, 1) == 1
-                for number, (before, flag) in enumerate(zip(absent, flags, strict=True), start=1)
-            ]
-    entries = []
-    for number, (line, gone) in enumerate(zip(lines, absent, strict=True), start=1):
-        place = Place(file, f"line {number}")
-        cells = line.replace(",", " ").split()
-        if len(cells) != 4:
-            raise place.error("x,y,width,height", words(f"{len(cells)} columns"))
-        empty = all(cell.lower() == "nan" for cell in cells) or all(
-            NUMBER.fullmatch(cell) and float(cell) == 0 for cell in cells
-        )
-        box = None if empty else place.box(cells)
-        entries.append(LabeledBox(box=None if gone else box, source="import"))
-    return entries
+                raise place.error(f"{len(lines)} flags, one for each box", words(f"{len(flags)}"))
+            for number, flag in enumerate(flags):
+                if place.at(f"flag {number + 1}").integer(flag, "0 or 1", 0, 1):
+                    boxes[number] = None
+    return [LabeledBox(box=box, source="import") for box in boxes]
+
+
+def _read_box(line: str, place: Place) -> Box | None:
+    """x, y, width, height; None for four zeros or NaNs."""
+    cells = line.replace(",", " ").split()
+    if len(cells) != 4:
+        raise place.error("x,y,width,height", words(f"{len(cells)} columns"))
+    if all(cell.lower() == "nan" for cell in cells):
+        return None
+    if all(NUMBER.fullmatch(cell) and float(cell) == 0 for cell in cells):
+        return None
+    return place.box(cells)
 
 
 def _read_meta(file: Path) -> dict[str, str]:
