@@ -412,21 +412,23 @@ class Project:
         boxes: Mapping[int, LabeledBox],
         *,
         complete: bool = True,
+        replace: bool = True,
         made_by: str = "",
         doubts: Mapping[int, tuple[float, str]] | None = None,
     ) -> None:
-        """Keep what the tracker made of a segment; what was there before for the same keyframes is replaced.
+        """Keep what the tracker made of a segment.
 
         Args:
             segment: As ``stale_segments`` gave it. If its keyframes have changed since, the boxes are kept but not
                 shown.
             boxes: By frame number; frames that are left out have no box.
             complete: False where tracking was stopped; the segment then stays stale.
+            replace: Whether boxes that were kept before for the same keyframes are removed, or added to.
             made_by: Model and weights, in words.
             doubts: By frame number, 0 (certain) to 1 and the reason, for ``suggestions``.
         """
         with self._editing():
-            self._store(segment, boxes, complete=complete, made_by=made_by, doubts=doubts or {})
+            self._store(segment, boxes, complete=complete, replace=replace, made_by=made_by, doubts=doubts or {})
 
     def suggestions(self, n: int | None = None) -> list[Suggestion]:
         """The frames most in doubt, the most doubtful first, never next to a keyframe; at most `n`."""
@@ -602,6 +604,7 @@ class Project:
         complete: bool,
         made_by: str,
         doubts: Mapping[int, tuple[float, str]],
+        replace: bool = True,
     ) -> None:
         for frame in boxes:
             if not segment.first <= frame <= segment.last:
@@ -609,15 +612,15 @@ class Project:
                     f"the segment has frames {segment.first} to {segment.last}; got a box in frame {frame}"
                 )
         key = _key(segment)
-        self._database.run("DELETE FROM track WHERE segment IN (SELECT id FROM segment WHERE key = ?)", key)
-        self._database.run("DELETE FROM segment WHERE key = ?", key)
-        id = self._database.run(
-            "INSERT INTO segment (target, key, complete, made_by) VALUES (?, ?, ?, ?)",
-            segment.target,
-            key,
-            int(complete),
-            made_by,
-        )
+        row = self._database.row("SELECT id FROM segment WHERE key = ?", key)
+        if row is None:
+            statement = "INSERT INTO segment (target, key, complete, made_by) VALUES (?, ?, ?, ?)"
+            id = self._database.run(statement, segment.target, key, int(complete), made_by)
+        else:
+            id = row["id"]
+            self._database.run("UPDATE segment SET complete = ?, made_by = ? WHERE id = ?", int(complete), made_by, id)
+            if replace:
+                self._database.run("DELETE FROM track WHERE segment = ?", id)
         rows = [
             (
                 id,
@@ -630,7 +633,7 @@ class Project:
             )
             for frame, each in boxes.items()
         ]
-        self._database.run_many("INSERT INTO track VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.run_many("INSERT OR REPLACE INTO track VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def label_project(source: str | Path, project: str | Path | None = None) -> Project:
