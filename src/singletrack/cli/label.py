@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+import threading
 import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,6 +99,7 @@ def command(
         def show(address: str) -> None:
             click.echo(f"label page: {address}")
             click.echo("Ctrl-C ends it; the labels are saved as you work")
+            threading.Thread(target=workspace.load_tracker, daemon=True).start()
             if browser:
                 webbrowser.open(address)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import itertools
 import secrets
@@ -241,6 +242,11 @@ class Workspace:
             if self._tracker is None:
                 self._tracker = zoo.load(self.model, weights=self._weights)
             return self._tracker
+
+    def load_tracker(self) -> None:
+        """Load the tracker ahead of its first use. An error is reported when it is used."""
+        with contextlib.suppress(SingletrackError):
+            self.tracker()
 
     def start_upload(self, name: str, size: int | None) -> Path:
         """Choose the path for a clip that is sent to the page.

@@ -320,7 +320,7 @@ function goToDoubt() {
   }
   select(doubt.target);
   seek(doubt.frame);
-  say(`Frame ${doubt.frame}: ${doubt.reason}. Correct the box, or press Enter if it is right.`);
+  say(`Frame ${doubt.frame}: ${doubt.reason}. Correct the box, or Confirm (Enter) if it is right.`);
 }
 
 /** @param {number} id */
@@ -544,13 +544,13 @@ function showHint() {
   const target = selectedTarget();
   const row = target?.boxes.get(state.frame);
   if (!hint && state.clip && state.shown >= 0 && !state.playing) {
-    if (state.tracking) hint = "Tracking. Esc stops; what was made stays.";
-    else if (state.drawing) hint = "Drag a box around the next target. Esc cancels.";
+    if (state.tracking) hint = "Tracking. Stop (Esc) keeps what was made.";
+    else if (state.drawing) hint = "Drag a box around the next target.";
     else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
-    else if (target && !row) hint = `Drag a box around ${target.name} here, or press T to track.`;
+    else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
-    else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press A if it is absent.";
-    else if (isFirstBox()) hint = "Press T to track it through the clip.";
+    else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press Absent (A).";
+    else if (isFirstBox()) hint = "Press Track (T) to follow it through the clip.";
   }
   const element = find("hint");
   if (element.textContent !== hint) element.textContent = hint;

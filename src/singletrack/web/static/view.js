@@ -331,6 +331,7 @@ export class PictureView {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (!this.picture) return;
+    this.canvas.dataset.view = `${this.left} ${this.top} ${this.zoom}`; // for tests and for whoever looks
     context.imageSmoothingEnabled = this.zoom * ratio < 6;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.picture, this.left, this.top, this.size.w * this.zoom, this.size.h * this.zoom);
