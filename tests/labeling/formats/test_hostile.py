@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -334,6 +335,11 @@ def test_xml_with_a_document_type_is_refused(text: str, labels: LabelSet, tmp_pa
     refuse(tmp_path, labels, "without a document type", format="voc", file=folder / "1.xml")
 
 
+def test_xml_of_endless_depth_is_refused(labels: LabelSet, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<annotations>\n" + "<a>" * 200 + "</a>" * 200 + "</annotations>")
+    refuse(tmp_path / "a.xml", labels, "line 2: expected elements at most 100 deep")
+
+
 def test_xml_in_another_encoding_is_read_too(labels: LabelSet, tmp_path: Path) -> None:
     write_labels(labels, tmp_path / "a.xml")
     text = (tmp_path / "a.xml").read_text().replace("utf-8", "utf-16")
@@ -430,6 +436,52 @@ def test_bad_parquet(labels: LabelSet, tmp_path: Path, monkeypatch: pytest.Monke
     parquet.write_table(arrow.table({"frame": [0] * 6}), path)
     monkeypatch.setattr(checks, "MAX_BOXES", 5)
     refuse(path, labels, "at most 5 boxes")
+
+
+# --- chance ------------------------------------------------------------------------------------------------
+
+PIECES = [
+    b"nan",
+    b"-1",
+    b"1e999",
+    b"null",
+    b"true",
+    b"{}",
+    b"[]",
+    b'"x"',
+    b"../",
+    b"\x00",
+    b"9" * 20,
+    b"'",
+    b"<",
+    b"\n",
+]
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_damage_by_chance_is_read_or_refused(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow", reason=EXTRA)
+    path = write(labels, tmp_path, name)
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    draws = random.Random(0)
+    refused = 0
+    for _ in range(150):
+        file = draws.choice(files)
+        good = file.read_bytes()
+        damaged = bytearray(good)
+        for _ in range(draws.randint(1, 3)):
+            place = draws.randrange(len(damaged) + 1)
+            damaged[place : place + draws.randint(0, 12)] = draws.choice([*PIECES, bytes([draws.randrange(256)])])
+        file.write_bytes(damaged)
+        try:
+            read_labels(path, format=draws.choice([name, None]), video=draws.choice([labels.video, None]))
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith(str(path)), error
+            assert len(str(error)) < 800, error
+        file.write_bytes(good)
+    assert refused > 30
 
 
 # --- writing -----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ MAX_FRAMES = 10_000_000  # 92 hours at 30 frames per second
 MAX_BOXES = 5_000_000  # in one label set
 MAX_COORDINATE = 1e6  # pixels
 MAX_NAME = 1000  # characters
+MAX_DEPTH = 100  # of elements in elements
 SHOWN = 60  # characters of a bad value in a message
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -60,8 +61,8 @@ class Place:
 
     def number(self, value: object, name: str) -> float:
         """A finite number, of JSON or as text."""
-        if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
-            value = float(value)
+        if isinstance(value, str) and NUMBER.fullmatch(value.strip(" \t")):
+            value = float(value.strip(" \t"))
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(f"a number as {name}", value)
         if not abs(value) <= 1e300:  # also NaN; larger integers are no floats
@@ -186,8 +187,24 @@ def read_xml(path: Path) -> Element:
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise place.at(f"line {parser.CurrentLineNumber}").error(
+                f"elements at most {MAX_DEPTH} deep", words("more")
+            )
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
 
     def refuse(*_: object) -> NoReturn:
@@ -199,8 +216,10 @@ def read_xml(path: Path) -> Element:
     try:
         parser.Parse(read_bytes(path), True)
         root: Element = builder.close()
-    except expat.ExpatError as error:
-        raise InputError(f"{path}: expected XML; got {error}; export it again") from error
+    except InputError:
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: encodings that are none
+        raise place.error("XML", words(str(error)), "export it again") from error
     return root
 
 
