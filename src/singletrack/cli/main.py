@@ -16,6 +16,7 @@ from singletrack.errors import InputError, SingletrackError
 VERBS = {
     "track": ("singletrack.cli.track:command", "Follow one object or many through a video."),
     "label": ("singletrack.cli.label:command", "Draw, track and correct boxes in the browser."),
+    "labels": ("singletrack.cli.labels:command", "Convert labels from one format to another."),
     "demo": ("singletrack.cli.demo:command", "Follow an object in a made clip whose boxes are known."),
     "models": ("singletrack.cli.models:command", "List the models that can be loaded."),
     "convert": ("singletrack.cli.convert:command", "Turn weights, official or ours, into safetensors."),
