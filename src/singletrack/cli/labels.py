@@ -20,9 +20,15 @@ class _Formats(click.Command):
 @click.command(cls=_Formats, no_args_is_help=True)
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File or folder to write.")
-@click.option("--format", type=click.Choice(list(FORMATS)), help="Format of --out.  [default: by its ending]")
 @click.option(
-    "--from", "source_format", type=click.Choice(list(FORMATS)), help="Format of INPUT.  [default: by its content]"
+    "--format", type=click.Choice(list(FORMATS)), metavar="NAME", help="Format of --out.  [default: by its ending]"
+)
+@click.option(
+    "--from",
+    "source_format",
+    type=click.Choice(list(FORMATS)),
+    metavar="NAME",
+    help="Format of INPUT.  [default: by its content]",
 )
 @click.option(
     "--video",
