@@ -1,4 +1,4 @@
-# Two commands: `make demo` needs only the runtime packages, `make test` everything.
+# Two commands: `make demo` needs only the runtime packages and those of the label page, `make test` everything.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.runtime
 	$(BIN)/singletrack demo
+	@echo "try the label page on the same clip: $(BIN)/singletrack label demo-clip.mp4"
 
 test: $(VENV)/.development
 	$(BIN)/ruff format --check .
@@ -26,7 +27,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[web]'
 	touch $@
 
 # Where PyPI's torch is the CUDA build, name the index of the CPU builds: make test TORCH_INDEX=https://...

@@ -24,7 +24,7 @@ ARGUMENTS = [
 ]
 INSTALL = "apt-get update && apt-get install -y chromium && pip install playwright"
 REQUIRED = "SINGLETRACK_REQUIRE_BROWSER"
-PATIENCE = 60.0  # seconds that a loaded machine may take
+PATIENCE = 120.0  # seconds that a loaded machine may take
 
 
 def find_browser() -> str:

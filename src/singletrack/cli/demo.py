@@ -12,7 +12,7 @@ from singletrack.cli.progress import Progress
 from singletrack.datasets.made.clips import generate_clip
 from singletrack.following import Step, follow
 from singletrack.geometry.boxes import Box, iou
-from singletrack.video import VideoReader
+from singletrack.video import VideoReader, VideoWriter
 from singletrack.video.files import make_folder
 
 FRAMES = 150
@@ -25,16 +25,20 @@ FPS = 30.0
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Folder for demo.mp4 and demo.csv; made if it is not there.  [default: this folder]",
+    help="Folder for the files; made if it is not there.  [default: this folder]",
 )
 def command(out: Path) -> None:
     """Follow an object in a made clip whose boxes are known.
 
     Nothing is downloaded: the clip is drawn, and the model came with the package. demo.mp4 shows the box that
-    was found with its score, and the true box dashed; demo.csv holds the boxes.
+    was found with its score, and the true box dashed; demo.csv holds the boxes. demo-clip.mp4 is the clip itself, to try
+    `singletrack label` on.
     """
     make_folder(out)
     clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))
+    with VideoWriter(out / "demo-clip.mp4", FPS) as plain:
+        for frame, _ in clip:
+            plain.write(frame)
     true_boxes: list[Box] = [box for _, box in clip]
     found_boxes: list[Box] = []
     timed_frames = ((index / FPS, frame) for index, (frame, _) in enumerate(clip))

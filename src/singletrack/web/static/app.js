@@ -320,7 +320,8 @@ function goToDoubt() {
   }
   select(doubt.target);
   seek(doubt.frame);
-  say(`Frame ${doubt.frame}: ${doubt.reason}. Correct the box, or Confirm (Enter) if it is right.`);
+  const lost = targetOf(doubt.target)?.boxes.get(doubt.frame)?.lost;
+  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag the box to the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
 }
 
 /** @param {number} id */
