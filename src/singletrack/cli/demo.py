@@ -31,8 +31,8 @@ def command(out: Path) -> None:
     """Follow an object in a made clip whose boxes are known.
 
     Nothing is downloaded: the clip is drawn, and the model came with the package. demo.mp4 shows the box that
-    was found with its score, and the true box dashed; demo.csv holds the boxes. demo-clip.mp4 is the clip itself, to try
-    `singletrack label` on.
+    was found with its score, and the true box dashed; demo.csv holds the boxes. demo-clip.mp4 is the clip
+    itself, to try `singletrack label` on.
     """
     make_folder(out)
     clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))
