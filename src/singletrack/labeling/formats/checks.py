@@ -178,12 +178,16 @@ def parse_json(text: str, place: Place) -> Any:
 
 
 def read_xml(path: Path) -> Element:
-    """The root element of an XML file.
+    """The root element of an XML file."""
+    return parse_xml(read_bytes(path), Place(path))
+
+
+def parse_xml(content: bytes, place: Place) -> Element:
+    """The root element of an XML document.
 
     A document type is refused: entities, with which a small file can grow without bounds or fetch other files, need
     one, and no label format has one.
     """
-    place = Place(path)
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -214,7 +218,7 @@ def read_xml(path: Path) -> Element:
 
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(read_bytes(path), True)
+        parser.Parse(content, True)
         root: Element = builder.close()
     except InputError:
         raise

@@ -71,6 +71,11 @@ def _read_region(region: Mapping[str, Any], id: int, video: VideoInfo, collector
     texts = [texts] if isinstance(texts, str) else place.items(texts, "meta.text")
     if texts:
         draft.name = place.text(texts[0], "meta.text", empty=True)
+    collector.add_line(id, read_keyframes(value, video, place), video.frame_count, place)
+
+
+def read_keyframes(value: Mapping[str, Any], video: VideoInfo, place: Place) -> dict[int, LabeledBox]:
+    """The keyframes of a region's value by frame number; absent from the frame after one that is not enabled."""
     keyframes: dict[int, LabeledBox] = {}
     ends: list[int] = []
     for item in place.items(place.field(value, "sequence"), "sequence"):
@@ -90,7 +95,7 @@ def _read_region(region: Mapping[str, Any], id: int, video: VideoInfo, collector
     for end in ends:
         if end < video.frame_count:
             keyframes.setdefault(end, LabeledBox(box=None, keyframe=True, source="import"))
-    collector.add_line(id, keyframes, video.frame_count, place)
+    return keyframes
 
 
 def _to_box(item: Mapping[str, Any], video: VideoInfo, place: Place) -> Box:
