@@ -27,7 +27,8 @@ from singletrack.labeling.propagate import track_segments
 from singletrack.runtimes import require_packages
 from singletrack.tracking.base import Tracker
 
-PACKAGES = (("label_studio_ml",), "pip install label-studio-ml")
+# label-studio-ml imports rq without asking for it
+PACKAGES = (("label_studio_ml", "rq"), "pip install label-studio-ml rq")
 Region = Mapping[str, Any]
 
 
