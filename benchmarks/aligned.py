@@ -25,14 +25,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.models.aligned import AlignedConfig, RelationConfig
+from singletrack.models.two_stream import AlignedConfig, RelationConfig
 from singletrack.models.ostrack import OSTrackConfig
-from singletrack.runtimes.processor import processor_name
-from singletrack.training.aligned import AlignedObjective, OneStreamObjective
-from singletrack.training.loop import RunSettings, train
+from singletrack.engines.cpu import processor_name
+from singletrack.training.tasks.two_stream import TwoStreamTask, OneStreamTask
+from singletrack.training.trainer import RunSettings, train
 from singletrack.training.losses import LossWeights
-from singletrack.training.objectives import Data, Objective, Recipe, Stage
-from singletrack.training.sources import MadePairs
+from singletrack.training.base import DataPaths, Task, Recipe, Stage
+from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.zoo import cache_folder
 
 SIZES: dict[str, Any] = {"template_size": 64, "search_size": 128}
@@ -48,20 +48,20 @@ RELATION: dict[str, Any] = {"width": 192, "heads": 3, "dropout": 0.0, "drop_path
 # three of each network's layers that see both crops are taught what to attend to: see ``losses.attention_loss``
 TEACHING: dict[str, Any] = {"loss_weights": LossWeights(attention=1.0, dense=True), "from_similarity": True}
 
-OBJECTIVES: dict[str, Callable[[], Objective]] = {
-    "OSTrack (one stream)": lambda: OneStreamObjective(
+OBJECTIVES: dict[str, Callable[[], Task]] = {
+    "OSTrack (one stream)": lambda: OneStreamTask(
         config=OSTrackConfig(**COMMON, depth=8, eliminate_in=(), template_rows="rectangle"),
         listen=(2, 4, 6),
         **TEACHING,
     ),
-    "STARK-aligned": lambda: AlignedObjective(
+    "STARK-aligned": lambda: TwoStreamTask(
         config=AlignedConfig(
             **COMMON, depth=5, relation=RelationConfig(**RELATION, hidden=896, encoder_layers=3, decoder_layers=3)
         ),
         listen=(0, 1, 2),
         **TEACHING,
     ),
-    "SwinTrack-aligned": lambda: AlignedObjective(
+    "SwinTrack-aligned": lambda: TwoStreamTask(
         config=AlignedConfig(
             **COMMON,
             depth=5,
@@ -77,8 +77,8 @@ def recipe(name: str, pairs: int, batch: int, check_pairs: int, check_samples: i
     """What each network is trained by: ``ostrack_tiny``'s first stage, shorter. name: a key of ``OBJECTIVES``."""
     stage = Stage(
         name="small",
-        objective=OBJECTIVES[name](),
-        source=MadePairs(clips=0),
+        task=OBJECTIVES[name](),
+        source=SyntheticPairs(clips=0),
         **SIZES,
         steps=max(1, pairs // batch),
         batch=batch,
@@ -94,9 +94,9 @@ def recipe(name: str, pairs: int, batch: int, check_pairs: int, check_samples: i
 
 def cost(stage: Stage) -> dict[str, float]:
     """MACs (millions) of ``encode``, once for a target, and of ``locate``, for each frame; parameters (millions)."""
-    objective: Any = stage.objective
+    task: Any = stage.task
     with torch.device("meta"):  # where no kernel hides its products from the counter
-        model = replace(objective, from_similarity=False).build(stage).eval().requires_grad_(False)
+        model = replace(task, from_similarity=False).build(stage).eval().requires_grad_(False)
         template, search = (
             torch.zeros(1, *shape) for shape in (model.config.template_shape, model.config.search_shape)
         )
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/aligned"))
     arguments = parser.parse_args()
 
-    data = Data(photos=arguments.photos, cache=cache_folder())
+    data = DataPaths(photos=arguments.photos, cache=cache_folder())
     results: dict[str, Any] = {}
     folders = {name: name.split()[0].lower() for name in OBJECTIVES}
     if arguments.only not in (None, *folders.values()):

@@ -7,7 +7,7 @@
 Elimination needs the attention of a few template tokens to the search tokens. The published code computes the whole
 matrix of every block and reads them from it ("whole"); ours leaves the matrix to the engine's fused kernel and computes
 those rows once more ("rows"). Random weights, which change nothing about the time; rounds of both are interleaved.
-Prints medians of ``locate``, their ratio, and the largest difference of any map in f32: the two are equal but for
+Prints medians of ``locate``, their ratio, and the largest difference of any map in fp32: the two are equal but for
 rounding. Needs the extra [train].
 """
 
@@ -29,11 +29,11 @@ from singletrack.export.simplify import SeparateAttention, simplify
 from singletrack.export.to_onnx import trace
 from singletrack.export.verify import made_input
 from singletrack.models.layers.vit import Attention
-from singletrack.models.networks import Network, build_network
+from singletrack.models.build import Network, build_network
 from singletrack.models.ostrack import OSTrack
-from singletrack.runtimes import installed_engines, open_network
-from singletrack.runtimes.processor import processor_name
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines import installed_engines, open_network
+from singletrack.engines.cpu import processor_name
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking import base
 
 
@@ -83,9 +83,9 @@ def variants(model: Network, folder: Path) -> dict[tuple[str, str], dict[str, ba
         path = folder / f"{name}.onnx"
         onnx.save(trace(rewritten), str(path))
         for engine in installed_engines():
-            for precision in ("f32", "auto") if engine == "openvino" else ("f32",):
+            for precision in ("fp32", "auto") if engine == "openvino" else ("fp32",):
                 opened: base.Network = (
-                    TorchNetwork(module, "cpu", precision="f32")
+                    TorchNetwork(module, "cpu", precision="fp32")
                     if engine == "torch"
                     else open_network(engine, path, "cpu", precision=precision)
                 )

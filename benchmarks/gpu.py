@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.models.networks import build_network
-from singletrack.runtimes.torch_runtime import TYPES, TorchNetwork, known_precisions
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.models.build import build_network
+from singletrack.engines.torch_engine import TYPES, TorchNetwork, known_precisions
 from singletrack.zoo import ZOO, make_tracker
 
 WARM_UP = 3  # calls
@@ -95,7 +95,7 @@ def main() -> None:
     graphs = [False, True] if device.type == "cuda" else [False]
     for name in arguments.models.split(","):
         work = operations(name)
-        for precision, compiled in (("f32", False), ("bf16", False), ("bf16", True)):
+        for precision, compiled in (("fp32", False), ("bf16", False), ("bf16", True)):
             if precision not in rates:
                 continue
             for recorded in graphs:

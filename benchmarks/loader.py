@@ -31,19 +31,19 @@ import numpy as np
 import torch
 
 from singletrack.datasets import frame_pairs
-from singletrack.datasets.footage import Footage, open_footage
-from singletrack.datasets.pictures import Procedural
+from singletrack.datasets.frame_index import FrameIndex, open_frame_index
+from singletrack.datasets.photos import Procedural
 from singletrack.datasets.storage import Place
-from singletrack.runtimes.processor import processor_name
-from singletrack.training.loading import batches, shares
-from singletrack.training.objectives import Stage
-from singletrack.training.published import PUBLISHED
-from singletrack.training.recorded import FramePairStream, RecordedPairs
+from singletrack.engines.cpu import processor_name
+from singletrack.training.data.loading import batches, shares
+from singletrack.training.base import Stage
+from singletrack.training.recipes.ostrack import PUBLISHED
+from singletrack.training.data.video import FramePairStream, DatasetPairs
 
 # Functions whose time is told, by the step that they are: (owner, name).
 STEPS: dict[str, tuple[Any, str]] = {
     "read": (Place, "read"),
-    "decode": (Footage, "picture"),  # and read, which is taken off again
+    "decode": (FrameIndex, "picture"),  # and read, which is taken off again
     "jitter": (frame_pairs, "jittered"),
     "gray": (frame_pairs, "to_gray"),
     "crop": (frame_pairs, "cut"),
@@ -152,7 +152,7 @@ def main() -> None:
     torch.set_num_threads(1)
     (stage,) = PUBLISHED[options.recipe]().stages
     source = stage.source
-    assert isinstance(source, RecordedPairs)
+    assert isinstance(source, DatasetPairs)
     with tempfile.TemporaryDirectory() as temporary:
         if options.data:
             name, _, place = options.data.partition("=")
@@ -167,7 +167,7 @@ def main() -> None:
         print("|---" * (2 + len(workers)) + "|")
         drawn = {}
         for kind, root in roots.items():
-            footage = open_footage(name, root, Path(temporary) / "kept", split=options.split, incomplete=True)
+            footage = open_frame_index(name, root, Path(temporary) / "kept", split=options.split, incomplete=True)
             for decode in options.decode.split(","):
                 augmentation = replace(source.augmentation, decode=decode)
                 drawing = frame_pairs.PairDrawing(

@@ -5,7 +5,7 @@
 
 Three parts. Thresholds are chosen on one half of the clips and tried on the other: in a third of the clips the target
 is there all along, in a third it vanishes for 30 frames, in a third it walks out of the frame and in again elsewhere;
-none to three others, one of them its double in other colours, walk about. Then ten cases each of leaving for 30 frames
+none to three others, one of them its double in other colors, walk about. Then ten cases each of leaving for 30 frames
 and coming back elsewhere, alone, among others, and with its double about, with the long-term search and without. Then,
 if asked, a folder of sequences, on which nothing is chosen. Writes curve.csv, curve.png, cases.csv and a strip of
 frames for each case; prints the settings that it chose.
@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 import singletrack
 from singletrack import zoo
-from singletrack.cli.settings import settings_option
+from singletrack.cli.options import settings_option
 from singletrack.datasets import base as datasets
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.datasets.pictures import Photos, Pictures, Procedural
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.geometry.boxes import Box, iou
 from singletrack.tracking.base import Result, Tracker
-from singletrack.tracking.shared import Doubt, LostSettings
+from singletrack.tracking.common import LostState, LostSettings
 
 Array = NDArray[np.float64]
 Clip = Iterator[tuple[NDArray[np.uint8], Box]]  # frames and true boxes, xywh, NaN where the target is absent
@@ -83,10 +83,10 @@ class Record:
 
     def replay(self, settings: LostSettings) -> NDArray[np.bool_]:
         """What would have been called lost with other thresholds, had the boxes been the same."""
-        doubt, lost = Doubt(), []
+        lost_state, lost = LostState(), []
         for result in self.results:
-            doubt.hear(result.score, settings)
-            lost.append(doubt.lost)
+            lost_state.update(result.score, settings)
+            lost.append(lost_state.lost)
         return np.array(lost)
 
 
@@ -285,7 +285,7 @@ def main(
     draw_curves(curves, out / "curve.png")
 
 
-def clip_of(sequence: datasets.Sequence) -> Clip:
+def clip_of(sequence: datasets.VideoSequence) -> Clip:
     """Frames and boxes of a sequence."""
     for index, (x, y, width, height) in enumerate(sequence.boxes_xywh.tolist()):
         yield sequence.frames[index], (x, y, width, height)

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from singletrack.runtimes.processor import processor_name, usable_cores
+from singletrack.engines.cpu import processor_name, usable_cores
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -22,7 +22,7 @@ from pathlib import Path
 from speed import machine, measure
 
 from singletrack import load
-from singletrack.models.counting import write_untrained
+from singletrack.models.flops import write_untrained
 
 # milliseconds a frame of the published codes' whole tracker loop: see above
 PUBLISHED = {
@@ -56,7 +56,7 @@ def main() -> None:
             eager = 0.0
             for engine in engines:
                 tracker = load(name, weights=weights, engine=engine, device="cpu")
-                precision = getattr(tracker.network, "precision", "f32")
+                precision = getattr(tracker.network, "precision", "fp32")
                 took = measure(tracker, arguments.frames)["update"]
                 eager = eager or took
                 print(

@@ -8,7 +8,7 @@
 
 A model is a name of the zoo, NAME=WEIGHTS, or an exported .onnx file. Prints a Markdown table of medians in
 milliseconds; ratio is the whole update's to that of the first row. Between machines, compare ratios only. Nothing
-else may run meanwhile: a busy neighbour slows two threads by several times.
+else may run meanwhile: a busy neighbor slows two threads by several times.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import load
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.runtimes import installed_engines
-from singletrack.runtimes.processor import processor_name
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines import installed_engines
+from singletrack.engines.cpu import processor_name
 from singletrack.tracking.base import Network
 from singletrack.tracking.ostrack import OSTrackTracker
 
@@ -99,7 +99,7 @@ def main() -> None:
         name, _, weights = model.partition("=")
         for engine in arguments.engines.split(","):
             tracker = load(name, weights=weights or None, engine=engine, device="cpu", long_term=False)
-            precision = getattr(tracker.network, "precision", "f32")
+            precision = getattr(tracker.network, "precision", "fp32")
             took = measure(tracker, arguments.frames)
             baseline = baseline or took["update"]
             print(

@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from singletrack.runtimes.processor import processor_name
+from singletrack.engines.cpu import processor_name
 
 CHILD = """
 import json, sys, time

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import MultiTracker, load
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes.processor import processor_name, usable_cores
+from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.tracking.multi import BATCH_SIZES
 
 SIZE_WH = (1280, 720)
@@ -90,7 +90,7 @@ def main() -> None:
                 single.update(frame)
             singly.append((time.perf_counter() - start) / min(8, len(alone)))
 
-    precision = getattr(tracker.network, "precision", "f32")
+    precision = getattr(tracker.network, "precision", "fp32")
     load_now = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{processor_name()}, {usable_cores()} cores{load_now}; {arguments.model}, {precision}, batches of {sizes}\n")
     print("| targets | ms a frame | frames/s | target-frames/s | ratio to one by one |")

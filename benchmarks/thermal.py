@@ -17,7 +17,7 @@ import click
 import cv2
 import numpy as np
 
-from singletrack.datasets.pictures import Image, Photos, Pictures, Procedural, Random
+from singletrack.datasets.photos import Image, Photos, Pictures, Procedural, Random
 
 SIZE_WH = (320, 240)
 
@@ -53,19 +53,19 @@ def clip(random: Random, pictures: Pictures, frames: int) -> list[tuple[Image, t
         box: tuple[float, ...] = ()
         for (thing, side, heat), wave, pace in zip(reversed(actors), waves, paces, strict=False):
             reach = np.array([width, height]) / 2 - 1.5 * side
-            centre = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
-            centre += 0.1 * reach * np.sin(wave[2:] + 4 * pace[2:] * index)
+            center = np.array([width, height]) / 2 + reach * np.sin(wave[:2] + pace[:2] * index)
+            center += 0.1 * reach * np.sin(wave[2:] + 4 * pace[2:] * index)
             size = side * math.exp(0.2 * math.sin(wave[3] + pace[3] * index))
             scale = size / 48
-            mapping = np.array([[scale, 0, centre[0] - 32 * scale], [0, scale, centre[1] - 32 * scale]])
+            mapping = np.array([[scale, 0, center[0] - 32 * scale], [0, scale, center[1] - 32 * scale]])
             drawn = cv2.warpAffine(cv2.GaussianBlur(thing, (0, 0), 0.4 / scale), mapping, SIZE_WH).astype(np.float64)
             frame = frame + drawn / 255 * heat
             rows, columns = np.nonzero(drawn > 0.4 * drawn.max())
             left, top = columns.min(), rows.min()
             box = (left, top, columns.max() - left + 1, rows.max() - top + 1)
         frame = frame + random.normal(0, 20, frame.shape)
-        grey = np.clip(255 - frame if cold else frame, 0, 255).astype(np.uint8)
-        made.append((np.repeat(grey[..., None], 3, 2), tuple(map(float, box))))
+        gray = np.clip(255 - frame if cold else frame, 0, 255).astype(np.uint8)
+        made.append((np.repeat(gray[..., None], 3, 2), tuple(map(float, box))))
     return made
 
 

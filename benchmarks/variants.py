@@ -4,7 +4,7 @@
     singletrack export ostrack-tiny --out tiny.onnx
     singletrack export ostrack-tiny --half --out half.onnx
     singletrack export ostrack-tiny --int8 --photos photos --out int8.onnx        # pip install "singletrack[int8]"
-    python benchmarks/variants.py tiny.onnx:f32 tiny.onnx:bf16 half.onnx:f32 int8.onnx:f32 int8.onnx:bf16 \\
+    python benchmarks/variants.py tiny.onnx:fp32 tiny.onnx:bf16 half.onnx:fp32 int8.onnx:fp32 int8.onnx:bf16 \\
         --dataset got10k --root GOT-10k --split val
 
 A variant is FILE:PRECISION, on OpenVINO; the first is the one that the others are compared with. Speed: the shortest
@@ -12,7 +12,7 @@ and the median update of interleaved runs on a made clip, and the ratio of the m
 median difference, in pixels of the search crop, when each variant looks at the very crops that the first one took.
 AO: mean overlap, over the frames and then over the sequences of a data set with known boxes; with the difference to
 the first, of which 0.005 is the most that a default may lose. Without --root only speed and boxes. The project's own
-sequences are scored by `python ../shared/tools/score.py int8.onnx --load precision=f32`.
+sequences are scored by `python ../shared/tools/score.py int8.onnx --load precision=fp32`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 
 from singletrack import load
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.evaluation.following import Failure, follow_sequences
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.evaluation.ope import Failure, follow_sequences
 from singletrack.evaluation.metrics import overlap
-from singletrack.export.looks import Listener, clip_looks
+from singletrack.export.calibration import RecordingNetwork, clip_looks
 from singletrack.export.verify import read_boxes
-from singletrack.runtimes.processor import processor_name
+from singletrack.engines.cpu import processor_name
 
 WARM_UP = 5  # frames
 
@@ -61,7 +61,7 @@ def box_differences(trackers: dict[str, Any], frames: int) -> dict[str, np.ndarr
     """By variant, how far its box is from the first variant's on each of the same crops, in pixels of the crop."""
     first, *_ = trackers.values()
     network = first.network
-    listener = first.network = Listener(network)
+    listener = first.network = RecordingNetwork(network)
     looks = clip_looks(first, listener, frames)
     first.network = network
     size = first.settings.search_size

@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 from singletrack import load
-from singletrack.following import follow_frames, make_crew
+from singletrack.api import follow_frames, make_crew
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes.processor import processor_name, usable_cores
+from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.tracking.base import Tracker
 from singletrack.video import VideoWriter, open_video, reader
 

@@ -81,8 +81,8 @@ def test_many_targets_are_told_apart() -> None:
     assert 0.1 < shares[1] < 0.8 * shares[0]  # dashed
 
 
-def test_colours_of_targets_differ() -> None:
+def test_colors_of_targets_differ() -> None:
     colors = np.array([target_color(id) for id in range(1, 17)], float)
     apart = np.abs(colors[:, None] - colors[None]).sum(axis=2)
     assert apart[~np.eye(16, dtype=bool)].min() > 20
-    assert np.diagonal(apart, 1).min() > 200  # of neighbours
+    assert np.diagonal(apart, 1).min() > 200  # of neighbors

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack import following
+from singletrack import api
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
-from singletrack.following import follow, track
+from singletrack.api import follow, track
 from singletrack.results import read_results
 from singletrack.tracking.base import Inputs, Result
 from singletrack.video import VideoReader, VideoWriter, open_video
@@ -91,7 +91,7 @@ def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.Mon
         asked.append((name, options))
         return StepRight()
 
-    monkeypatch.setattr(following.zoo, "load", load)
+    monkeypatch.setattr(api.zoo, "load", load)
     assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
     options = {"weights": "w.safetensors", "engine": "torch", "device": "auto", "precision": "auto", "threads": 2}
     options["long_term"] = None
@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
-from singletrack.following import follow
+from singletrack.api import follow
 from singletrack.tracking.base import Result
 from singletrack.video import open_video
 

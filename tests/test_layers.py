@@ -37,7 +37,7 @@ LEVELS = {
     "__main__": 9,
 }
 BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base")}
-NEEDS_TORCH = ("models/", "training/", "export/", "runtimes/torch_runtime.py")
+NEEDS_TORCH = ("models/", "training/", "export/", "engines/torch_engine.py")
 
 
 def sources() -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from singletrack.tracking.base import Result
-from singletrack.tracking.shared import LostSettings
+from singletrack.tracking.common import LostSettings
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "lost.py"
 BOX = (10.0, 10.0, 20.0, 20.0)

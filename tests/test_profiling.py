@@ -14,7 +14,7 @@ ROW = Row(
     model="ostrack-tiny",
     keep_ratio=0.7,
     engine="openvino",
-    precision="f32",
+    precision="fp32",
     batch=4,
     crop=1.0,
     encode=2.0,
@@ -55,7 +55,9 @@ def test_a_row_is_measured() -> None:
 
 
 def test_rows_as_text() -> None:
-    assert format_row(ROW) == ("| ostrack-tiny | 0.7 | openvino | f32 | 4 | 1.00 | 2.00 | 16.00 | 3.00 | 200.0 | 300 |")
+    assert format_row(ROW) == (
+        "| ostrack-tiny | 0.7 | openvino | fp32 | 4 | 1.00 | 2.00 | 16.00 | 3.00 | 200.0 | 300 |"
+    )
     assert format_row(ROW).count("|") == profiling.ROW_HEADER.splitlines()[0].count("|")
 
 
@@ -72,12 +74,12 @@ def test_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest
         return [ROW]
 
     monkeypatch.setattr(profiling, "measure_each", measure_each)
-    options = ["--keep-ratio", "1,0.7", "--engines", "openvino", "--precisions", "f32", "--batches", "1, 4"]
+    options = ["--keep-ratio", "1,0.7", "--engines", "openvino", "--precisions", "fp32", "--batches", "1, 4"]
     files = ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.svg")]
     assert main(["profile", "ostrack-tiny", *options, *files]) == 0
     assert [(job.keep_ratio, job.precision, job.batch) for job in asked] == [
-        *[(1.0, "f32", 1), (1.0, "f32", 4)],
-        *[(0.7, "f32", 1), (0.7, "f32", 4)],
+        *[(1.0, "fp32", 1), (1.0, "fp32", 4)],
+        *[(0.7, "fp32", 1), (0.7, "fp32", 4)],
     ]
     output = capsys.readouterr().out
     assert "| ostrack-tiny | 0.7 | " in output

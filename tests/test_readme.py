@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.models.checkpoints import OFFICIAL_NAMES
 from singletrack.models.ostrack import CONFIGS, build_ostrack
 from singletrack.video import VideoWriter

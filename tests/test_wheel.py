@@ -20,7 +20,7 @@ import singletrack
 took = time.perf_counter() - start
 assert "torch" not in sys.modules, "import singletrack brought torch"
 assert singletrack.__file__.startswith({home!r}), singletrack.__file__
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 clip = list(generate_clip(frames=5))
 tracker = singletrack.load("ostrack-tiny")
 tracker.init(*clip[0])

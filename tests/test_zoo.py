@@ -15,16 +15,16 @@ import onnx
 import pytest
 import torch
 
-from singletrack import runtimes, zoo
+from singletrack import engines, zoo
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
-from singletrack.models import aligned, dasiamrpn, siamrpn, stark
+from singletrack.models import two_stream, dasiamrpn, siamrpn, stark
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.networks import network_names
+from singletrack.models.build import network_names
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
-from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+from singletrack.engines.openvino_engine import OpenVINONetwork
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 from singletrack.zoo import ZOO, change_settings, load
 
@@ -34,7 +34,7 @@ LITTLE = OSTrackConfig(
     template_size=112,
     search_size=224,
     mark_template=True,
-    templates=2,
+    num_templates=2,
     width=32,
     depth=2,
     heads=2,
@@ -100,7 +100,7 @@ def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_crops_of_tracker_and_network_are_of_one_size() -> None:
-    configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **aligned.CONFIGS}
+    configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **two_stream.CONFIGS}
     assert ZOO.keys() == set(network_names()) == configs.keys()
     for name, entry in ZOO.items():
         settings, config = entry.settings, configs[name]
@@ -166,14 +166,14 @@ def test_settings_that_cannot_be_changed(model: str, changes: dict[str, object],
 
 def test_engines_agree(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # in full precision, also on a processor where OpenVINO would take bf16, which is coarser than 0.02 px
-    monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "f32")
+    monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "fp32")
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     boxes = {}
     kinds = {"torch": TorchNetwork, "openvino": OpenVINONetwork, "onnx": ONNXRuntimeNetwork, "auto": OpenVINONetwork}
     for engine, kind in kinds.items():
         tracker = load("ostrack-tiny", weights=weights, engine=engine, device="cpu")
         assert isinstance(tracker.network, kind)
-        assert getattr(tracker.network, "precision", "f32") == "f32"
+        assert getattr(tracker.network, "precision", "fp32") == "fp32"
         tracker.init(frame, (60.0, 40.0, 30.0, 30.0))
         boxes[engine] = tracker.update(frame).box
     for engine, box in boxes.items():
@@ -182,7 +182,7 @@ def test_engines_agree(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPat
 
 def test_engines_agree_on_stark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after its second template was renewed, and at the border of the frame."""
-    monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "f32")
+    monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "fp32")
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
     small = {"blocks": (1, 1, 1), "resnet_width": 4, "width": 16, "heads": 2, "hidden": 16}
     config = replace(stark.CONFIGS["stark-st50"], **small, encoder_layers=1, decoder_layers=1)
@@ -249,7 +249,7 @@ def test_damaged_cache_is_made_anew(damage: str, weights: Path, cache: Path, exp
 def test_a_ready_export_needs_no_torch(
     weights: Path, cache: Path, exports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     load("ostrack-tiny", weights=weights)
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "empty"))
     for engine in ("torch", "openvino"):

@@ -28,7 +28,7 @@ from singletrack.errors import (
 )
 
 if TYPE_CHECKING:
-    from singletrack.following import track
+    from singletrack.api import track
     from singletrack.labeling.project import label_project
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
@@ -62,7 +62,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "label_project": "singletrack.labeling.project",
     "load": "singletrack.zoo",
     "open_video": "singletrack.video.reader",
-    "track": "singletrack.following",
+    "track": "singletrack.api",
 }
 
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from singletrack import zoo
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.geometry.boxes import iou
-from singletrack.runtimes import ENGINES, installed_engines
-from singletrack.runtimes.processor import allowed_cores, processor_name, usable_cores
+from singletrack.engines import ENGINES, installed_engines
+from singletrack.engines.cpu import allowed_cores, processor_name, usable_cores
 
 Facts = dict[str, Any]
 
@@ -184,7 +184,7 @@ def format_facts(facts: Mapping[str, Any], indent: str = "") -> str:
 
 
 def _openvino_devices() -> dict[str, list[str]]:
-    from singletrack.runtimes.openvino_runtime import CORE
+    from singletrack.engines.openvino_engine import CORE
 
     wanted = ("FP32", "BF16", "FP16", "INT8")
     return {
@@ -201,7 +201,7 @@ def _onnx_devices() -> list[str]:
 
 
 def _torch_devices() -> dict[str, list[str]]:
-    from singletrack.runtimes.torch_runtime import find_device, known_precisions
+    from singletrack.engines.torch_engine import find_device, known_precisions
 
     torch = import_module("torch")
     names = {"cpu": f"cpu ({torch.get_num_threads()} threads)"}
@@ -233,7 +233,7 @@ def _follow_for(engine: str, clip: list[Any], seconds: float) -> tuple[Facts, np
         times.append(time.perf_counter() - start)
     facts = {
         "device": str(getattr(tracker.network, "device", "unknown")).lower(),
-        "precision": getattr(tracker.network, "precision", "f32"),
+        "precision": getattr(tracker.network, "precision", "fp32"),
         "load seconds": round(loaded - began, 2),
         "frames/s": round(1 / median(times), 1),
         "overlap": round(float(iou(boxes, truth).mean()), 3),

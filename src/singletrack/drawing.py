@@ -1,6 +1,6 @@
 """Boxes and labels on a frame. Knows nothing of where they come from; never changes the frame it is given.
 
-Frames are (H, W, 3) uint8 RGB, boxes xywh in pixels of the frame, colours red, green, blue, 0 to 255.
+Frames are (H, W, 3) uint8 RGB, boxes xywh in pixels of the frame, colors red, green, blue, 0 to 255.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def draw_result(frame: Frame, result: Result) -> Frame:
 
 
 def draw_results(frame: Frame, results: Mapping[int, Result]) -> Frame:
-    """A copy of the frame with all boxes, each in its target's colour, with id and score; those of lost ones dashed."""
+    """A copy of the frame with all boxes, each in its target's color, with id and score; those of lost ones dashed."""
     drawn = frame.copy()
     for number, result in results.items():
         label = f"{number} LOST" if result.lost else f"{number}: {result.score:.2f}"
@@ -38,14 +38,14 @@ def draw_results(frame: Frame, results: Mapping[int, Result]) -> Frame:
 
 
 def target_color(id: int) -> Color:
-    """The colour of a target: bright, and unlike those of the ids before and after it."""
+    """The color of a target: bright, and unlike those of the ids before and after it."""
     # steps of the golden ratio part a circle of hues as evenly as can be, however many there are
     red, green, blue = colorsys.hsv_to_rgb((0.37 + 0.618034 * (id - 1)) % 1.0, 0.75, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_truth(frame: Frame, box: Sequence[float]) -> Frame:
-    """A copy of the frame with the box where the target truly is, dashed and in a colour of its own."""
+    """A copy of the frame with the box where the target truly is, dashed and in a color of its own."""
     return draw_box(frame, box, color=TRUTH, dashed=True)
 
 

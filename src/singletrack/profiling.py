@@ -20,10 +20,10 @@ from statistics import median
 from typing import Any
 
 from singletrack import zoo
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes import TRAIN_EXTRA, installed_engines, require_packages
+from singletrack.engines import TRAIN_EXTRA, installed_engines, require_packages
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
 
 WARM_UP = 3  # frames that are not counted
@@ -145,7 +145,7 @@ def measure(job: Job) -> Row:
     for index in range(1, 1 + WARM_UP + job.frames):
         frame = clip[index % 2][0]
         with _timed(took["crop"]):
-            looks = [shared.prepare(frame) for shared in trackers]
+            looks = [shared.preprocess(frame) for shared in trackers]
         asked = [look for look in looks if look is not None]
         with _timed(took["encode"]):
             for look in asked:
@@ -154,7 +154,7 @@ def measure(job: Job) -> Row:
             seen = iter(network.locate_each(asked))
         with _timed(took["decode"]):
             for shared, each in zip(trackers, looks, strict=True):
-                shared.read(None if each is None else next(seen))
+                shared.postprocess(None if each is None else next(seen))
     stages = {stage: median(values[WARM_UP:]) for stage, values in took.items()}
     update = stages["crop"] + stages["locate"] + stages["decode"]
     return Row(
@@ -189,7 +189,7 @@ def _weights_for(job: Job) -> Iterator[Path | None]:
         yield job.weights
         return
     require_packages(f"{job.model} without weights", *TRAIN_EXTRA)
-    from singletrack.models.counting import write_untrained
+    from singletrack.models.flops import write_untrained
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{job.model}.safetensors"
@@ -213,7 +213,7 @@ def peak_memory() -> float | None:
 def format_costs(models: Sequence[str], keep_ratios: Sequence[float | None]) -> str:
     """A Markdown table of parameters and products; raises MissingDependencyError without PyTorch."""
     require_packages("counting products", *TRAIN_EXTRA)
-    from singletrack.models.counting import count
+    from singletrack.models.flops import count
 
     lines = [
         "| model | keep ratio | parameters M | GMACs, as papers count | with attention's | template's share |",
@@ -247,7 +247,7 @@ def format_row(row: Row) -> str:
 def format_parts(model: str, weights: Path | None, keep_ratio: float | None, repeats: int = 5) -> str:
     """A Markdown table of the time that the parts of ``locate`` take in PyTorch, on the processor."""
     require_packages("timing the parts of a network", *TRAIN_EXTRA)
-    from singletrack.models.counting import time_parts_of
+    from singletrack.models.flops import time_parts_of
 
     job = Job(model=model, weights=weights, keep_ratio=keep_ratio, engine="torch")
     with _weights_for(job) as path:

@@ -26,7 +26,7 @@ from types import TracebackType
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
-from singletrack.video.files import unwritable, writing
+from singletrack.files import unwritable, writing
 
 CSV_COLUMNS = ("frame", "time", "x", "y", "width", "height", "score", "lost")
 CSV_COLUMNS_OF_MANY = ("frame", "time", "id", *CSV_COLUMNS[2:])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from singletrack.errors import CheckpointError, InputError
-from singletrack.runtimes import (
+from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISIONS,
     TRAIN_EXTRA,
@@ -26,8 +26,8 @@ from singletrack.runtimes import (
     require_engine,
     require_packages,
 )
-from singletrack.runtimes.pixels import UNCHANGED, Normalisation
-from singletrack.tracking import shared
+from singletrack.engines.preprocessing import UNCHANGED, Normalization
+from singletrack.tracking import common
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.tracking.distractors import DistractorAwareTracker
@@ -37,9 +37,9 @@ from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
 if TYPE_CHECKING:
-    from singletrack.models import networks
-    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+    from singletrack.models import build
+    from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+    from singletrack.engines.openvino_engine import OpenVINONetwork
 
 Settings = OSTrackSettings | STARKSettings | DaSiamRPNSettings | SiamRPNSettings
 ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTracker
@@ -52,8 +52,8 @@ LARGEST_KEPT = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One model of the zoo; its network is what ``models.networks.build_network`` makes of the same name.
+class ModelSpec:
+    """One model of the zoo; its network is what ``models.build.build_network`` makes of the same name.
 
     bundled: whether the package holds its weights, as weights/NAME.onnx and weights/NAME.safetensors.
     description: one line. score_card: what was measured, where, and by whom.
@@ -62,23 +62,23 @@ class Entry:
     settings: Settings
     bundled: bool
     description: str
-    score_card: str
+    reported_results: str
 
 
 # Of an OSTrack that was taught more than the published ones its file must tell so.
-TAUGHT = ("mark_template", "templates")
+METADATA_KEYS = ("mark_template", "templates")
 # without a score head nothing tells when to renew a template, and a score says how decided the corners are
-UNTAUGHT_STARK = STARKSettings(templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
+UNTAUGHT_STARK = STARKSettings(num_templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
 
-ZOO: dict[str, Entry] = {
-    "ostrack-tiny": Entry(
+ZOO: dict[str, ModelSpec] = {
+    "ostrack-tiny": ModelSpec(
         settings=OSTrackSettings(
             template_size=112,
             search_factor=3.5,
             search_size=224,
             exact_squares=True,
             mark_template=True,
-            templates=2,
+            num_templates=2,
             update_interval=5,
             hold_when_lost=True,
             size_momentum=0.8,
@@ -89,83 +89,83 @@ ZOO: dict[str, Entry] = {
         ),
         bundled=True,
         description="ours: small and bundled, for processors",
-        score_card="measured by us: AO 0.751 on 20 real sequences",
+        reported_results="measured by us: AO 0.751 on 20 real sequences",
     ),
-    "ostrack-256": Entry(
+    "ostrack-256": ModelSpec(
         settings=OSTrackSettings(),
         bundled=False,
         description="OSTrack with ViT-B at 256 px, as published",
-        score_card="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
+        reported_results="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
     ),
-    "ostrack-384": Entry(
+    "ostrack-384": ModelSpec(
         settings=OSTrackSettings(template_size=192, search_size=384, search_factor=5.0),
         bundled=False,
         description="OSTrack with ViT-B at 384 px, as published",
-        score_card="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
+        reported_results="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
     ),
-    "stark-s50": Entry(
+    "stark-s50": ModelSpec(
         settings=UNTAUGHT_STARK,
         bundled=False,
         description="STARK-S with ResNet-50, as published",
-        score_card="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
+        reported_results="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
     ),
-    "stark-st50": Entry(
+    "stark-st50": ModelSpec(
         settings=STARKSettings(),
         bundled=False,
         description="STARK-ST with ResNet-50, as published",
-        score_card="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
+        reported_results="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
     ),
-    "stark-st101": Entry(
+    "stark-st101": ModelSpec(
         settings=STARKSettings(),
         bundled=False,
         description="STARK-ST with ResNet-101, as published",
-        score_card="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
+        reported_results="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
     ),
-    "stark-st50-stage1": Entry(
-        settings=replace(UNTAUGHT_STARK, templates=2),
+    "stark-st50-stage1": ModelSpec(
+        settings=replace(UNTAUGHT_STARK, num_templates=2),
         bundled=False,
         description="STARK-ST with ResNet-50 after its first stage",
-        score_card="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
+        reported_results="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
     ),
-    "stark-st101-stage1": Entry(
-        settings=replace(UNTAUGHT_STARK, templates=2),
+    "stark-st101-stage1": ModelSpec(
+        settings=replace(UNTAUGHT_STARK, num_templates=2),
         bundled=False,
         description="STARK-ST with ResNet-101 after its first stage",
-        score_card="not published",
+        reported_results="not published",
     ),
-    "dasiamrpn-vot": Entry(
+    "dasiamrpn-vot": ModelSpec(
         settings=DaSiamRPNSettings(),
         bundled=False,
         description="DaSiamRPN with the settings of VOT, as published",
-        score_card="not published for these weights alone; the paper's whole tracker: VOT2016 EAO 0.411",
+        reported_results="not published for these weights alone; the paper's whole tracker: VOT2016 EAO 0.411",
     ),
-    "dasiamrpn-otb": Entry(
+    "dasiamrpn-otb": ModelSpec(
         settings=DaSiamRPNSettings(penalty_strength=0.22, window_influence=0.40, size_rate=0.30),
         bundled=False,
         description="DaSiamRPN with the settings of OTB, as published",
-        score_card="published: OTB2015 AUC 65.5",
+        reported_results="published: OTB2015 AUC 65.5",
     ),
-    "dasiamrpn-big": Entry(
+    "dasiamrpn-big": ModelSpec(
         settings=DaSiamRPNSettings(
             penalty_strength=0.055, window_influence=0.42, size_rate=0.295, small_search_size=287
         ),
         bundled=False,
         description="DaSiamRPN with twice the channels, as published",
-        score_card="published: VOT2018 EAO 0.383",
+        reported_results="published: VOT2018 EAO 0.383",
     ),
-    "siamrpnpp-r50": Entry(
+    "siamrpnpp-r50": ModelSpec(
         settings=SiamRPNSettings(),
         bundled=False,
         description="SiamRPN++ with ResNet-50, as published",
-        score_card="in others' papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
+        reported_results="in others' papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
     ),
-    "siamrpnpp-r50-otb": Entry(
+    "siamrpnpp-r50-otb": ModelSpec(
         settings=SiamRPNSettings(penalty_strength=0.24, window_influence=0.5, size_rate=0.25),
         bundled=False,
         description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
-        score_card="published with pysot, from memory: OTB2015 AUC 69.6",
+        reported_results="published with pysot, from memory: OTB2015 AUC 69.6",
     ),
-    "siamrpnpp-r50-lt": Entry(
+    "siamrpnpp-r50-lt": ModelSpec(
         settings=SiamRPNSettings(
             window_influence=0.28,
             size_rate=0.22,
@@ -176,31 +176,31 @@ ZOO: dict[str, Entry] = {
         ),
         bundled=False,
         description="SiamRPN++ with ResNet-50 for long videos, as published",
-        score_card="published with pysot, from memory: VOT2018-LT F1 0.629",
+        reported_results="published with pysot, from memory: VOT2018-LT F1 0.629",
     ),
-    "siamrpnpp-mobilenet": Entry(
+    "siamrpnpp-mobilenet": ModelSpec(
         settings=SiamRPNSettings(penalty_strength=0.04, window_influence=0.4, size_rate=0.5),
         bundled=False,
         description="SiamRPN++ with MobileNetV2, as published",
-        score_card="published with pysot, from memory: VOT2018 EAO 0.410",
+        reported_results="published with pysot, from memory: VOT2018 EAO 0.410",
     ),
-    "siamrpnpp-alex": Entry(
+    "siamrpnpp-alex": ModelSpec(
         settings=SiamRPNSettings(search_size=287, penalty_strength=0.16, window_influence=0.4, size_rate=0.3),
         bundled=False,
         description="SiamRPN++ with AlexNet, as published",
-        score_card="published with pysot, from memory: VOT2018 EAO 0.352",
+        reported_results="published with pysot, from memory: VOT2018 EAO 0.352",
     ),
-    "stark-aligned": Entry(
+    "stark-aligned": ModelSpec(
         settings=OSTrackSettings(),
         bundled=False,
         description="for comparison: OSTrack-256's ViT in two streams, related as in STARK",
-        score_card="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
+        reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
     ),
-    "swintrack-aligned": Entry(
+    "swintrack-aligned": ModelSpec(
         settings=OSTrackSettings(),
         bundled=False,
         description="for comparison: OSTrack-256's ViT in two streams, related as in SwinTrack",
-        score_card="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
+        reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
     ),
 }
 
@@ -222,7 +222,7 @@ class _Asked:
             self.device,
             self.threads,
             precision=self.precision,
-            normalisation=None if settings is None else normalisation_of(settings),
+            normalization=None if settings is None else normalization_of(settings),
             cache=_compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
         )
 
@@ -246,8 +246,8 @@ def load(
     engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
         "mps" for one that knows it.
     device: as the engine calls it, such as "cpu" or "cuda", in upper or lower case; "auto" for the engine's usual one.
-    precision: that it computes in: "f32", "bf16" or "f16", where the engine has it on the device; "auto" for bf16 in
-        OpenVINO on a processor that computes in it, and f32 otherwise. See docs/engines.md.
+    precision: that it computes in: "fp32", "bf16" or "fp16", where the engine has it on the device; "auto" for bf16 in
+        OpenVINO on a processor that computes in it, and fp32 otherwise. See docs/engines.md.
     keep_ratio: share of the search tokens that each elimination of an OSTrack keeps, over 0 and up to 1, which turns
         elimination off; None for the model's own.
     threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
@@ -307,7 +307,7 @@ def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
 
 def change_settings(name: str, changes: Mapping[str, Any]) -> Settings:
     """The settings of a model with some of them changed; raises InputError for those that cannot be meant."""
-    return shared.change_settings(ZOO[name].settings, changes, name)
+    return common.change_settings(ZOO[name].settings, changes, name)
 
 
 def _choose_engine(device: str, path: Path | None) -> str:
@@ -325,15 +325,15 @@ def _choose_engine(device: str, path: Path | None) -> str:
     return next(iter(installed), "openvino")
 
 
-def normalisation_of(settings: Settings) -> Normalisation:
+def normalization_of(settings: Settings) -> Normalization:
     """What the network of a model with these settings wants done to pixels; Siamese networks take them as they are."""
-    if isinstance(settings, shared.CropSettings):
-        return Normalisation(mean=settings.mean, std=settings.std)
+    if isinstance(settings, common.CropSettings):
+        return Normalization(mean=settings.mean, std=settings.std)
     return UNCHANGED
 
 
 def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float | None) -> Network:
-    from singletrack.runtimes.torch_runtime import TorchNetwork
+    from singletrack.engines.torch_engine import TorchNetwork
 
     model = build_model(name, path or bundled_file(name, ".safetensors"), keep_ratio)
     return TorchNetwork(
@@ -341,7 +341,7 @@ def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float |
         asked.device,
         threads=asked.threads,
         precision=asked.precision,
-        normalisation=normalisation_of(ZOO[name].settings),
+        normalization=normalization_of(ZOO[name].settings),
     )
 
 
@@ -366,12 +366,14 @@ def _open_exported(
     taught = {}
     if isinstance(settings, OSTrackSettings):
         plain = OSTrackSettings()
-        taught = {key: str(getattr(settings, key)) for key in TAUGHT if getattr(settings, key) != getattr(plain, key)}
+        taught = {
+            key: str(getattr(settings, key)) for key in METADATA_KEYS if getattr(settings, key) != getattr(plain, key)
+        }
     _require_facts(path, network.metadata, sizes | taught, "export it again with this version")
     if keep_ratio is not None:
         advice = "export the weights again with --keep-ratio"
         _require_facts(path, network.metadata, {"keep_ratio": str(keep_ratio)}, advice)
-    if len(models) > 1 and normalisation_of(settings) != Normalisation():
+    if len(models) > 1 and normalization_of(settings) != Normalization():
         network = asked.open(path, settings)
     return held, network
 
@@ -393,11 +395,11 @@ def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str]
             raise InputError(f"expected a file with {key} {value}; got {path} with {held.get(key)}; {advice}")
 
 
-def build_model(name: str, path: Path, keep_ratio: float | None = None) -> networks.Network:
+def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build.Network:
     """The network of ``name`` in PyTorch with the weights of ``path``, ready for use."""
     require_engine("torch")
     from singletrack.models.checkpoints import load_weights
-    from singletrack.models.networks import build_network
+    from singletrack.models.build import build_network
 
     model = build_network(name, keep_ratio).eval()
     load_weights(model, path, name)

@@ -8,7 +8,7 @@ import pytest
 
 from singletrack.cli.datasets import PROBLEMS_SHOWN
 from singletrack.cli.main import main
-from singletrack.datasets.benchmarks import BENCHMARKS
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 
 
 def make(root: Path, *names: str) -> Path:

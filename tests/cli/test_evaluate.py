@@ -18,7 +18,7 @@ import pytest
 from singletrack import zoo
 from singletrack.cli.main import main
 from singletrack.errors import InputError
-from singletrack.evaluation.run_folder import RunFolder
+from singletrack.evaluation.run_store import RunFolder
 from singletrack.tracking.base import Result
 
 # a model that stays where it was, as a module that every process can import
@@ -220,7 +220,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(
 def test_ray_is_asked_for_where_it_is_missing(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert evaluate(root, "--out", tmp_path / "run", "--ray", "auto") == 1
     assert 'pip install "singletrack[ray]"' in capsys.readouterr().err
 

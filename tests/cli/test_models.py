@@ -14,4 +14,4 @@ def test_every_model_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     for line, entry in zip(lines, ZOO.values(), strict=True):
         assert ("in the package" in line) == entry.bundled
         assert line.index(entry.description) == header.index("WHAT")
-        assert line.endswith(entry.score_card)
+        assert line.endswith(entry.reported_results)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from singletrack.cli.progress import Progress
-from singletrack.following import Step
+from singletrack.api import Step
 from singletrack.tracking.base import Result
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from singletrack.cli.main import main
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult
+from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 
 NAMES = {"bird": 8, "car": 6}
 BOX = (12.0, 10.0, 20.0, 16.0)
@@ -40,7 +40,7 @@ def make_run(path: Path, done: list[str], *, dataset: str = "folder") -> Path:
         weights="0123",
         engine="openvino",
         device="CPU",
-        precision="f32",
+        precision="fp32",
         settings={},
         version="0.1.0",
     )
@@ -128,7 +128,7 @@ def test_an_unfinished_run(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_pictures_need_the_extra(
     root: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert main(["report", str(run), "--root", str(root), "--out", str(tmp_path / "out")]) == 1
     assert 'pip install "singletrack[report]"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from singletrack.cli.main import main
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult
+from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 
 
 @pytest.fixture

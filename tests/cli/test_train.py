@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from singletrack.cli.main import main
-from singletrack.training import loop, processes
-from singletrack.training.loop import RunSettings
+from singletrack.training import trainer, distributed
+from singletrack.training.trainer import RunSettings
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[tuple[A
     """What the loop was called with; it trains nothing."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "train", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(trainer, "train", lambda *given, **options: calls.append((given, options)))
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     return calls
 
 
 def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    flags = "--data lasot=one --data got10k=two --batch 6 --precision fp32 --accumulate 3 --recompute --compile"
+    flags = "--data lasot=one --data got10k=two --batch 6 --precision fp32 --grad-accum-steps 3 --activation-checkpointing --compile"
     assert main(["train", "ostrack_tiny", *flags.split(), "--log", "tensorboard", "--resume"]) == 0
     ((recipe, data, out), options), *_ = asked
     assert [stage.batch for stage in recipe.stages] == [6, 6]
@@ -32,7 +32,11 @@ def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[
     assert out == Path("runs/ostrack_tiny")
     assert options["resume_run"]
     assert options["settings"] == RunSettings(
-        precision="fp32", accumulate=3, recompute=True, compiler="inductor", boards=("tensorboard",)
+        precision="fp32",
+        grad_accum_steps=3,
+        activation_checkpointing=True,
+        compiler="inductor",
+        boards=("tensorboard",),
     )
 
 
@@ -66,7 +70,7 @@ def test_several_devices_are_several_processes(
         counts.append(count)
         return "somewhere"
 
-    monkeypatch.setattr(processes, "launch", launched)
+    monkeypatch.setattr(distributed, "launch", launched)
     assert main(["train", "ostrack_tiny", "--devices", "2"]) == 0
     assert (counts, asked) == ([2], [])
     assert "weights: somewhere" in capsys.readouterr().out

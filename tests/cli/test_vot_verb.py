@@ -15,7 +15,7 @@ DEFAULTS = {"weights": None, "engine": "auto", "device": "auto", "precision": "a
 @pytest.fixture
 def trax(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it were installed."""
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: object())
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: object())
 
 
 def test_register_loads_the_model_and_adds_it(
@@ -48,7 +48,7 @@ def test_a_model_that_does_not_load_is_not_registered(trax: None, tmp_path: Path
 def test_without_trax_only_a_process_of_the_toolkits_own_is_offered(
     loads: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert main(["vot", "register", "--workspace", str(tmp_path)]) == 1
     assert 'pip install "singletrack[vot]"' in capsys.readouterr().err
     assert main(["vot", "serve"]) == 1
@@ -70,7 +70,7 @@ def test_settings_reach_the_tracker_by_either_way(
 ) -> None:
     words = [
         "--precision",
-        "f32",
+        "fp32",
         "--set",
         "update_interval=10",
         "--set",
@@ -89,4 +89,4 @@ def test_settings_reach_the_tracker_by_either_way(
     assert main(command) == 0
     own = {key: registry["own"][f"arg_{key}"] for key in ("model", "precision", "settings")}
     vot.VOTTracker(**own)  # type: ignore[arg-type]
-    assert [(options["precision"], options["settings"]) for _, options in loads] == [("f32", expected)] * 4
+    assert [(options["precision"], options["settings"]) for _, options in loads] == [("fp32", expected)] * 4

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from singletrack import runtimes
+from singletrack import engines
 from singletrack.cli.main import main
-from singletrack.runtimes import TRAIN_EXTRA
-from singletrack.training import loop
+from singletrack.engines import TRAIN_EXTRA
+from singletrack.training import trainer
 from singletrack.training.recipes import RECIPES
 
 CALLS = {
@@ -50,7 +50,7 @@ def test_a_missing_package_is_named(
     verb: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == package else find(name))
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == package else find(name))
     assert main(CALLS[verb]) == 1
     assert capsys.readouterr().err.endswith(f'got no {package}; run: pip install "singletrack[train]"\n')
 
@@ -92,14 +92,14 @@ def test_device_of_train(device: str, folder: Path, monkeypatch: pytest.MonkeyPa
     asked: list[object] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    monkeypatch.setattr(loop, "train", lambda *_, settings, **options: asked.append(settings.device))
+    monkeypatch.setattr(trainer, "train", lambda *_, settings, **options: asked.append(settings.device))
     assert main([*CALLS["train"], "--device", device]) == 0
     assert asked == ["cpu"]
 
 
 def test_weights_to_start_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path | None] = []
-    monkeypatch.setattr(loop, "train", lambda *_, weights, **options: asked.append(weights))
+    monkeypatch.setattr(trainer, "train", lambda *_, weights, **options: asked.append(weights))
     assert main(CALLS["train"]) == 0
     assert main([*CALLS["train"], "--weights", "start.safetensors"]) == 0
     assert asked == [None, Path("start.safetensors")]

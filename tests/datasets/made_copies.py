@@ -10,15 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 
 WIDTH, HEIGHT = 16, 12
 
 
 def picture(number: int, ending: str = ".jpg") -> bytes:
-    """A small picture of one grey, which is its number (modulo 256); JPEG keeps it exactly."""
-    grey = np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8)
-    return cv2.imencode(ending, grey, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    """A small picture of one gray, which is its number (modulo 256); JPEG keeps it exactly."""
+    gray = np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8)
+    return cv2.imencode(ending, gray, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
 
 
 class Tree:
@@ -33,7 +33,7 @@ class Tree:
         (self.root / path).write_text(text)
 
     def frames(self, folder: str, numbers: Iterable[int], pattern: str = "{:08d}.jpg") -> None:
-        """Pictures with these numbers, in their names and as their grey."""
+        """Pictures with these numbers, in their names and as their gray."""
         (self.root / folder).mkdir(parents=True, exist_ok=True)
         for number in numbers:
             name = pattern.format(number)
@@ -55,6 +55,6 @@ def archive(folder: Path, target: Path, inside: str = "") -> Path:
     return target
 
 
-def greys(sequence: Sequence) -> list[int]:
+def grays(sequence: VideoSequence) -> list[int]:
     """The numbers of its frames, read from their pixels."""
     return [int(frame[0, 0, 0]) for frame in sequence.frames]

@@ -13,7 +13,7 @@ from singletrack.datasets.augmentations import (
     cut,
     draw_roll,
     draw_view,
-    finished,
+    finish_view,
     is_empty,
     jittered,
     mirrored_box,
@@ -26,10 +26,10 @@ STILL = ViewRoll(np.zeros(2, np.float32), np.full(2, 0.5, np.float32), 1.0, Fals
 
 
 def test_jitter_moves_by_the_jittered_size() -> None:
-    assert jittered(BOX, Jitter(scale=0.5, centre=3.0), STILL).tolist() == BOX.tolist()
+    assert jittered(BOX, Jitter(scale=0.5, center=3.0), STILL).tolist() == BOX.tolist()
     view = ViewRoll(np.array([1, -1], np.float32), np.array([1.0, 0.0], np.float32), 1.0, False)
-    moved = jittered(BOX, Jitter(scale=np.log(2.0), centre=3.0), view)
-    # 16 x 1, whose root is 4; times 3, half of it right and up of the centre (14, 21)
+    moved = jittered(BOX, Jitter(scale=np.log(2.0), center=3.0), view)
+    # 16 x 1, whose root is 4; times 3, half of it right and up of the center (14, 21)
     np.testing.assert_allclose(moved, [14 + 6 - 8, 21 - 6 - 0.5, 16, 1], rtol=1e-5)
 
 
@@ -66,8 +66,8 @@ def test_the_label_of_a_still_crop_is_its_middle() -> None:
 
 def test_a_mirrored_crop_has_a_mirrored_label() -> None:
     crop = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    view = ViewRoll(STILL.size, STILL.centre, 1.0, True)
-    pixels, label = finished(crop, np.array([0.1, 0.2, 0.3, 0.4]), view, "rounded")
+    view = ViewRoll(STILL.size, STILL.center, 1.0, True)
+    pixels, label = finish_view(crop, np.array([0.1, 0.2, 0.3, 0.4]), view, "rounded")
     np.testing.assert_array_equal(pixels, crop[:, ::-1])
     np.testing.assert_allclose(label, [0.6, 0.2, 0.3, 0.4])
 

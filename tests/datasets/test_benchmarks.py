@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_copies import HEIGHT, WIDTH, Tree, archive, greys
+from made_copies import HEIGHT, WIDTH, Tree, archive, grays
 
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import open_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.datasets.registry import open_dataset
 from singletrack.errors import InputError
 
 Store = Callable[[Tree], Path]
@@ -51,7 +51,7 @@ def test_lasot_tells_what_is_hidden_and_what_it_is_in_words(tree: Tree, stored: 
         open_dataset("lasot", root)
     test = open_dataset("lasot", root, incomplete=True)
     assert [sequence.name for sequence in test] == ["airplane-9", "airplane-1"]
-    assert greys(test[0]) == [1, 2, 3, 4]
+    assert grays(test[0]) == [1, 2, 3, 4]
     assert test[0].boxes_xywh[1].tolist() == [11, 20, 30, 40]
     assert test[0].visible is not None
     assert test[0].visible.tolist() == [True, False, True, False]
@@ -77,7 +77,7 @@ def test_lasot_in_a_zip_for_each_class_as_handed_out(tree: Tree, tmp_path: Path)
     archive(tree.root / "bird", root / "bird.zip")  # without the folder bird
     names = listing(tmp_path, "airplane-1", "bird-2")
     for sequence in open_dataset("lasot", root, split_file=names):
-        assert greys(pickle.loads(pickle.dumps(sequence))) == [1, 2, 3, 4]
+        assert grays(pickle.loads(pickle.dumps(sequence))) == [1, 2, 3, 4]
         assert sequence.language
 
 
@@ -113,7 +113,7 @@ def test_vasttrack(tree: Tree, stored: Store) -> None:
     tree.text("test/Yo-Yo/Yo-Yo-3/nlp.txt", "a red yo-yo")
     root = stored(tree)
     (test,) = open_dataset("vasttrack", root, incomplete=True)
-    assert (test.name, test.language, greys(test)) == ("Yo-Yo-3", "a red yo-yo", [1, 2, 3])
+    assert (test.name, test.language, grays(test)) == ("Yo-Yo-3", "a red yo-yo", [1, 2, 3])
     assert test.visible is not None
     assert test.visible.tolist() == [True, False, True]
     (train,) = open_dataset("vasttrack", root, split="train", incomplete=True)
@@ -129,7 +129,7 @@ def test_tnl2k_with_its_sentence_and_in_parts(tree: Tree, stored: Store) -> None
     root = stored(tree)
     (test,) = open_dataset("tnl2k", root, incomplete=True)
     assert (test.name, test.language) == ("CM_manlight_ done", "the man with a light")
-    assert greys(test) == [9, 10, 11]
+    assert grays(test) == [9, 10, 11]
     assert test.visible is None
     (train,) = open_dataset("tnl2k", root, split="train", incomplete=True)
     assert train.name == "Arrow_video"
@@ -139,7 +139,7 @@ def test_dtb70(tree: Tree, stored: Store) -> None:
     tree.frames("DTB70/Animal1/img", range(1, 3), "{:05d}.jpg")
     tree.text("DTB70/Animal1/groundtruth_rect.txt", boxes(2))
     (sequence,) = open_dataset("dtb70", stored(tree), incomplete=True)
-    assert (sequence.name, greys(sequence)) == ("Animal1", [1, 2])
+    assert (sequence.name, grays(sequence)) == ("Animal1", [1, 2])
 
 
 # --- GOT-10k -----------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_got10k_train_as_handed_out_without_its_list(tree: Tree, tmp_path: Path)
         archive(tree.root / f"split{part}", root / f"GOT-10k_Train_split_{part:02d}.zip")
     sequences = open_dataset("got10k", root.parent, split="train", incomplete=True)
     assert [sequence.name for sequence in sequences] == ["GOT-10k_Train_000001", "GOT-10k_Train_000002"]
-    assert greys(sequences[1]) == [1, 2, 3]
+    assert grays(sequences[1]) == [1, 2, 3]
 
 
 # --- TrackingNet and COCO ----------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_trackingnet(tree: Tree, stored: Store) -> None:
     root = stored(tree)
     (test,) = open_dataset("trackingnet", root, incomplete=True)
     assert test.name == "-Dz7OIf54b0_0"
-    assert greys(test) == list(range(12))  # 2.jpg before 10.jpg
+    assert grays(test) == list(range(12))  # 2.jpg before 10.jpg
     assert test.boxes_xywh.tolist() == [[10, 20, 30, 40]]
     for split in ("train", "train_3"):
         (train,) = open_dataset("trackingnet", root, split=split, incomplete=True)
@@ -236,7 +236,7 @@ def test_trackingnet_in_a_zip_for_each_sequence_as_handed_out(tree: Tree, tmp_pa
     (tree.root / "root/TEST/zips").mkdir()
     archive(tree.root / "loose", tree.root / "root/TEST/zips/V_0.zip")
     (sequence,) = open_dataset("trackingnet", tree.root / "root", incomplete=True)
-    assert greys(sequence) == [0, 1, 2]
+    assert grays(sequence) == [0, 1, 2]
 
 
 def test_a_first_box_alone_is_no_training_sequence(tree: Tree) -> None:
@@ -266,7 +266,7 @@ def test_coco_objects_are_sequences_of_one_frame(tree: Tree, stored: Store, fold
     tree.frames(folder, [9, 25], "{:012d}.jpg")
     sequences = open_dataset("coco", stored(tree))
     assert [sequence.name for sequence in sequences] == ["000000000009_7", "000000000025_3"]
-    assert [greys(sequence) for sequence in sequences] == [[9], [25]]
+    assert [grays(sequence) for sequence in sequences] == [[9], [25]]
     assert sequences[0].boxes_xywh.tolist() == [[1.5, 2, 8, 6]]
     assert sequences[0].size_wh == (WIDTH, HEIGHT)
 
@@ -279,7 +279,7 @@ def test_coco_in_its_zips_and_without_a_picture(tree: Tree, tmp_path: Path) -> N
     archive(tree.root / "train2017", root / "train2017.zip", inside="train2017")
     archive(tree.root / "annotations", root / "annotations_trainval2017.zip", inside="annotations")
     (sequence,) = open_dataset("coco", root, incomplete=True)
-    assert greys(sequence) == [9]
+    assert grays(sequence) == [9]
     with pytest.raises(InputError, match="expected the picture of 000000000025_3"):
         open_dataset("coco", root)
 
@@ -303,7 +303,7 @@ def test_otb_separators_two_targets_and_boxes_as_written(tree: Tree, stored: Sto
         *("Basketball", "Car4", "Human4_2", "Jogging_1", "Jogging_2", "Skating2_1", "Skating2_2", "Walking"),
     ]
     for sequence in found.values():
-        assert greys(sequence) == [1, 2]
+        assert grays(sequence) == [1, 2]
         assert sequence.boxes_xywh[0, [0, 2, 3]].tolist() == [10, 30, 40]  # from 1, and left so
         assert sequence.boxes_xywh[0, 1] == (99 if sequence.name in {"Jogging_2", "Skating2_2"} else 20)
 
@@ -327,7 +327,7 @@ def test_otb_as_pytracking_begins_tiger1(tree: Tree) -> None:
     (whole,) = open_dataset("otb", tree.root, limit=1)
     assert len(whole) == 8
     (late,) = open_dataset("otb", tree.root, split="pytracking", limit=1)
-    assert greys(late) == [6, 7, 8]
+    assert grays(late) == [6, 7, 8]
     assert late.boxes_xywh[0].tolist() == [15, 20, 30, 40]
 
 
@@ -349,7 +349,7 @@ def test_nfs_at_both_rates(tree: Tree, stored: Store) -> None:
     assert (len(fast), fast.fps) == (17, 240.0)
     assert fast.boxes_xywh[16].tolist() == [17, 2, 30, 40]
     (slow,) = open_dataset("nfs", root, incomplete=True)
-    assert (slow.fps, greys(slow)) == (30.0, [1, 2, 3])
+    assert (slow.fps, grays(slow)) == (30.0, [1, 2, 3])
     assert slow.boxes_xywh.tolist() == [[1, 2, 30, 40], [9, 2, 30, 40], [17, 2, 30, 40]]
     assert slow.visible is not None
     assert slow.visible.tolist() == [True, False, True]
@@ -359,7 +359,7 @@ def test_nfs_as_pytracking_packed_it(tree: Tree, stored: Store) -> None:
     tree.frames("sequences/bee", range(1, 4), "{:05d}.jpg")
     tree.text("anno/nfs_bee.txt", boxes(3, "\t"))
     (sequence,) = open_dataset("nfs", stored(tree), incomplete=True)
-    assert (sequence.name, greys(sequence), sequence.fps) == ("bee", [1, 2, 3], 30.0)
+    assert (sequence.name, grays(sequence), sequence.fps) == ("bee", [1, 2, 3], 30.0)
 
 
 def test_nfs_lacking_frames(tree: Tree) -> None:
@@ -403,8 +403,8 @@ def make_uav(tree: Tree) -> None:
 def test_uav123_frames_come_from_its_own_list(tree: Tree, stored: Store) -> None:
     make_uav(tree)
     first, second, bike = open_dataset("uav123", stored(tree), incomplete=True)
-    assert (first.name, greys(first)) == ("bird1_1", [1, 2])
-    assert (second.name, greys(second)) == ("bird1_2", [4, 5, 6])
+    assert (first.name, grays(first)) == ("bird1_1", [1, 2])
+    assert (second.name, grays(second)) == ("bird1_2", [4, 5, 6])
     assert (bike.name, len(bike)) == ("bike1", 3)
     assert np.isnan(second.boxes_xywh).tolist() == [[False] * 4, [True] * 4, [False] * 4]
     assert second.visible is not None
@@ -439,7 +439,7 @@ def test_vot_older_folder_with_polygons_and_tags(tree: Tree, stored: Store) -> N
     tree.frames("unlisted", range(1, 2))
     tree.text("list.txt", "bag\n")
     (sequence,) = open_dataset("vot", stored(tree))
-    assert (sequence.name, greys(sequence), sequence.attributes) == ("bag", [1, 2, 3], ("occlusion",))
+    assert (sequence.name, grays(sequence), sequence.attributes) == ("bag", [1, 2, 3], ("occlusion",))
     assert sequence.boxes_xywh.tolist() == [[10, 20, 20, 30], [10, 20, 20, 30], [9, 20, 24.5, 30]]
 
 
@@ -473,7 +473,7 @@ def test_folder_of_sequences(tree: Tree, stored: Store) -> None:
     tree.text("dog/language.txt", "a dog")
     tree.text("notes/readme.md", "not a sequence")
     cat, dog = open_dataset("folder", stored(tree))
-    assert (cat.name, greys(cat)) == ("cat", [1, 2, 10])
+    assert (cat.name, grays(cat)) == ("cat", [1, 2, 10])
     assert cat.visible is not None
     assert cat.visible.tolist() == [True, False, False]
     assert (dog.name, dog.boxes_xywh.shape, dog.visible, dog.language) == ("dog", (1, 4), None, "a dog")
@@ -483,7 +483,7 @@ def test_folder_that_is_one_sequence(tree: Tree) -> None:
     tree.frames("", range(1, 3))
     tree.text("groundtruth.txt", boxes(2, " "))
     (sequence,) = open_dataset("folder", tree.root)
-    assert (sequence.name, greys(sequence)) == ("copy", [1, 2])
+    assert (sequence.name, grays(sequence)) == ("copy", [1, 2])
 
 
 def test_folder_with_frames_but_no_boxes(tree: Tree) -> None:

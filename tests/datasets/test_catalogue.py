@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from made_copies import Tree, picture
 
-from singletrack.datasets.base import Sequence
-from singletrack.datasets.catalogue import check_dataset, open_dataset, split_digest
+from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.registry import check_dataset, open_dataset, split_digest
 from singletrack.datasets.storage import Storage
 from singletrack.errors import InputError
 
@@ -25,7 +25,7 @@ def whole(tree: Tree) -> Tree:
     return tree
 
 
-def names(sequences: Iterable[Sequence]) -> list[str]:
+def names(sequences: Iterable[VideoSequence]) -> list[str]:
     return [sequence.name for sequence in sequences]
 
 
@@ -108,14 +108,14 @@ def test_attributes_from_flags_or_json(tree: Tree, tmp_path: Path) -> None:
 def test_a_sequence_has_a_row_for_each_frame(tree: Tree) -> None:
     tree.frames("cat", [1, 2])
     frames = Storage(tree.root).frames("cat", ["00000001.jpg", "00000002.jpg"])
-    assert Sequence(name="cat", frames=frames, boxes_xywh=np.zeros((1, 4))).visible is None
+    assert VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((1, 4))).visible is None
     for rows in (0, 3):
         with pytest.raises(InputError, match=f"each of the 2 frames of cat, .*; got {rows} x 4"):
-            Sequence(name="cat", frames=frames, boxes_xywh=np.zeros((rows, 4)))
+            VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((rows, 4)))
     with pytest.raises(InputError, match="expected visible for each of the 2 frames of cat; got 3 values"):
-        Sequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), visible=np.ones(3, bool))
+        VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), visible=np.ones(3, bool))
     with pytest.raises(InputError, match="expected cover"):
-        Sequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), cover=np.ones(1))
+        VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), cover=np.ones(1))
 
 
 # --- checking ----------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_copies import HEIGHT, WIDTH, Tree, greys
+from made_copies import HEIGHT, WIDTH, Tree, grays
 
-from singletrack.datasets.catalogue import check_dataset, open_dataset
-from singletrack.datasets.footage import open_footage
+from singletrack.datasets.registry import check_dataset, open_dataset
+from singletrack.datasets.frame_index import open_frame_index
 from singletrack.errors import InputError
 
 Store = Callable[[Tree], Path]
@@ -56,13 +56,13 @@ def test_vid_tracks(tree: Tree, stored: Store) -> None:
         "00000000_1",
         "00001000_0",
     ]
-    assert (greys(first), first.size_wh) == ([1, 2, 3, 4], (WIDTH, HEIGHT))
+    assert (grays(first), first.size_wh) == ([1, 2, 3, 4], (WIDTH, HEIGHT))
     assert rows(first.boxes_xywh) == [[1, 2, 4, 6], [2, 2, 4, 6], NAN, [4, 2, 4, 6]]
     assert first.visible is not None
     assert first.visible.tolist() == [True, True, False, True]
-    assert (greys(second), rows(second.boxes_xywh)) == ([2], [[3, 3, 6, 4]])
+    assert (grays(second), rows(second.boxes_xywh)) == ([2], [[3, 3, 6, 4]])
     (held,) = open_dataset("vid", root, split="val")
-    assert (held.name, greys(held), rows(held.boxes_xywh)) == ("ILSVRC2015_val_00000000_7", [0], [[1, 2, 4, 6]])
+    assert (held.name, grays(held), rows(held.boxes_xywh)) == ("ILSVRC2015_val_00000000_7", [0], [[1, 2, 4, 6]])
 
 
 def test_vid_below_the_folder_of_its_download(tree: Tree) -> None:
@@ -77,7 +77,7 @@ def test_vid_that_lacks_a_frame_in_its_middle(tree: Tree) -> None:
     with pytest.raises(InputError, match=r"expected 4 frames of ILSVRC2015_train_00000000_0 .* such as 000001"):
         open_dataset("vid", tree.root)
     (whole,) = open_dataset("vid", tree.root, incomplete=True)
-    assert (whole.name, greys(whole)) == ("ILSVRC2015_train_00000000_1", [3])
+    assert (whole.name, grays(whole)) == ("ILSVRC2015_train_00000000_1", [3])
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_det_objects(tree: Tree, stored: Store) -> None:
         "n02958343_3_2",
         "ILSVRC2014_train_00000017_0",
     ]
-    assert (greys(first), rows(first.boxes_xywh)) == ([3], [[1, 2, 4, 6]])
-    assert (greys(second), rows(second.boxes_xywh)) == ([3], [[3, 3, 6, 4]])
-    assert (greys(third), rows(third.boxes_xywh), third.size_wh) == ([17], [[0, 0, 2, 3]], (WIDTH, HEIGHT))
+    assert (grays(first), rows(first.boxes_xywh)) == ([3], [[1, 2, 4, 6]])
+    assert (grays(second), rows(second.boxes_xywh)) == ([3], [[3, 3, 6, 4]])
+    assert (grays(third), rows(third.boxes_xywh), third.size_wh) == ([17], [[0, 0, 2, 3]], (WIDTH, HEIGHT))
 
 
 def test_det_without_a_picture(tree: Tree) -> None:
@@ -152,11 +152,11 @@ def test_youtubebb(tree: Tree, stored: Store) -> None:
     make_youtubebb(tree)
     first, second = open_dataset("youtubebb", stored(tree))
     assert (first.name, second.name) == ("AAAAAA_-AAA_0_0", "AAAAAA_-AAA_0_1")
-    assert (greys(first), first.size_wh) == ([time % 256 for time in (11000, 12000, 13000)], (WIDTH, HEIGHT))
+    assert (grays(first), first.size_wh) == ([time % 256 for time in (11000, 12000, 13000)], (WIDTH, HEIGHT))
     assert rows(first.boxes_xywh) == [[8, 3, 4, 3], NAN, [0, 0, 4, 12]]
     assert first.visible is not None
     assert first.visible.tolist() == [True, False, True]
-    assert (greys(second), rows(second.boxes_xywh)) == ([11000 % 256], [[0, 0, 8, 6]])
+    assert (grays(second), rows(second.boxes_xywh)) == ([11000 % 256], [[0, 0, 8, 6]])
 
 
 def test_youtubebb_without_frames_in_which_its_object_is_absent(tree: Tree) -> None:
@@ -199,7 +199,7 @@ def test_training_reads_them(tree: Tree, tmp_path: Path) -> None:
     make_det(tree)
     make_youtubebb(tree)
     visible = {
-        name: open_footage(name, tree.root, tmp_path / "kept", split="train").visible.tolist()
+        name: open_frame_index(name, tree.root, tmp_path / "kept", split="train").visible.tolist()
         for name in ("vid", "det", "youtubebb")
     }
     assert visible == {"vid": [True, False, True], "det": [True] * 3, "youtubebb": [True, False, True, True]}

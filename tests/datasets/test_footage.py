@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from made_copies import Tree
 
-from singletrack.datasets import footage as module
-from singletrack.datasets.footage import load_footage, open_footage
+from singletrack.datasets import frame_index as module
+from singletrack.datasets.frame_index import load_footage, open_frame_index
 from singletrack.errors import InputError, VideoError
 
 LASOT = ("full_occlusion", "out_of_view")
@@ -33,25 +33,25 @@ def lasot(tree: Tree) -> Tree:
 
 
 def test_arrays_hold_what_the_reader_tells(lasot: Tree, stored: Callable[[Tree], Path], tmp_path: Path) -> None:
-    footage = open_footage("lasot", stored(lasot), tmp_path / "kept", split="train", incomplete=True)
-    assert (footage.dataset, footage.split, len(footage)) == ("lasot", "train", 2)
-    assert footage.names.tolist() == [b"cat-1", b"cat-2"]
-    assert footage.starts.tolist() == [0, 4, 7]
-    assert footage.lengths.tolist() == [4, 3]
-    assert footage.seen.tolist() == [2, 3]
-    assert footage.visible.tolist() == [True, False, False, True, True, True, True]
-    assert footage.box(1, 0).tolist() == [7, 7, 3.5, 2]
-    assert footage.box(0, 1).dtype == np.float32
-    assert not footage.of_pictures
-    assert [int(footage.picture(1, frame)[0, 0, 0]) for frame in range(3)] == [1, 2, 3]
-    assert footage.picture(0, 2).shape == (12, 16, 3)
-    assert footage.picture(0, 2, shrunk=4).shape == (3, 4, 3)
+    frame_index = open_frame_index("lasot", stored(lasot), tmp_path / "kept", split="train", incomplete=True)
+    assert (frame_index.dataset, frame_index.split, len(frame_index)) == ("lasot", "train", 2)
+    assert frame_index.names.tolist() == [b"cat-1", b"cat-2"]
+    assert frame_index.starts.tolist() == [0, 4, 7]
+    assert frame_index.lengths.tolist() == [4, 3]
+    assert frame_index.seen.tolist() == [2, 3]
+    assert frame_index.visible.tolist() == [True, False, False, True, True, True, True]
+    assert frame_index.box(1, 0).tolist() == [7, 7, 3.5, 2]
+    assert frame_index.box(0, 1).dtype == np.float32
+    assert not frame_index.of_pictures
+    assert [int(frame_index.picture(1, frame)[0, 0, 0]) for frame in range(3)] == [1, 2, 3]
+    assert frame_index.picture(0, 2).shape == (12, 16, 3)
+    assert frame_index.picture(0, 2, shrunk=4).shape == (3, 4, 3)
 
 
 def test_it_is_read_once(lasot: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = open_footage("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
+    first = open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
     monkeypatch.setattr(module, "choose", None)
-    again = open_footage("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
+    again = open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
     assert again.fingerprint == first.fingerprint
     assert isinstance(again.boxes, np.memmap)
     sent = pickle.dumps(again)
@@ -61,7 +61,7 @@ def test_it_is_read_once(lasot: Tree, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_fingerprint_tells_data_apart_and_not_where_they_lie(lasot: Tree, tmp_path: Path) -> None:
     def fingerprint(kept: str) -> str:
-        return open_footage("lasot", lasot.root, tmp_path / kept, split="train", incomplete=True).fingerprint
+        return open_frame_index("lasot", lasot.root, tmp_path / kept, split="train", incomplete=True).fingerprint
 
     before = fingerprint("one")
     assert fingerprint("two") == before
@@ -72,11 +72,11 @@ def test_the_fingerprint_tells_data_apart_and_not_where_they_lie(lasot: Tree, tm
 
 def test_an_incomplete_copy_is_refused(lasot: Tree, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1120 sequences expected, 2 found"):
-        open_footage("lasot", lasot.root, tmp_path / "kept", split="train")
+        open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train")
     assert not list(tmp_path.glob("kept/*"))
     lasot.text("training_set.txt", "")
     with pytest.raises(InputError, match="found none"):
-        open_footage("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
+        open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
 
 
 def test_sequences_without_all_their_boxes_cannot_be_trained_on(tree: Tree, tmp_path: Path) -> None:
@@ -84,15 +84,15 @@ def test_sequences_without_all_their_boxes_cannot_be_trained_on(tree: Tree, tmp_
         tree.frames(name, range(3))
         tree.text(f"{name}/groundtruth.txt", "1,1,2,2\n" * (3 if name == "one" else 1))
     with pytest.raises(InputError, match="two: has 1 boxes for 3 frames"):
-        open_footage("folder", tree.root, tmp_path / "kept")
-    assert len(open_footage("folder", tree.root, tmp_path / "kept", incomplete=True)) == 1
+        open_frame_index("folder", tree.root, tmp_path / "kept")
+    assert len(open_frame_index("folder", tree.root, tmp_path / "kept", incomplete=True)) == 1
 
 
 def test_what_is_kept_may_be_damaged_or_gone(lasot: Tree, tmp_path: Path) -> None:
-    footage = open_footage("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
+    frame_index = open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
     (lasot.root / "cat/cat-1/img/00000003.jpg").unlink()
     with pytest.raises(VideoError, match=r"00000003\.jpg"):
-        footage.picture(0, 2)
-    (footage.folder / "boxes.npy").unlink()
+        frame_index.picture(0, 2)
+    (frame_index.folder / "boxes.npy").unlink()
     with pytest.raises(InputError, match="delete it"):
-        load_footage(footage.folder)
+        load_footage(frame_index.folder)

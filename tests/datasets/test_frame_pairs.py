@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from singletrack.datasets.augmentations import Augmentation, Jitter
-from singletrack.datasets.footage import Footage, open_footage
+from singletrack.datasets.frame_index import FrameIndex, open_frame_index
 from singletrack.datasets.frame_pairs import FramePair, PairDrawing, SharedLight, draw_frame_pair, newest_frame
 from singletrack.datasets.sampling import Drawn, FramePairs, FrameRules
 from singletrack.errors import InputError, VideoError
@@ -21,7 +21,7 @@ PLAIN = replace(DRAWING, augmentation=Augmentation(gray=0, flip=0, flip_one=0, b
 
 
 @pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+def footage(tmp_path_factory: pytest.TempPathFactory) -> FrameIndex:
     """One sequence of 24 frames of 320 x 240, a red box of 40 x 30 going right."""
     root = tmp_path_factory.mktemp("data") / "walk"
     root.mkdir()
@@ -31,11 +31,11 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
         frame[y : y + height, x : x + width] = TARGET[::-1]
         cv2.imwrite(str(root / f"{index:04d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 98])
     (root / "groundtruth.txt").write_text("\n".join(",".join(map(str, box)) for box in boxes))
-    return open_footage("folder", root, root.parent / "kept")
+    return open_frame_index("folder", root, root.parent / "kept")
 
 
 @pytest.fixture(scope="module")
-def pairs(footage: Footage) -> FramePairs:
+def pairs(footage: FrameIndex) -> FramePairs:
     return FramePairs([footage], [1.0], FrameRules())
 
 
@@ -72,7 +72,7 @@ def test_the_box_is_drawn_round_the_target_of_the_template_alone(pairs: FramePai
 
 @pytest.mark.parametrize("decode", ["whole", "reduced"])
 def test_the_target_is_where_the_box_says(decode: str, pairs: FramePairs) -> None:
-    augmentation = replace(DRAWING.augmentation, gray=0.0, brightness=0.0, search_jitter=Jitter(scale=0.3, centre=1.5))
+    augmentation = replace(DRAWING.augmentation, gray=0.0, brightness=0.0, search_jitter=Jitter(scale=0.3, center=1.5))
     drawing = replace(DRAWING, augmentation=replace(augmentation, decode=decode))  # type: ignore[arg-type]
     seen = 0
     for index in range(12):
@@ -98,14 +98,14 @@ def test_reduced_decoding_changes_pixels_little_and_labels_hardly(pairs: FramePa
 def test_an_unreadable_picture_ends_the_run_or_is_passed_over(
     pairs: FramePairs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read = Footage.picture
+    read = FrameIndex.picture
 
-    def damaged(self: Footage, sequence: int, frame: int, shrunk: int = 1) -> np.ndarray:
+    def damaged(self: FrameIndex, sequence: int, frame: int, shrunk: int = 1) -> np.ndarray:
         if frame < 18:
             raise VideoError(f"expected a picture; frame {frame} is none")
         return read(self, sequence, frame, shrunk)
 
-    monkeypatch.setattr(Footage, "picture", damaged)
+    monkeypatch.setattr(FrameIndex, "picture", damaged)
     with pytest.raises(VideoError, match="is none"):
         draw_frame_pair(pairs, DRAWING, [0], 0)
     with caplog.at_level(logging.WARNING):
@@ -114,7 +114,7 @@ def test_an_unreadable_picture_ends_the_run_or_is_passed_over(
     assert "is none" in caplog.text
 
 
-def test_boxes_that_never_show_anything_are_told(footage: Footage) -> None:
+def test_boxes_that_never_show_anything_are_told(footage: FrameIndex) -> None:
     far = replace(footage, boxes=np.array(footage.boxes) + np.float32([9000, 0, 0, 0]))
     with pytest.raises(InputError, match="200 pairs in a row"):
         draw_frame_pair(FramePairs([far], [1.0], FrameRules()), DRAWING, [0], 0)
@@ -137,7 +137,7 @@ def test_the_published_light_repeats_between_workers_and_epochs(pairs: FramePair
 
 
 def test_the_newest_look_is_of_a_frame_between_and_cut_round_a_box_that_was_followed(pairs: FramePairs) -> None:
-    two = replace(PLAIN, augmentation=replace(PLAIN.augmentation, templates=2))
+    two = replace(PLAIN, augmentation=replace(PLAIN.augmentation, num_templates=2))
     marked = replace(two, augmentation=replace(two.augmentation, mark_template=True))
     for index in range(8):
         pair, drawn, alone = (draw_frame_pair(pairs, each, [1], index) for each in (two, marked, PLAIN))
@@ -153,7 +153,7 @@ def test_the_newest_look_is_of_a_frame_between_and_cut_round_a_box_that_was_foll
         assert np.ptp(rows) * np.ptp(columns) == pytest.approx(34**2, rel=0.12)  # with its soft edges
 
 
-def test_a_newest_look_is_visible_and_mostly_late(footage: Footage) -> None:
+def test_a_newest_look_is_visible_and_mostly_late(footage: FrameIndex) -> None:
     hidden = replace(footage, visible=np.arange(24) % 2 == 0)
     random = np.random.default_rng(0)
     places = [newest_frame(random, hidden, Drawn(0, 0, 4, 21)) for _ in range(300)]

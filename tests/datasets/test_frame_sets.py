@@ -10,23 +10,31 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack.datasets.augmentations import Augmentation, Jitter, Roll, ViewRoll
-from singletrack.datasets.footage import Footage
+from singletrack.datasets.frame_index import FrameIndex
 from singletrack.datasets.frame_pairs import PairDrawing, view_of
-from singletrack.datasets.frame_sets import FrameSets, Look, SetRules, draw_frame_set, draw_trident, middle, padding_of
+from singletrack.datasets.frame_tuples import (
+    FrameTuples,
+    Look,
+    TupleRules,
+    draw_frame_tuple,
+    draw_trident,
+    middle,
+    padding_of,
+)
 from singletrack.datasets.sampling import FramePairs, FrameRules
 from singletrack.errors import InputError
 
 GRAY = 120
 
 
-class Made(Footage):
+class Made(FrameIndex):
     """Footage of gray frames of 100 x 80, all boxes alike, of which it matters where targets are visible."""
 
     def picture(self, sequence: int, frame: int, shrunk: int = 1) -> Any:
         return np.full((80, 100, 3), GRAY, np.uint8)
 
 
-def footage(*visible: list[bool], box: tuple[float, ...] = (5.0, 20.0, 30.0, 30.0)) -> Footage:
+def footage(*visible: list[bool], box: tuple[float, ...] = (5.0, 20.0, 30.0, 30.0)) -> FrameIndex:
     starts = np.cumsum([0, *map(len, visible)])
     flags = np.array([flag for each in visible for flag in each])
     boxes = np.tile(np.array(box, np.float32), (len(flags), 1))
@@ -44,8 +52,8 @@ def footage(*visible: list[bool], box: tuple[float, ...] = (5.0, 20.0, 30.0, 30.
     )
 
 
-def sets(part: Footage, **rules: Any) -> FrameSets:
-    return FrameSets(FramePairs([part], [1], FrameRules()), SetRules(**rules))
+def sets(part: FrameIndex, **rules: Any) -> FrameTuples:
+    return FrameTuples(FramePairs([part], [1], FrameRules()), TupleRules(**rules))
 
 
 def test_the_second_template_lies_on_the_first_ones_side_of_the_search_frame() -> None:
@@ -97,7 +105,7 @@ def test_half_of_the_search_frames_do_not_show_the_target() -> None:
 def test_a_sample_is_whole_and_always_the_same() -> None:
     frames = sets(footage([True] * 20 + [False] * 3), mode="trident", negatives=0.5)
     drawing = PairDrawing(template_size=32, search_size=64, augmentation=Augmentation(search_factor=5.0))
-    samples = [draw_frame_set(frames, drawing, [7], index) for index in range(12)]
+    samples = [draw_frame_tuple(frames, drawing, [7], index) for index in range(12)]
     for sample in samples:
         assert sample.templates.shape == (2, 32, 32, 3)
         assert sample.search.shape == (64, 64, 3)
@@ -107,7 +115,7 @@ def test_a_sample_is_whole_and_always_the_same() -> None:
         assert len(np.unique(inside)) == 1  # one gray, brightened: no black of what lies beyond it
         assert inside.min() >= 0.79 * GRAY
     assert {sample.present for sample in samples} == {True, False}
-    again = draw_frame_set(frames, drawing, [7], 3)
+    again = draw_frame_tuple(frames, drawing, [7], 3)
     np.testing.assert_array_equal(again.search, samples[3].search)
     np.testing.assert_array_equal(again.box, samples[3].box)
 
@@ -137,4 +145,4 @@ def test_boxes_that_show_nothing_are_refused() -> None:
     frames = sets(footage([True] * 20, box=(5.0, 5.0, 0.0, 10.0)))
     drawing = PairDrawing(template_size=32, search_size=64, augmentation=Augmentation())
     with pytest.raises(InputError, match=r"got 200 samples in a row.*singletrack datasets check"):
-        draw_frame_set(frames, drawing, [0], 0)
+        draw_frame_tuple(frames, drawing, [0], 0)

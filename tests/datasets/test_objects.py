@@ -1,4 +1,4 @@
-"""Objects in photos: found where colours part them from what is behind, and looked for once."""
+"""Objects in photos: found where colors part them from what is behind, and looked for once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets import objects
-from singletrack.datasets.made.pieces import cut_object, draw_piece
-from singletrack.datasets.objects import cached_object, find_object
-from singletrack.datasets.pictures import Photos
+from singletrack.datasets import object_masks
+from singletrack.datasets.synthetic.cutouts import cut_object, draw_piece
+from singletrack.datasets.object_masks import cached_object, find_object
+from singletrack.datasets.photos import Photos
 
 
 def disc_on_meadow() -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def test_outlines_are_looked_for_once_and_so_is_their_absence(tmp_path: Path, mo
     cache = tmp_path / "cache"
     first = cached_object(tmp_path / "disc.png", picture, cache)
     assert cached_object(tmp_path / "noise.png", noise, cache) is None
-    monkeypatch.setattr(objects, "find_object", None)
+    monkeypatch.setattr(object_masks, "find_object", None)
     again = cached_object(tmp_path / "disc.png", picture, cache)
     assert first is not None
     assert again is not None

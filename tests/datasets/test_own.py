@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_copies import HEIGHT, WIDTH, Tree, greys
+from made_copies import HEIGHT, WIDTH, Tree, grays
 
-from singletrack.datasets.catalogue import open_dataset
+from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError, VideoError
-from singletrack.video.pictures import read_picture
+from singletrack.video.images import read_picture
 from singletrack.video.writer import VideoWriter
 
 Store = Callable[[Tree], Path]
 
 
 def make_video(path: Path, frames: int) -> None:
-    """A video whose frames say their number by their grey, in steps of 20."""
+    """A video whose frames say their number by their gray, in steps of 20."""
     with VideoWriter(path, fps=10) as writer:
         for number in range(frames):
             writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
@@ -89,8 +89,8 @@ def test_coco_of_annotation_tools(tree: Tree, stored: Store, boxes: str, picture
     tree.text(boxes, json.dumps(content))
     tree.text("settings.json", "{}")
     first, second = open_dataset("coco_export", stored(tree))
-    assert (greys(first), first.boxes_xywh.tolist()) == ([7], [[1, 2, 3, 4]])
-    assert (greys(second), second.boxes_xywh.tolist()) == ([8], [[2, 2, 3, 4]])
+    assert (grays(first), first.boxes_xywh.tolist()) == ([7], [[1, 2, 3, 4]])
+    assert (grays(second), second.boxes_xywh.tolist()) == ([8], [[2, 2, 3, 4]])
     assert second.size_wh == (WIDTH, HEIGHT)
 
 
@@ -111,12 +111,12 @@ def test_mot_tracks(tree: Tree, stored: Store) -> None:
     tree.text("street/gt/gt.txt", "\n".join(rows))
     tree.text("street/seqinfo.ini", "[Sequence]\nname=street\nimDir=img1\n")
     first, second = open_dataset("mot", stored(tree))
-    assert (first.name, greys(first)) == ("street_1", [2, 3, 4])
+    assert (first.name, grays(first)) == ("street_1", [2, 3, 4])
     assert first.boxes_xywh[[0, 2]].tolist() == [[10, 20, 5, 6], [12, 20, 5, 6]]
     assert first.visible is not None
     assert first.cover is not None
     assert (first.visible.tolist(), first.cover.tolist()) == ([True, False, True], [1.0, 0.0, 0.5])
-    assert (second.name, greys(second)) == ("street_2", [1])
+    assert (second.name, grays(second)) == ("street_2", [1])
 
 
 def test_mot_lacking_frames_or_columns(tree: Tree) -> None:
@@ -145,7 +145,7 @@ def test_cvat_for_video(tree: Tree, stored: Store) -> None:
     tree.frames("images", range(6), "frame_{:06d}.PNG")
     tree.text("annotations.xml", CVAT_VIDEO)
     (car,) = open_dataset("cvat", stored(tree))
-    assert greys(car) == [1, 2, 3]
+    assert grays(car) == [1, 2, 3]
     assert car.boxes_xywh[[0, 2]].tolist() == [[1.5, 2, 3, 6], [2, 2, 3, 6]]
     assert car.visible is not None
     assert car.visible.tolist() == [True, False, True]
@@ -155,7 +155,7 @@ def test_cvat_for_images_in_tasks(tree: Tree) -> None:
     tree.frames("monday/images", [5])
     tree.text("monday/annotations.xml", CVAT_IMAGES)
     (car,) = open_dataset("cvat", tree.root)
-    assert (car.name, greys(car), car.boxes_xywh.tolist()) == ("monday_0_0", [5], [[1, 2, 3, 6]])
+    assert (car.name, grays(car), car.boxes_xywh.tolist()) == ("monday_0_0", [5], [[1, 2, 3, 6]])
 
 
 @pytest.mark.parametrize(("text", "message"), [("<annotations>", "expected CVAT's XML"), ("<a/>", "found none")])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets.pictures import KIN, Photos
+from singletrack.datasets.photos import KIN, Photos
 from singletrack.errors import InputError
 
 

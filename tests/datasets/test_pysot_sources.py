@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets.pysot_sources import CropFolder, SiamesePair, Views, draw_siamese_pair
+from singletrack.datasets.pysot_crops import CropFolder, SiamesePair, Views, draw_siamese_pair
 from singletrack.errors import InputError, VideoError
 
 SEED = (1, 2)
-STILL = Views(template_shift=0, template_scale=0, search_shift=0, search_scale=0, blur=0, other=0, colour=0)
+STILL = Views(template_shift=0, template_scale=0, search_shift=0, search_scale=0, blur=0, other=0, color=0)
 
 
 def make_crops(root: Path, name: str, gap: int, frames: int = 6) -> CropFolder:
@@ -65,7 +65,7 @@ def test_the_target_is_in_the_middle(folder: CropFolder) -> None:
 
 def test_search_regions_are_shifted_evenly(folder: CropFolder) -> None:
     """Up to 64 pixels in all directions, as often one as another; and the box moves with the picture."""
-    views = Views(search_scale=0, template_shift=0, blur=0, other=0, colour=0)
+    views = Views(search_scale=0, template_shift=0, blur=0, other=0, color=0)
     pairs = [drawn(folder, views, index) for index in range(200)]
     boxes = np.array([pair.box for pair in pairs]) * 255
     shifts = boxes[:, :2] + boxes[:, 2:] / 2 - 127.5

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from singletrack.datasets.footage import Footage
+from singletrack.datasets.frame_index import FrameIndex
 from singletrack.datasets.sampling import FramePairs, FrameRules, draw_frames, usable
 from singletrack.errors import InputError
 
 
-def footage(*visible: list[bool]) -> Footage:
+def footage(*visible: list[bool]) -> FrameIndex:
     """Footage of which only it matters where targets are visible."""
     starts = np.cumsum([0, *map(len, visible)])
     flags = np.array([flag for each in visible for flag in each])
     rest: dict[str, Any] = dict.fromkeys(("names", "places", "files", "boxes"), np.zeros(len(visible)))
-    return Footage(
+    return FrameIndex(
         folder=Path(), dataset="made", split="train", fingerprint="", where=(), starts=starts, visible=flags, **rest
     )
 

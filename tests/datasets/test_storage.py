@@ -11,7 +11,7 @@ from made_copies import Tree, archive
 
 from singletrack.datasets.storage import Storage
 from singletrack.errors import InputError, VideoError
-from singletrack.video.pictures import natural_key
+from singletrack.video.images import natural_key
 
 
 def test_names_come_in_natural_order() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.errors import SingletrackError
-from singletrack.evaluation.run_folder import RunFacts, RunFolder
+from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.tracking.base import Result
 
@@ -82,7 +82,7 @@ def address() -> Iterator[str]:
             cluster.shutdown()
 
 
-def start(path: Path, sequences: list[Sequence]) -> RunFolder:
+def start(path: Path, sequences: list[VideoSequence]) -> RunFolder:
     empty = dict.fromkeys(("split", "model", "weights", "engine", "device", "precision", "version"), "")
     counts = {each.name: len(each) for each in sequences}
     return RunFolder.start(path, RunFacts(dataset="folder", sequences=counts, settings={}, **empty))
@@ -94,7 +94,7 @@ def written(run: RunFolder) -> dict[str, bytes]:
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
-    sequences = [Sequence(name="a", frames=Noise(0, 2), boxes_xywh=np.array([[8.0, 6.0, 5.0, 5.0]]))]
+    sequences = [VideoSequence(name="a", frames=Noise(0, 2), boxes_xywh=np.array([[8.0, 6.0, 5.0, 5.0]]))]
     with pytest.raises(SingletrackError, match="expected a Ray cluster at auto; got none"):
         run_sequences(sequences, Drifting, start(tmp_path, sequences), cluster="auto")
 
@@ -102,10 +102,10 @@ def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
 def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed(tmp_path: Path, address: str) -> None:
     box = np.array([[8.0, 6.0, 5.0, 5.0]])
     sequences = [
-        Sequence(name=f"sequence {seed}", frames=Noise(seed, count), boxes_xywh=box)
+        VideoSequence(name=f"sequence {seed}", frames=Noise(seed, count), boxes_xywh=box)
         for seed, count in enumerate([30, 20, 25, 1])
     ]
-    broken = Sequence(name="broken", frames=Noise(9, 5), boxes_xywh=box * np.nan)
+    broken = VideoSequence(name="broken", frames=Noise(9, 5), boxes_xywh=box * np.nan)
     desk = tmp_path / "desk"
     desk.mkdir()
     (desk / "pill").touch()

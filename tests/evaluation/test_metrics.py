@@ -21,7 +21,7 @@ def test_overlap() -> None:
 def test_center_errors() -> None:
     truth = [[10.0, 20.0, 5.0, 10.0]]
     moved = [[13.0, 24.0, 5.0, 10.0]]
-    grown = [[10.0, 20.0, 11.0, 26.0]]  # its centre lies 3 right and 8 below
+    grown = [[10.0, 20.0, 11.0, 26.0]]  # its center lies 3 right and 8 below
     np.testing.assert_allclose(metrics.center(truth), [[12.0, 24.5]])
     np.testing.assert_allclose(metrics.center_error(moved, truth), [5.0])
     np.testing.assert_allclose(metrics.center_error(grown, truth), [np.hypot(3, 8)])

@@ -148,7 +148,7 @@ def test_pysot_on_lasot_compares_visible_frames_and_divides_by_all() -> None:
     assert found.measures["P_norm"] == 0.75
 
 
-def test_pysot_counts_a_centre_at_the_edge_as_right() -> None:
+def test_pysot_counts_a_center_at_the_edge_as_right() -> None:
     outside = [-30.0, 40.0, 20.0, 20.0]
     found = score([AWAY], [outside], "pysot")
     assert (found.measures["P"], found.measures["P_norm"], found.curves["success"][0]) == (1, 1, 0)
@@ -190,7 +190,7 @@ def test_normalized_precision_of_got10k_is_the_mean_of_its_curve() -> None:
 
 
 def test_thresholds_are_strict_for_overlap_alone() -> None:
-    half = [40.0, 40.0, 10.0, 20.0]  # overlap 1/2, centre 5 pixels off
+    half = [40.0, 40.0, 10.0, 20.0]  # overlap 1/2, center 5 pixels off
     for protocol in PROTOCOLS:
         found = score([BOX, half], [BOX, BOX], protocol)
         assert found.curves["success"][9:11].tolist() == [1, 0.5]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.errors import InputError
 from singletrack.evaluation import plots
-from singletrack.evaluation.page import draw_plots, write_report
+from singletrack.evaluation.html_report import draw_plots, write_report
 from singletrack.evaluation.report import (
     Report,
     all_tables,
@@ -21,7 +21,7 @@ from singletrack.evaluation.report import (
     main_table,
     sequence_table,
 )
-from singletrack.evaluation.result_folders import TrackerResults
+from singletrack.evaluation.result_readers import TrackerResults
 from singletrack.evaluation.tables import Table
 
 NAN = float("nan")
@@ -42,8 +42,8 @@ class Gray:
         return np.full((48, 64, 3), 128, np.uint8)
 
 
-def sequence(name: str, count: int = 10, **facts: object) -> Sequence:
-    return Sequence(name=name, frames=Gray(count), boxes_xywh=np.tile(BOX, (count, 1)), **facts)  # type: ignore[arg-type]
+def sequence(name: str, count: int = 10, **facts: object) -> VideoSequence:
+    return VideoSequence(name=name, frames=Gray(count), boxes_xywh=np.tile(BOX, (count, 1)), **facts)  # type: ignore[arg-type]
 
 
 SEQUENCES = [
@@ -54,7 +54,7 @@ SEQUENCES = [
 
 
 def tracker(
-    label: str, right: Mapping[str, int], sequences: list[Sequence] = SEQUENCES, **facts: object
+    label: str, right: Mapping[str, int], sequences: list[VideoSequence] = SEQUENCES, **facts: object
 ) -> TrackerResults:
     """Right in so many frames of each sequence, and far off in the rest."""
     boxes = {}

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.errors import InputError
-from singletrack.evaluation.result_folders import TrackerResults, is_run_folder, read_results
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult
+from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
+from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 
 COUNT = 3
 BOXES = np.array([[1.5, 2, 30, 40], [3, 4, 31, 41], [5, 6.25, 32, 42]])
@@ -24,8 +24,8 @@ class Black:
         return np.zeros((48, 64, 3), np.uint8)
 
 
-def sequence(name: str) -> Sequence:
-    return Sequence(name=name, frames=Black(), boxes_xywh=np.full((COUNT, 4), 7.0))
+def sequence(name: str) -> VideoSequence:
+    return VideoSequence(name=name, frames=Black(), boxes_xywh=np.full((COUNT, 4), 7.0))
 
 
 SEQUENCES = [sequence("car-1"), sequence("dog")]
@@ -50,7 +50,7 @@ def test_pytracking(tmp_path: Path, delimiter: str) -> None:
         write(tmp_path / f"{name}.txt", BOXES, delimiter=delimiter)
         write(tmp_path / f"{name}_time.txt", [0.5, 0.25, 0.125])
         write(tmp_path / f"{name}_object_presence_scores.txt", [1, 0.5, 0.25])
-    results = read_results(tmp_path, SEQUENCES, label="DiMP")
+    results = read_tracker_results(tmp_path, SEQUENCES, label="DiMP")
     check(results)
     assert results.label == "DiMP"
     assert results.seconds["dog"].tolist() == [0.5, 0.25, 0.125]
@@ -62,7 +62,7 @@ def test_got10k_with_repetitions(tmp_path: Path) -> None:
         for number in (1, 2, 3):
             write(tmp_path / "SiamFC" / name / f"{name}_{number:03d}.txt", BOXES)
         write(tmp_path / "SiamFC" / name / f"{name}_time.txt", np.full((COUNT, 3), 0.5))
-    results = read_results(tmp_path / "SiamFC", SEQUENCES)
+    results = read_tracker_results(tmp_path / "SiamFC", SEQUENCES)
     check(results, repetitions=3)
     assert results.label == "SiamFC"
     assert results.seconds["dog"].shape == (9,)
@@ -73,7 +73,7 @@ def test_got10k_on_other_data_sets(tmp_path: Path) -> None:
     for name in ("car-1", "dog"):
         write(tmp_path / f"{name}.txt", BOXES)
         write(tmp_path / "times" / f"{name}_time.txt", [0.5, 0.5, 0.5])
-    results = read_results(tmp_path, SEQUENCES)
+    results = read_tracker_results(tmp_path, SEQUENCES)
     check(results)
     assert len(results.seconds) == 2
 
@@ -81,7 +81,7 @@ def test_got10k_on_other_data_sets(tmp_path: Path) -> None:
 def test_pysot(tmp_path: Path) -> None:
     for name in ("car-1", "dog"):
         write(tmp_path / f"{name}.txt", BOXES)
-    results = read_results(tmp_path, SEQUENCES)
+    results = read_tracker_results(tmp_path, SEQUENCES)
     check(results)
     assert results.seconds == {}
 
@@ -94,7 +94,7 @@ def test_pysot_long_term(tmp_path: Path) -> None:
         (folder / f"{name}_001.txt").write_text("1\n3,4,31,41\n0\n")
         (folder / f"{name}_001_confidence.value").write_text("\n0.5\n0.25\n")
         (folder / f"{name}_time.txt").write_text("0.5\n0.5\n0.5\n")
-    results = read_results(tmp_path, SEQUENCES)
+    results = read_tracker_results(tmp_path, SEQUENCES)
     expected = [[7, 7, 7, 7], [3, 4, 31, 41], [np.nan] * 4]
     np.testing.assert_array_equal(results.boxes_xywh["dog"][0], expected)
     assert results.confidences["dog"].tolist() == [1, 0.5, 0.25]
@@ -109,7 +109,7 @@ def test_our_run_folder(tmp_path: Path) -> None:
         weights="0123",
         engine="openvino",
         device="CPU",
-        precision="f32",
+        precision="fp32",
         settings={},
         version="0.1.0",
     )
@@ -123,7 +123,7 @@ def test_our_run_folder(tmp_path: Path) -> None:
         )
         run.write(name, result)
     assert is_run_folder(tmp_path / "run")
-    results = read_results(tmp_path / "run", [*SEQUENCES, sequence("not done")])
+    results = read_tracker_results(tmp_path / "run", [*SEQUENCES, sequence("not done")])
     check(results)
     assert results.label == "ostrack-tiny"
     assert results.facts["engine"] == "openvino"
@@ -136,35 +136,35 @@ def test_our_run_folder(tmp_path: Path) -> None:
 )
 def test_names_as_the_toolkits_vary_them(tmp_path: Path, name: str, file: str) -> None:
     write(tmp_path / f"{file}.txt", BOXES)
-    assert list(read_results(tmp_path, [sequence(name)]).boxes_xywh) == [name]
+    assert list(read_tracker_results(tmp_path, [sequence(name)]).boxes_xywh) == [name]
 
 
 def test_of_two_names_alike_the_exact_one_is_meant(tmp_path: Path) -> None:
     write(tmp_path / "car_1.txt", BOXES)
     write(tmp_path / "car-1.txt", BOXES + 1)
-    boxes = read_results(tmp_path, [sequence("car-1")]).boxes_xywh["car-1"][0]
+    boxes = read_tracker_results(tmp_path, [sequence("car-1")]).boxes_xywh["car-1"][0]
     np.testing.assert_array_equal(boxes, BOXES + 1)
     with pytest.raises(InputError, match="found none"):
-        read_results(tmp_path, [sequence("car.1")])
+        read_tracker_results(tmp_path, [sequence("car.1")])
 
 
 def test_only_sequences_that_are_there(tmp_path: Path) -> None:
     write(tmp_path / "dog.txt", BOXES)
-    assert list(read_results(tmp_path, SEQUENCES).boxes_xywh) == ["dog"]
+    assert list(read_tracker_results(tmp_path, SEQUENCES).boxes_xywh) == ["dog"]
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unpack archives"):
-        read_results(tmp_path / "results.zip", SEQUENCES)
+        read_tracker_results(tmp_path / "results.zip", SEQUENCES)
     with pytest.raises(InputError, match="such as car-1"):
-        read_results(tmp_path, SEQUENCES)
+        read_tracker_results(tmp_path, SEQUENCES)
     (tmp_path / "dog.txt").write_text("")
     with pytest.raises(InputError, match=r"3 frames in .*dog\.txt; got none"):
-        read_results(tmp_path, SEQUENCES)
+        read_tracker_results(tmp_path, SEQUENCES)
     (tmp_path / "dog.txt").write_text("1,2,3,4\n1,2,three,4\n")
     with pytest.raises(InputError, match=r"cannot read .*dog\.txt"):
-        read_results(tmp_path, SEQUENCES)
+        read_tracker_results(tmp_path, SEQUENCES)
     write(tmp_path / "dog.txt", BOXES)
     write(tmp_path / "dog_object_presence_scores.txt", [0.5])
     with pytest.raises(InputError, match="each of 3 boxes"):
-        read_results(tmp_path, SEQUENCES)
+        read_tracker_results(tmp_path, SEQUENCES)

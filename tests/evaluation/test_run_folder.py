@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from singletrack.errors import InputError, SingletrackError
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult
+from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 
 
 def facts(**changes: object) -> RunFacts:
@@ -19,7 +19,7 @@ def facts(**changes: object) -> RunFacts:
         "weights": "0123",
         "engine": "openvino",
         "device": "CPU",
-        "precision": "f32",
+        "precision": "fp32",
         "settings": {"mean": (0.1, 0.2), "lost_after": 5},
         "version": "0.1.0",
         **changes,

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from singletrack.datasets.base import Sequence
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError, SingletrackError
-from singletrack.evaluation.following import follow_sequences
-from singletrack.evaluation.run_folder import RunFacts, RunFolder
+from singletrack.evaluation.ope import follow_sequences
+from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.zoo import ZOO, bundled_file
@@ -72,19 +72,21 @@ def drawn(seed: int, count: int) -> list[tuple[np.ndarray, tuple[float, float, f
     return list(generate_clip(count, (160, 120), seed))
 
 
-def noise(name: str, count: int = 5, box: tuple[float, ...] = BOX) -> Sequence:
-    return Sequence(name=name, frames=Noise(len(name), count), boxes_xywh=np.array([box], float))
+def noise(name: str, count: int = 5, box: tuple[float, ...] = BOX) -> VideoSequence:
+    return VideoSequence(name=name, frames=Noise(len(name), count), boxes_xywh=np.array([box], float))
 
 
-def clips() -> list[Sequence]:
+def clips() -> list[VideoSequence]:
     """A few clips of unlike lengths."""
     return [
-        Sequence(name=f"clip {seed}", frames=Moving(seed, length), boxes_xywh=np.array([drawn(seed, length)[0][1]]))
+        VideoSequence(
+            name=f"clip {seed}", frames=Moving(seed, length), boxes_xywh=np.array([drawn(seed, length)[0][1]])
+        )
         for seed, length in enumerate([7, 3, 5])
     ]
 
 
-def start(path: Path, sequences: list[Sequence], **changes: Any) -> RunFolder:
+def start(path: Path, sequences: list[VideoSequence], **changes: Any) -> RunFolder:
     values: dict[str, Any] = {
         "dataset": "folder",
         "split": "all",
@@ -319,7 +321,7 @@ def test_frames_without_anything_in_them_do_not_hold_up_a_batch() -> None:
             frame = super().__getitem__(index)
             return frame if index in (0, 3) else np.zeros_like(frame)
 
-    flat = Sequence(name="flat", frames=Flat(1, 6), boxes_xywh=np.array([BOX]))
+    flat = VideoSequence(name="flat", frames=Flat(1, 6), boxes_xywh=np.array([BOX]))
     sequences = [flat, noise("noise", 4)]
     alone = dict(follow_sequences(dots_tracker(), sequences))
     together = dict(follow_sequences(dots_tracker(), sequences, batch=2))

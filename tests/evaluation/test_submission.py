@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from singletrack.errors import InputError, SingletrackError
-from singletrack.evaluation.run_folder import RunFacts, RunFolder, SequenceResult
+from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 from singletrack.evaluation.submission import SERVERS, got10k_files, trackingnet_files, write_submission
 
 GOT10K = [f"GOT-10k_Test_{number:06d}" for number in range(1, 181)]

@@ -12,9 +12,9 @@ import torch
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import open_all_exactly
 from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn
-from singletrack.runtimes import installed_engines
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines import installed_engines
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings
 from singletrack.zoo import make_tracker
@@ -42,7 +42,7 @@ def test_each_engine_gives_the_same_boxes(model: DaSiamRPN, tmp_path: Path) -> N
     differences = export_onnx(model, path, name="dasiamrpn-vot")
     assert {each.engine for each in differences} == set(installed_engines()) - {"torch"}
     assert max(each.box for each in differences) < 1e-2
-    reference = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    reference = TorchNetwork(model, "cpu", normalization=UNCHANGED)
     crop = np.random.default_rng(1).uniform(0, 255, (1, 3, 335, 335)).astype(np.float32)
     for network in open_all_exactly(path, UNCHANGED).values():
         wide = network.locate(network.encode(crop[..., :127, :127]), crop)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from test_to_onnx import LEAST, little_network
 
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import made_input
 from singletrack.models.dasiamrpn import CONFIGS, build_dasiamrpn
-from singletrack.runtimes import installed_engines, open_network
+from singletrack.engines import installed_engines, open_network
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker, read_maps
 
 ENGINES = [engine for engine in installed_engines() if engine != "torch"]
@@ -28,7 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("precision", ["f32", "auto"])
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_boxes_are_those_that_are_read_in_python(path: Path, engine: str, precision: str) -> None:
     if engine == "onnx" and precision == "auto":
         pytest.skip("ONNX Runtime has no other precision here")
@@ -60,7 +60,7 @@ READ = ("boxes", "peaks")
 
 
 def test_the_tracker_reads_nothing_else(path: Path) -> None:
-    network = open_network("openvino", path, "cpu", precision="f32")
+    network = open_network("openvino", path, "cpu", precision="fp32")
     clip = list(generate_clip(5, (160, 120)))
     settings = OSTrackSettings(template_size=48, search_size=96)
 
@@ -79,6 +79,6 @@ def test_the_tracker_reads_nothing_else(path: Path) -> None:
         assert ours.score == pytest.approx(python.score, abs=1e-6)
 
 
-def test_networks_without_a_centre_head_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a network with a centre head.*got DaSiamRPN"):
+def test_networks_without_a_center_head_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a network with a center head.*got DaSiamRPN"):
         export_onnx(build_dasiamrpn(CONFIGS["dasiamrpn-vot"]), tmp_path / "no.onnx", name="no", decoded=True)

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from singletrack import zoo
 from singletrack.cli.export import command
 from singletrack.errors import InputError
-from singletrack.export import looks, to_onnx, verify
-from singletrack.export.verify import Difference
+from singletrack.export import calibration, to_onnx, verify
+from singletrack.export.verify import OutputDifference
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import CONFIGS, OSTrack, build_ostrack
 
@@ -23,8 +23,8 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def differences(value: float) -> list[Difference]:
-    return [Difference(engine="openvino", batch=1, maps={"score": value, "size": 0.0}, box=0.001)]
+def differences(value: float) -> list[OutputDifference]:
+    return [OutputDifference(engine="openvino", batch=1, maps={"score": value, "size": 0.0}, box=0.001)]
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -33,7 +33,7 @@ def test_prints_the_largest_differences(
 ) -> None:
     out = tmp_path / "tiny.onnx"
 
-    def export_onnx(model: OSTrack, path: Path, *, name: str, **options: object) -> list[Difference]:
+    def export_onnx(model: OSTrack, path: Path, *, name: str, **options: object) -> list[OutputDifference]:
         assert (options["half"], options["calibration"]) == (half, [])
         assert model.config.keep_ratio == 0.5
         assert name == "ostrack-tiny"
@@ -42,7 +42,7 @@ def test_prints_the_largest_differences(
 
     monkeypatch.setattr(to_onnx, "export_onnx", export_onnx)
     monkeypatch.setattr(verify, "compare_with_module", lambda path, model: differences(1e-3))
-    monkeypatch.setattr(looks, "clip_looks", lambda tracker, listener: ["a look"])
+    monkeypatch.setattr(calibration, "clip_looks", lambda tracker, listener: ["a look"])
     monkeypatch.setattr(verify, "compare_on_looks", lambda path, model, each, inputs, **options: differences(2e-6))
     arguments = ["ostrack-tiny", "--out", str(out), "--weights", str(weights), "--keep-ratio", "0.5"]
     done = CliRunner().invoke(command, [*arguments, *(["--half"] if half else [])], catch_exceptions=False)

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from singletrack.errors import InputError, MissingDependencyError
-from singletrack.export.looks import Listener, clip_looks, photo_looks
+from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_looks
 from singletrack.export.quantize import quantize
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import compare_on_looks
 from singletrack.models.ostrack import OSTrack, OSTrackConfig, build_ostrack
-from singletrack.runtimes import open_network
-from singletrack.runtimes.pixels import Normalisation, as_network_input
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines import open_network
+from singletrack.engines.preprocessing import Normalization, as_network_input
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
 SETTINGS = OSTrackSettings(template_size=48, search_size=96)
@@ -42,12 +42,12 @@ class Eyes:
     """A tracker and what listens to it."""
 
     tracker: OSTrackTracker
-    listener: Listener
+    listener: RecordingNetwork
 
 
 @pytest.fixture
 def eyes(network: OSTrack) -> Eyes:
-    listener = Listener(TorchNetwork(network, "cpu"))
+    listener = RecordingNetwork(TorchNetwork(network, "cpu"))
     return Eyes(OSTrackTracker(listener, SETTINGS), listener)
 
 
@@ -88,9 +88,9 @@ def test_half_and_integers_exclude_each_other(eyes: Eyes, network: OSTrack, tmp_
 
 
 def test_without_nncf_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r'got no nncf; run: pip install "singletrack\[int8\]"'):
-        quantize(onnx.ModelProto(), [], Normalisation())
+        quantize(onnx.ModelProto(), [], Normalization())
 
 
 def test_calibration_sees_network_input(eyes: Eyes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,12 +103,12 @@ def test_calibration_sees_network_input(eyes: Eyes, monkeypatch: pytest.MonkeyPa
 
     stand_in = types.SimpleNamespace(quantize=note, Dataset=list, ModelType=types.SimpleNamespace(TRANSFORMER="vit"))
     monkeypatch.setitem(sys.modules, "nncf", stand_in)
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: object())
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: object())
     looks = clip_looks(eyes.tracker, eyes.listener, frames=3)
-    quantize(onnx.ModelProto(), looks, Normalisation())
+    quantize(onnx.ModelProto(), looks, Normalization())
     assert (asked["model_type"], asked["subset_size"]) == ("vit", 2)
     for given, (template, search) in zip(asked["data"], looks, strict=True):
-        np.testing.assert_array_equal(given["template"], as_network_input(template, Normalisation()))
+        np.testing.assert_array_equal(given["template"], as_network_input(template, Normalization()))
         assert given["search"].shape == (1, 3, 96, 96)
         assert given["search"].dtype == np.float32
         assert search.dtype == np.uint8

@@ -10,10 +10,10 @@ import torch
 
 from singletrack.export.to_onnx import export_onnx
 from singletrack.models.siamrpn import CONFIGS, AlexNet, SiamRPN, build_siamrpn
-from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+from singletrack.engines.openvino_engine import OpenVINONetwork
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.base import Network
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 
@@ -39,8 +39,8 @@ def engines(model: SiamRPN, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     differences = export_onnx(model, path, name="siamrpnpp-alex")
     assert {(each.engine, each.batch) for each in differences} == {(e, b) for e in ("openvino", "onnx") for b in (1, 3)}
     return {
-        "openvino": OpenVINONetwork(path, device="cpu", precision="f32", threads=1, normalisation=UNCHANGED),
-        "onnx": ONNXRuntimeNetwork(path, device="cpu", threads=1, normalisation=UNCHANGED),
+        "openvino": OpenVINONetwork(path, device="cpu", precision="fp32", threads=1, normalization=UNCHANGED),
+        "onnx": ONNXRuntimeNetwork(path, device="cpu", threads=1, normalization=UNCHANGED),
     }
 
 
@@ -55,14 +55,14 @@ def boxes(network: Network) -> np.ndarray:
     found = []
     for index in range(6):
         assert tracker._target is not None
-        tracker._target.doubt.lost = index % 2 == 1
+        tracker._target.lost_state.lost = index % 2 == 1
         found.append(tracker.update(np.roll(background, (2 * index, 3 * index), (0, 1))).box)
     return np.array(found)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_boxes_are_those_of_pytorch(engine: str, engines: dict[str, Network], model: SiamRPN) -> None:
-    reference = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    reference = TorchNetwork(model, "cpu", normalization=UNCHANGED)
     np.testing.assert_allclose(boxes(engines[engine]), boxes(reference), rtol=0, atol=1e-2)
 
 

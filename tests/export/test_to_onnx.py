@@ -16,10 +16,10 @@ from torch import nn
 from singletrack.errors import ExportError
 from singletrack.export.simplify import simplify
 from singletrack.export.to_onnx import export_onnx, trace
-from singletrack.export.verify import Difference, compare_with_module, made_crops, made_input, require_agreement
+from singletrack.export.verify import OutputDifference, compare_with_module, made_crops, made_input, require_agreement
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
 from singletrack.models.stark import FrozenBatchNorm, STARKConfig, build_stark
-from singletrack.runtimes import installed_engines
+from singletrack.engines import installed_engines
 
 # as ostrack-tiny in kind, and small
 LITTLE = OSTrackConfig(
@@ -151,8 +151,8 @@ def test_file_that_disagrees_is_not_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [2e-4, float("nan"), float("inf")])
 def test_agreement_is_required_of_every_map(value: float) -> None:
-    good = Difference(engine="onnx", batch=1, maps={"score": 1e-4, "size": 0.0}, box=0.0)
-    bad = Difference(engine="onnx", batch=3, maps={"score": 0.0, "size": value}, box=0.0)
+    good = OutputDifference(engine="onnx", batch=1, maps={"score": 1e-4, "size": 0.0}, box=0.0)
+    bad = OutputDifference(engine="onnx", batch=3, maps={"score": 0.0, "size": value}, box=0.0)
     require_agreement([good], 1e-4)
     with pytest.raises(ExportError, match="batch 3: score"):
         require_agreement([good, bad], 1e-4)
@@ -181,7 +181,7 @@ def test_simplified_graph_has_no_needless_nodes(tmp_path: Path) -> None:
     assert kinds.count("Softmax") == attentions
 
 
-def test_made_crops_look_normalised_and_are_the_same_each_time() -> None:
+def test_made_crops_look_normalized_and_are_the_same_each_time() -> None:
     crops = made_crops(3, 64, seed=1)
     assert crops.shape == (3, 3, 64, 64)
     assert crops.dtype == "float32"

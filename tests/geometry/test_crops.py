@@ -19,7 +19,7 @@ from singletrack.geometry.crops import (
     box_to_crop,
     check_frame,
     mark_box,
-    normalise,
+    normalize,
     square_crop,
     square_crop_unrounded,
     square_padding,
@@ -120,7 +120,7 @@ def test_unrounded_crops_are_those_of_bilinear_interpolation(box: tuple[float, .
     padded = torch.from_numpy(crops._cut(frame, crops.Square.around(box, 2.0))).permute(2, 0, 1)[None].float()
     expected = F.interpolate(padded, (128, 128), mode="bilinear", align_corners=False)
     np.testing.assert_allclose(crop.transpose(2, 0, 1)[None], expected, atol=2e-3)
-    unrounded, whole = (normalise(each, crops.IMAGENET_MEAN, crops.IMAGENET_STD) for each in (crop, rounded))
+    unrounded, whole = (normalize(each, crops.IMAGENET_MEAN, crops.IMAGENET_STD) for each in (crop, rounded))
     assert unrounded.shape == whole.shape
     assert unrounded.flags.c_contiguous
     assert np.abs(unrounded - whole).max() < 1.01 / 255 / 0.22
@@ -154,15 +154,15 @@ def test_of_a_marked_box_that_leaves_the_crop_the_rest_is_drawn() -> None:
     assert not crop[26:38].any()
 
 
-def test_normalise_by_hand() -> None:
+def test_normalize_by_hand() -> None:
     crop = np.zeros((2, 3, 3), np.uint8)
     crop[0, 1] = (255, 51, 0)
-    tensor = normalise(crop, (0.5, 0.2, 0.25), (0.5, 0.1, 0.25))
+    tensor = normalize(crop, (0.5, 0.2, 0.25), (0.5, 0.1, 0.25))
     assert tensor.shape == (1, 3, 2, 3)
     assert tensor.dtype == np.float32
     np.testing.assert_allclose(tensor[0, :, 0, 1], [1, 0, -1], atol=1e-6)
     np.testing.assert_allclose(tensor[0, :, 1, 2], [-1, -2, -1], atol=1e-6)
-    unrounded = normalise(crop.astype(np.float32), (0.5, 0.2, 0.25), (0.5, 0.1, 0.25))
+    unrounded = normalize(crop.astype(np.float32), (0.5, 0.2, 0.25), (0.5, 0.1, 0.25))
     np.testing.assert_allclose(unrounded, tensor, atol=1e-6)
 
 
@@ -202,7 +202,7 @@ def test_crops_equal_the_recorded_ones(shared: Path) -> None:
             np.testing.assert_array_equal(np.packbits(padding), recorded[f"{key}_att"], err_msg=key)
 
 
-def from_centre(box_cxcywh: np.ndarray) -> np.ndarray:
+def from_center(box_cxcywh: np.ndarray) -> np.ndarray:
     """cxcywh -> xywh."""
     return np.concatenate([box_cxcywh[:2] - box_cxcywh[2:] / 2, box_cxcywh[2:]])
 
@@ -212,7 +212,7 @@ def test_labels_equal_the_recorded_ones(shared: Path) -> None:
     for row in recorded:
         box, around, scale, label_xywh = row[:4], row[4:8], row[8], row[9:]
         label = box_to_crop(box, around, scale=scale, size=256)
-        np.testing.assert_allclose(from_centre(label), label_xywh, atol=1e-6)
+        np.testing.assert_allclose(from_center(label), label_xywh, atol=1e-6)
 
 
 def test_clipping_equals_the_recorded_one(shared: Path) -> None:
@@ -261,4 +261,4 @@ def test_jittered_crops_and_labels_equal_the_recorded_ones(shared: Path) -> None
                 np.testing.assert_array_equal(crop[::8, ::8], recorded[f"{key}_sub"])
                 assert zlib.crc32(crop.tobytes()) == recorded[f"{key}_crc"], key
             label = box_to_crop(box, jittered, scale=scale, size=size)
-            np.testing.assert_allclose(from_centre(label), label_xywh, atol=1e-6, err_msg=f"{name} {row}")
+            np.testing.assert_allclose(from_center(label), label_xywh, atol=1e-6, err_msg=f"{name} {row}")

@@ -50,4 +50,4 @@ def tracker() -> Any:
     """The bundled model."""
     import singletrack
 
-    return singletrack.load("ostrack-tiny", precision="f32")
+    return singletrack.load("ostrack-tiny", precision="fp32")

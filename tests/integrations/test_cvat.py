@@ -106,9 +106,9 @@ def test_an_empty_rectangle_is_refused(function: cvat.CVATTracker, moving: Movin
 
 
 def test_without_the_sdk_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from singletrack import runtimes
+    from singletrack import engines
     from singletrack.errors import MissingDependencyError
 
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="pip install cvat-sdk cvat-cli"):
         cvat.create()

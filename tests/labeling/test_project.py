@@ -368,7 +368,7 @@ def test_suggestions_are_the_most_doubtful_frame_of_each_gap(project: Project) -
     project.store_track(between, {frame: tracked(A) for frame in range(1, 10)}, doubts=doubts)
     project.store_track(after, {15: tracked(B)}, doubts={15: (0.6, "lost")})
     found = project.suggestions()
-    assert [(each.frame, each.doubt, each.reason) for each in found] == [(15, 0.6, "lost"), (4, 0.4, "size jumps")]
+    assert [(each.frame, each.lost_state, each.reason) for each in found] == [(15, 0.6, "lost"), (4, 0.4, "size jumps")]
     assert project.suggestions(1) == found[:1]
     project.set_keyframe(id, 15, B)
     assert [each.frame for each in project.suggestions()] == [4]

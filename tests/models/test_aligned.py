@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from singletrack.export.to_onnx import export_onnx
-from singletrack.models.aligned import (
+from singletrack.models.two_stream import (
     CONFIGS,
     Aligned,
     AlignedConfig,
@@ -17,7 +17,7 @@ from singletrack.models.aligned import (
     Trace,
     build_aligned,
     grid_steps,
-    start_from_similarity,
+    init_from_similarity,
 )
 from singletrack.models.layers.vit import Block
 from singletrack.models.ostrack import CONFIGS as ONE_STREAM
@@ -82,7 +82,7 @@ def test_every_parameter_learns(network: Aligned) -> None:
 
 
 def test_similar_start_compares_in_both_streams_and_between_them(network: Aligned) -> None:
-    start_from_similarity(network)
+    init_from_similarity(network)
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     attentions = [part for name, part in network.named_parameters() if name.endswith(("qkv.weight", "in_proj.weight"))]
     assert len(attentions) > len(blocks) == 1

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.counting import Macs, count, time_parts, write_untrained
-from singletrack.models.networks import build_network
+from singletrack.models.flops import Macs, count, time_parts, write_untrained
+from singletrack.models.build import build_network
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import Tensor
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import LEGACY_MAGIC, convert, load_weights, read_weights
 from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn, correlate
-from singletrack.models.names import OFFICIAL_NAMES
+from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
 
 NARROW = (4, 6, 6, 6, 4)
 

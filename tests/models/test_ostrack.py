@@ -7,7 +7,7 @@ import torch
 from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
 
 LITTLE = OSTrackConfig(
-    template_size=64, search_size=128, templates=2, width=32, depth=2, heads=2, drop_path=0.0, eliminate_in=()
+    template_size=64, search_size=128, num_templates=2, width=32, depth=2, heads=2, drop_path=0.0, eliminate_in=()
 )
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
-from singletrack.models.layers.positions import resize_positions
+from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack, OSTrackConfig, build_ostrack
 from singletrack.models.pretrained import is_vision_transformer, load_pretrained
 

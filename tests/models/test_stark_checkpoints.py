@@ -12,8 +12,8 @@ from torch import Tensor
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import convert, load_weights, read_weights
-from singletrack.models.names import MMTRACKING_NAMES, OFFICIAL_NAMES, Table
-from singletrack.models.networks import build_network, network_names
+from singletrack.models.checkpoint_keys import MMTRACKING_NAMES, OFFICIAL_NAMES, Table
+from singletrack.models.build import build_network, network_names
 from singletrack.models.stark import CONFIGS, STARK, build_stark
 
 

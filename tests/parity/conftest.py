@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.networks import Network, build_network
+from singletrack.models.build import Network, build_network
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.stark import STARK
 

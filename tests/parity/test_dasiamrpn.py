@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from singletrack.geometry.padded_crops import mean_colour
+from singletrack.geometry.padded_crops import mean_color
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.networks import build_network
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.models.build import build_network
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
 from singletrack.zoo import change_settings
@@ -93,10 +93,10 @@ def test_anchors(record: Record, origin: str) -> None:
 def test_loop(name: str, origin: str, record: Record, model: DaSiamRPN, frames: Frames) -> None:
     """The published demonstration, which tracks the first frame as well."""
     settings = change_settings(name, {"anchor_origin": f"{origin[:2]}thon{origin[2:]}"})
-    network = TorchNetwork(model, "cpu", normalisation=UNCHANGED)
+    network = TorchNetwork(model, "cpu", normalization=UNCHANGED)
     tracker = DaSiamRPNTracker(network, settings)  # type: ignore[arg-type]
     show = frames["loop"]
-    assert mean_colour(show(0)) == tuple(int(value) for value in record["avg_chans"][::-1])
+    assert mean_color(show(0)) == tuple(int(value) for value in record["avg_chans"][::-1])
     center_x, center_y, width, height = record["init_cxcywh"].tolist()
     tracker.init(show(0), (center_x - width / 2, center_y - height / 2, width, height))
     results = [tracker.update(show(index)) for index in range(20)]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from singletrack.geometry.crops import normalise, square_crop
+from singletrack.geometry.crops import normalize, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.models.layers.centre_head import decode
-from singletrack.models.layers.positions import resize_positions, template_rows
+from singletrack.models.layers.center_head import decode
+from singletrack.models.layers.pos_embed import resize_positions, template_rows
 from singletrack.models.ostrack import OSTrack, Trace
 
 FORWARD = "ostrack_forward_vitb_256_mae_ce_32x4_ep300"
@@ -55,8 +55,8 @@ def test_forward(case: str, recorded: Recorded, model_256: OSTrack, inputs_256: 
     rows, ratio = CASES[case]
     template, search = inputs_256
     if case == "real":
-        template = torch.from_numpy(normalise(record["real_template_u8"], MEAN, STD))
-        search = torch.from_numpy(normalise(record["real_search_u8"], MEAN, STD))
+        template = torch.from_numpy(normalize(record["real_template_u8"], MEAN, STD))
+        search = torch.from_numpy(normalize(record["real_search_u8"], MEAN, STD))
     trace = Trace()
     before = model_256.backbone.template_rows
     model_256.backbone.template_rows = template_rows(8, rows)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_forward(case: str, recorded: Recorded, model_256: OSTrack, inputs_256: 
         np.testing.assert_array_equal(trace.kept[block], record[f"{case}_ce{block}_kept"])
         np.testing.assert_array_equal(trace.removed[block], record[f"{case}_ce{block}_removed"])
         close(trace.scores[block], record[f"{case}_ce{block}_scores"], 1e-6)
-    for block in eliminating[-1:]:  # what was removed comes back as exact zeros, not as normalised ones
+    for block in eliminating[-1:]:  # what was removed comes back as exact zeros, not as normalized ones
         gone = torch.cat(list(trace.removed.values()), 1)
         zeros = trace.tokens[:, 64:].gather(1, gone[..., None].expand(-1, -1, 768))
         assert not zeros.any()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from singletrack.geometry.crops import normalise, square_crop
+from singletrack.geometry.crops import normalize, square_crop
 from singletrack.models import checkpoints
 from singletrack.models.ostrack import OSTrack
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
@@ -67,5 +67,5 @@ def test_crops_of_the_loop_to_the_bit(sequence: str, recorded: Recorded, frames:
     for index, factor, size, name in ((0, 2.0, 128, "template"), (1, 4.0, 256, "search1")):
         crop, _ = square_crop(frames[sequence](index), record["init"], factor=factor, size=size)
         np.testing.assert_array_equal(crop.transpose(2, 0, 1)[None], record[f"{name}_u8"])
-        tensor = normalise(crop, MEAN, STD)
+        tensor = normalize(crop, MEAN, STD)
         assert zlib.crc32(np.ascontiguousarray(tensor).tobytes()) == record[f"{name}_tensor_crc"]

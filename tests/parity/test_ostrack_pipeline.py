@@ -18,19 +18,19 @@ from singletrack.datasets.augmentations import (
     ViewRoll,
     brightened,
     cut,
-    finished,
+    finish_view,
     jittered,
     mirrored_box,
     to_gray,
 )
 from singletrack.datasets.frame_pairs import view_of
-from singletrack.models.layers.positions import resize_positions
+from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.pretrained import positions_on_a_grid
-from singletrack.training.objectives import normalise
+from singletrack.training.base import normalize
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 PUBLISHED = Augmentation(levels="float", label_shift=0.5, flip_shift=1.0)
-JITTERS = {"template": (Jitter(), 2.0, 128), "search": (Jitter(scale=0.25, centre=3.0), 4.0, 256)}
+JITTERS = {"template": (Jitter(), 2.0, 128), "search": (Jitter(scale=0.25, center=3.0), 4.0, 256)}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def frame(fixtures: Path, frames: dict[str, Callable[[int], np.ndarray]]) -> Cal
     return frames["loop"]
 
 
-def seen(size: np.ndarray, centre: np.ndarray) -> ViewRoll:
-    return ViewRoll(size.astype(np.float32), centre.astype(np.float32), 1.0, False)
+def seen(size: np.ndarray, center: np.ndarray) -> ViewRoll:
+    return ViewRoll(size.astype(np.float32), center.astype(np.float32), 1.0, False)
 
 
 @pytest.mark.parametrize("kind", JITTERS)
@@ -64,7 +64,9 @@ def test_gray_flips_and_brightness(recorded: Recorded, frame: Callable[[int], np
     np.testing.assert_array_equal(image[:, ::-1][::8, ::8], record["joint_flip_img_sub"])
     flipped = mirrored_box(record["joint_flip_box_in"], image.shape[1], shift=1.0)
     np.testing.assert_array_equal(flipped, record["joint_flip_box"])
-    _, label = finished(image, record["norm_flip_box_in"].astype(float), ViewRoll(*np.zeros((2, 2)), 1, True), "float")
+    _, label = finish_view(
+        image, record["norm_flip_box_in"].astype(float), ViewRoll(*np.zeros((2, 2)), 1, True), "float"
+    )
     np.testing.assert_allclose(label, record["norm_flip_box"], atol=1e-6)
     for key in ("bright_8000_sub", "bright_10000_sub", "bright_12000_sub", "bright_11737_sub"):
         factor = int(key.split("_")[1]) / 10000
@@ -73,7 +75,7 @@ def test_gray_flips_and_brightness(recorded: Recorded, frame: Callable[[int], np
         rounded = brightened(image, factor).transpose(2, 0, 1)[:, ::16, ::16]
         assert np.abs(rounded - 255 * record[key]).max() <= 0.5 + 1e-4
     pixels = torch.from_numpy(brightened(image, 1.1737, "float").transpose(2, 0, 1))
-    np.testing.assert_allclose(normalise(pixels)[:, ::16, ::16], record["bright_norm_11737_sub"], atol=1e-5)
+    np.testing.assert_allclose(normalize(pixels)[:, ::16, ::16], record["bright_norm_11737_sub"], atol=1e-5)
 
 
 def test_a_whole_sample(recorded: Recorded, frame: Callable[[int], np.ndarray]) -> None:
@@ -98,11 +100,11 @@ def test_a_whole_sample(recorded: Recorded, frame: Callable[[int], np.ndarray]) 
         box = record[f"in_{kind}_box"].astype(np.float32)
         done = view_of(image, box, PUBLISHED, Roll(False, False), view, jitter, factor=factor, size=size)
         assert done is not None
-        pixels, label = finished(*done, view, PUBLISHED.levels)
+        pixels, label = finish_view(*done, view, PUBLISHED.levels)
         np.testing.assert_allclose(label, record[f"{kind}_anno"][0], atol=1e-6)
-        crop = normalise(torch.from_numpy(pixels.transpose(2, 0, 1)))
+        crop = normalize(torch.from_numpy(pixels.transpose(2, 0, 1)))
         np.testing.assert_allclose(crop[:, ::8, ::8], record[f"{kind}_sub"], atol=1e-5)
-        rounded = normalise(torch.from_numpy(finished(*done, view, "rounded")[0].transpose(2, 0, 1)))
+        rounded = normalize(torch.from_numpy(finish_view(*done, view, "rounded")[0].transpose(2, 0, 1)))
         # half a level, of 255 levels, in units of the smallest deviation
         assert float((rounded - crop).abs().max()) <= 0.5 / 255 / 0.224 + 1e-5
 

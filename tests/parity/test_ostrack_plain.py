@@ -27,8 +27,8 @@ def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
 
 
 def layer_norm(x: Tensor, weights: Weights, name: str) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    centered = x - x.mean(-1, keepdim=True)
+    scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
@@ -45,7 +45,7 @@ def plain_ostrack(weights: Weights, template: Tensor, search: Tensor, ratios: Ma
     z = patches(template, weights) + weights["backbone.pos_embed_z"][0]
     x = patches(search, weights) + weights["backbone.pos_embed_x"][0]
     grid, template_grid = math.isqrt(len(x)), math.isqrt(len(z))
-    up_left_of_centre = (template_grid // 2 - 1) * template_grid + template_grid // 2 - 1
+    up_left_of_center = (template_grid // 2 - 1) * template_grid + template_grid // 2 - 1
     places, removed = list(range(len(x))), []
     for block in range(12):
         name = f"backbone.blocks.{block}"
@@ -56,7 +56,7 @@ def plain_ostrack(weights: Weights, template: Tensor, search: Tensor, ratios: Ma
             part = slice(64 * head, 64 * (head + 1))
             attention = torch.softmax(q[:, part] @ k[:, part].T / 8, dim=1)
             heads.append(attention @ v[:, part])
-            seen.append(attention[up_left_of_centre, len(z) :])
+            seen.append(attention[up_left_of_center, len(z) :])
         joint = joint + linear(torch.cat(heads, 1), weights, f"{name}.attn.proj")
         z, x = joint[: len(z)], joint[len(z) :]
         keep = math.ceil(ratios.get(block, 1.0) * len(x))

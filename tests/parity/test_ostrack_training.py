@@ -14,16 +14,16 @@ from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
 from singletrack.models import checkpoints
-from singletrack.models.layers.centre_head import decode
+from singletrack.models.layers.center_head import decode
 from singletrack.models.ostrack import OSTrack
-from singletrack.training.loop import train_step
+from singletrack.training.trainer import train_step
 from singletrack.training.losses import clamped_xyxy, focal_loss, giou
-from singletrack.training.objectives import Batch, Recipe, Stage
-from singletrack.training.precision import Mixed
-from singletrack.training.processes import Team
-from singletrack.training.published import ostrack_256
-from singletrack.training.run_state import Progress, begin, optimizer_of
-from singletrack.training.targets import gaussian_radius, heatmaps, keep_ratio_at
+from singletrack.training.base import Batch, Recipe, Stage
+from singletrack.training.amp import Autocast
+from singletrack.training.distributed import Distributed
+from singletrack.training.recipes.ostrack import ostrack_256
+from singletrack.training.checkpoint import Progress, begin, optimizer_of
+from singletrack.training.labels import gaussian_radius, heatmaps, keep_ratio_at
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 TRAIN = "ostrack_train_vitb_256_mae_ce_32x4_ep300"
@@ -47,10 +47,10 @@ def test_heat_maps(size: int, recorded: Recorded) -> None:
 def test_losses_of_boxes(recorded: Recorded) -> None:
     record = recorded("ostrack_losses")
     one, two = (torch.from_numpy(record[name]) for name in ("xyxy1", "xyxy2"))
-    generalised, overlap = giou(one, two)
-    np.testing.assert_allclose(generalised, record["giou"], atol=1e-6)
+    generalized, overlap = giou(one, two)
+    np.testing.assert_allclose(generalized, record["giou"], atol=1e-6)
     np.testing.assert_allclose(overlap, record["iou"], atol=1e-6)
-    np.testing.assert_allclose((1 - generalised).mean(), record["giou_loss"], atol=1e-6)
+    np.testing.assert_allclose((1 - generalized).mean(), record["giou_loss"], atol=1e-6)
     np.testing.assert_allclose((one - two).abs().mean(), record["l1"], atol=1e-6)
 
 
@@ -82,18 +82,18 @@ class Bench:
     first: Mapping[str, Tensor]
     batch: Batch
 
-    def at(self, case: str) -> tuple[Progress, Stage, Mixed]:
+    def at(self, case: str) -> tuple[Progress, Stage, Autocast]:
         """The run where it starts the epoch of the case, with the first weights and a new optimizer again."""
         (stage,), progress = self.recipe.stages, self.progress
         progress.model.load_state_dict(self.first)
         progress.model.zero_grad(set_to_none=True)
-        progress.optimizer = optimizer_of(stage.objective, progress.model, self.recipe, stage)
+        progress.optimizer = optimizer_of(stage.task, progress.model, self.recipe, stage)
         progress.step = (EPOCHS[case] - 1) * stage.steps // 300
-        return progress, stage, Mixed(progress.model, "fp32", torch.device("cpu"))
+        return progress, stage, Autocast(progress.model, "fp32", torch.device("cpu"))
 
-    def losses(self, progress: Progress, stage: Stage, network: Mixed) -> list[float]:
+    def losses(self, progress: Progress, stage: Stage, network: Autocast) -> list[float]:
         """In the record's order."""
-        total, parts = stage.objective.loss(network, self.batch, progress.step / stage.steps)
+        total, parts = stage.task.loss(network, self.batch, progress.step / stage.steps)
         return [float(total.detach()), *(float(parts[name]) for name in ("giou", "l1", "focal", "iou"))]
 
 
@@ -104,12 +104,12 @@ def bench(recorded: Recorded, model_256: OSTrack, detweights: ModuleType, weight
     rng = np.random.default_rng(int(record["input_seed"]))
     crops = [torch.from_numpy(rng.standard_normal((1, 2, 3, size, size), dtype=np.float32))[0] for size in (128, 256)]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pixels = [(crop * std + mean) * 255 for crop in crops]  # which the objective normalises to what was recorded
+    pixels = [(crop * std + mean) * 255 for crop in crops]  # which the objective normalizes to what was recorded
     recipe = ostrack_256()
     (stage,) = recipe.stages
-    config = replace(stage.objective.config, drop_path=0.0)  # type: ignore[attr-defined]
+    config = replace(stage.task.config, drop_path=0.0)  # type: ignore[attr-defined]
     # all was recorded at the first rate, which the recipe itself has until epoch 240
-    stage = replace(stage, objective=replace(stage.objective, config=config), drop_at=1.0)  # type: ignore[type-var]
+    stage = replace(stage, task=replace(stage.task, config=config), drop_at=1.0)  # type: ignore[type-var]
     recipe = replace(recipe, stages=(stage,))
     return Bench(
         recipe,
@@ -165,7 +165,7 @@ def test_training_step(case: str, recorded: Recorded, bench: Bench) -> None:
     progress, stage, network = bench.at(case)
     progress.model.train()
     maps, listening = said(progress.model)
-    numbers = train_step(network, progress, bench.batch, bench.recipe, Team(0, 1, torch.device("cpu")))
+    numbers = train_step(network, progress, bench.batch, bench.recipe, Distributed(0, 1, torch.device("cpu")))
     listening.remove()
     got = [numbers[name] for name in ("loss", "giou", "l1", "focal", "iou")]
     np.testing.assert_allclose(got, record[f"{prefix}_loss"], rtol=1e-5, atol=1e-5)
@@ -205,7 +205,7 @@ def test_losses_and_gradients_in_evaluation_mode(case: str, recorded: Recorded, 
     progress, stage, network = bench.at(case)
     progress.model.eval()
     maps, listening = said(progress.model)
-    total, parts = stage.objective.loss(network, bench.batch, progress.step / stage.steps)
+    total, parts = stage.task.loss(network, bench.batch, progress.step / stage.steps)
     listening.remove()
     total.backward()
     got = [float(value) for value in (total.detach(), *(parts[name] for name in ("giou", "l1", "focal", "iou")))]

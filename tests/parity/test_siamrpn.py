@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.names import OFFICIAL_NAMES
-from singletrack.models.networks import build_network
+from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
+from singletrack.models.build import build_network
 from singletrack.models.siamrpn import CONFIGS, SiamRPN, build_siamrpn
-from singletrack.runtimes.pixels import UNCHANGED
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, cosine_window
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.zoo import ZOO
@@ -139,17 +139,17 @@ def test_loop(case: Case, sequence: str, frames: Frames) -> None:
     record, frame = case.records[sequence], frames["synthloop" if sequence else "loop"]
     settings = ZOO[case.name].settings
     assert isinstance(settings, SiamRPNSettings)
-    tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalisation=UNCHANGED), settings)
+    tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalization=UNCHANGED), settings)
     tracker.init(frame(0), tuple(record["init"]))
     assert tracker._target is not None
     np.testing.assert_array_equal(tracker._target.template.transpose(0, 3, 1, 2), record["template_crop_u8"])
     boxes, scores = [], []
     for index in range(1, FRAMES + 1):
-        inputs = tracker.prepare(frame(index))
+        inputs = tracker.preprocess(frame(index))
         assert inputs is not None
         if index == 1:
             np.testing.assert_array_equal(inputs.search.transpose(0, 3, 1, 2), record["search1_u8"])
-        result = tracker.read(tracker.network.locate(tracker._target.features, inputs.search))
+        result = tracker.postprocess(tracker.network.locate(tracker._target.features, inputs.search))
         boxes.append(result.box)
         scores.append(result.score)
     close(np.array(boxes), record["boxes"][:FRAMES], 0.01)
@@ -165,7 +165,7 @@ def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: Modul
     model.load_state_dict({OFFICIAL_NAMES[name][key]: tensor for key, tensor in weights.items()})
     settings = replace(ZOO[name].settings, lost_below=0.985, found_above=0.9865)
     assert isinstance(settings, SiamRPNSettings)
-    tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalisation=UNCHANGED), settings)
+    tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalization=UNCHANGED), settings)
     frame = frames["loop"]
     tracker.init(frame(0), tuple(record["init"]))
     results = [tracker.update(frame(index)) for index in range(1, len(record["boxes"]) + 1)]

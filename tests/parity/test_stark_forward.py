@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
-from singletrack.models.layers.encoder_decoder import likeness
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
+from singletrack.models.layers.encoder_decoder import similarity
 from singletrack.models.stark import STARK, Tokens, decode
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
@@ -28,7 +28,7 @@ def record(recorded: Recorded, stark_name: str) -> Mapping[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def inputs(stark: STARK) -> Inputs:
     """The recorded random input, RGB and padding: templates and search."""
-    count = stark.config.templates
+    count = stark.config.num_templates
     rng = np.random.default_rng(2024)
     template = torch.zeros(2, count, 4, 128, 128)
     for slot in range(count):
@@ -77,7 +77,7 @@ def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark:
     answer = stark.decoder(memory, tokens.position, tokens.bias())
     close(answer[None], record["dec"])
     encoded = memory[:, -400:]
-    close(likeness(encoded, answer), record["att"])
+    close(similarity(encoded, answer), record["att"])
     logits = stark.corner_head(encoded, answer)
     close(logits[:, :1], record["tl_map"])
     close(logits[:, 1:], record["br_map"])
@@ -89,7 +89,7 @@ def test_every_step_of_the_forward_pass(record: Mapping[str, np.ndarray], stark:
 def test_the_two_calls(record: Mapping[str, np.ndarray], stark: STARK, inputs: Inputs) -> None:
     template, search = inputs
     features = stark.encode(template)
-    assert features.shape == (2, 64 * stark.config.templates, 513)
+    assert features.shape == (2, 64 * stark.config.num_templates, 513)
     maps = stark.locate(features, search)
     for corner, name in enumerate(("tl_map", "br_map")):
         expected = torch.from_numpy(record[name]).flatten(1).softmax(1).reshape(2, 20, 20)
@@ -105,11 +105,11 @@ def test_real_crops(record: Mapping[str, np.ndarray], stark: STARK) -> None:
     """A crop at the border of the frame; its template stands in every slot."""
     crops = {}
     for name, size in (("template", 128), ("search", 320)):
-        pixels = torch.from_numpy(normalise(record[f"real_{name}_u8"], IMAGENET_MEAN, IMAGENET_STD))
+        pixels = torch.from_numpy(normalize(record[f"real_{name}_u8"], IMAGENET_MEAN, IMAGENET_STD))
         padding = bits(record[f"real_{name}_att"], 1, 1, size, size)
         crops[name] = torch.cat([pixels, padding.float()], 1)
     assert crops["search"][0, 3].any()
-    maps = stark(torch.stack([crops["template"]] * stark.config.templates, 1), crops["search"])
+    maps = stark(torch.stack([crops["template"]] * stark.config.num_templates, 1), crops["search"])
     close(decode(maps)[:, None], record["real_pred_boxes"], 1e-5)
     if "score" in maps:
         close(maps["score"].logit(), record["real_pred_logits"][:, 0, 0])

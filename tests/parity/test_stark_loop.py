@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from singletrack.models.names import OFFICIAL_NAMES
+from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
 from singletrack.models.stark import CONFIGS, build_stark
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
@@ -56,8 +56,8 @@ def test_loop(
     model.load_state_dict({ours: changed[theirs] for theirs, ours in names.items() if ours is not None})
 
     network = Listening(model, "cpu")
-    interval = None if config.templates == 1 else int(record["update_interval"]) if run == "update" else 200
-    tracker = STARKTracker(network, STARKSettings(templates=config.templates, update_interval=interval))
+    interval = None if config.num_templates == 1 else int(record["update_interval"]) if run == "update" else 200
+    tracker = STARKTracker(network, STARKSettings(num_templates=config.num_templates, update_interval=interval))
     tracker.init(frames[sequence](0), tuple(record["init"]))
     boxes, answers, scores, renewed = [tuple(record["init"])], [], [], []
     for index in range(1, 21):

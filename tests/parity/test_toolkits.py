@@ -13,7 +13,7 @@ from singletrack.evaluation.protocols import OSTRACK_THRESHOLDS, Score, mean_sco
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 COUNT = 5
 CURVES = {"succ": "success", "prec": "precision", "nprec": "normalized_precision"}
-# as the toolkits' names for them stand in the records -> as the catalogue of data sets has them
+# as the toolkits' names for them stand in the records -> as the catalog of data sets has them
 BENCHMARKS = {name: name for name in ("lasot", "otb", "nfs", "trackingnet", "got10k", "tnl2k")} | {"uav": "uav123"}
 
 

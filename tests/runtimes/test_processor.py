@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from singletrack.runtimes import processor
-from singletrack.runtimes.processor import computes_in_bf16, processor_name, usable_cores
+from singletrack.engines import cpu
+from singletrack.engines.cpu import computes_in_bf16, processor_name, usable_cores
 
 
 def test_the_processor_has_a_name() -> None:
@@ -49,8 +49,8 @@ def test_a_quota_of_time_counts(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(processor, "CONTROL_GROUPS", tmp_path)
-    monkeypatch.setattr(processor, "allowed_cores", lambda: 64)
+    monkeypatch.setattr(cpu, "CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 64)
     assert usable_cores() == cores
 
 

@@ -16,14 +16,14 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from singletrack import runtimes
+from singletrack import engines
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise
-from singletrack.runtimes import installed_engines, open_network, require_engine
-from singletrack.runtimes.onnx_runtime import find_provider, providers_for
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork, write_ir
-from singletrack.runtimes.pixels import Normalisation
-from singletrack.runtimes.torch_runtime import TorchNetwork, download
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
+from singletrack.engines import installed_engines, open_network, require_engine
+from singletrack.engines.onnx_engine import find_provider, providers_for
+from singletrack.engines.openvino_engine import OpenVINONetwork, write_ir
+from singletrack.engines.preprocessing import Normalization
+from singletrack.engines.torch_engine import TorchNetwork, download
 
 Open = Callable[..., Any]
 
@@ -44,11 +44,11 @@ def pixels(batch: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(seed).integers(0, 256, (batch, 4, 4, 3), dtype=np.uint8)
 
 
-def test_pixels_are_normalised(open_toy: Open) -> None:
+def test_pixels_are_normalized(open_toy: Open) -> None:
     network = open_toy("cpu")
     template, search = pixels(2, 1), pixels(2, 2)
     seen, sought = (
-        np.concatenate([normalise(crop, IMAGENET_MEAN, IMAGENET_STD) for crop in each]) for each in (template, search)
+        np.concatenate([normalize(crop, IMAGENET_MEAN, IMAGENET_STD) for crop in each]) for each in (template, search)
     )
     for batch in (1, 2):
         maps = network.locate(network.encode(template[:batch]), search[:batch])
@@ -61,31 +61,31 @@ def test_several_templates_whose_fourth_channel_stays(
     engine: str, toy_file: Path, toy_module: nn.Module, tmp_path: Path
 ) -> None:
     """The toy for templates of 2 x 4 x 5 x 5, and mean and std of its own."""
-    normalisation = Normalisation(mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
+    normalization = Normalization(mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
     if engine == "torch":
-        network: Any = TorchNetwork(toy_module, "cpu", normalisation=normalisation)
+        network: Any = TorchNetwork(toy_module, "cpu", normalization=normalization)
     else:
         model = onnx.load(toy_file)
         for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
             sizes = ["batch", 2, 4, 5, 5] if value.name != "first" else ["batch", 2, 4, 5]
             value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, sizes))
         onnx.save(model, str(tmp_path / "toy.onnx"))
-        network = open_network(engine, tmp_path / "toy.onnx", "cpu", precision="f32", normalisation=normalisation)
+        network = open_network(engine, tmp_path / "toy.onnx", "cpu", precision="fp32", normalization=normalization)
     draw = np.random.default_rng(0)
     crops = draw.integers(0, 256, (3, 2, 5, 5, 4), dtype=np.uint8)
     crops[..., 3] = draw.integers(0, 2, (3, 2, 5, 5))
     expected = crops.transpose(0, 1, 4, 2, 3).astype(np.float32)
-    for channel, (mean, std) in enumerate(zip(normalisation.mean, normalisation.std, strict=True)):
+    for channel, (mean, std) in enumerate(zip(normalization.mean, normalization.std, strict=True)):
         expected[:, :, channel] = (expected[:, :, channel] / 255 - mean) / std
     np.testing.assert_allclose(np.asarray(network.encode(crops)), expected + 1, atol=1e-5)
 
 
 def test_what_was_compiled_is_kept_for_the_next_process(toy_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    first = open_network("openvino", toy_file, precision="f32", cache=folder)
+    first = open_network("openvino", toy_file, precision="fp32", cache=folder)
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.blob")}
     assert len(kept) == 2
-    again = open_network("openvino", toy_file, precision="f32", cache=folder)
+    again = open_network("openvino", toy_file, precision="fp32", cache=folder)
     again.encode(pixels(3, 0))  # of another size: compiled, and not kept
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.blob")} == kept
     np.testing.assert_array_equal(again.encode(pixels(1, 0)), first.encode(pixels(1, 0)))
@@ -96,28 +96,28 @@ def test_other_weights_are_not_taken_from_the_cache(toy_file: Path, tmp_path: Pa
     model.graph.initializer[0].CopyFrom(helper.make_tensor("one", TensorProto.FLOAT, [], [2.0]))
     onnx.save(model, str(tmp_path / "other.onnx"))
     networks = [
-        open_network("openvino", path, precision="f32", cache=tmp_path) for path in (toy_file, tmp_path / "other.onnx")
+        open_network("openvino", path, precision="fp32", cache=tmp_path) for path in (toy_file, tmp_path / "other.onnx")
     ]
     one, two = (network.encode(pixels(1, 0)) for network in networks)
     np.testing.assert_allclose(two, one + 1, atol=1e-6)
 
 
 def test_a_damaged_cache_is_made_anew(toy_file: Path, tmp_path: Path) -> None:
-    open_network("openvino", toy_file, precision="f32", cache=tmp_path)
+    open_network("openvino", toy_file, precision="fp32", cache=tmp_path)
     for path in tmp_path.glob("*.blob"):
         path.chmod(0o600)
         path.write_bytes(path.read_bytes()[:100])
-    network = open_network("openvino", toy_file, precision="f32", cache=tmp_path)
-    expected = open_network("openvino", toy_file, precision="f32").encode(pixels(1, 0))
+    network = open_network("openvino", toy_file, precision="fp32", cache=tmp_path)
+    expected = open_network("openvino", toy_file, precision="fp32").encode(pixels(1, 0))
     np.testing.assert_array_equal(network.encode(pixels(1, 0)), expected)
 
 
 def test_the_same_file_as_ir(toy_file: Path, tmp_path: Path) -> None:
     write_ir(toy_file, tmp_path / "toy.xml")
-    network = open_network("openvino", tmp_path / "toy.xml", precision="f32")
+    network = open_network("openvino", tmp_path / "toy.xml", precision="fp32")
     assert network.metadata == {"model": "toy", "keep_ratio": "0.7"}
     template, search = pixels(2, 1), pixels(2, 2)
-    same = open_network("openvino", toy_file, precision="f32")
+    same = open_network("openvino", toy_file, precision="fp32")
     maps, expected = (each.locate(each.encode(template), search) for each in (network, same))
     assert maps.keys() == expected.keys()
     for name, values in expected.items():
@@ -168,7 +168,7 @@ def test_threads_may_share_a_network(open_toy: Open) -> None:
 
 DROPPED = """
 import gc, signal, sys
-from singletrack.runtimes import open_network
+from singletrack.engines import open_network
 signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
 older, newer = open_network("openvino", sys.argv[1]), open_network("openvino", sys.argv[1])
 del older
@@ -201,17 +201,17 @@ def test_metadata(engine: str, toy_file: Path) -> None:
 
 
 def test_precision(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert OpenVINONetwork(toy_file, precision="f32", threads=1).precision == "f32"
-    assert OpenVINONetwork(toy_file).precision in ("f32", "bf16")
-    with pytest.raises(InputError, match="expected a precision among auto, f32, bf16 for OpenVINO on cpu; got 'f8'"):
+    assert OpenVINONetwork(toy_file, precision="fp32", threads=1).precision == "fp32"
+    assert OpenVINONetwork(toy_file).precision in ("fp32", "bf16")
+    with pytest.raises(InputError, match="expected a precision among auto, fp32, bf16 for OpenVINO on cpu; got 'f8'"):
         OpenVINONetwork(toy_file, precision="f8")  # type: ignore[arg-type]
-    assert open_network("onnx", toy_file).precision == "f32"
-    with pytest.raises(InputError, match="expected a precision among auto, f32 for ONNX Runtime on cpu; got 'bf16'"):
+    assert open_network("onnx", toy_file).precision == "fp32"
+    with pytest.raises(InputError, match="expected a precision among auto, fp32 for ONNX Runtime on cpu; got 'bf16'"):
         open_network("onnx", toy_file, precision="bf16")
 
 
 def test_precision_of_torch(toy_module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("singletrack.runtimes.torch_runtime.computes_in_bf16", lambda: True)
+    monkeypatch.setattr("singletrack.engines.torch_engine.computes_in_bf16", lambda: True)
     network = TorchNetwork(toy_module, "cpu", precision="bf16")
     template, search = crops(1, 1), crops(1, 2)
     features = network.encode(template)
@@ -219,9 +219,9 @@ def test_precision_of_torch(toy_module: nn.Module, monkeypatch: pytest.MonkeyPat
     maps = network.locate(features, search)
     np.testing.assert_allclose(maps["double"], template + 1 + 2 * search, atol=0.1)
     assert maps["double"].dtype == np.float32
-    monkeypatch.setattr("singletrack.runtimes.torch_runtime.computes_in_bf16", lambda: False)
-    for precision in ("bf16", "f16"):
-        with pytest.raises(InputError, match=r"expected a precision among auto, f32 for PyTorch on cpu; got '.*f16'"):
+    monkeypatch.setattr("singletrack.engines.torch_engine.computes_in_bf16", lambda: False)
+    for precision in ("bf16", "fp16"):
+        with pytest.raises(InputError, match=r"expected a precision among auto, fp32 for PyTorch on cpu; got '.*fp16'"):
             TorchNetwork(toy_module, "cpu", precision=precision)  # type: ignore[arg-type]
 
 
@@ -260,7 +260,7 @@ def test_graphics_processors_that_are_not_there(device: str, advice: str, toy_fi
 
 def test_providers_help_each_other(tmp_path: Path) -> None:
     present = ["tensorrt", "cuda", "cpu"]
-    chain = providers_for("tensorrt", present, "f16", tmp_path)
+    chain = providers_for("tensorrt", present, "fp16", tmp_path)
     assert [name for name, _ in chain] == [
         "TensorrtExecutionProvider",
         "CUDAExecutionProvider",
@@ -272,7 +272,7 @@ def test_providers_help_each_other(tmp_path: Path) -> None:
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(tmp_path),
     }
-    assert providers_for("cuda", present, "f32", None)[0] == ("CUDAExecutionProvider", {"use_tf32": "0"})
+    assert providers_for("cuda", present, "fp32", None)[0] == ("CUDAExecutionProvider", {"use_tf32": "0"})
     assert [name for name, _ in providers_for("cpu", ["cpu"], "auto", None)] == ["CPUExecutionProvider"]
 
 
@@ -300,7 +300,7 @@ def test_one_thread(engine: str, toy_file: Path) -> None:
 
 
 def test_threads_of_openvino_are_those_of_the_processor(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("singletrack.runtimes.openvino_runtime.find_device", lambda device: "GPU")
+    monkeypatch.setattr("singletrack.engines.openvino_engine.find_device", lambda device: "GPU")
     with pytest.raises(InputError, match="expected device cpu with a number of threads; got GPU; leave one of them"):
         OpenVINONetwork(toy_file, device="gpu", threads=1)
 
@@ -313,7 +313,7 @@ def test_networks_of_few_threads_are_not_all_pinned_to_the_first_core(toy_file: 
 
 
 def test_a_quota_of_time_lowers_the_number_of_threads(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "singletrack.runtimes.openvino_runtime"
+    module = "singletrack.engines.openvino_engine"
     for granted, threads in ((3, 3), (64, 0)):
         monkeypatch.setattr(f"{module}.usable_cores", lambda granted=granted: granted)
         monkeypatch.setattr(f"{module}.allowed_cores", lambda: 64)
@@ -365,7 +365,7 @@ def test_engine_names(toy_file: Path) -> None:
     ],
 )
 def test_missing_packages_name_the_command(engine: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "find_spec", lambda package: None)
+    monkeypatch.setattr(engines, "find_spec", lambda package: None)
     assert installed_engines() == []
     with pytest.raises(MissingDependencyError) as caught:
         require_engine(engine)

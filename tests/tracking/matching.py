@@ -1,4 +1,4 @@
-"""A stand-in for a trained DaSiamRPN: plain normalised correlation behind the same two calls; and scenes for it."""
+"""A stand-in for a trained DaSiamRPN: plain normalized correlation behind the same two calls; and scenes for it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class MatchingNetwork:
         cells = (size - 127) // 8 + 1
         first = (size + 1) // 2 - OBJECT // 2 - 8 * (cells // 2)
         starts = [first + 8 * cell for cell in range(cells)]
-        likeness = _looks(search[0], starts, starts) @ features[0, 7, :, 0, 0]
+        similarity = _looks(search[0], starts, starts) @ features[0, 7, :, 0, 0]
         cls = np.full((1, 10, cells, cells), 0.0, np.float32)
         cls[:, 5:] = -30.0
-        cls[0, 7] = GAIN * (likeness.reshape(cells, cells) - HALF)
+        cls[0, 7] = GAIN * (similarity.reshape(cells, cells) - HALF)
         return {"cls": cls, "loc": np.zeros((1, 20, cells, cells), np.float32)}
 
 
@@ -51,27 +51,27 @@ def _looks(crop: Array, rows: list[int], columns: list[int]) -> Array:
     side = OBJECT // SHRUNK
     windows = np.lib.stride_tricks.sliding_window_view(shrunken, (side, side), axis=(0, 1))
     picked = windows[np.array(rows) // SHRUNK][:, np.array(columns) // SHRUNK].reshape(len(rows) * len(columns), -1)
-    centred = picked - picked.mean(1, keepdims=True)
-    return np.asarray(centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-3), np.float32)
+    centered = picked - picked.mean(1, keepdims=True)
+    return np.asarray(centered / (np.linalg.norm(centered, axis=1, keepdims=True) + 1e-3), np.float32)
 
 
 def texture(seed: int, side: int = 40) -> Array:
-    """A soft pattern of strong colours, (side, side, 3) with mean 0 and deviation 1."""
+    """A soft pattern of strong colors, (side, side, 3) with mean 0 and deviation 1."""
     noise = np.random.default_rng(seed).standard_normal((side, side, 3))
     soft = cv2.GaussianBlur(noise, (0, 0), side / 6)
     soft -= soft.mean((0, 1))
     return np.asarray(soft / soft.std())
 
 
-def alike(pattern: Array, likeness: float, seed: int) -> Array:
-    """Another pattern, whose correlation with this one is about ``likeness``."""
+def alike(pattern: Array, similarity: float, seed: int) -> Array:
+    """Another pattern, whose correlation with this one is about ``similarity``."""
     other = texture(seed, len(pattern))
     other -= pattern * (pattern * other).mean()
-    return np.asarray(likeness * pattern + np.sqrt(1 - likeness**2) * other / other.std())
+    return np.asarray(similarity * pattern + np.sqrt(1 - similarity**2) * other / other.std())
 
 
 def draw_scene(objects: list[tuple[Array, tuple[float, float]]]) -> Array:
-    """A frame of 480 x 360 with patterns at their centres over a quiet background that is always the same."""
+    """A frame of 480 x 360 with patterns at their centers over a quiet background that is always the same."""
     frame = _background().copy()
     for pattern, (x, y) in objects:
         left, top = (round(center - len(pattern) / 2) for center in (x, y))

@@ -38,7 +38,7 @@ def test_grid_goes_shape_by_shape_and_row_by_row(cells: int, origin: str, first:
 
 
 @pytest.mark.parametrize("cells", [19, 21, 25, 97])
-def test_with_python2_the_middle_cell_is_the_centre(cells: int) -> None:
+def test_with_python2_the_middle_cell_is_the_center(cells: int) -> None:
     middle = anchor_grid(cells).reshape(5, cells, cells, 4)[:, cells // 2, cells // 2, :2]
     assert not middle.any()
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
-from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.tracking.ostrack import OSTrackTracker
 from singletrack.zoo import ZOO, bundled_file
 
@@ -33,11 +33,11 @@ def blind_frame(kind: str, random: np.random.Generator) -> np.ndarray:
     return np.full(shape, (0, 0, 0) if kind == "black" else (200, 120, 40), np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["noise", "black", "one colour"])
+@pytest.mark.parametrize("kind", ["noise", "black", "one color"])
 def test_without_a_target_the_box_stays_sane(kind: str, tracker: OSTrackTracker) -> None:
     settings, random = tracker.settings, np.random.default_rng(0)
-    frame, believed = next(generate_clip(frames=1, size_wh=SIZE_WH))
-    tracker.init(frame, believed)
+    frame, last_confident_box = next(generate_clip(frames=1, size_wh=SIZE_WH))
+    tracker.init(frame, last_confident_box)
     lost = 0
     for _ in range(FRAMES):
         result = tracker.update(blind_frame(kind, random))
@@ -47,8 +47,8 @@ def test_without_a_target_the_box_stays_sane(kind: str, tracker: OSTrackTracker)
         assert 0 <= y < y + height <= SIZE_WH[1]
         if result.lost:
             lost += 1
-            assert result.box == believed
+            assert result.box == last_confident_box
         elif result.score >= settings.lost_below:
-            believed = result.box
+            last_confident_box = result.box
     if kind != "noise":  # which a network may take for something now and then
         assert lost == FRAMES - settings.lost_after + 1

@@ -1,45 +1,45 @@
-"""Colours tell doubles apart, and light does not."""
+"""Colors tell doubles apart, and light does not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from singletrack.tracking.colours import colours_of, likeness
+from singletrack.tracking.color_histogram import colors_of, similarity
 
 BOX = (10.0, 10.0, 40.0, 20.0)
 
 
-def painted(colour: tuple[int, int, int], gain: float = 1.0) -> np.ndarray:
+def painted(color: tuple[int, int, int], gain: float = 1.0) -> np.ndarray:
     noise = np.random.default_rng(0).normal(0, 4, (60, 80, 3))
-    return (gain * (np.array(colour) + noise)).clip(0, 255).astype(np.uint8)
+    return (gain * (np.array(color) + noise)).clip(0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.7])
-def test_the_same_thing_in_another_light_is_alike_and_another_colour_is_not(gain: float) -> None:
-    red = colours_of(painted((170, 60, 50)), BOX)
+def test_the_same_thing_in_another_light_is_alike_and_another_color_is_not(gain: float) -> None:
+    red = colors_of(painted((170, 60, 50)), BOX)
     assert red is not None
     assert red.sum() == pytest.approx(1, abs=1e-5)
-    assert likeness(red, red) == pytest.approx(1, abs=1e-5)
-    again, green = (colours_of(painted(colour, gain), BOX) for colour in ((170, 60, 50), (60, 170, 50)))
+    assert similarity(red, red) == pytest.approx(1, abs=1e-5)
+    again, green = (colors_of(painted(color, gain), BOX) for color in ((170, 60, 50), (60, 170, 50)))
     assert again is not None
     assert green is not None
-    assert likeness(red, again) > 0.5
-    assert likeness(red, green) < 0.05
+    assert similarity(red, again) > 0.5
+    assert similarity(red, green) < 0.05
 
 
 def test_gray_things_are_all_alike() -> None:
-    bright, dark = (colours_of(painted((level, level, level)) // 8 * 8, BOX) for level in (200, 60))
+    bright, dark = (colors_of(painted((level, level, level)) // 8 * 8, BOX) for level in (200, 60))
     assert bright is not None
     assert dark is not None
-    assert likeness(bright, dark) > 0.8
+    assert similarity(bright, dark) > 0.8
 
 
-def test_a_box_beyond_the_frame_has_no_colours_and_one_at_its_edge_those_inside() -> None:
+def test_a_box_beyond_the_frame_has_no_colors_and_one_at_its_edge_those_inside() -> None:
     frame = painted((10, 20, 200))
-    assert colours_of(frame, (80, 10, 40, 20)) is None
-    assert colours_of(frame, (-100, 10, 40, 20)) is None
-    part = colours_of(frame, (70, 10, 40, 20))
+    assert colors_of(frame, (80, 10, 40, 20)) is None
+    assert colors_of(frame, (-100, 10, 40, 20)) is None
+    part = colors_of(frame, (70, 10, 40, 20))
     assert part is not None
     assert part.sum() == pytest.approx(1, abs=1e-5)
-    assert colours_of(frame, (5, 5, 1, 1)) is not None
+    assert colors_of(frame, (5, 5, 1, 1)) is not None

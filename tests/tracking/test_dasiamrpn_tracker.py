@@ -30,10 +30,10 @@ SETTINGS = DaSiamRPNSettings()
 def follow(
     places: list[Place | None], *, twins: list[Place] | None = None, settings: DaSiamRPNSettings = SETTINGS
 ) -> tuple[list[Place], list[bool], MatchingNetwork]:
-    """Centres of the boxes and whether lost, from the second frame on. None: the target is not there."""
+    """Centers of the boxes and whether lost, from the second frame on. None: the target is not there."""
     network = MatchingNetwork()
     tracker = make_tracker(network, settings)
-    centres, lost = [], []
+    centers, lost = [], []
     for index, place in enumerate(places):
         drawn = [] if place is None else [(TARGET, place)]
         frame = draw_scene(drawn + ([(TWIN, twins[index])] if twins else []))
@@ -43,13 +43,13 @@ def follow(
             continue
         result = tracker.update(frame)
         x, y, width, height = result.box
-        centres.append((x + width / 2, y + height / 2))
+        centers.append((x + width / 2, y + height / 2))
         lost.append(result.lost)
-    return centres, lost, network
+    return centers, lost, network
 
 
-def distances(centres: list[Place], places: list[Any]) -> list[float]:
-    return [math.dist(centre, place) for centre, place in zip(centres, places, strict=True)]
+def distances(centers: list[Place], places: list[Any]) -> list[float]:
+    return [math.dist(center, place) for center, place in zip(centers, places, strict=True)]
 
 
 # --- the published loop ---
@@ -57,8 +57,8 @@ def distances(centres: list[Place], places: list[Any]) -> list[float]:
 
 def test_it_follows() -> None:
     places: list[Place | None] = [(110 + 3 * i, 100 + 2 * i) for i in range(12)]
-    centres, lost, network = follow(places)
-    assert max(distances(centres, places[1:])) < 5
+    centers, lost, network = follow(places)
+    assert max(distances(centers, places[1:])) < 5
     assert not any(lost)
     assert network.encoded == 1
     assert set(network.sizes) == {271}
@@ -71,17 +71,17 @@ def test_a_small_target_is_searched_for_in_a_larger_crop(side: int, size: int) -
     frame = draw_scene([(TARGET, (200, 200))])
     tracker.init(frame, (200 - side / 2, 200 - side / 2, side, side))
     assert isinstance(tracker, DaSiamRPNTracker)
-    inputs = tracker.prepare(frame)
+    inputs = tracker.preprocess(frame)
     assert inputs is not None
     assert inputs.search.shape == (1, size, size, 3)
 
 
-def test_colours_come_as_bgr_and_padding_is_the_mean_of_the_first_frame() -> None:
+def test_colors_come_as_bgr_and_padding_is_the_mean_of_the_first_frame() -> None:
     tracker = DaSiamRPNTracker(MatchingNetwork())
     frame = np.zeros((100, 100, 3), np.uint8)
     frame[..., 0], frame[:, :30, 2] = 200, 101
     tracker.init(frame, (-5, 40, 20, 20))
-    inputs = tracker.prepare(frame)
+    inputs = tracker.preprocess(frame)
     assert inputs is not None
     assert inputs.search[0, 135, 10].tolist() == [30, 0, 200]  # left of the frame: blue's mean is 30.3
     assert inputs.search[0, 135, 135].tolist() == [101, 0, 200]
@@ -104,14 +104,14 @@ def test_what_cannot_be_read_leaves_the_box(value: float | None) -> None:
     frame = draw_scene([(TARGET, (200, 200))])
     tracker.init(frame, (180, 180, 40, 40))
     maps = None if value is None else {"cls": np.full((1, 10, 19, 19), value), "loc": np.zeros((1, 20, 19, 19))}
-    result = tracker.read(maps)  # type: ignore[arg-type]
+    result = tracker.postprocess(maps)  # type: ignore[arg-type]
     assert (result.box, result.score, result.lost) == ((180, 180, 40, 40), 0, True)
 
 
-def test_a_frame_of_one_colour_shows_nothing() -> None:
+def test_a_frame_of_one_color_shows_nothing() -> None:
     tracker = DaSiamRPNTracker(MatchingNetwork())
     tracker.init(draw_scene([(TARGET, (200, 200))]), (180, 180, 40, 40))
-    assert tracker.prepare(np.full((360, 480, 3), 7, np.uint8)) is None
+    assert tracker.preprocess(np.full((360, 480, 3), 7, np.uint8)) is None
 
 
 def test_the_door_for_searching_elsewhere() -> None:
@@ -120,23 +120,23 @@ def test_the_door_for_searching_elsewhere() -> None:
     frame = draw_scene([(TARGET, (110, 100))])
     tracker.init(frame, (90, 80, 40, 40))
     elsewhere = draw_scene([(TARGET, (330, 250))])
-    inputs = tracker.look(elsewhere, (300, 220, 40, 40))
+    inputs = tracker.preprocess_at(elsewhere, (300, 220, 40, 40))
     assert inputs is not None
-    sight = tracker.see(tracker.network.locate(tracker.features, inputs.search), (300, 220, 40, 40))
+    sight = tracker.decode_at(tracker.network.locate(tracker.features, inputs.search), (300, 220, 40, 40))
     assert sight is not None
     assert sight.score > 0.95
     np.testing.assert_allclose(sight.box, (310, 230, 40, 40), atol=4)
-    half = tracker.look(elsewhere, (300, 220, 40, 40), 2.0)
+    half = tracker.preprocess_at(elsewhere, (300, 220, 40, 40), 2.0)
     assert half is not None
     np.testing.assert_allclose(half.search[0, 135, 135], elsewhere[240, 320, ::-1], atol=25)
     maps = {"cls": np.zeros((1, 10, 19, 19), np.float32), "loc": np.zeros((1, 20, 19, 19), np.float32)}
     maps["cls"][0, 7, 9, 10] = 5.0  # one cell right of the middle
-    widened = tracker.see(maps, (300, 220, 40, 40), 2.0)
+    widened = tracker.decode_at(maps, (300, 220, 40, 40), 2.0)
     assert widened is not None
     side = 64 * 80 / 127 * 2
     np.testing.assert_allclose(widened.box, (320 + 8 * 80 / 127 * 2 - side / 2, 240 - side / 2, side, side), atol=1e-6)
-    assert tracker.read(None).box == (90, 80, 40, 40)
-    tracker.move(sight.box)
+    assert tracker.postprocess(None).box == (90, 80, 40, 40)
+    tracker.reset_to(sight.box)
     assert tracker.update(elsewhere).lost is False
 
 
@@ -182,17 +182,17 @@ LEAVING: list[Place | None] = [
 
 
 def test_a_target_that_comes_back_elsewhere_is_not_found_as_published() -> None:
-    centres, lost, network = follow(LEAVING)
+    centers, lost, network = follow(LEAVING)
     assert lost == [False] * 7 + [True] * 16
-    assert min(distances(centres[17:], LEAVING[18:])) > 200
+    assert min(distances(centers[17:], LEAVING[18:])) > 200
     assert set(network.sizes) == {271}
 
 
 def test_local_to_global_finds_it() -> None:
-    centres, lost, network = follow(LEAVING, settings=replace(SETTINGS, local_to_global=True))
+    centers, lost, network = follow(LEAVING, settings=replace(SETTINGS, local_to_global=True))
     assert lost == [False] * 7 + [True] * 10 + [False] * 6
-    assert len(set(centres[6:17])) == 1  # it waits where it last believed
-    assert max(distances(centres[17:], LEAVING[18:])) < 8
+    assert len(set(centers[6:17])) == 1  # it waits where it last believed
+    assert max(distances(centers[17:], LEAVING[18:])) < 8
     # the first frame without the target is seen as ever; then the region grows, and once found it is as before
     assert network.sizes == [271] * 8 + [335, 399, 463, 527, 591, 655, 719, 767, 767] + [767] + [271] * 5
 
@@ -204,23 +204,23 @@ PASSING: list[Place] = [(330 - 4 * i, 186 + 0.5 * i) for i in range(46)]  # come
 
 
 def test_a_twin_takes_the_published_tracker_along() -> None:
-    centres, _, _ = follow(STILL, twins=PASSING)
-    assert max(distances(centres[:12], STILL[1:13])) < 8
-    assert distances(centres[-1:], PASSING[-1:])[0] < 8
-    assert distances(centres[-1:], STILL[-1:])[0] > 80
+    centers, _, _ = follow(STILL, twins=PASSING)
+    assert max(distances(centers[:12], STILL[1:13])) < 8
+    assert distances(centers[-1:], PASSING[-1:])[0] < 8
+    assert distances(centers[-1:], STILL[-1:])[0] > 80
 
 
 def test_a_twin_walks_by_the_one_that_knows_it() -> None:
-    centres, _, network = follow(STILL, twins=PASSING, settings=replace(SETTINGS, distractor_aware=True))
-    assert max(distances(centres, STILL[1:])) < 16
+    centers, _, network = follow(STILL, twins=PASSING, settings=replace(SETTINGS, distractor_aware=True))
+    assert max(distances(centers, STILL[1:])) < 16
     assert network.encoded > 2
 
 
 def test_both_parts_together() -> None:
     settings = replace(SETTINGS, local_to_global=True, distractor_aware=True)
-    centres, lost, _ = follow(LEAVING, settings=settings)
+    centers, lost, _ = follow(LEAVING, settings=settings)
     assert lost == [False] * 7 + [True] * 10 + [False] * 6
-    assert max(distances(centres[17:], LEAVING[18:])) < 10
+    assert max(distances(centers[17:], LEAVING[18:])) < 10
 
 
 def test_one_combined_template_ranks_as_the_sum_in_the_paper() -> None:

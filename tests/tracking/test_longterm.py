@@ -49,11 +49,11 @@ class BrightSquares:
         if brightest > 0.2:
             rows, columns = np.nonzero(crop > brightest - 0.05)
             low, high = np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()]) + 1
-            centre = (low + high) / 2 / crop.shape[0] * CELLS
-            x, y = centre.astype(int)
+            center = (low + high) / 2 / crop.shape[0] * CELLS
+            x, y = center.astype(int)
             maps["score"][y, x] = brightest
             maps["size"][:, y, x] = (high - low) / crop.shape[0]
-            maps["offset"][:, y, x] = centre - (x, y)
+            maps["offset"][:, y, x] = center - (x, y)
         return maps
 
 
@@ -137,11 +137,11 @@ def test_what_is_seen_elsewhere_only_for_a_moment_or_dimly_is_not_taken() -> Non
     assert all(result.box == results[-1].box for result in results[12:])
 
 
-def test_a_double_in_other_colours_is_not_taken() -> None:
+def test_a_double_in_other_colors_is_not_taken() -> None:
     def painted(index: int, *things: tuple[Box, tuple[float, float, float]]) -> np.ndarray:
         picture = frame()
-        for (x, y, width, height), colour in things:
-            picture[int(y) : int(y + height), int(x) : int(x + width)] = np.array(colour) * 255
+        for (x, y, width, height), color in things:
+            picture[int(y) : int(y + height), int(x) : int(x + width)] = np.array(color) * 255
         return picture
 
     red, yellow = (0.9, 0.1, 0.1), (0.9, 0.9, 0.1)
@@ -156,7 +156,7 @@ def test_a_double_in_other_colours_is_not_taken() -> None:
     assert all(result.lost for result in results[12:60])
     assert not results[-1].lost
     assert iou(results[-1].box, returned) > 0.9
-    fooled = follow(make, 60, dataclasses.replace(SETTINGS, confirm_colours=0.0))
+    fooled = follow(make, 60, dataclasses.replace(SETTINGS, confirm_colors=0.0))
     assert not fooled[-1].lost
     assert iou(fooled[-1].box, double) > 0.9
 
@@ -235,19 +235,19 @@ def test_update_is_its_two_halves_and_a_copy_follows_another_target() -> None:
         each.init(leaves_and_returns(0), BOX)
     network = BrightSquares()
     for index in range(1, 70):
-        inputs = halves.prepare(leaves_and_returns(index))
+        inputs = halves.preprocess(leaves_and_returns(index))
         maps = None if inputs is None else network.locate(network.encode(inputs.template), inputs.search)
-        assert halves.read(maps) == tracker.update(leaves_and_returns(index))
+        assert halves.postprocess(maps) == tracker.update(leaves_and_returns(index))
 
 
 def test_tiles_cover_the_frame_from_the_nearest_on() -> None:
     tiles = cover((400, 300), (350.0, 250.0, 20.0, 20.0), 4.0)
     assert len(tiles) == 5 * 4
-    centres = np.array([(x + width / 2, y + height / 2) for x, y, width, height in tiles])
-    assert centres[0].tolist() == [360.0, 262.5]
-    assert centres[-1].tolist() == [40.0, 37.5]
+    centers = np.array([(x + width / 2, y + height / 2) for x, y, width, height in tiles])
+    assert centers[0].tolist() == [360.0, 262.5]
+    assert centers[-1].tolist() == [40.0, 37.5]
     for point in np.random.default_rng(0).uniform(0, SIZE_WH, (100, 2)):
-        assert (np.abs(centres - point).max(1) <= 40).any()
+        assert (np.abs(centers - point).max(1) <= 40).any()
 
 
 @pytest.mark.parametrize("size_wh", [(10, 10), (4000, 3)])
@@ -255,7 +255,7 @@ def test_odd_frames_have_tiles_too(size_wh: tuple[int, int]) -> None:
     assert len(cover(size_wh, (0.0, 0.0, 100.0, 100.0), 4.0)) == max(1, size_wh[0] // 400)
 
 
-def test_a_frame_of_one_colour_scores_nothing_and_the_search_goes_on() -> None:
+def test_a_frame_of_one_color_scores_nothing_and_the_search_goes_on() -> None:
     def make(index: int) -> np.ndarray:
         return np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.uint8) if 10 <= index < 40 else leaves_and_returns(index)
 

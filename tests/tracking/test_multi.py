@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from singletrack import MultiTracker
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import BatchTracker, Inputs
@@ -105,11 +105,11 @@ def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnx", "torch"])
 def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> None:
     tracker = load("ostrack-tiny", engine=engine, threads=1, device="cpu")
-    if getattr(tracker.network, "precision", "f32") != "f32":
-        from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+    if getattr(tracker.network, "precision", "fp32") != "fp32":
+        from singletrack.engines.openvino_engine import OpenVINONetwork
         from singletrack.zoo import bundled_file
 
-        network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="f32")
+        network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="fp32")
         tracker = OSTrackTracker(network, tracker.settings)  # type: ignore[assignment, arg-type]
     compare(tracker, pictures(4), boxes(3), 1e-3)
 
@@ -152,7 +152,7 @@ def test_settings_of_one_target() -> None:
     assert tracker.settings.first_frame_correction == 0.5
 
 
-@pytest.mark.parametrize("changes", [{"search_size": 128}, {"colour": 1}, {"lost_after": 0}])
+@pytest.mark.parametrize("changes", [{"search_size": 128}, {"color": 1}, {"lost_after": 0}])
 def test_settings_that_cannot_be_meant_add_no_target(changes: dict[str, int]) -> None:
     many = MultiTracker(make_ostrack())
     with pytest.raises(InputError, match="expected "):

@@ -1,4 +1,4 @@
-"""Behaviour over frames, with fake networks that say what the test wants them to say."""
+"""Behavior over frames, with fake networks that say what the test wants them to say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CELLS = 16
 
 
 class Scripted:
-    """Sees a centred target of a quarter of the crop in each frame, unless `change` says otherwise."""
+    """Sees a centered target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
     def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
@@ -50,7 +50,7 @@ def follow(network: Scripted, frames: int, settings: OSTrackSettings | None = No
     return [tracker.update(picture()) for _ in range(frames)]
 
 
-def test_a_centred_peak_keeps_the_box_in_place() -> None:
+def test_a_centered_peak_keeps_the_box_in_place() -> None:
     for result in follow(Scripted(), 5):
         np.testing.assert_allclose(result.box, (100, 80, 40, 40), atol=1e-9)
         assert result.score == pytest.approx(0.9)
@@ -83,7 +83,7 @@ def test_the_window_prefers_the_middle_but_leaves_the_score_alone() -> None:
     assert result.score == pytest.approx(0.9)
 
 
-def test_size_momentum_blends_the_size_about_the_new_centre() -> None:
+def test_size_momentum_blends_the_size_about_the_new_center() -> None:
     def double(frame: int, maps: dict[str, np.ndarray]) -> None:
         maps["size"][:] = 0.5
         maps["score"][0, 8, 8] = 0.5
@@ -152,7 +152,7 @@ def test_the_newest_look_is_renewed_at_its_interval_while_the_target_is_seen() -
             return "features"
 
     frames = [np.full((240, 320, 3), 10 * index, np.uint8) + picture() // 4 for index in range(9)]
-    settings = OSTrackSettings(templates=2, update_interval=2, update_above=0.6)
+    settings = OSTrackSettings(num_templates=2, update_interval=2, update_above=0.6)
     tracker = OSTrackTracker(Noting(seen.change), settings)
     tracker.init(frames[0], (100, 80, 40, 40))
     followed = [tracker.update(frame) for frame in frames[1:]]

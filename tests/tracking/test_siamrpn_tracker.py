@@ -56,7 +56,7 @@ def started(frame: np.ndarray, settings: SiamRPNSettings | None = None) -> tuple
 
 
 def test_a_target_that_stays(frame: np.ndarray) -> None:
-    """The first box is centred on pixels, at x + (width - 1) / 2; later ones are not: published, half a pixel apart.
+    """The first box is centered on pixels, at x + (width - 1) / 2; later ones are not: published, half a pixel apart.
 
     At 50 pixels a side the square has 100, and a pixel is 1.27 of the crop; 63.5 crop pixels are 50 again.
     """
@@ -94,16 +94,16 @@ def test_long_term_holds_looks_wider_and_finds(frame: np.ndarray) -> None:
     """Under 0.8 the box stays and the next search is wider; over 0.998 alone it narrows again."""
     tracker, told = started(frame, LONG_TERM)
     told.say(0.9999, size=63.5)
-    believed = tracker.update(frame)
-    assert not believed.lost
+    last_confident_box = tracker.update(frame)
+    assert not last_confident_box.lost
     told.say(0.5, (5, 5))
     gone = tracker.update(frame)
     assert gone.lost
-    assert gone.box == believed.box
+    assert gone.box == last_confident_box.box
     told.say(0.9, (20, 10), size=63.5)  # far beyond the small region, and taken, though not sure enough to narrow
     seen = tracker.update(frame)
     assert seen.lost
-    np.testing.assert_allclose(seen.box[0] - believed.box[0], 160 / 1.27, atol=1e-3)
+    np.testing.assert_allclose(seen.box[0] - last_confident_box.box[0], 160 / 1.27, atol=1e-3)
     told.say(0.9995, size=63.5)
     assert not tracker.update(frame).lost
     tracker.update(frame)
@@ -150,14 +150,14 @@ def test_it_can_be_asked_to_look_elsewhere(frame: np.ndarray) -> None:
     tracker, told = started(frame)
     assert isinstance(tracker, SearchingTracker)
     elsewhere = (200.0, 100.0, 50.0, 50.0)
-    inputs = tracker.look(frame, elsewhere, widen=2.0)
+    inputs = tracker.preprocess_at(frame, elsewhere, search_scale=2.0)
     assert inputs is not None
     told.say(0.97, (1, 0), size=63.5)
-    sight = tracker.see(told.locate(inputs.template, inputs.search), elsewhere, widen=2.0)
+    sight = tracker.decode_at(told.locate(inputs.template, inputs.search), elsewhere, search_scale=2.0)
     assert sight is not None
     assert sight.score == pytest.approx(0.97, abs=1e-6)
     np.testing.assert_allclose(sight.box, (175 + 16 / 1.27, 75, 100, 100), atol=1e-3)
-    tracker.move(elsewhere)
+    tracker.reset_to(elsewhere)
     told.say(0.99, size=63.5)
     np.testing.assert_allclose(tracker.update(frame).box, elsewhere, atol=1e-3)
 

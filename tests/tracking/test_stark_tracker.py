@@ -1,4 +1,4 @@
-"""Behaviour of the STARK tracker over frames, with fake networks that say what the test wants them to say."""
+"""Behavior of the STARK tracker over frames, with fake networks that say what the test wants them to say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from singletrack.errors import InputError
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalise, square_crop
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize, square_crop
 from singletrack.models.stark import decode
 from singletrack.tracking.base import BatchTracker, SearchingTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
@@ -35,7 +35,7 @@ def put(maps: dict[str, np.ndarray], *corners_xy: tuple[float, float]) -> None:
 
 
 class Scripted:
-    """Sees a centred target of a quarter of the crop in each frame, unless `change` says otherwise."""
+    """Sees a centered target of a quarter of the crop in each frame, unless `change` says otherwise."""
 
     def __init__(self, change: Callable[[int, dict[str, np.ndarray]], None] = lambda frame, maps: None) -> None:
         self.change = change
@@ -75,7 +75,7 @@ def follow(network: Scripted, frames: int, chosen: STARKSettings | None = None) 
     return [tracker.update(picture(seed)) for seed in range(frames)]
 
 
-def test_a_centred_answer_keeps_the_box_in_place() -> None:
+def test_a_centered_answer_keeps_the_box_in_place() -> None:
     network = Scripted()
     for result in follow(network, 5):
         assert result.box == (100, 80, 40, 40)
@@ -95,7 +95,7 @@ def test_a_tenth_to_the_right_moves_a_tenth_of_the_crop() -> None:
 def test_crops_carry_their_padding() -> None:
     network = Scripted()
     tracker = STARKTracker(network, settings())
-    tracker.init(picture(), (-20, 80, 40, 40))  # whose centre is on the border: a pixel that mixes both is padding
+    tracker.init(picture(), (-20, 80, 40, 40))  # whose center is on the border: a pixel that mixes both is padding
     tracker.update(picture())
     assert network.templates[0][0, ..., 3].mean(1).tolist() == [[1.0] * 65 + [0.0] * 63] * 2
     padding = network.searches[0][0, ..., 3]
@@ -145,10 +145,10 @@ def test_halves_of_an_update_are_the_update() -> None:
         tracker.init(picture(), (100, 80, 40, 40))
     for seed in range(5):
         expected = trackers[0].update(picture(seed))
-        inputs = trackers[1].prepare(picture(seed))
+        inputs = trackers[1].preprocess(picture(seed))
         assert inputs is not None
         halves.templates.append(inputs.template)
-        assert trackers[1].read(halves.locate(len(halves.templates), inputs.search)) == expected
+        assert trackers[1].postprocess(halves.locate(len(halves.templates), inputs.search)) == expected
     np.testing.assert_array_equal(halves.templates[-1], whole.templates[-1])
 
 
@@ -166,18 +166,18 @@ def test_it_can_be_asked_to_look_elsewhere() -> None:
     tracker.init(picture(), (100, 80, 40, 40))
     assert isinstance(tracker, SearchingTracker)
     elsewhere = (200.0, 150.0, 40.0, 40.0)
-    inputs = tracker.look(picture(), elsewhere, widen=0.5)
+    inputs = tracker.preprocess_at(picture(), elsewhere, search_scale=0.5)
     assert inputs is not None
     expected, _ = square_crop(picture(), elsewhere, factor=2.0, size=320)
     np.testing.assert_array_equal(inputs.search[0, ..., :3], expected)
-    sight = tracker.see(network.locate(1, inputs.search), elsewhere, widen=0.5)
+    sight = tracker.decode_at(network.locate(1, inputs.search), elsewhere, search_scale=0.5)
     assert sight is not None
     assert sight.score == pytest.approx(0.9)
     np.testing.assert_allclose(sight.box, (212, 150, 20, 20), atol=1e-3)
-    tracker.move(elsewhere)
+    tracker.reset_to(elsewhere)
     network.change = lambda frame, maps: None
     np.testing.assert_allclose(tracker.update(picture()).box, elsewhere, atol=1e-3)
-    assert tracker.see(None, elsewhere) is None
+    assert tracker.decode_at(None, elsewhere) is None
 
 
 def test_without_a_score_head_the_corners_tell() -> None:
@@ -186,7 +186,7 @@ def test_without_a_score_head_the_corners_tell() -> None:
         if frame == 2:
             maps["corners"][0, 1] = 1 / CELLS**2
 
-    first, second = follow(Scripted(change), 2, settings(templates=1))
+    first, second = follow(Scripted(change), 2, settings(num_templates=1))
     assert first.score == 1.0
     assert second.score == pytest.approx(16 / 400)
 
@@ -230,8 +230,8 @@ def test_unrounded_crops_differ_by_less_than_a_level() -> None:
     follow(rounded, 1)
     follow(unrounded, 1, settings(unrounded_crops=True))
     pixels, unrounded_input = rounded.searches[0][0], unrounded.searches[0][0]
-    normalised = normalise(pixels[..., :3], IMAGENET_MEAN, IMAGENET_STD)[0]
-    levels = np.abs(normalised - unrounded_input[:3]) * 0.2290 * 255
+    normalized = normalize(pixels[..., :3], IMAGENET_MEAN, IMAGENET_STD)[0]
+    levels = np.abs(normalized - unrounded_input[:3]) * 0.2290 * 255
     assert 0.2 < levels.max() < 1.05
     np.testing.assert_array_equal(pixels[..., 3], unrounded_input[3])
 
@@ -264,7 +264,7 @@ def test_500_frames_of_nonsense_never_grow_the_box_past_the_frame() -> None:
         assert 10 <= height <= 240
 
 
-def test_a_frame_of_one_colour_scores_0_and_counts() -> None:
+def test_a_frame_of_one_color_scores_0_and_counts() -> None:
     network = Scripted()
     tracker = STARKTracker(network, settings(update_interval=3))
     tracker.init(picture(), (100, 80, 40, 40))

@@ -102,7 +102,7 @@ def make_trackingnet(root: Path, sequences: int = 2) -> Path:
 
 
 def make_all(root: Path) -> dict[str, Path]:
-    """Data set -> its folder, as ``Data`` takes them."""
+    """Data set -> its folder, as ``DataPaths`` takes them."""
     return {
         "lasot": make_lasot(root / "lasot"),
         "got10k": make_got10k(root / "got10k"),

@@ -18,12 +18,12 @@ from singletrack.models.checkpoints import read_weights
 from singletrack.models.dasiamrpn import DaSiamRPNConfig, build_dasiamrpn
 from singletrack.tracking.anchors import anchor_grid
 from singletrack.training.anchor_losses import anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.dasiamrpn import DaSiamRPNObjective, dasiamrpn_vot
-from singletrack.training.dasiamrpn_pairs import DistractorAwarePairs, DistractorAwareStream, PairChanges
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.objectives import Data, Stage
+from singletrack.training.tasks.dasiamrpn import DaSiamRPNTask, dasiamrpn_vot
+from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.base import DataPaths, Stage
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recorded import Part
+from singletrack.training.data.video import Part
 
 SIZE, CELLS = 271, 19
 MIDDLE = 2 * CELLS * CELLS + CELLS * CELLS // 2  # the square anchor of the middle cell
@@ -31,7 +31,7 @@ NARROW = DaSiamRPNConfig(widths=(4, 6, 6, 6, 4))
 
 
 def boxes(*cxcywh: tuple[float, float, float, float]) -> Tensor:
-    """From the crop's centre, in pixels -> xywh in [0, 1] of the crop."""
+    """From the crop's center, in pixels -> xywh in [0, 1] of the crop."""
     values = torch.tensor(cxcywh)
     return torch.cat([values[:, :2] - values[:, 2:] / 2 + SIZE / 2, values[:, 2:]], 1) / SIZE
 
@@ -94,12 +94,12 @@ def test_what_the_labels_ask_for_is_read_back_as_the_target() -> None:
 
 def test_frozen_convolutions_are_in_no_group() -> None:
     stage = small_stage(DistractorAwarePairs(parts=(), held=()))
-    objective = DaSiamRPNObjective(config=NARROW, frozen=3)
-    model = objective.build(stage)
-    taught = {id(part) for group in objective.groups(model, stage) for part in group["params"]}
+    task = DaSiamRPNTask(config=NARROW, frozen=3)
+    model = task.build(stage)
+    taught = {id(part) for group in task.groups(model, stage) for part in group["params"]}
     still = {name for name, part in model.named_parameters() if id(part) not in taught}
     assert still == {f"backbone.{layer}.{part}" for layer in (0, 1, 4, 5, 8, 9) for part in ("weight", "bias")}
-    groups = replace(objective, frozen=0).groups(model, stage)
+    groups = replace(task, frozen=0).groups(model, stage)
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
@@ -107,7 +107,7 @@ def test_frozen_convolutions_are_in_no_group() -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     """LaSOT with two cats and, in COCO, a cat and two dogs."""
     root = tmp_path_factory.mktemp("data")
     make_lasot(root / "lasot")
@@ -119,7 +119,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     for thing in content["annotations"]:
         thing["category_id"] = 17 if thing["image_id"] == 1 else 18
     file.write_text(json.dumps(content))
-    return Data(folders={name: root / name for name in ("lasot", "coco", "got10k")}, cache=root / "cache")
+    return DataPaths(folders={name: root / name for name in ("lasot", "coco", "got10k")}, cache=root / "cache")
 
 
 PARTS = (Part(dataset="lasot", split="train"), Part(dataset="coco", split="train"))
@@ -128,7 +128,7 @@ PARTS = (Part(dataset="lasot", split="train"), Part(dataset="coco", split="train
 def small_stage(source: DistractorAwarePairs) -> Stage:
     return Stage(
         name="small",
-        objective=DaSiamRPNObjective(config=NARROW),
+        task=DaSiamRPNTask(config=NARROW),
         source=source,
         template_size=127,
         search_size=175,
@@ -140,14 +140,14 @@ def small_stage(source: DistractorAwarePairs) -> Stage:
     )
 
 
-def stream(data: Data, parts: tuple[Part, ...] = PARTS, **changes: float) -> DistractorAwareStream:
+def stream(data: DataPaths, parts: tuple[Part, ...] = PARTS, **changes: float) -> DistractorAwareStream:
     source = DistractorAwarePairs(parts=parts, held=PARTS[:1], changes=PairChanges(**changes), incomplete=True)
     samples = source.samples(small_stage(source), data, [7])
     assert isinstance(samples, DistractorAwareStream)
     return samples
 
 
-def test_boxes_lie_where_the_target_is_seen(data: Data) -> None:
+def test_boxes_lie_where_the_target_is_seen(data: DataPaths) -> None:
     """In made data it is the one thing that is green."""
     samples = stream(data, negatives=0, gray=0, blurred=0, brightness=0)
     for index in range(6):
@@ -164,21 +164,21 @@ def test_boxes_lie_where_the_target_is_seen(data: Data) -> None:
             np.testing.assert_allclose(shown[1], high, atol=pixel + 1)
 
 
-def test_pairs_follow_from_seed_and_index(data: Data) -> None:
+def test_pairs_follow_from_seed_and_index(data: DataPaths) -> None:
     one, two = stream(data, negatives=0.5), stream(data, negatives=0.5)
     for index in (3, 1):
         assert all(torch.equal(value, two[index][name]) for name, value in one[index].items())
     assert not torch.equal(one[0]["search"], one[1]["search"])
 
 
-def test_categories_are_those_that_the_data_sets_tell(data: Data) -> None:
+def test_categories_are_those_that_the_data_sets_tell(data: DataPaths) -> None:
     kinds = stream(data).kinds
     assert kinds.names == [["cat", "cat"], ["cat", "dog", "dog"]]
     assert {name: len(members) for name, members in kinds.members.items()} == {"cat": 3, "dog": 2}
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_negative_pairs_show_another_target_of_the_category_asked_for(data: Data, same: bool) -> None:
+def test_negative_pairs_show_another_target_of_the_category_asked_for(data: DataPaths, same: bool) -> None:
     samples = stream(data)
     random = np.random.default_rng(3)
     for _ in range(10):
@@ -191,13 +191,13 @@ def test_negative_pairs_show_another_target_of_the_category_asked_for(data: Data
     assert not stream(data, negatives=1.0)[0]["present"]
 
 
-def test_where_categories_are_not_known_any_other_target_will_do(data: Data) -> None:
+def test_where_categories_are_not_known_any_other_target_will_do(data: DataPaths) -> None:
     samples = stream(data, (Part(dataset="got10k", split="train"),), negatives=1.0, same_category=1.0)
     assert set(samples.kinds.names[0]) == {""}
     assert not samples[0]["present"]
 
 
-def test_data_of_a_single_category_has_no_negatives_of_others(data: Data) -> None:
+def test_data_of_a_single_category_has_no_negatives_of_others(data: DataPaths) -> None:
     with pytest.raises(InputError, match="targets of several categories"):
         stream(data, PARTS[:1], negatives=1.0, same_category=0.0)[0]
 
@@ -211,7 +211,7 @@ def test_the_recipe_is_known_by_its_name() -> None:
     assert recipe.stages[0].steps == 46_875
 
 
-def test_ten_steps(data: Data, tmp_path: Path) -> None:
+def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     changes = PairChanges(negatives=0.5)
     source = DistractorAwarePairs(parts=PARTS, held=PARTS[:1], followed=1, changes=changes, incomplete=True)
     recipe = replace(dasiamrpn_vot(), stages=(small_stage(source),))

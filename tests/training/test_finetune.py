@@ -14,21 +14,21 @@ from toys import toy
 
 from singletrack import zoo
 from singletrack.cli.main import singletrack
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.models import ostrack
 from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training import finetune as module
-from singletrack.training.finetune import OwnPairs, finetune, finetune_recipe, parted
-from singletrack.training.loop import RunSettings
-from singletrack.training.objectives import Data
-from singletrack.training.run_state import begin
-from singletrack.training.sources import MadePairs
+from singletrack.training.finetune import CustomPairs, finetune, finetune_recipe, parted
+from singletrack.training.trainer import RunSettings
+from singletrack.training.base import DataPaths
+from singletrack.training.checkpoint import begin
+from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.video.writer import VideoWriter
 
-TINY = replace(toy().stages[0].objective.config, template_size=48, search_size=96)  # type: ignore[attr-defined]
+TINY = replace(toy().stages[0].task.config, template_size=48, search_size=96)  # type: ignore[attr-defined]
 SETTINGS = OSTrackSettings(template_size=TINY.template_size, search_size=TINY.search_size)
 
 
@@ -56,13 +56,13 @@ def write_clips(folder: Path, count: int, frames: int = 8) -> Path:
     return folder
 
 
-def data_of(folder: Path, cache: Path | None = None) -> Data:
-    return Data(folders={"folder": folder}, cache=cache)
+def data_of(folder: Path, cache: Path | None = None) -> DataPaths:
+    return DataPaths(folders={"folder": folder}, cache=cache)
 
 
 def test_every_fifth_sequence_is_held_out_and_never_trained_on(tmp_path: Path) -> None:
     data = data_of(write_clips(tmp_path / "clips", 6, frames=2))
-    train, held = parted("folder", data)
+    train, held = split_sequences("folder", data)
     assert [sequence.name for sequence in held] == ["clip-2"]
     assert [sequence.name for sequence in train] == [f"clip-{number}" for number in (0, 1, 3, 4, 5)]
 
@@ -74,7 +74,7 @@ def test_of_one_video_the_last_fifth_is_held_out(tmp_path: Path) -> None:
             writer.write(frame)
             boxes.append(",".join(map(repr, box)))
     (tmp_path / "walk.txt").write_text("\n".join(boxes) + "\n")
-    (train,), (held,) = parted("folder", data_of(tmp_path, tmp_path / "cache"))
+    (train,), (held,) = split_sequences("folder", data_of(tmp_path, tmp_path / "cache"))
     assert (len(train), len(held)) == (8, 2)
     assert train.frames[7].shape == (72, 96, 3)
     assert not np.array_equal(train.frames[0], held.frames[1])
@@ -82,14 +82,14 @@ def test_of_one_video_the_last_fifth_is_held_out(tmp_path: Path) -> None:
 
 def test_too_little_to_hold_any_out(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="10 frames or more, or several"):
-        parted("folder", data_of(write_clips(tmp_path, 1, frames=4)))
+        split_sequences("folder", data_of(write_clips(tmp_path, 1, frames=4)))
 
 
 def test_first_boxes_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
     write_clips(tmp_path, 2, frames=3)
     (tmp_path / "clip-1" / "groundtruth.txt").write_text("1,2,3,4\n")
     with pytest.raises(InputError, match="clip-1 to learn from; got the first alone"):
-        parted("folder", data_of(tmp_path))
+        split_sequences("folder", data_of(tmp_path))
 
 
 @pytest.mark.parametrize("trained", ["all", "head", "light"])
@@ -109,7 +109,7 @@ def test_what_learns(toy_model: Path, trained: module.Trained) -> None:
 
 def test_a_share_of_the_pairs_is_rehearsed(tmp_path: Path) -> None:
     data = data_of(write_clips(tmp_path, 2, frames=4))
-    source = OwnPairs(datasets=("folder",), rehearsed=0.5, made=MadePairs(picture_size=96))
+    source = CustomPairs(datasets=("folder",), replay_share=0.5, made=SyntheticPairs(picture_size=96))
     stage = finetune_recipe("ostrack-tiny", ["folder"]).stages[0]
     mixed = source.samples(stage, data, [1])
     made = source.made.samples(stage, data, [1])
@@ -131,7 +131,7 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
 
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28])
     monkeypatch.setattr(module, "tracking_overlap", lambda *_: next(overlaps))
-    monkeypatch.setattr("singletrack.training.loop.tracking_overlap", lambda *_: next(overlaps))
+    monkeypatch.setattr("singletrack.training.trainer.tracking_overlap", lambda *_: next(overlaps))
     said = run("better", "--keep", "0")
     assert "0.200 before, 0.300 by the best weights, 0.300 by the result" in said
     best, result = (tmp_path / "better" / f"{name}.safetensors" for name in ("best", "finetuned"))

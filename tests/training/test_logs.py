@@ -15,10 +15,10 @@ import torch
 from toys import NOTHING, changed, toy
 
 from singletrack import errors
-from singletrack.training import logs
-from singletrack.training.logs import Log, check_boards, revision
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.run_state import begin
+from singletrack.training import loggers
+from singletrack.training.loggers import Log, check_boards, revision
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.checkpoint import begin
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def test_a_run_writes_its_facts_its_log_and_pictures(tmp_path: Path) -> None:
     assert (facts["started_from"], facts["data"]) == (None, {})
     (start,) = facts["starts"]
     assert start["torch"] == torch.__version__
-    assert {"singletrack", "git", "processor", "command", "precision", "accumulate"} <= start.keys()
+    assert {"singletrack", "git", "processor", "command", "precision", "grad_accum_steps"} <= start.keys()
     assert start["processes"] == 1
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["step"]) for line in lines] == [("one", 2), ("one", 4), ("two", 2), ("two", 4)]
@@ -59,7 +59,7 @@ def test_the_codes_revision_is_known_where_it_is_under_git(tmp_path: Path, monke
     if found is not None:  # the tests may run in a copy without git
         assert len(found["commit"]) == 40
         assert found["changed"] in (True, False)
-    monkeypatch.setattr(logs, "__file__", str(tmp_path / "logs.py"))
+    monkeypatch.setattr(loggers, "__file__", str(tmp_path / "logs.py"))
     assert revision() is None
 
 
@@ -93,6 +93,6 @@ def test_a_hosted_board_gets_facts_numbers_and_pictures(
 def test_boards_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.InputError, match="expected boards among tensorboard, wandb, trackio; got 'paper'"):
         check_boards(["paper"])
-    monkeypatch.setattr("singletrack.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     with pytest.raises(errors.MissingDependencyError, match="no wandb; run: pip install wandb"):
         check_boards(["wandb"])

@@ -20,16 +20,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toys import ALONE, NOTHING, changed, one_stage, same_state, toy
 
 from singletrack.cli.main import singletrack
-from singletrack.datasets.made.scenes import PairSettings
-from singletrack.datasets.pictures import Procedural
+from singletrack.datasets.synthetic.scenes import PairSettings
+from singletrack.datasets.photos import Procedural
 from singletrack.errors import CheckpointError, InputError, SingletrackError
-from singletrack.training import loop
-from singletrack.training.loading import shares
-from singletrack.training.loop import RunSettings, train, train_step
-from singletrack.training.objectives import Recipe
-from singletrack.training.precision import Mixed
+from singletrack.training import trainer
+from singletrack.training.data.loading import shares
+from singletrack.training.trainer import RunSettings, train, train_step
+from singletrack.training.base import Recipe
+from singletrack.training.amp import Autocast
 from singletrack.training.recipes import RECIPES, shortened
-from singletrack.training.run_state import begin
+from singletrack.training.checkpoint import begin
 
 HERE = str(Path(__file__).parent)
 
@@ -57,7 +57,7 @@ def test_the_verb_goes_on_with_resume(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(RECIPES, "toy", toy)
 
     def run(out: str, *flags: str, stop_after: int | None = None) -> Result:
-        monkeypatch.setattr(loop, "train", functools.partial(train, stop_after=stop_after))
+        monkeypatch.setattr(trainer, "train", functools.partial(train, stop_after=stop_after))
         arguments = ["train", "toy", "--photos", photos, "--out", tmp_path / out, "--steps", 4, "--batch", 2, *flags]
         return CliRunner().invoke(singletrack, [str(argument) for argument in arguments])
 
@@ -85,7 +85,7 @@ def test_a_run_cut_off_ends_as_one_that_was_not(tmp_path: Path) -> None:
     train(recipe, NOTHING, tmp_path / "cut", resume_run=True)
     same_state(tmp_path / "whole", tmp_path / "cut")
     last = recipe.stages[-1]
-    last.objective.build(last).load_state_dict(whole)
+    last.task.build(last).load_state_dict(whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -162,7 +162,9 @@ def test_the_shares_of_a_batch_are_the_batch() -> None:
     assert shares(2, 4, 6, 1, 3) == [range(14, 16), range(20, 22)]
 
 
-def gradients(recipe: Recipe, accumulate: int = 1, precision: str = "fp32") -> tuple[dict[str, float], torch.Tensor]:
+def gradients(
+    recipe: Recipe, grad_accum_steps: int = 1, precision: str = "fp32"
+) -> tuple[dict[str, float], torch.Tensor]:
     """The numbers of one step on eight samples, two of them without a target, and all gradients in a row."""
     progress = begin(recipe, 0, None, torch.device("cpu"))
     stage = recipe.stages[0]
@@ -174,14 +176,14 @@ def gradients(recipe: Recipe, accumulate: int = 1, precision: str = "fp32") -> t
     for module in progress.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # whose statistics are those of a part
             module.eval()
-    network = Mixed(progress.model, precision, torch.device("cpu"))
-    numbers = train_step(network, progress, batch, recipe, ALONE, accumulate)
+    network = Autocast(progress.model, precision, torch.device("cpu"))
+    numbers = train_step(network, progress, batch, recipe, ALONE, grad_accum_steps)
     return numbers, torch.cat([p.grad.flatten() for p in progress.model.parameters() if p.grad is not None])
 
 
 def test_a_batch_in_parts_is_the_same_batch() -> None:
     recipe = one_stage(batch=8)
-    (whole, one), (parts, four) = gradients(recipe), gradients(recipe, accumulate=4)
+    (whole, one), (parts, four) = gradients(recipe), gradients(recipe, grad_accum_steps=4)
     assert parts == pytest.approx(whole, rel=1e-5)
     torch.testing.assert_close(four, one, rtol=1e-4, atol=1e-6)
 
@@ -197,7 +199,7 @@ def test_a_batch_whose_targets_are_all_gone_is_learned_from(tmp_path: Path) -> N
 def test_activations_may_be_computed_twice(tmp_path: Path) -> None:
     recipe = one_stage()
     train(recipe, NOTHING, tmp_path / "once")
-    train(recipe, NOTHING, tmp_path / "twice", settings=RunSettings(recompute=True))
+    train(recipe, NOTHING, tmp_path / "twice", settings=RunSettings(activation_checkpointing=True))
     same_state(tmp_path / "once", tmp_path / "twice")
 
 
@@ -223,7 +225,7 @@ def test_what_must_be_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="stages"):
         train(one_stage(), NOTHING, tmp_path, resume_run=True)
     with pytest.raises(InputError, match="3 processes or parts can share"):
-        train(toy(), NOTHING, tmp_path / "other", settings=RunSettings(accumulate=3))
+        train(toy(), NOTHING, tmp_path / "other", settings=RunSettings(grad_accum_steps=3))
     assert not (tmp_path / "other").exists()
 
 
@@ -234,13 +236,13 @@ def test_a_lost_loss_ends_the_run_and_keeps_the_last_checkpoint(
     recipe = one_stage()
     train(recipe, NOTHING, tmp_path, stop_after=2)
     before = (tmp_path / "last.pt").read_bytes()
-    right = type(recipe.stages[0].objective).loss
+    right = type(recipe.stages[0].task).loss
 
     def wrong(self: object, network: object, batch: object, progress: float) -> object:
         total, log = right(self, network, batch, progress)
         return (total * float("nan"), log) if bad == "loss" else (total + (total - total.detach()).sqrt(), log)
 
-    monkeypatch.setattr(type(recipe.stages[0].objective), "loss", wrong)
+    monkeypatch.setattr(type(recipe.stages[0].task), "loss", wrong)
     with pytest.raises(SingletrackError, match=r"expected a finite loss and gradient; .* at step 3 of stage one"):
         train(recipe, NOTHING, tmp_path, resume_run=True)
     assert (tmp_path / "last.pt").read_bytes() == before
@@ -259,7 +261,7 @@ def test_a_shortened_recipe_keeps_its_shares() -> None:
 
 def test_tired_runs_leave_their_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overlaps = iter([0.5, 0.4, 0.3, 0.6, 0.7])
-    monkeypatch.setattr(loop, "tracking_overlap", lambda *_: next(overlaps))
+    monkeypatch.setattr(trainer, "tracking_overlap", lambda *_: next(overlaps))
     stage = changed(toy().stages[0], check_every=1, steps=10)
     train(toy(stages=(stage,), patience=2), NOTHING, tmp_path, settings=RunSettings(log_every=1))
     assert [line["ao"] for line in lines_of(tmp_path)] == [0.5, 0.4, 0.3]

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from toys import NOTHING, one_stage
 
 from singletrack.errors import InputError
-from singletrack.training import precision
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.precision import Mixed, chosen, in_float
+from singletrack.training import amp
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.amp import Autocast, chosen, in_float
 
 CPU = torch.device("cpu")
 
 
 def test_auto_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
     for has, wanted in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(precision, "native", lambda name, device, has=has: has and name == "bf16")
+        monkeypatch.setattr(amp, "native", lambda name, device, has=has: has and name == "bf16")
         assert chosen("auto", CPU) == wanted
         assert chosen("fp32", CPU) == "fp32"
     with pytest.raises(InputError, match="expected a precision that cpu has, fp32; got bf16"):
@@ -27,9 +27,9 @@ def test_auto_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_machine_is_asked() -> None:
-    assert precision.native("bf16", CPU) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert precision.native("fp16", CPU) == torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    assert not precision.native("bf16", torch.device("meta"))
+    assert amp.native("bf16", CPU) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert amp.native("fp16", CPU) == torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    assert not amp.native("bf16", torch.device("meta"))
 
 
 def test_16_bits_inside_and_32_outside() -> None:
@@ -41,7 +41,7 @@ def test_16_bits_inside_and_32_outside() -> None:
             return super().forward(x)
 
     for name, inside in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
-        out = Mixed(Layer(2, 3), name, CPU)(torch.ones(1, 2))  # type: ignore[arg-type]
+        out = Autocast(Layer(2, 3), name, CPU)(torch.ones(1, 2))  # type: ignore[arg-type]
         assert (seen.pop(), out.dtype) == (inside, torch.float32)
 
 
@@ -54,7 +54,7 @@ def test_containers_are_given_back_in_32_bits() -> None:
 
 
 def test_fp16_scales_its_gradients_and_keeps_the_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "native", lambda name, device: True)  # slow here, but right
+    monkeypatch.setattr(amp, "native", lambda name, device: True)  # slow here, but right
     recipe, settings = one_stage(steps=3), RunSettings(precision="fp16")
     train(recipe, NOTHING, tmp_path / "whole", settings=settings)
     train(recipe, NOTHING, tmp_path / "cut", settings=settings, stop_after=2)

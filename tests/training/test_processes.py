@@ -20,9 +20,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from toys import ALONE, NOTHING, one_stage
 
 from singletrack.errors import InputError, SingletrackError
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.objectives import Recipe
-from singletrack.training.processes import WholeBatchNorm, launch, share_norms
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.base import Recipe
+from singletrack.training.distributed import WholeBatchNorm, launch, share_norms
 
 HERE = str(Path(__file__).parent)
 PLAIN = RunSettings(precision="fp32", log_every=1)
@@ -50,8 +50,8 @@ from functools import partial
 from pathlib import Path
 from test_processes import PLAIN, shared_recipe
 from toys import NOTHING
-from singletrack.training.loop import train
-from singletrack.training.processes import WholeBatchNorm, launch, share_norms
+from singletrack.training.trainer import train
+from singletrack.training.distributed import WholeBatchNorm, launch, share_norms
 
 if __name__ == "__main__":
     out = Path({out!r})
@@ -74,7 +74,7 @@ def test_two_processes_with_half_a_batch_each_are_one_with_the_whole(tmp_path: P
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         # Adam moves what has a gradient of almost 0 by its rounding: single elements, and the whole of a bias before a
-        # normalisation, which changes nothing, and which the running mean follows
+        # normalization, which changes nothing, and which the running mean follows
         if name not in ("head.spread.bias", "head.fine.bias", "head.norm.running_mean"):
             apart = (two[name] - value).float().square().mean().sqrt()
             assert apart < 1e-5 * max(1.0, float(value.float().abs().max())), name
@@ -86,7 +86,7 @@ import os, signal
 from pathlib import Path
 from test_processes import PLAIN
 from toys import NOTHING, one_stage
-import singletrack.training.loop as loop
+import singletrack.training.trainer as loop
 from singletrack.cli.main import main
 from singletrack.training import recipes
 
@@ -119,7 +119,7 @@ def test_a_lost_process_ends_the_run_with_its_error(tmp_path: Path) -> None:
 TORCHRUN = """
 from pathlib import Path
 from toys import NOTHING, one_stage
-from singletrack.training.loop import train
+from singletrack.training.trainer import train
 train(one_stage(), NOTHING, Path({out!r}))
 threads = [name.read_text() for name in Path("/proc/self/task").glob("*/comm")]
 sys.exit(any("gloo" in name for name in threads))  # one that outlives its group aborts the process now and then

@@ -16,27 +16,27 @@ from singletrack.cli.main import singletrack
 from singletrack.datasets.augmentations import Jitter
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.ostrack import OSTrack, OSTrackConfig
-from singletrack.training.loop import train
-from singletrack.training.objectives import Data, Stage
-from singletrack.training.published import PUBLISHED, PretrainedOSTrack, ostrack_256, with_reduced_decoding
+from singletrack.training.trainer import train
+from singletrack.training.base import DataPaths, Stage
+from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack, ostrack_256, with_reduced_decoding
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recorded import Part, RecordedPairs
+from singletrack.training.data.video import Part, DatasetPairs
 from singletrack.training.schedules import learning_rate
 
 GENERAL = ("ostrack_256", "ostrack_384")
 ONE_SHOT = ("ostrack_256_got10k", "ostrack_384_got10k")
 
 
-def only_stage(name: str) -> tuple[Stage, PretrainedOSTrack, RecordedPairs]:
+def only_stage(name: str) -> tuple[Stage, PretrainedOSTrack, DatasetPairs]:
     (stage,) = RECIPES[name]().stages
-    assert isinstance(stage.objective, PretrainedOSTrack)
-    assert isinstance(stage.source, RecordedPairs)
-    return stage, stage.objective, stage.source
+    assert isinstance(stage.task, PretrainedOSTrack)
+    assert isinstance(stage.source, DatasetPairs)
+    return stage, stage.task, stage.source
 
 
 @pytest.mark.parametrize("name", [*GENERAL, *ONE_SHOT])
 def test_numbers_of_the_published_runs(name: str) -> None:
-    recipe, (stage, objective, source) = RECIPES[name](), only_stage(name)
+    recipe, (stage, task, source) = RECIPES[name](), only_stage(name)
     epochs = 300 if name in GENERAL else 100
     assert (stage.steps, stage.batch, stage.lr, stage.head_lr) == (468 * epochs, 128, 4e-5, 4e-4)
     assert (recipe.weight_decay, recipe.clip, recipe.ema, recipe.optimizer) == (1e-4, 0.1, 0.0, "adamw")
@@ -45,14 +45,14 @@ def test_numbers_of_the_published_runs(name: str) -> None:
     by_epoch = {20: 1, 21: 0.99988, 40: 0.95607, 60: 0.85, 80: 0.74393, 100: 0.7, 300: 0.7}
     for epoch, ratio in (by_epoch if name in GENERAL else {20: 1, 45: 0.85, 70: 0.7, 100: 0.7}).items():
         for step in ((epoch - 1) * 468, epoch * 468 - 1):
-            assert objective.kept_share(step / stage.steps) == pytest.approx(ratio, abs=1e-5)
-    weights = objective.loss_weights
+            assert task.kept_share(step / stage.steps) == pytest.approx(ratio, abs=1e-5)
+    weights = task.loss_weights
     assert (weights.giou, weights.l1, weights.focal, weights.attention, weights.dense) == (2, 5, 1, 0, False)
     augmentation = source.augmentation
     large = "384" in name
     assert (stage.template_size, stage.search_size) == ((192, 384) if large else (128, 256))
-    assert augmentation.search_factor == objective.settings.search_factor == (5.0 if large else 4.0)
-    assert augmentation.search_jitter == (Jitter(scale=0.5, centre=4.5) if large else Jitter(scale=0.25, centre=3.0))
+    assert augmentation.search_factor == task.settings.search_factor == (5.0 if large else 4.0)
+    assert augmentation.search_jitter == (Jitter(scale=0.5, center=4.5) if large else Jitter(scale=0.25, center=3.0))
     assert augmentation.template_jitter == Jitter()
     assert (augmentation.gray, augmentation.flip, augmentation.flip_one, augmentation.brightness) == (
         0.05,
@@ -78,9 +78,9 @@ def test_numbers_of_the_published_runs(name: str) -> None:
 def test_variants_differ_in_what_their_names_say() -> None:
     assert len(PUBLISHED) == 4 * 2 * 4 * 2
     assert all(make().name == name for name, make in PUBLISHED.items())
-    _, objective, source = only_stage("ostrack_256_plain_deit")
-    assert objective.kept_share(0.99) == 1.0
-    assert objective.pretraining == "deit"
+    _, task, source = only_stage("ostrack_256_plain_deit")
+    assert task.kept_share(0.99) == 1.0
+    assert task.pretraining == "deit"
     assert RECIPES["ostrack_256_scratch"]().starts_from == ""
     assert "mae_pretrain" in RECIPES["ostrack_256"]().starts_from
     _, _, published = only_stage("ostrack_256_as_published")
@@ -91,7 +91,7 @@ def test_variants_differ_in_what_their_names_say() -> None:
     assert not RECIPES["ostrack_256_as_published"]().whole_batch
     assert (source.augmentation.label_shift, source.shared_light, source.unreadable) == (0.0, None, "raise")
     reduced = with_reduced_decoding(ostrack_256()).stages[0].source
-    assert isinstance(reduced, RecordedPairs)
+    assert isinstance(reduced, DatasetPairs)
     assert reduced.augmentation.decode == "reduced"
     assert source.augmentation.decode == "whole"
     with pytest.raises(InputError, match="reads frames"):
@@ -106,8 +106,8 @@ def test_the_flag_for_reduced_decoding_is_refused_where_no_frames_are_read(tmp_p
 
 
 def test_all_parameters_are_decayed_in_two_groups() -> None:
-    stage, objective, _ = only_stage("ostrack_256")
-    small = replace(objective, config=OSTrackConfig(width=24, depth=2, heads=2, eliminate_in=(1,), head_channels=16))
+    stage, task, _ = only_stage("ostrack_256")
+    small = replace(task, config=OSTrackConfig(width=24, depth=2, heads=2, eliminate_in=(1,), head_channels=16))
     model = small.build(replace(stage, template_size=32, search_size=64))
     backbone, head = small.groups(model, stage)
     assert (backbone["lr"], head["lr"]) == (4e-5, 4e-4)
@@ -120,10 +120,10 @@ def test_all_parameters_are_decayed_in_two_groups() -> None:
 
 @pytest.fixture
 def small() -> tuple[PretrainedOSTrack, OSTrack]:
-    stage, objective, _ = only_stage("ostrack_256")
+    stage, task, _ = only_stage("ostrack_256")
     config = OSTrackConfig(width=24, depth=1, heads=2, patch_size=8, eliminate_in=(0,), head_channels=16)
-    objective = replace(objective, config=config)
-    return objective, objective.build(replace(stage, template_size=32, search_size=64))
+    task = replace(task, config=config)
+    return task, task.build(replace(stage, template_size=32, search_size=64))
 
 
 def vision_transformer(model: OSTrack) -> dict[str, torch.Tensor]:
@@ -140,39 +140,39 @@ def vision_transformer(model: OSTrack) -> dict[str, torch.Tensor]:
 def test_a_run_starts_from_a_vision_transformer_or_a_tracker(
     small: tuple[PretrainedOSTrack, OSTrack], tmp_path: Path
 ) -> None:
-    objective, model = small
+    task, model = small
     path = tmp_path / "mae.pth"
     torch.save({"model": vision_transformer(model)}, path)
     head = {name: value.clone() for name, value in model.head.state_dict().items()}
-    objective.start(model, path, "made")
+    task.start(model, path, "made")
     assert all((parameter == 1).all() for parameter in model.backbone.parameters())
     assert all(torch.equal(value, head[name]) for name, value in model.head.state_dict().items())
     with pytest.raises(CheckpointError, match="recipe for mae"):
-        replace(objective, pretraining="deit").start(model, path, "made")
+        replace(task, pretraining="deit").start(model, path, "made")
     torch.save({name: torch.zeros_like(value) for name, value in model.state_dict().items()}, path)
-    objective.start(model, path, "made")
+    task.start(model, path, "made")
     assert all((value == 0).all() for value in model.state_dict().values())
 
 
 def test_a_recipe_without_its_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mae_pretrain_vit_base\.pth"):
-        train(ostrack_256(), Data(), tmp_path / "run")
+        train(ostrack_256(), DataPaths(), tmp_path / "run")
 
 
 # --- their data ---
 
 
-def made(source: RecordedPairs) -> RecordedPairs:
+def made(source: DatasetPairs) -> DatasetPairs:
     return replace(source, incomplete=True, followed=2)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     root = tmp_path_factory.mktemp("data")
-    return Data(folders=make_all(root), cache=root / "cache")
+    return DataPaths(folders=make_all(root), cache=root / "cache")
 
 
-def test_samples_come_from_all_four_data_sets(data: Data) -> None:
+def test_samples_come_from_all_four_data_sets(data: DataPaths) -> None:
     stage, _, source = only_stage("ostrack_256")
     stage = replace(stage, template_size=32, search_size=64)
     samples = made(source).samples(stage, data, [1])
@@ -190,7 +190,7 @@ def test_samples_come_from_all_four_data_sets(data: Data) -> None:
     assert torch.equal(again[3]["search"], batch["search"][3])
 
 
-def test_held_out_samples_are_neither_flipped_nor_lit_anew(data: Data) -> None:
+def test_held_out_samples_are_neither_flipped_nor_lit_anew(data: DataPaths) -> None:
     stage, _, source = only_stage("ostrack_256")
     held = made(source).held_out(replace(stage, template_size=32, search_size=64), data, [1])
     augmentation = held.drawing.augmentation
@@ -199,7 +199,7 @@ def test_held_out_samples_are_neither_flipped_nor_lit_anew(data: Data) -> None:
     assert [part.split for part in held.pairs.footage] == ["votval"]
 
 
-def test_sequences_to_follow_and_fingerprints(data: Data) -> None:
+def test_sequences_to_follow_and_fingerprints(data: DataPaths) -> None:
     _, _, source = only_stage("ostrack_256_got10k")
     sequences = made(source).sequences(data)
     assert [sequence.name for sequence in sequences] == ["GOT-10k_Val_000001", "GOT-10k_Val_000002"]
@@ -209,9 +209,9 @@ def test_sequences_to_follow_and_fingerprints(data: Data) -> None:
     assert all(len(value) == 64 for value in prints.values())
 
 
-def test_missing_data_are_named_with_their_layout(data: Data, tmp_path: Path) -> None:
+def test_missing_data_are_named_with_their_layout(data: DataPaths, tmp_path: Path) -> None:
     stage, _, source = only_stage("ostrack_256")
-    some = Data(folders={"lasot": data.folders["lasot"], "coco": data.folders["coco"]})
+    some = DataPaths(folders={"lasot": data.folders["lasot"], "coco": data.folders["coco"]})
     with pytest.raises(InputError, match=r"got none for got10k, trackingnet; .* got10k: train/GOT-10k_Train_000001"):
         made(source).samples(stage, some, [0])
     empty = tmp_path / "empty"
@@ -220,4 +220,4 @@ def test_missing_data_are_named_with_their_layout(data: Data, tmp_path: Path) ->
         made(source).samples(stage, replace(data, folders={**data.folders, "lasot": empty}), [0])
     root = make_lasot(tmp_path / "lasot", 1)
     with pytest.raises(InputError, match="1120 sequences expected, 1 found"):
-        source.samples(stage, Data(folders={**data.folders, "lasot": root}), [0])
+        source.samples(stage, DataPaths(folders={**data.folders, "lasot": root}), [0])

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from singletrack import zoo
 from singletrack.cli.main import singletrack
 from singletrack.models.ostrack import CONFIGS, OSTrackConfig, build_ostrack
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.objectives import Data, Recipe
-from singletrack.training.published import PUBLISHED, PretrainedOSTrack
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.base import DataPaths, Recipe
+from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recorded import RecordedPairs
+from singletrack.training.data.video import DatasetPairs
 
 NAMES = ("ostrack_256", "ostrack_384", "ostrack_256_got10k", "ostrack_384_got10k")
 TEMPLATE, SEARCH, STEPS = 32, 64, 10
@@ -29,9 +29,9 @@ SETTINGS = RunSettings(log_every=5, precision="fp32", boards=())
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     root = tmp_path_factory.mktemp("data")
-    return Data(folders=make_all(root), cache=root / "cache")
+    return DataPaths(folders=make_all(root), cache=root / "cache")
 
 
 def reduced(config: OSTrackConfig) -> OSTrackConfig:
@@ -47,16 +47,16 @@ def reduced(config: OSTrackConfig) -> OSTrackConfig:
     )
 
 
-def rehearsed(name: str) -> Recipe:
+def replay_share(name: str) -> Recipe:
     """The recipe with a narrow network, small crops and ten steps; all else stays."""
     recipe = PUBLISHED[name]()
     (stage,) = recipe.stages
-    objective, source = stage.objective, stage.source
-    assert isinstance(objective, PretrainedOSTrack)
-    assert isinstance(source, RecordedPairs)
+    task, source = stage.task, stage.source
+    assert isinstance(task, PretrainedOSTrack)
+    assert isinstance(source, DatasetPairs)
     stage = replace(
         stage,
-        objective=replace(objective, config=reduced(objective.config)),
+        task=replace(task, config=reduced(task.config)),
         source=replace(source, incomplete=True, followed=1),
         template_size=TEMPLATE,
         search_size=SEARCH,
@@ -88,17 +88,17 @@ def call(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def runs(data: Data, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(data: DataPaths, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each recipe's run folder, cut off after six steps and gone on with, once by its command."""
     folders = {}
     for name in NAMES:
         folders[name] = out = tmp_path_factory.mktemp("runs") / name
-        train(rehearsed(name), data, out, weights=backbone, settings=SETTINGS, stop_after=6)
+        train(replay_share(name), data, out, weights=backbone, settings=SETTINGS, stop_after=6)
         if name != NAMES[0]:
-            train(rehearsed(name), data, out, settings=SETTINGS, resume_run=True)
+            train(replay_share(name), data, out, settings=SETTINGS, resume_run=True)
             continue
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(RECIPES, name, partial(rehearsed, name))
+            patch.setitem(RECIPES, name, partial(replay_share, name))
             patch.setenv("SINGLETRACK_CACHE", str(data.cache))
             folder_flags = [part for flag in data.folders.items() for part in ("--data", "{}={}".format(*flag))]
             call("train", name, *folder_flags, "--out", out, "--precision", "fp32", "--resume")
@@ -120,15 +120,15 @@ def test_each_recipe_runs_and_goes_on(name: str, runs: dict[str, Path]) -> None:
 
 
 def test_a_run_cut_off_ends_as_one_that_was_not(
-    runs: dict[str, Path], data: Data, backbone: Path, tmp_path: Path
+    runs: dict[str, Path], data: DataPaths, backbone: Path, tmp_path: Path
 ) -> None:
-    whole = load_file(train(rehearsed(NAMES[0]), data, tmp_path / "whole", weights=backbone, settings=SETTINGS))
+    whole = load_file(train(replay_share(NAMES[0]), data, tmp_path / "whole", weights=backbone, settings=SETTINGS))
     resumed = load_file(runs[NAMES[0]] / "weights.safetensors")
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
 def test_the_result_is_exported_evaluated_and_submitted(
-    runs: dict[str, Path], data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: dict[str, Path], data: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CONFIGS, "ostrack-256", reduced(CONFIGS["ostrack-256"]))
     entry = zoo.ZOO["ostrack-256"]

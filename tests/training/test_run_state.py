@@ -18,11 +18,11 @@ from toys import NOTHING, changed, one_stage, toy
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import OSTrack, build_ostrack
-from singletrack.training.loop import train
-from singletrack.training.objectives import Stage, epoch_at
-from singletrack.training.ostrack import OSTrackObjective
+from singletrack.training.trainer import train
+from singletrack.training.base import Stage, epoch_at
+from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.recipes import RECIPES
-from singletrack.training.run_state import begin, described, read_start, set_training
+from singletrack.training.checkpoint import begin, described, read_start, set_training
 from singletrack.training.schedules import learning_rate
 
 CPU = torch.device("cpu")
@@ -54,22 +54,22 @@ def test_epochs_begin_with_their_first_step() -> None:
 
 
 def test_elimination_sets_in_by_epochs_of_the_stage() -> None:
-    objective = OSTrackObjective(
-        config=RECIPES["ostrack_tiny"]().stages[0].objective.config,  # type: ignore[attr-defined]
+    task = OSTrackTask(
+        config=RECIPES["ostrack_tiny"]().stages[0].task.config,  # type: ignore[attr-defined]
         keep_ratio=0.7,
         keep_from=20,
         keep_over=80,
         epochs=300,
     )
-    shares = [objective.kept_share((epoch - 1) / 300) for epoch in (1, 20, 21, 60, 100, 300)]
+    shares = [task.kept_share((epoch - 1) / 300) for epoch in (1, 20, 21, 60, 100, 300)]
     assert shares == pytest.approx([1, 1, 0.99988, 0.85, 0.7, 0.7], abs=1e-5)
-    assert dataclasses.replace(objective, keep_from=0, keep_over=0).kept_share(0.0) == 0.7
+    assert dataclasses.replace(task, keep_from=0, keep_over=0).kept_share(0.0) == 0.7
 
 
 def test_weights_move_to_another_size_with_only_positions_changed() -> None:
     one, two = toy().stages
-    small, large = one.objective.build(one), two.objective.build(two)
-    moved = two.objective.fitted(small.state_dict(), large)
+    small, large = one.task.build(one), two.task.build(two)
+    moved = two.task.fitted(small.state_dict(), large)
     large.load_state_dict(moved)
     different = [name for name, value in small.state_dict().items() if value.shape != moved[name].shape]
     assert different == ["backbone.template_position", "backbone.search_position"]
@@ -117,7 +117,7 @@ def test_a_run_from_nothing_is_not_resumed_from_weights(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    config = toy().stages[0].objective.config  # type: ignore[attr-defined]
+    config = toy().stages[0].task.config  # type: ignore[attr-defined]
     weights = tmp_path / "other.safetensors"
     save_safetensors(build_ostrack(dataclasses.replace(config, width=96)).state_dict(), weights, "toy")
     for path in (weights, tmp_path / "none.safetensors"):
@@ -127,7 +127,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeadOnly(OSTrackObjective):
+class HeadOnly(OSTrackTask):
     """Trains nothing but the head's blocks."""
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
@@ -136,8 +136,8 @@ class HeadOnly(OSTrackObjective):
 
 def test_what_is_in_no_group_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
     stage = toy().stages[0]
-    fields = {field.name: getattr(stage.objective, field.name) for field in dataclasses.fields(stage.objective)}
-    recipe = toy(stages=(changed(stage, objective=HeadOnly(**fields)),), ema=0.0, optimizer="sgd")
+    fields = {field.name: getattr(stage.task, field.name) for field in dataclasses.fields(stage.task)}
+    recipe = toy(stages=(changed(stage, task=HeadOnly(**fields)),), ema=0.0, optimizer="sgd")
     before = begin(recipe, 0, None, CPU).model.state_dict()
     after = load_file(train(recipe, NOTHING, tmp_path))
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}

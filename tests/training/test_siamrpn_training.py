@@ -14,11 +14,11 @@ import torch
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.siamrpn import CONFIGS, ResNet, build_siamrpn
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.objectives import Data, Recipe
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.schedules import learning_rate
-from singletrack.training.siamrpn import SiamRPNObjective, start_from_imagenet
-from singletrack.training.siamrpn_recipes import STEPS_AN_EPOCH, CroppedPairs, siamrpnpp_r50
+from singletrack.training.tasks.siamrpn import SiamRPNTask, start_from_imagenet
+from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, CroppedPairs, siamrpnpp_r50
 
 
 def make_crops(root: Path) -> Path:
@@ -39,10 +39,10 @@ def test_groups_are_the_published_ones() -> None:
     heads, whole = siamrpnpp_r50().stages
     with torch.device("meta"):
         model = build_siamrpn(CONFIGS["siamrpnpp-r50"])
-    (rest,) = heads.objective.groups(model, heads)
+    (rest,) = heads.task.groups(model, heads)
     behind = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
     assert {id(p) for p in rest["params"]} == {id(p) for p in behind}
-    backbone, same = whole.objective.groups(model, whole)
+    backbone, same = whole.task.groups(model, whole)
     later = [
         p
         for name, p in model.named_parameters()
@@ -85,23 +85,23 @@ def test_a_backbone_of_imagenet_fills_the_backbone() -> None:
 def test_missing_data_are_named() -> None:
     (stage, _) = siamrpnpp_r50().stages
     with pytest.raises(InputError, match=r"--data vid=DIR .*got none for vid, youtubebb, det, coco"):
-        stage.source.samples(stage, Data(), [1])
+        stage.source.samples(stage, DataPaths(), [1])
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     root = tmp_path_factory.mktemp("pysot")
     folders = {name: make_crops(root / name) for name in CroppedPairs().shares}
-    return Data(folders=folders, cache=root / "cache")
+    return DataPaths(folders=folders, cache=root / "cache")
 
 
-def rehearsed() -> Recipe:
+def replay_share() -> Recipe:
     """The recipe with AlexNet, small search regions and five steps a stage."""
     recipe = siamrpnpp_r50()
     heads, whole = (
         replace(
             stage,
-            objective=SiamRPNObjective(config=CONFIGS["siamrpnpp-alex"]),
+            task=SiamRPNTask(config=CONFIGS["siamrpnpp-alex"]),
             search_size=159,
             steps=5,
             batch=2,
@@ -114,10 +114,10 @@ def rehearsed() -> Recipe:
     return replace(recipe, model="siamrpnpp-alex", stages=(heads, whole), starts_from="")
 
 
-def test_ten_steps(data: Data, tmp_path: Path) -> None:
+def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     """The backbone stays in the first five and moves after; the weights load as the model's."""
     settings = RunSettings(log_every=1, precision="fp32", boards=())
-    train(rehearsed(), data, tmp_path, settings=settings)
+    train(replay_share(), data, tmp_path, settings=settings)
     losses = [
         entry["loss"]
         for line in (tmp_path / "log.jsonl").read_text().splitlines()

@@ -17,13 +17,13 @@ from torch import Tensor
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.stark import STARK, FrozenBatchNorm, STARKConfig, build_stark
-from singletrack.training.loop import RunSettings, train
-from singletrack.training.objectives import Data, Recipe
+from singletrack.training.trainer import RunSettings, train
+from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recorded import Part
-from singletrack.training.sources import MadePairs
-from singletrack.training.stark import CornerObjective, TrustObjective, corner_loss, crops
-from singletrack.training.stark_recipes import stark_s50, stark_st50_stage1, stark_st50_stage2, stark_st101_stage2
+from singletrack.training.data.video import Part
+from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.tasks.stark import CornerTask, ScoreTask, corner_loss, crops
+from singletrack.training.recipes.stark import stark_s50, stark_st50_stage1, stark_st50_stage2, stark_st101_stage2
 
 NARROW: dict[str, Any] = {
     "blocks": (1, 1, 1),
@@ -34,25 +34,25 @@ NARROW: dict[str, Any] = {
     "encoder_layers": 1,
     "decoder_layers": 1,
 }
-LITTLE = STARKConfig(**NARROW, template_size=32, search_size=64, templates=2)
+LITTLE = STARKConfig(**NARROW, template_size=32, search_size=64, num_templates=2)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     folder = tmp_path_factory.mktemp("data")
-    return Data(folders={"got10k": make_got10k(folder / "got10k")}, cache=folder / "cache")
+    return DataPaths(folders={"got10k": make_got10k(folder / "got10k")}, cache=folder / "cache")
 
 
 def small(recipe: Recipe, made: bool = False) -> Recipe:
     """Ten steps of a recipe's stage at reduced size, from nothing, on GOT-10k alone or on made pairs."""
     (stage,) = recipe.stages
-    source: Any = MadePairs(picture_size=96, clips=0)
+    source: Any = SyntheticPairs(picture_size=96, clips=0)
     if not made:
         parts, held = (Part(dataset="got10k", split="vottrain"),), (Part(dataset="got10k", split="votval"),)
         source = replace(stage.source, parts=parts, held=held, followed=1)  # type: ignore[call-arg, type-var]
-    objective: Any = stage.objective
-    objective = replace(objective, config=replace(objective.config, **NARROW))
-    stage = replace(stage, objective=objective, source=source, template_size=32, search_size=64)
+    task: Any = stage.task
+    task = replace(task, config=replace(task.config, **NARROW))
+    stage = replace(stage, task=task, source=source, template_size=32, search_size=64)
     return replace(recipe, stages=(replace(stage, steps=10, batch=4, check_samples=4),), starts_from="")
 
 
@@ -61,7 +61,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def first(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first(data: DataPaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ten steps of the first stage left."""
     out = tmp_path_factory.mktemp("stage1")
     return train(small(stark_st50_stage1()), data, out, settings=RunSettings(log_every=5))
@@ -70,7 +70,7 @@ def first(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_first_stage_leaves_the_stem_alone(first: Path) -> None:
     (start,) = small(stark_st50_stage1()).stages
     torch.manual_seed(stark_st50_stage1().seed)
-    before = start.objective.build(start).state_dict()
+    before = start.task.build(start).state_dict()
     after = load_file(first)
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert not any(name.startswith(("backbone.conv1", "backbone.bn1", "backbone.layer1")) for name in changed)
@@ -83,7 +83,7 @@ def test_the_first_stage_leaves_the_stem_alone(first: Path) -> None:
     assert {"argmax_iou", "ao"} <= log[-1].keys()
 
 
-def test_the_second_stage_changes_its_score_head_and_nothing_else(first: Path, data: Data, tmp_path: Path) -> None:
+def test_the_second_stage_changes_its_score_head_and_nothing_else(first: Path, data: DataPaths, tmp_path: Path) -> None:
     second = train(small(stark_st50_stage2()), data, tmp_path, weights=first, settings=RunSettings(log_every=5))
     before, after = load_file(first), load_file(second)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -94,7 +94,7 @@ def test_the_second_stage_changes_its_score_head_and_nothing_else(first: Path, d
     assert "giou" not in log[0]
 
 
-def test_the_second_stage_follows_the_first_in_one_run(data: Data, tmp_path: Path) -> None:
+def test_the_second_stage_follows_the_first_in_one_run(data: DataPaths, tmp_path: Path) -> None:
     one, two = small(stark_st50_stage1()), small(stark_st50_stage2())
     both = replace(two, stages=tuple(replace(r.stages[0], steps=1) for r in (one, two)))
     weights = load_file(train(both, data, tmp_path))
@@ -105,49 +105,49 @@ def test_the_second_stage_follows_the_first_in_one_run(data: Data, tmp_path: Pat
 def test_made_pairs_serve_as_well(recipe: Callable[[], Recipe], first: Path, tmp_path: Path) -> None:
     plan = small(recipe(), made=True)
     plan = replace(plan, stages=(replace(plan.stages[0], steps=2),))
-    train(plan, Data(), tmp_path, weights=first if recipe is stark_st50_stage2 else None)
+    train(plan, DataPaths(), tmp_path, weights=first if recipe is stark_st50_stage2 else None)
     assert lines(tmp_path)[-1]["step"] == 2
 
 
 def test_the_second_stage_starts_from_the_first_alone(first: Path, tmp_path: Path) -> None:
     stage = small(stark_st50_stage2()).stages[0]
-    model = stage.objective.build(stage)
+    model = stage.task.build(stage)
     whole = tmp_path / "whole.safetensors"
     save_safetensors(model.state_dict(), whole, "stark-st50")
     with pytest.raises(CheckpointError, match="unexpected score_head"):
-        stage.objective.start(model, whole, "stark-st50")
+        stage.task.start(model, whole, "stark-st50")
     part = tmp_path / "part.safetensors"
     save_safetensors({n: v for n, v in load_file(first).items() if n != "decoder.query"}, part, "stark-st50-stage1")
     with pytest.raises(CheckpointError, match=r"missing decoder\.query"):
-        stage.objective.start(model, part, "stark-st50")
+        stage.task.start(model, part, "stark-st50")
 
 
 def test_the_backbone_may_start_from_an_image_classifier(tmp_path: Path) -> None:
-    objective, model = CornerObjective(config=LITTLE), build_stark(LITTLE)
+    task, model = CornerTask(config=LITTLE), build_stark(LITTLE)
     theirs: dict[str, Tensor] = {n: torch.rand_like(v) for n, v in model.backbone.state_dict().items()}
     extra = {"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2), "layer4.0.conv1.weight": torch.zeros(1)}
     torch.save({**theirs, **extra, "bn1.num_batches_tracked": torch.tensor(1)}, tmp_path / "resnet.pth")
     reduce = model.reduce.weight.clone()
-    objective.start(model, tmp_path / "resnet.pth", "stark-st50-stage1")
+    task.start(model, tmp_path / "resnet.pth", "stark-st50-stage1")
     assert all(torch.equal(value, theirs[name]) for name, value in model.backbone.state_dict().items())
     assert torch.equal(model.reduce.weight, reduce)
     torch.save({**theirs, **extra, "layer3.1.conv1.weight": torch.zeros(1)}, tmp_path / "deeper.pth")
     with pytest.raises(CheckpointError, match=r"as layer3\.1\.conv1\.weight; give torchvision's file of the same"):
-        objective.start(model, tmp_path / "deeper.pth", "stark-st50-stage1")
+        task.start(model, tmp_path / "deeper.pth", "stark-st50-stage1")
 
 
 def test_learning_rates_by_group() -> None:
     (stage,) = stark_s50().stages
     with torch.device("meta"):
-        model: STARK = stage.objective.build(stage)  # type: ignore[assignment]
-    backbone, rest = stage.objective.groups(model, stage)
+        model: STARK = stage.task.build(stage)  # type: ignore[assignment]
+    backbone, rest = stage.task.groups(model, stage)
     assert (backbone["peak"], rest["peak"]) == (1e-5, 1e-4)
     assert sum(p.numel() for group in (backbone, rest) for p in group["params"]) == 27_873_154  # as published
     assert any(isinstance(module, FrozenBatchNorm) for module in model.modules())
     (second,) = stark_st101_stage2().stages
     with torch.device("meta"):
-        model = second.objective.build(second)  # type: ignore[assignment]
-    (head,) = second.objective.groups(model, second)
+        model = second.task.build(second)  # type: ignore[assignment]
+    (head,) = second.task.groups(model, second)
     assert sum(p.numel() for p in head["params"]) == 2 * (256 * 256 + 256) + 256 + 1
 
 
@@ -190,7 +190,7 @@ def test_a_batch_without_any_target_has_a_finite_loss() -> None:
 
 def test_crops_carry_their_padding() -> None:
     template, search = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    templates, region = crops({"template": template, "search": search}, templates=2)
+    templates, region = crops({"template": template, "search": search}, num_templates=2)
     assert templates.shape == (2, 2, 4, 4, 4)
     assert region.shape == (2, 4, 8, 8)
     assert not templates[:, :, 3].any()
@@ -198,7 +198,7 @@ def test_crops_carry_their_padding() -> None:
     beyond = torch.rand(2, 2, 4, 4) > 0.5
     several = template[:, None].expand(-1, 2, -1, -1, -1)
     batch = {"template": several, "search": search, "template_padding": beyond, "search_padding": search[:, 0] == 0}
-    templates, region = crops(batch, templates=2)
+    templates, region = crops(batch, num_templates=2)
     assert torch.equal(templates[:, :, 3], beyond.float())
     assert region[:, 3].all()
 
@@ -210,4 +210,4 @@ def test_the_score_alone_is_the_score_of_the_whole() -> None:
     with torch.inference_mode():
         logit = model(*inputs, trust_alone=True)["logit"]
         torch.testing.assert_close(logit.sigmoid(), model(*inputs)["score"])
-    assert isinstance(small(stark_st50_stage2()).stages[0].objective, TrustObjective)
+    assert isinstance(small(stark_st50_stage2()).stages[0].task, ScoreTask)

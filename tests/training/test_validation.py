@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 from toys import ALONE, NOTHING, changed, toy
 
-from singletrack.datasets.base import Sequence
-from singletrack.datasets.pictures import Procedural
-from singletrack.geometry.crops import normalise as normalise_crop
+from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.photos import Procedural
+from singletrack.geometry.crops import normalize as normalize_crop
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.objectives import Batch, Stage, normalise
-from singletrack.training.ostrack import OSTrackObjective
-from singletrack.training.pictures import DARK, lit, picture
-from singletrack.training.processes import Team
-from singletrack.training.sources import MadePairs
+from singletrack.training.base import Batch, Stage, normalize
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.visualize import DARK, lit, picture
+from singletrack.training.distributed import Distributed
+from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.validation import followed, sample_overlap, tracking_overlap
 
 STAGE = toy().stages[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Knowing(OSTrackObjective):
+class Knowing(OSTrackTask):
     """Says the true boxes, shrunk to a share of their width; remembers what it saw."""
 
     share: float = 1.0
@@ -40,12 +40,12 @@ class Knowing(OSTrackObjective):
 
 
 def knowing(**changes: object) -> Stage:
-    fields = {field.name: getattr(STAGE.objective, field.name) for field in dataclasses.fields(STAGE.objective)}
-    return changed(STAGE, objective=Knowing(**fields, **changes))
+    fields = {field.name: getattr(STAGE.task, field.name) for field in dataclasses.fields(STAGE.task)}
+    return changed(STAGE, task=Knowing(**fields, **changes))
 
 
 def test_samples_without_their_target_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, held_out = changed(knowing(share=0.5), check_samples=8), MadePairs.held_out
+    stage, held_out = changed(knowing(share=0.5), check_samples=8), SyntheticPairs.held_out
 
     def every_second(*arguments: Any) -> list[Batch]:
         samples = held_out(*arguments)
@@ -55,7 +55,7 @@ def test_samples_without_their_target_do_not_count(monkeypatch: pytest.MonkeyPat
             for index in range(8)
         ]
 
-    monkeypatch.setattr(MadePairs, "held_out", every_second)
+    monkeypatch.setattr(SyntheticPairs, "held_out", every_second)
     assert sample_overlap(nn.Identity(), stage, NOTHING, 7, ALONE) > 0.45
 
 
@@ -63,8 +63,8 @@ def test_samples_without_their_target_do_not_count(monkeypatch: pytest.MonkeyPat
 def test_every_held_out_sample_is_validated(count: int) -> None:
     stage = changed(knowing(), check_samples=count)
     assert sample_overlap(nn.Identity(), stage, NOTHING, 7, ALONE) == pytest.approx(1.0)
-    assert [len(boxes) for boxes in stage.objective.seen] == [min(count, 32), count - 32][: 1 + (count > 32)]
-    assert len(torch.cat(stage.objective.seen).unique(dim=0)) == count
+    assert [len(boxes) for boxes in stage.task.seen] == [min(count, 32), count - 32][: 1 + (count > 32)]
+    assert len(torch.cat(stage.task.seen).unique(dim=0)) == count
     half = changed(knowing(share=0.5), check_samples=count)
     assert 0.45 < sample_overlap(nn.Identity(), half, NOTHING, 7, ALONE) < 0.75  # of clamped boxes more than half
 
@@ -73,11 +73,11 @@ def test_processes_share_the_samples() -> None:
     stage = changed(knowing(), check_samples=70)
     for rank in (0, 1):
         sample_overlap(nn.Identity(), stage, NOTHING, 7, Alone(rank, 2))
-    assert sorted(len(boxes) for boxes in stage.objective.seen) == [6, 32, 32]
-    assert len(torch.cat(stage.objective.seen).unique(dim=0)) == 70
+    assert sorted(len(boxes) for boxes in stage.task.seen) == [6, 32, 32]
+    assert len(torch.cat(stage.task.seen).unique(dim=0)) == 70
 
 
-class Alone(Team):
+class Alone(Distributed):
     """One of several processes whose others say nothing."""
 
     def __init__(self, rank: int, world: int) -> None:
@@ -97,9 +97,9 @@ class Stays:
         return Result(box=self.box, score=1.0, lost=False)
 
 
-def sequence(boxes: list[list[float]], visible: list[bool] | None = None) -> Sequence:
+def sequence(boxes: list[list[float]], visible: list[bool] | None = None) -> VideoSequence:
     frames = [np.zeros((20, 20, 3), np.uint8)] * len(boxes)
-    return Sequence(
+    return VideoSequence(
         name="s", frames=frames, boxes_xywh=np.array(boxes), visible=None if visible is None else np.array(visible)
     )
 
@@ -112,16 +112,16 @@ def test_frames_without_a_box_do_not_count() -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Two(MadePairs):
+class Two(SyntheticPairs):
     """Follows two sequences, and one that says nothing."""
 
-    def sequences(self, data: object) -> list[Sequence]:  # type: ignore[override]
+    def sequences(self, data: object) -> list[VideoSequence]:  # type: ignore[override]
         start = [2, 2, 4, 4]
         return [sequence([start, start]), sequence([start, [2, 2, 4, 2]]), sequence([start, [np.nan] * 4])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Staying(OSTrackObjective):
+class Staying(OSTrackTask):
     """Is followed with a tracker that never moves."""
 
     def tracker(self, model: Any, stage: Stage) -> Stays:  # type: ignore[override]
@@ -129,8 +129,8 @@ class Staying(OSTrackObjective):
 
 
 def test_average_overlap_is_the_mean_over_sequences() -> None:
-    fields = {field.name: getattr(STAGE.objective, field.name) for field in dataclasses.fields(STAGE.objective)}
-    stage = changed(STAGE, objective=Staying(**fields), source=Two())
+    fields = {field.name: getattr(STAGE.task, field.name) for field in dataclasses.fields(STAGE.task)}
+    stage = changed(STAGE, task=Staying(**fields), source=Two())
     model = nn.Identity()
     assert tracking_overlap(model, stage, NOTHING, ALONE) == pytest.approx(0.75)
     assert tracking_overlap(model, stage, NOTHING, Alone(1, 2)) == pytest.approx(0.5)
@@ -138,10 +138,10 @@ def test_average_overlap_is_the_mean_over_sequences() -> None:
 
 
 def test_a_network_is_followed_through_made_clips() -> None:
-    source = MadePairs(picture_size=96, clips=2, clip_frames=3, clip_size_wh=(96, 64))
+    source = SyntheticPairs(picture_size=96, clips=2, clip_frames=3, clip_size_wh=(96, 64))
     stage = changed(STAGE, source=source)
     torch.manual_seed(0)
-    model = stage.objective.build(stage)
+    model = stage.task.build(stage)
     first, second = (tracking_overlap(model, stage, NOTHING, ALONE) for _ in range(2))
     assert first is not None
     assert first == second
@@ -154,27 +154,27 @@ def test_a_network_is_followed_through_made_clips() -> None:
         clips[2]
 
 
-def test_training_normalises_as_tracking_does() -> None:
+def test_training_normalizes_as_tracking_does() -> None:
     crop = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     settings = OSTrackSettings()
-    seen = normalise(torch.from_numpy(crop).permute(2, 0, 1)[None])
-    np.testing.assert_allclose(seen, normalise_crop(crop, settings.mean, settings.std), atol=1e-6)
+    seen = normalize(torch.from_numpy(crop).permute(2, 0, 1)[None])
+    np.testing.assert_allclose(seen, normalize_crop(crop, settings.mean, settings.std), atol=1e-6)
 
 
 # --- pictures ---
 
 
 def test_a_picture_shows_pairs_boxes_and_maps_as_light() -> None:
-    stage = changed(knowing(), objective={"keep_ratio": 0.5})
+    stage = changed(knowing(), task={"keep_ratio": 0.5})
     torch.manual_seed(0)
-    model = stage.objective.build(stage).eval()
+    model = stage.task.build(stage).eval()
     batch = {
         "template": torch.full((2, 3, 32, 32), 10, dtype=torch.uint8),
         "search": torch.full((2, 3, 64, 64), 200, dtype=torch.uint8),
         "box": torch.tensor([[0.25, 0.25, 0.5, 0.5]] * 2),
         "present": torch.tensor([True, False]),
     }
-    looks = stage.objective.looks(model, batch)
+    looks = stage.task.looks(model, batch)
     assert list(looks) == ["score", "attention", "kept"]
     for name, maps in looks.items():
         assert maps.shape == ((2, 8, 8) if name == "score" else (2, 4, 4))
@@ -198,6 +198,6 @@ def test_a_map_lights_a_crop() -> None:
 
 
 def test_made_pictures_are_those_of_the_source() -> None:
-    held = MadePairs(picture_size=80).pictures(NOTHING)[1]
+    held = SyntheticPairs(picture_size=80).pictures(NOTHING)[1]
     assert isinstance(held, Procedural)
     assert held.size == 80

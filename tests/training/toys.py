@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from singletrack.datasets.made.scenes import PairSettings
+from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.models.ostrack import CONFIGS
 from singletrack.training.losses import LossWeights
-from singletrack.training.objectives import Data, Recipe, Stage
-from singletrack.training.ostrack import OSTrackObjective
-from singletrack.training.processes import Team
-from singletrack.training.sources import MadePairs
+from singletrack.training.base import DataPaths, Recipe, Stage
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.distributed import Distributed
+from singletrack.training.data.synthetic import SyntheticPairs
 
-NOTHING = Data()
-ALONE = Team(0, 1, torch.device("cpu"))
+NOTHING = DataPaths()
+ALONE = Distributed(0, 1, torch.device("cpu"))
 
 
 def toy(**changes: object) -> Recipe:
@@ -33,8 +33,8 @@ def toy(**changes: object) -> Recipe:
     weights = LossWeights(attention=1.0, dense=True)
     one = Stage(
         name="one",
-        objective=OSTrackObjective(config=config, loss_weights=weights, from_similarity=True),
-        source=MadePairs(pairs=PairSettings(templates=2), picture_size=96, clips=0),
+        task=OSTrackTask(config=config, loss_weights=weights, from_similarity=True),
+        source=SyntheticPairs(pairs=PairSettings(num_templates=2), picture_size=96, clips=0),
         template_size=32,
         search_size=64,
         steps=4,
@@ -44,7 +44,7 @@ def toy(**changes: object) -> Recipe:
         warmup=2,
         check_samples=2,
     )
-    two = changed(one, name="two", template_size=48, search_size=96, objective={"keep_ratio": 0.7})
+    two = changed(one, name="two", template_size=48, search_size=96, task={"keep_ratio": 0.7})
     recipe = Recipe(name="toy", model="toy", stages=(one, two), ema=0.9, clip=1.0)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ QUARTERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "blac
 
 
 def name_corners(frame: NDArray[np.uint8]) -> list[str]:
-    """The colours of the corners: top left, top right, bottom left, bottom right."""
+    """The colors of the corners: top left, top right, bottom left, bottom right."""
     corners = [frame[y, x].astype(int) for y in (4, -5) for x in (4, -5)]
     return [min(QUARTERS, key=lambda name: abs(corner - QUARTERS[name]).sum()) for corner in corners]
 

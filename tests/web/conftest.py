@@ -13,7 +13,7 @@ pytest.importorskip("httpx2", reason="needs Starlette's test client: pip install
 from served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 from starlette.testclient import TestClient
 
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.geometry.boxes import Box
 from singletrack.video import VideoWriter
 from singletrack.web.app import build_app

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from singletrack.cli.label import command
-from singletrack.datasets.made.clips import generate_clip
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.labeling import Project
 from singletrack.labeling.formats import FORMATS
 from singletrack.video import VideoWriter

@@ -434,7 +434,7 @@ def test_everything_has_a_name_for_a_screen_reader(open_page: Open, server: Serv
     nameless = person.page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, canvas, dialog')].filter((each) => !(
             each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length || each.hidden
-            || each.getAttribute('aria-labelledby'))).map((each) => each.outerHTML)"""
+            || each.getAttribute('aria-labeledby'))).map((each) => each.outerHTML)"""
     )
     assert nameless == []
     timeline = person.page.locator("#timeline")

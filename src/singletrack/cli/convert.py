@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
-from singletrack.video.files import check_file, writing
+from singletrack.engines import TRAIN_EXTRA, require_packages
+from singletrack.files import check_file, writing
 
 
 @click.command(short_help="Turn weights, official or ours, into safetensors.")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import Report, check_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.datasets.registry import DatasetCheck, check_dataset
 
 PROBLEMS_SHOWN = 50
 
@@ -65,7 +65,7 @@ def check(
     return 1 if report.problems else 0
 
 
-def show(report: Report, problems: int) -> None:
+def show(report: DatasetCheck, problems: int) -> None:
     """Print a report, with so many of its problems."""
     of_expected = "" if report.expected is None else f" of {report.expected}"
     click.echo(f"{report.dataset} {report.split}: {report.sequences}{of_expected} sequences, {report.frames} frames")

@@ -9,11 +9,11 @@ import numpy as np
 
 from singletrack import zoo
 from singletrack.cli.progress import Progress
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.following import Step, follow
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.api import Step, follow
 from singletrack.geometry.boxes import Box, iou
 from singletrack.video import VideoReader, VideoWriter
-from singletrack.video.files import make_folder
+from singletrack.files import make_folder
 
 FRAMES = 150
 SIZE_WH = (640, 360)

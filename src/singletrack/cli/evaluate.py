@@ -15,19 +15,19 @@ from tqdm import tqdm
 
 from singletrack import zoo
 from singletrack.cli.report import show
-from singletrack.cli.settings import precision_option, settings_option
-from singletrack.datasets.base import Sequence
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.evaluation.following import Failure, check_batch_tracker
+from singletrack.cli.options import precision_option, settings_option
+from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.datasets.registry import open_dataset
+from singletrack.evaluation.ope import Failure, check_batch_tracker
 from singletrack.evaluation.protocols import DEFAULT_PROTOCOLS
 from singletrack.evaluation.report import build_report
-from singletrack.evaluation.result_folders import read_results
-from singletrack.evaluation.run_folder import RunFacts, RunFolder
+from singletrack.evaluation.result_readers import read_tracker_results
+from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
-from singletrack.runtimes import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
-from singletrack.runtimes.processor import processor_name
+from singletrack.engines import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
+from singletrack.engines.cpu import processor_name
 
 RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 
@@ -174,7 +174,7 @@ def _about(tracker: Any, model: str, weights: Path | None) -> dict[str, Any]:
         "weights": _digest(file),
         "engine": engine,
         "device": str(network.device),
-        "precision": getattr(network, "precision", "f32"),
+        "precision": getattr(network, "precision", "fp32"),
         "settings": dataclasses.asdict(tracker.settings),
     }
 
@@ -188,7 +188,7 @@ def _digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _report(dataset: str, split: str, folder: RunFolder, sequences: list[Sequence]) -> None:
+def _report(dataset: str, split: str, folder: RunFolder, sequences: list[VideoSequence]) -> None:
     """Print where the results are, and the score of those sequences that are done."""
     done = [sequence for sequence in sequences if folder.is_done(sequence.name)]
     click.echo(f"{len(done)} of {len(sequences)} sequences done, in {folder.path}")
@@ -200,7 +200,7 @@ def _report(dataset: str, split: str, folder: RunFolder, sequences: list[Sequenc
         return
     show(
         build_report(
-            [read_results(folder.path, done)],
+            [read_tracker_results(folder.path, done)],
             done,
             benchmark=dataset,
             split=split,
@@ -212,7 +212,7 @@ def _report(dataset: str, split: str, folder: RunFolder, sequences: list[Sequenc
 class Progress:
     """Counts the frames that are left, with the time that they will take, on stderr, where that is a terminal."""
 
-    def __init__(self, sequences: list[Sequence], folder: RunFolder) -> None:
+    def __init__(self, sequences: list[VideoSequence], folder: RunFolder) -> None:
         left = [sequence for sequence in sequences if not folder.is_done(sequence.name)]
         self.ended, self.failed, self.count = len(sequences) - len(left), 0, len(sequences)
         self.path = folder.path

@@ -8,8 +8,8 @@ import click
 
 from singletrack import zoo
 from singletrack.errors import InputError
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
-from singletrack.video.files import check_file, writing
+from singletrack.engines import TRAIN_EXTRA, require_packages
+from singletrack.files import check_file, writing
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
 CALIBRATION_LOOKS = 200
@@ -62,16 +62,16 @@ def command(
     ratio = None if keep_ratio is None else zoo.check_keep_ratio(keep_ratio)
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
-    from singletrack.export.looks import Listener, clip_looks, photo_looks
+    from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_looks
     from singletrack.export.to_onnx import export_onnx
     from singletrack.export.verify import compare_on_looks, compare_with_module
-    from singletrack.runtimes.torch_runtime import TorchNetwork
+    from singletrack.engines.torch_engine import TorchNetwork
 
     path = zoo.existing_file(weights) if weights else zoo.bundled_file(model, ".safetensors")
     network = zoo.build_model(model, path, ratio)
     settings = zoo.ZOO[model].settings
-    normalisation = zoo.normalisation_of(settings)
-    listener = Listener(TorchNetwork(network, "cpu", normalisation=normalisation))
+    normalization = zoo.normalization_of(settings)
+    listener = RecordingNetwork(TorchNetwork(network, "cpu", normalization=normalization))
     tracker = zoo.make_tracker(listener, settings)
     looks = {"made clip": clip_looks(tracker, listener)}
     calibration = []
@@ -88,7 +88,7 @@ def command(
             half=half,
             decoded=decode,
             calibration=calibration,
-            normalisation=normalisation,
+            normalization=normalization,
         )
     for difference in differences:
         click.echo(f"  {difference}")
@@ -97,7 +97,7 @@ def command(
         for difference in compare_with_module(out, network):
             click.echo(f"  {difference}")
     for inputs, each in looks.items():
-        for difference in compare_on_looks(out, network, each, inputs, normalisation=normalisation):
+        for difference in compare_on_looks(out, network, each, inputs, normalization=normalization):
             click.echo(f"  {difference}")
     size = sum(file.stat().st_size for file in {out, out.with_suffix(".bin")} if file.is_file())
     click.echo(f"{out}: {model}, {size / 1e6:.1f} MB")

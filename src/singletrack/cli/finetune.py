@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from singletrack.errors import InputError
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
+from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.video.files import make_folder
+from singletrack.files import make_folder
 from singletrack.zoo import ZOO, bundled_file, cache_folder
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def parse_data(context: click.Context, parameter: click.Parameter, texts: tuple[
     type=click.Choice(["all", "head", "light"]),
     default="all",
     show_default=True,
-    help="What learns: all, the head alone, or the head with biases and normalisations.",
+    help="What learns: all, the head alone, or the head with biases and normalizations.",
 )
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Photos to make general pairs from, so that nothing is forgotten."
@@ -97,10 +97,10 @@ def command(
     with the old ones and left as OUT/finetuned.safetensors, if that is better than before.
     """
     require_packages("fine-tuning", *TRAIN_EXTRA)
-    from singletrack.runtimes.torch_runtime import find_device
+    from singletrack.engines.torch_engine import find_device
     from singletrack.training.finetune import finetune, finetune_recipe
-    from singletrack.training.loop import RunSettings
-    from singletrack.training.objectives import Data
+    from singletrack.training.trainer import RunSettings
+    from singletrack.training.base import DataPaths
 
     entry = ZOO.get(model)
     if entry is None or not isinstance(entry.settings, OSTrackSettings):
@@ -117,7 +117,7 @@ def command(
         batch=batch,
         lr=lr,
         trained=trained,
-        rehearsed=rehearse if rehearse is not None else 0.5 if photos else 0.0,
+        replay_share=rehearse if rehearse is not None else 0.5 if photos else 0.0,
         patience=patience,
         settings=entry.settings,
     )
@@ -126,7 +126,7 @@ def command(
     outcome = finetune(
         recipe,
         weights or bundled_file(model, ".safetensors"),
-        Data(photos=photos, folders=folders, cache=cache_folder()),
+        DataPaths(photos=photos, folders=folders, cache=cache_folder()),
         folder,
         kept=kept,
         resume_run=resume,

@@ -13,7 +13,7 @@ def command() -> None:
     rows = [("MODEL", "WEIGHTS", "WHAT", "SCORES")]
     for name, entry in ZOO.items():
         weights = "in the package" if entry.bundled else "--weights PATH"
-        rows.append((name, weights, entry.description, entry.score_card))
+        rows.append((name, weights, entry.description, entry.reported_results))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -10,9 +10,9 @@ from typing import TypeVar
 import click
 
 from singletrack import profiling
-from singletrack.runtimes import ENGINES, PRECISIONS
-from singletrack.runtimes.processor import processor_name, usable_cores
-from singletrack.video.files import check_file
+from singletrack.engines import ENGINES, PRECISIONS
+from singletrack.engines.cpu import processor_name, usable_cores
+from singletrack.files import check_file
 from singletrack.zoo import check_keep_ratio
 
 Value = TypeVar("Value")
@@ -57,7 +57,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
     default="auto",
     show_default=True,
     callback=several(one_of(PRECISIONS)),
-    help="Precisions to compare, as f32,bf16.",
+    help="Precisions to compare, as fp32,bf16.",
 )
 @click.option(
     "--batches", default="1", show_default=True, callback=several(int), help="How many targets at once, as 1,4,16."

@@ -8,7 +8,7 @@ from types import TracebackType
 import click
 from tqdm import tqdm
 
-from singletrack.following import Step
+from singletrack.api import Step
 
 
 class Progress:

@@ -9,15 +9,15 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from singletrack.datasets.base import Sequence
-from singletrack.datasets.benchmarks import BENCHMARKS
-from singletrack.datasets.catalogue import open_dataset
+from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.datasets.registry import open_dataset
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import Report, build_report, difference_table, main_table
-from singletrack.evaluation.result_folders import TrackerResults, is_run_folder, read_results
-from singletrack.evaluation.run_folder import RunFolder
-from singletrack.runtimes import require_packages
+from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
+from singletrack.evaluation.run_store import RunFolder
+from singletrack.engines import require_packages
 
 REPORT_EXTRA = (("matplotlib", "jinja2"), 'pip install "singletrack[report]"')
 
@@ -53,8 +53,8 @@ def command(
     """
     if out is not None:
         require_packages("a report with pictures", *REPORT_EXTRA)
-    labelled = [_parted(run) for run in runs]
-    data, split, names = _what_ran([folder for _, folder in labelled if is_run_folder(folder)], data, split)
+    labeled = [_parted(run) for run in runs]
+    data, split, names = _what_ran([folder for _, folder in labeled if is_run_folder(folder)], data, split)
     sequences = open_dataset(
         data,
         root,
@@ -65,7 +65,7 @@ def command(
         incomplete=common,
     )
     report = build_report(
-        _read_all(labelled, sequences),
+        _read_all(labeled, sequences),
         sequences,
         benchmark=data,
         split=split,
@@ -77,7 +77,7 @@ def command(
     )
     show(report)
     if out is not None:
-        from singletrack.evaluation.page import write_report
+        from singletrack.evaluation.html_report import write_report
 
         click.echo(f"wrote {write_report(report, out, strips=strips)}")
 
@@ -122,11 +122,13 @@ def _what_ran(run_folders: Iterable[Path], data: str | None, split: str) -> tupl
     return data, split or next(iter(BENCHMARKS[data].splits)), list(names) or None
 
 
-def _read_all(labelled: list[tuple[str, Path]], sequences: list[Sequence]) -> list[TrackerResults]:
+def _read_all(labeled: list[tuple[str, Path]], sequences: list[VideoSequence]) -> list[TrackerResults]:
     """The results of each folder; of several that would be called alike, by the name of the folder."""
-    results = [read_results(folder, sequences, label=label) for label, folder in labelled]
+    results = [read_tracker_results(folder, sequences, label=label) for label, folder in labeled]
     count = Counter(each.label for each in results)
     return [
-        read_results(folder, sequences, label=folder.resolve().name) if not label and count[each.label] > 1 else each
-        for each, (label, folder) in zip(results, labelled, strict=True)
+        read_tracker_results(folder, sequences, label=folder.resolve().name)
+        if not label and count[each.label] > 1
+        else each
+        for each, (label, folder) in zip(results, labeled, strict=True)
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from singletrack.evaluation.run_folder import RunFolder
+from singletrack.evaluation.run_store import RunFolder
 from singletrack.evaluation.submission import SERVERS, write_submission
 
 # where the archive goes

@@ -10,11 +10,11 @@ import click
 
 from singletrack import zoo
 from singletrack.cli.progress import Progress
-from singletrack.cli.settings import precision_option, settings_option
+from singletrack.cli.options import precision_option, settings_option
 from singletrack.errors import InputError
-from singletrack.following import follow
+from singletrack.api import follow
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes import ENGINES, Precision
+from singletrack.engines import ENGINES, Precision
 from singletrack.video import open_video
 
 

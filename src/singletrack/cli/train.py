@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from singletrack.errors import InputError
-from singletrack.runtimes import TRAIN_EXTRA, require_packages
-from singletrack.video.files import make_folder
+from singletrack.engines import TRAIN_EXTRA, require_packages
+from singletrack.files import make_folder
 from singletrack.zoo import cache_folder
 
 
@@ -75,7 +75,7 @@ def read_folders(context: click.Context, option: click.Parameter, values: tuple[
     help="Bits of the passes; auto is bf16 where the device has it.",
 )
 @click.option(
-    "--accumulate",
+    "--grad-accum-steps",
     default=1,
     show_default=True,
     type=click.IntRange(min=1),
@@ -84,7 +84,7 @@ def read_folders(context: click.Context, option: click.Parameter, values: tuple[
 @click.option(
     "--reduced-decoding", is_flag=True, help="Decode frames at reduced size where the crop is smaller still: faster."
 )
-@click.option("--recompute", is_flag=True, help="Compute activations twice, to save memory.")
+@click.option("--activation-checkpointing", is_flag=True, help="Compute activations twice, to save memory.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
 @click.option(
     "--log",
@@ -108,9 +108,9 @@ def command(
     workers: int,
     batch: int | None,
     precision: str,
-    accumulate: int,
+    grad_accum_steps: int,
     reduced_decoding: bool,
-    recompute: bool,
+    activation_checkpointing: bool,
     compiled: bool,
     boards: tuple[str, ...],
 ) -> None:
@@ -121,11 +121,11 @@ def command(
     several machines, start it on each with torchrun -m singletrack train RECIPE ...
     """
     require_packages("training", *TRAIN_EXTRA)
-    from singletrack.runtimes.torch_runtime import find_device
-    from singletrack.training.loop import RunSettings, train
-    from singletrack.training.objectives import Data
-    from singletrack.training.processes import check_devices, launch
-    from singletrack.training.published import with_reduced_decoding
+    from singletrack.engines.torch_engine import find_device
+    from singletrack.training.trainer import RunSettings, train
+    from singletrack.training.base import DataPaths
+    from singletrack.training.distributed import check_devices, launch
+    from singletrack.training.recipes.ostrack import with_reduced_decoding
     from singletrack.training.recipes import RECIPES, shortened
 
     if recipe not in RECIPES:
@@ -151,13 +151,13 @@ def command(
         chosen = shortened(chosen, steps)
     if reduced_decoding:
         chosen = with_reduced_decoding(chosen)
-    data = Data(photos=photos, folders=folders, cache=cache_folder())
+    data = DataPaths(photos=photos, folders=folders, cache=cache_folder())
     settings = RunSettings(
         device=where,
         workers=workers,
         precision=precision,  # type: ignore[arg-type]
-        accumulate=accumulate,
-        recompute=recompute,
+        grad_accum_steps=grad_accum_steps,
+        activation_checkpointing=activation_checkpointing,
         compiler="inductor" if compiled else None,
         boards=boards,
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from singletrack.cli.settings import precision_option, settings_option
+from singletrack.cli.options import precision_option, settings_option
 from singletrack.integrations.vot import VOT_EXTRA, VOTTracker, add_entry, make_entry, serve
-from singletrack.runtimes import ENGINES, require_packages
+from singletrack.engines import ENGINES, require_packages
 
 
 def model_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image
-from singletrack.datasets.pictures import Random
+from singletrack.datasets.photos import Random
 from singletrack.geometry.crops import box_to_crop, square_crop, square_padding
 
 Box = NDArray[np.float32]
@@ -27,12 +27,12 @@ STRIDE = 16  # pixels of a token, of which each crop must have one that shows so
 class Jitter:
     """How far a crop is off the target, as after a frame of tracking.
 
-    scale: standard deviation of the logarithm of width and of height. centre: by so many times the square root of the
+    scale: standard deviation of the logarithm of width and of height. center: by so many times the square root of the
     box's area, half of it either way, in x and in y.
     """
 
     scale: float = 0.0
-    centre: float = 0.0
+    center: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Augmentation:
     template_factor: float = 2.0
     search_factor: float = 4.0
     template_jitter: Jitter = Jitter()
-    search_jitter: Jitter = Jitter(scale=0.25, centre=3.0)
+    search_jitter: Jitter = Jitter(scale=0.25, center=3.0)
     gray: float = 0.05
     flip: float = 0.5
     flip_one: float = 0.5
@@ -78,10 +78,10 @@ class Roll:
 
 @dataclass(frozen=True)
 class ViewRoll:
-    """What one crop has to itself. size: two normal numbers. centre: two in [0, 1)."""
+    """What one crop has to itself. size: two normal numbers. center: two in [0, 1)."""
 
     size: NDArray[np.float32]
-    centre: NDArray[np.float32]
+    center: NDArray[np.float32]
     brightness: float
     flip: bool
 
@@ -102,11 +102,11 @@ def draw_view(random: Random, augmentation: Augmentation, light: Random | None =
 
 
 def jittered(box_xywh: Box, jitter: Jitter, view: ViewRoll) -> Box:
-    """The box that a crop is taken round, xywh in float32, as published: first the size, then the centre by it."""
+    """The box that a crop is taken round, xywh in float32, as published: first the size, then the center by it."""
     size = box_xywh[2:] * np.exp(view.size * np.float32(jitter.scale))
-    reach = np.sqrt(size[0] * size[1]) * np.float32(jitter.centre)
-    centre = box_xywh[:2] + np.float32(0.5) * box_xywh[2:] + reach * (view.centre - np.float32(0.5))
-    return np.concatenate([centre - np.float32(0.5) * size, size]).astype(np.float32)
+    reach = np.sqrt(size[0] * size[1]) * np.float32(jitter.center)
+    center = box_xywh[:2] + np.float32(0.5) * box_xywh[2:] + reach * (view.center - np.float32(0.5))
+    return np.concatenate([center - np.float32(0.5) * size, size]).astype(np.float32)
 
 
 def to_gray(image: Image) -> Image:
@@ -152,7 +152,7 @@ def cut(
     return crop, np.concatenate([label[:2] - label[2:] / 2, label[2:]])
 
 
-def finished(
+def finish_view(
     crop: Image, label_xywh: NDArray[np.float64], view: ViewRoll, levels: Literal["rounded", "float"]
 ) -> tuple[Pixels, NDArray[np.float64]]:
     """The last two steps, each crop by itself: brightness and mirroring."""

@@ -31,7 +31,7 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sequence:
+class VideoSequence:
     """One target in one video (in a single picture, for a data set of pictures).
 
     name: as the benchmark writes it; unique in its data set.
@@ -43,7 +43,7 @@ class Sequence:
     cover: (N,) 0 to 1, the part of the target that can be seen; None where the benchmark does not say.
     attributes: names of the challenges in it, as the benchmark writes them.
     language: the sentence that describes the target, where there is one.
-    dataset: name of the data set, as ``catalogue`` has it; empty for a sequence made by hand.
+    dataset: name of the data set, as ``catalog`` has it; empty for a sequence made by hand.
     fps: frames per second, where the benchmark tells.
     told_size_wh: width and height of its frames, where the benchmark tells.
 

@@ -23,7 +23,7 @@ from singletrack.datasets.augmentations import (
     cut,
     draw_roll,
     draw_view,
-    finished,
+    finish_view,
     is_empty,
     jittered,
     mirrored_box,
@@ -31,8 +31,8 @@ from singletrack.datasets.augmentations import (
     to_gray,
 )
 from singletrack.datasets.base import Image
-from singletrack.datasets.footage import Footage
-from singletrack.datasets.pictures import Random
+from singletrack.datasets.frame_index import FrameIndex
+from singletrack.datasets.photos import Random
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.crops import mark_box
@@ -41,7 +41,7 @@ LOG = logging.getLogger(__name__)
 # A pair whose crops show nothing is drawn again; where so many in a row are, the boxes of the data must be wrong.
 DRAWN_AT_MOST = 200
 # How far a box that was followed is off, about which the newest look is cut.
-FOLLOWED = Jitter(scale=0.06, centre=0.15)
+FOLLOWED = Jitter(scale=0.06, center=0.15)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int]
         drawn, roll = pairs.draw(random), draw_roll(random, drawing.augmentation)
         views = [draw_view(random, drawing.augmentation, light) for _ in range(2)]
         footage, newest = pairs.footage[drawn.footage], None
-        if drawing.augmentation.templates > 1:
+        if drawing.augmentation.num_templates > 1:
             newest = newest_frame(random, footage, drawn), draw_view(random, drawing.augmentation, light)
         try:
             pair = render(footage, drawn, drawing, roll, views, newest)
@@ -118,7 +118,7 @@ def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int]
     )
 
 
-def newest_frame(random: Random, footage: Footage, drawn: Drawn) -> int:
+def newest_frame(random: Random, footage: FrameIndex, drawn: Drawn) -> int:
     """A frame of a pair's newest look: visible, from the template's on, before the search frame and mostly near it."""
     if drawn.template == drawn.search:
         return drawn.template
@@ -128,7 +128,7 @@ def newest_frame(random: Random, footage: Footage, drawn: Drawn) -> int:
 
 
 def render(
-    footage: Footage,
+    footage: FrameIndex,
     drawn: Drawn,
     drawing: PairDrawing,
     roll: Roll,
@@ -159,7 +159,7 @@ def render(
         done = view_of(image, box / np.float32(shrunk), augmentation, roll, view, jitter, factor=factor, size=size)
         if done is None:
             return None
-        crop, label = finished(*done, view, augmentation.levels)
+        crop, label = finish_view(*done, view, augmentation.levels)
         crops.append(crop)
         labels.append(label)
     template, search, *newest_look = crops
@@ -182,7 +182,7 @@ def view_of(
     factor: float,
     size: int,
 ) -> tuple[Image, NDArray[np.float64]] | None:
-    """The crop of one frame and its label, before ``finished``; None where it must be refused."""
+    """The crop of one frame and its label, before ``finish_view``; None where it must be refused."""
     if roll.gray:
         image = to_gray(image)
     if roll.flip:

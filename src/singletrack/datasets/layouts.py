@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.annotations import read_boxes, read_values
-from singletrack.datasets.base import Array, Sequence
+from singletrack.datasets.base import Array, VideoSequence
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.errors import InputError
 
-Found = dict[str, Callable[[], Sequence]]  # name of a sequence -> reads it; raises InputError where it is not whole
+SequenceReaders = dict[
+    str, Callable[[], VideoSequence]
+]  # name of a sequence -> reads it; raises InputError where it is not whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +37,14 @@ class Benchmark:
 
     about: str
     splits: dict[str, int | None]
-    find: Callable[[Storage, str, str | None], Found]
+    find: Callable[[Storage, str, str | None], SequenceReaders]
     needs_file: dict[str, str] = field(default_factory=dict)
     attributes: str = ""
     layout: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class SequencePaths:
     """Where one sequence lies: its folder, folders of which one holds its frames, and the file with its boxes.
 
     numbers: first and last of the frames that belong to it, as the files are numbered; None: all in the folder.
@@ -57,13 +59,13 @@ class Target:
     first_box_only: bool = False
 
 
-def in_folder(name: str, folder: str, images: tuple[str, ...], boxes: str = "groundtruth.txt") -> Target:
+def in_folder(name: str, folder: str, images: tuple[str, ...], boxes: str = "groundtruth.txt") -> SequencePaths:
     """A target whose boxes lie in its own folder, and its frames in that or in one below it."""
     frames = tuple(f"{folder}/{image}" for image in images)
-    return Target(name=name, folder=folder, frames=frames, boxes=f"{folder}/{boxes}")
+    return SequencePaths(name=name, folder=folder, frames=frames, boxes=f"{folder}/{boxes}")
 
 
-def first_there(storage: Storage, places: Iterable[str]) -> str:
+def first_existing(storage: Storage, places: Iterable[str]) -> str:
     """The first of these folders that is there and not empty; "", the root, where none is."""
     return next((place for place in places if any(storage.place(place).contents())), "")
 
@@ -85,7 +87,7 @@ def number_of(name: str) -> int:
     return int(digits[-1]) if digits else -1
 
 
-def frames_of(storage: Storage, target: Target) -> StoredFrames:
+def frames_of(storage: Storage, target: SequencePaths) -> StoredFrames:
     """The frames of a target, in their order. Raises InputError where there are none."""
     for folder in target.frames:
         names = storage.pictures(folder)
@@ -116,13 +118,13 @@ def has_size(boxes_xywh: Array) -> NDArray[np.bool_]:
     return np.asarray((boxes_xywh[:, 2:] > 0).all(1))
 
 
-def words(storage: Storage, target: Target, *files: str) -> str:
+def read_language(storage: Storage, target: SequencePaths, *files: str) -> str:
     """The sentence in the first of these files that is there; "" where none is."""
     there = (f"{target.folder}/{file}" for file in files if storage.has(f"{target.folder}/{file}"))
     return next((" ".join(storage.text(path).split()) for path in there), "")
 
 
-def sequence(storage: Storage, target: Target, boxes_xywh: Array, **facts: Any) -> Sequence:
+def sequence(storage: Storage, target: SequencePaths, boxes_xywh: Array, **facts: Any) -> VideoSequence:
     """The sequence of a target. Raises InputError where its boxes and frames do not fit each other."""
     frames = frames_of(storage, target)
     if len(boxes_xywh) != len(frames) and not (target.first_box_only and len(boxes_xywh) == 1):
@@ -130,15 +132,15 @@ def sequence(storage: Storage, target: Target, boxes_xywh: Array, **facts: Any) 
             f"expected a box for each frame; got {len(boxes_xywh)} boxes in {target.boxes} and {len(frames)} frames "
             f"in {frames.folder}; get a whole copy"
         )
-    return Sequence(name=target.name, frames=frames, boxes_xywh=boxes_xywh, **facts)
+    return VideoSequence(name=target.name, frames=frames, boxes_xywh=boxes_xywh, **facts)
 
 
-def read_plain(storage: Storage, target: Target, **facts: Any) -> Sequence:
+def read_plain(storage: Storage, target: SequencePaths, **facts: Any) -> VideoSequence:
     """A sequence of which the benchmark tells the boxes and no more."""
     return sequence(storage, target, read(storage, target.boxes, read_boxes), **facts)
 
 
-def read_hidden_without_box(storage: Storage, target: Target, **facts: Any) -> Sequence:
+def read_hidden_without_box(storage: Storage, target: SequencePaths, **facts: Any) -> VideoSequence:
     """A sequence that has no box (NaN or 0,0,0,0) where its target cannot be seen."""
     boxes = read(storage, target.boxes, read_boxes)
     return sequence(storage, target, boxes, visible=has_size(boxes), **facts)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.footage import Footage
-from singletrack.datasets.pictures import Random
+from singletrack.datasets.frame_index import FrameIndex
+from singletrack.datasets.photos import Random
 from singletrack.errors import InputError
 
 
@@ -47,7 +47,7 @@ class Drawn:
 class FramePairs:
     """Pairs of frames from several data sets, each drawn as often as its share says."""
 
-    def __init__(self, footage: Sequence[Footage], shares: Sequence[float], rules: FrameRules) -> None:
+    def __init__(self, footage: Sequence[FrameIndex], shares: Sequence[float], rules: FrameRules) -> None:
         """Raises InputError for a data set of which no sequence can be used."""
         self.footage = list(footage)
         self.rules = rules
@@ -71,7 +71,7 @@ class FramePairs:
         return Drawn(which, sequence, template, search)
 
 
-def usable(footage: Footage, rules: FrameRules) -> NDArray[np.intp]:
+def usable(footage: FrameIndex, rules: FrameRules) -> NDArray[np.intp]:
     """Places of the sequences that pairs may be drawn from."""
     if footage.of_pictures:
         return np.flatnonzero(footage.seen)

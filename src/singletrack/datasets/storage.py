@@ -21,7 +21,7 @@ from pathlib import Path
 
 from singletrack.datasets.base import Image
 from singletrack.errors import InputError, VideoError
-from singletrack.video.pictures import PICTURE_ENDINGS, decode_picture, natural_key
+from singletrack.video.images import PICTURE_ENDINGS, decode_picture, natural_key
 
 ARCHIVE_ENDINGS = (".zip", ".tar")
 # These must be read from their start to reach a frame.
@@ -161,7 +161,7 @@ class StoredFrames:
         except OSError as error:
             raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
         if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
-            data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is grey
+            data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is gray
         picture = decode_picture(data, shrunk)
         if picture is None:
             raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")

@@ -9,7 +9,7 @@ import cv2
 
 from singletrack.datasets.base import Image
 from singletrack.errors import DamagedVideoError, InputError, VideoError
-from singletrack.video.files import make_folder
+from singletrack.files import make_folder
 from singletrack.video.reader import VideoReader, open_video
 
 

@@ -42,7 +42,7 @@ def center(boxes_xywh: ArrayLike) -> Array:
 
 
 def center_error(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
-    """Pixels between the two centres (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
+    """Pixels between the two centers (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
     return _length(center(prediction_xywh) - center(truth_xywh))
 
 
@@ -74,7 +74,7 @@ def success_curve(
 def precision_curve(
     errors: ArrayLike, thresholds: ArrayLike = PIXEL_THRESHOLDS, *, frame_count: int | None = None
 ) -> Array:
-    """Share of frames whose centre error is *at most* each threshold, of `frame_count` (of those given, if None).
+    """Share of frames whose center error is *at most* each threshold, of `frame_count` (of those given, if None).
 
     With errors in sizes of the target and SIZE_THRESHOLDS it is the normalized precision.
     """
@@ -201,9 +201,11 @@ def _precision_recall(shared: Array, score: Array, present_count: int, threshold
     known = ~np.isnan(score)
     order = np.argsort(-score[known], kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(shared[known][order])])
-    believed = np.searchsorted(-score[known][order], -thresholds, side="right")
-    precision = np.divide(sums[believed], believed, out=np.ones(len(thresholds)), where=believed > 0)
-    return precision, np.asarray(sums[believed] / present_count)
+    last_confident_box = np.searchsorted(-score[known][order], -thresholds, side="right")
+    precision = np.divide(
+        sums[last_confident_box], last_confident_box, out=np.ones(len(thresholds)), where=last_confident_box > 0
+    )
+    return precision, np.asarray(sums[last_confident_box] / present_count)
 
 
 # --- between two trackers ----------------------------------------------------------------------------------

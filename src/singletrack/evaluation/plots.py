@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
-# Okabe and Ito's colours, which people who see colours differently can tell apart; then the same, dashed
+# Okabe and Ito's colors, which people who see colors differently can tell apart; then the same, dashed
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 TRUTH_COLOR = "#FFFFFF"
@@ -27,7 +27,7 @@ STRIP_WIDTH = 420  # pixels of a frame in a strip
 
 
 def line_styles(count: int) -> list[tuple[str, str]]:
-    """Colour and dashes of each of so many trackers, the same in every picture."""
+    """Color and dashes of each of so many trackers, the same in every picture."""
     dashes = (dash for dash in cycle(DASHES) for _ in COLORS)
     return [style for style, _ in zip(zip(cycle(COLORS), dashes, strict=False), range(count), strict=False)]
 

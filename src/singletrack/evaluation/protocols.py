@@ -26,7 +26,7 @@ from singletrack.errors import InputError
 from singletrack.evaluation import metrics
 from singletrack.evaluation.metrics import OVERLAP_THRESHOLDS, PIXEL_THRESHOLDS, SIZE_THRESHOLDS, Array, Flags, LongTerm
 
-# benchmark, as `datasets.catalogue` names it -> the protocol by which its papers' numbers came about
+# benchmark, as `datasets.registry` names it -> the protocol by which its papers' numbers came about
 DEFAULT_PROTOCOLS = {
     "lasot": "ostrack",
     "lasot_ext": "ostrack",
@@ -110,7 +110,7 @@ def score_sequence(
 
     prediction_xywh, truth_xywh: (N, 4) pixels, a row a frame from the first on. Rows of the truth where there is no
         target are NaN or have no area. A prediction longer than the truth is cut by "ostrack", as it does itself.
-    benchmark: its name, as ``datasets.catalogue`` has it; the toolkits treat some of them in their own way.
+    benchmark: its name, as ``datasets.registry`` has it; the toolkits treat some of them in their own way.
     protocol: "ostrack", "got10k" or "pysot"; None for the default of the benchmark.
     visible: (N,) where the target is neither absent nor hidden; needed for LaSOT by "ostrack" and "pysot", else
         not used.
@@ -368,7 +368,7 @@ def _pysot(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Score
 
 
 def _pysot_distance(ours: Array, true: Array) -> Array:
-    """Where the true centre is not above zero in x and y the distance is -1, and so counts as right."""
+    """Where the true center is not above zero in x and y the distance is -1, and so counts as right."""
     inside = (true > 0).all(axis=1)
     apart = ours[inside] - true[inside]
     distances = np.full(len(true), -1.0)

@@ -6,13 +6,13 @@ Needs no optional package; the pictures and the page are made in ``page``. Knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from collections.abc import Sequence as Ordered
+from collections.abc import VideoSequence as Ordered
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.errors import InputError
 from singletrack.evaluation.metrics import LongTerm, bootstrap_difference
 from singletrack.evaluation.protocols import (
@@ -25,7 +25,7 @@ from singletrack.evaluation.protocols import (
     score_long_term,
     score_sequence,
 )
-from singletrack.evaluation.result_folders import TrackerResults
+from singletrack.evaluation.result_readers import TrackerResults
 from singletrack.evaluation.tables import Cell, Table
 
 MISSING_IN_MESSAGE = 3
@@ -61,7 +61,7 @@ class Report:
     benchmark: str
     title: str
     protocol: str
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[VideoSequence, ...]
     sequence_count: int
     trackers: tuple[TrackerScores, ...]
 
@@ -102,7 +102,7 @@ class Report:
                 found.setdefault(attribute, []).append(sequence.name)
         return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
 
-    def worst_first(self) -> list[Sequence]:
+    def worst_first(self) -> list[VideoSequence]:
         """The sequences by the headline measure of the first tracker; those without a number are left out."""
         scores = self.trackers[0].sequences
         known = [each for each in self.sequences if not np.isnan(scores[each.name].measures[self.headline])]
@@ -111,7 +111,7 @@ class Report:
 
 def build_report(
     results: Ordered[TrackerResults],
-    sequences: Ordered[Sequence],
+    sequences: Ordered[VideoSequence],
     *,
     benchmark: str,
     split: str = "",
@@ -123,7 +123,7 @@ def build_report(
 ) -> Report:
     """Score every tracker on every sequence.
 
-    benchmark: its name, as ``datasets.catalogue`` has it. title: what to call it; its name and split, if empty.
+    benchmark: its name, as ``datasets.registry`` has it. title: what to call it; its name and split, if empty.
     protocol: None for the one that its papers use.
     common: score the sequences that every tracker has results of; without it, all of them must be there.
     sequence_count: how many the benchmark has, where `sequences` are not all of them.
@@ -154,7 +154,7 @@ def build_report(
     )
 
 
-def _check_complete(results: Ordered[TrackerResults], sequences: Ordered[Sequence]) -> None:
+def _check_complete(results: Ordered[TrackerResults], sequences: Ordered[VideoSequence]) -> None:
     for result in results:
         missing = [each.name for each in sequences if each.name not in result.boxes_xywh]
         if missing:
@@ -166,7 +166,7 @@ def _check_complete(results: Ordered[TrackerResults], sequences: Ordered[Sequenc
 
 
 def score_tracker(
-    results: TrackerResults, sequences: Iterable[Sequence], benchmark: str, protocol: str
+    results: TrackerResults, sequences: Iterable[VideoSequence], benchmark: str, protocol: str
 ) -> TrackerScores:
     """The scores of one tracker; it must have results of all these sequences.
 
@@ -187,7 +187,7 @@ def score_tracker(
     )
 
 
-def _score_repetitions(results: TrackerResults, sequence: Sequence, benchmark: str, protocol: str) -> Score:
+def _score_repetitions(results: TrackerResults, sequence: VideoSequence, benchmark: str, protocol: str) -> Score:
     """The mean over repetitions; as the got10k toolkit has it, their frames are pooled where frames are pooled."""
     pooled = protocol == benchmark == "got10k"
     try:
@@ -211,7 +211,7 @@ def _score_repetitions(results: TrackerResults, sequence: Sequence, benchmark: s
     return replace(mean, overlaps=scores[0].overlaps, weight=mean.weight if pooled else 1.0)
 
 
-def _long_term(results: TrackerResults, sequences: list[Sequence], benchmark: str) -> LongTerm | None:
+def _long_term(results: TrackerResults, sequences: list[VideoSequence], benchmark: str) -> LongTerm | None:
     if not all(each.name in results.confidences for each in sequences):
         return None
     lengths = [len(each.boxes_xywh) for each in sequences]  # some protocols take longer results

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
-from singletrack.datasets.base import Sequence
-from singletrack.evaluation.following import Failure, OnFrames, Outcome, follow_sequences
-from singletrack.evaluation.run_folder import RunFolder
+from singletrack.datasets.base import VideoSequence
+from singletrack.evaluation.ope import Failure, OnFrames, Outcome, follow_sequences
+from singletrack.evaluation.run_store import RunFolder
 from singletrack.evaluation.workers import MakeTracker, follow_in_processes, follow_on_ray
 
 
 def run_sequences(
-    sequences: Iterable[Sequence],
+    sequences: Iterable[VideoSequence],
     make_tracker: MakeTracker,
     folder: RunFolder,
     *,
@@ -54,7 +54,7 @@ def run_sequences(
 
 
 def _outcomes(
-    sequences: list[Sequence],
+    sequences: list[VideoSequence],
     make_tracker: MakeTracker,
     jobs: int,
     batch: int,

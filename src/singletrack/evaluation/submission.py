@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from singletrack.datasets.benchmarks import BENCHMARKS
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError
-from singletrack.evaluation.run_folder import RunFolder, SequenceResult
-from singletrack.video.files import check_file, writing
+from singletrack.evaluation.run_store import RunFolder, SequenceResult
+from singletrack.files import check_file, writing
 
 SPLIT = "test"
 NAMES_IN_MESSAGE = 5

@@ -21,9 +21,9 @@ from typing import Any
 
 import cv2
 
-from singletrack.datasets.base import Sequence
+from singletrack.datasets.base import VideoSequence
 from singletrack.errors import SingletrackError
-from singletrack.evaluation.following import Failure, OnFrames, Outcome, follow_sequences
+from singletrack.evaluation.ope import Failure, OnFrames, Outcome, follow_sequences
 from singletrack.tracking.base import Tracker
 
 MakeTracker = Callable[[], Tracker]
@@ -41,11 +41,11 @@ class _Worker:
 
     process: BaseProcess
     asked: bool = False
-    in_hand: list[Sequence] = field(default_factory=list)
+    in_hand: list[VideoSequence] = field(default_factory=list)
 
 
 def follow_in_processes(
-    sequences: Iterable[Sequence],
+    sequences: Iterable[VideoSequence],
     make_tracker: MakeTracker,
     *,
     jobs: int,
@@ -100,7 +100,7 @@ def _start_worker(workers: dict[Any, _Worker], make_tracker: MakeTracker, batch:
     workers[ours] = _Worker(process)
 
 
-def _hand_out(waiting: deque[Sequence], connection: Any, worker: _Worker) -> None:
+def _hand_out(waiting: deque[VideoSequence], connection: Any, worker: _Worker) -> None:
     """Answer a process that asks for a sequence; None if there is no more."""
     sequence = waiting.popleft() if waiting else None
     try:
@@ -134,7 +134,7 @@ def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads
     cv2.setNumThreads(threads)
     tracker = make_tracker()
 
-    def ask() -> Iterator[Sequence]:
+    def ask() -> Iterator[VideoSequence]:
         while True:
             connection.send(None)
             sequence = connection.recv()
@@ -151,7 +151,7 @@ def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads
 
 
 def follow_on_ray(
-    sequences: Iterable[Sequence],
+    sequences: Iterable[VideoSequence],
     make_tracker: MakeTracker,
     *,
     address: str,
@@ -196,7 +196,7 @@ def follow_on_ray(
         ray.shutdown()  # leaves the cluster, and ends what still runs there for us
 
 
-def _follow_group(recipe: bytes, group: list[Sequence], batch: int, threads: int) -> list[Outcome]:
+def _follow_group(recipe: bytes, group: list[VideoSequence], batch: int, threads: int) -> list[Outcome]:
     cv2.setNumThreads(threads)
     return list(follow_sequences(_make_once(recipe), group, batch=batch))
 

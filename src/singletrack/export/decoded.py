@@ -1,4 +1,4 @@
-"""A network with a centre head that reads its own maps: window, peak and box inside the graph."""
+"""A network with a center head that reads its own maps: window, peak and box inside the graph."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.geometry.windows import hann_window
-from singletrack.models.aligned import Aligned
-from singletrack.models.layers import centre_head
-from singletrack.models.networks import Network
+from singletrack.models.two_stream import Aligned
+from singletrack.models.layers import center_head
+from singletrack.models.build import Network
 from singletrack.models.ostrack import OSTrack
 
 
@@ -20,7 +20,7 @@ class Decoded(nn.Module):
 
     boxes: (B, 2, 4), cxcywh in [0, 1] of the search crop. peaks: (B, 2), the score there, before the window. The first
     of each two is read under the published Hann window, the second where the score itself is highest.
-    Raises InputError for a network without a centre head.
+    Raises InputError for a network without a center head.
     """
 
     window: Tensor
@@ -29,7 +29,7 @@ class Decoded(nn.Module):
         super().__init__()
         if not isinstance(network, (OSTrack, Aligned)):
             raise InputError(
-                f"expected a network with a centre head, such as ostrack-256, to be decoded in the graph; got "
+                f"expected a network with a center head, such as ostrack-256, to be decoded in the graph; got "
                 f"{type(network).__name__}; export it without"
             )
         self.network, self.config = network, network.config
@@ -44,7 +44,7 @@ class Decoded(nn.Module):
         """As the network's, with ``boxes`` and ``peaks``."""
         maps = self.network.locate(features, search)
         score = maps["score"]
-        reads = [centre_head.read(maps, response) for response in (score * self.window, score)]
+        reads = [center_head.read(maps, response) for response in (score * self.window, score)]
         boxes, peaks = (torch.stack(each, 1) for each in zip(*reads, strict=True))
         return {**maps, "boxes": boxes, "peaks": peaks}
 

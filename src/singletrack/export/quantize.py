@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from singletrack.export.looks import Look
-from singletrack.runtimes import require_packages
-from singletrack.runtimes.pixels import Normalisation, as_network_input
+from singletrack.export.calibration import CropPair
+from singletrack.engines import require_packages
+from singletrack.engines.preprocessing import Normalization, as_network_input
 
 INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
 
 
-def quantize(graph: onnx.ModelProto, looks: Sequence[Look], normalisation: Normalisation) -> onnx.ModelProto:
+def quantize(graph: onnx.ModelProto, looks: Sequence[CropPair], normalization: Normalization) -> onnx.ModelProto:
     """The graph with pairs of QuantizeLinear and DequantizeLinear round what engines can compute in integers.
 
     looks: of real crops, one hundred or more; the ranges of all activations are measured on them.
@@ -26,7 +26,7 @@ def quantize(graph: onnx.ModelProto, looks: Sequence[Look], normalisation: Norma
 
     inputs = [
         {
-            name: np.ascontiguousarray(as_network_input(crop, normalisation))
+            name: np.ascontiguousarray(as_network_input(crop, normalization))
             for name, crop in zip(("template", "search"), look, strict=True)
         }
         for look in looks

@@ -23,17 +23,17 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.export.decoded import Decoded, Exportable
-from singletrack.export.looks import Look
+from singletrack.export.calibration import CropPair
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
 from singletrack.export.verify import Difference, compare_networks, compare_with_module, require_agreement
 from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.networks import Network
+from singletrack.models.build import Network
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.siamrpn import SiamRPN
-from singletrack.runtimes import write_ir
-from singletrack.runtimes.pixels import Normalisation
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines import write_ir
+from singletrack.engines.preprocessing import Normalization
+from singletrack.engines.torch_engine import TorchNetwork
 
 # Of the config of an OSTrack, what its file tells beside the sizes.
 OSTRACK_FACTS = ("keep_ratio", "mark_template", "templates")
@@ -50,8 +50,8 @@ def export_onnx(
     name: str,
     half: bool = False,
     decoded: bool = False,
-    calibration: Sequence[Look] = (),
-    normalisation: Normalisation | None = None,
+    calibration: Sequence[CropPair] = (),
+    normalization: Normalization | None = None,
     tolerance: float = 1e-4,
 ) -> list[Difference]:
     """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
@@ -61,7 +61,7 @@ def export_onnx(
     half: round the weights to 16 bits and store them so; computing stays in 32 bits.
     decoded: the graph reads its maps, too: see ``export.decoded``.
     calibration: real crops; where there are some, weights and activations become 8-bit integers by them.
-    normalisation: what is done to pixels among them; None for ImageNet's.
+    normalization: what is done to pixels among them; None for ImageNet's.
     tolerance: the largest difference of any map from the model's in PyTorch (where weights are rounded, that
         of the rounded ones) that is let pass. Of 8-bit integers none is required: what they cost is to be measured.
 
@@ -82,7 +82,7 @@ def export_onnx(
     if half:
         store_in_half(graph)
     if calibration:
-        graph = quantize(graph, calibration, normalisation or Normalisation())
+        graph = quantize(graph, calibration, normalization or Normalization())
     config = model.config
     facts = {
         "model": name,

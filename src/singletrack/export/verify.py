@@ -15,29 +15,29 @@ from torch import Tensor
 
 from singletrack.errors import ExportError, InputError
 from singletrack.export.decoded import Exportable
-from singletrack.export.looks import Look
+from singletrack.export.calibration import CropPair
 from singletrack.models import stark
 from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.layers import centre_head
+from singletrack.models.layers import center_head
 from singletrack.models.siamrpn import SiamRPN
-from singletrack.runtimes import Precision, installed_engines, open_network
-from singletrack.runtimes.pixels import Normalisation
-from singletrack.runtimes.torch_runtime import TorchNetwork
+from singletrack.engines import Precision, installed_engines, open_network
+from singletrack.engines.preprocessing import Normalization
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, decode_proposals, proposal_scores
 
 if TYPE_CHECKING:
-    from singletrack.runtimes.onnx_runtime import ONNXRuntimeNetwork
-    from singletrack.runtimes.openvino_runtime import OpenVINONetwork
+    from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+    from singletrack.engines.openvino_engine import OpenVINONetwork
 
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class OutputDifference:
     """How far an engine's numbers are from PyTorch's, for one batch size.
 
     inputs: what was looked at. maps: by name, the largest absolute difference.
-    box: the largest difference of a decoded side or centre, in pixels of the search crop.
+    box: the largest difference of a decoded side or center, in pixels of the search crop.
     """
 
     engine: str
@@ -52,7 +52,7 @@ class Difference:
         return f"{self.engine}, batch {self.batch}{where}: {maps}; box {self.box:.1e} px"
 
 
-def compare_with_module(path: str | Path, model: Exportable, batches: Iterable[int] = (1, 3)) -> list[Difference]:
+def compare_with_module(path: str | Path, model: Exportable, batches: Iterable[int] = (1, 3)) -> list[OutputDifference]:
     """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
     return compare_networks(open_all_exactly(path), model, batches)
 
@@ -61,7 +61,7 @@ def compare_networks(
     networks: Mapping[str, OpenVINONetwork | ONNXRuntimeNetwork | TorchNetwork],
     model: Exportable,
     batches: Iterable[int],
-) -> list[Difference]:
+) -> list[OutputDifference]:
     """As ``compare_with_module``, of networks that are open, by their engines' names."""
     config = model.config
     reference = TorchNetwork(model, "cpu")
@@ -75,27 +75,27 @@ def compare_networks(
         for engine, network in networks.items():
             got = network.locate(network.encode(template), search)
             maps, box = differ(got, expected, config.search_size, engine)
-            differences.append(Difference(engine=engine, batch=batch, maps=maps, box=box))
+            differences.append(OutputDifference(engine=engine, batch=batch, maps=maps, box=box))
     return differences
 
 
 def compare_on_looks(
     path: str | Path,
     model: Exportable,
-    looks: Sequence[Look],
+    looks: Sequence[CropPair],
     inputs: str,
     *,
-    normalisation: Normalisation | None = None,
-    precision: Precision = "f32",
-) -> list[Difference]:
+    normalization: Normalization | None = None,
+    precision: Precision = "fp32",
+) -> list[OutputDifference]:
     """Run the file and ``model`` on real crops, one by one; the largest differences of each installed engine.
 
     precision: that OpenVINO computes in. Raises InputError without a look.
     """
     if not looks:
         raise InputError("expected crops to compare on; got none; is there a photo or frame in which anything shows?")
-    reference = TorchNetwork(model, "cpu", normalisation=normalisation)
-    networks = open_all_exactly(path, normalisation, precision)
+    reference = TorchNetwork(model, "cpu", normalization=normalization)
+    networks = open_all_exactly(path, normalization, precision)
     maps: dict[str, dict[str, float]] = {engine: {} for engine in networks}
     boxes = dict.fromkeys(networks, 0.0)
     for template, search in looks:
@@ -106,7 +106,8 @@ def compare_on_looks(
             maps[engine] = {name: max(value, maps[engine].get(name, 0.0)) for name, value in new.items()}
             boxes[engine] = max(box, boxes[engine])
     return [
-        Difference(engine=engine, batch=1, maps=maps[engine], box=boxes[engine], inputs=inputs) for engine in networks
+        OutputDifference(engine=engine, batch=1, maps=maps[engine], box=boxes[engine], inputs=inputs)
+        for engine in networks
     ]
 
 
@@ -123,7 +124,7 @@ def differ(
 
 
 def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int) -> Tensor:
-    """Boxes (B, 4), centre and size in pixels of the search crop; the centre from its corner or from its middle.
+    """Boxes (B, 4), center and size in pixels of the search crop; the center from its corner or from its middle.
 
     Where a peak is read, it is that of ``expected``: two cells that are equal but for rounding are equally right.
     """
@@ -135,10 +136,10 @@ def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray
         return torch.from_numpy(np.stack([decode_proposals(loc, anchors)[place] for loc, place in pairs]))
     if "corners" in maps:
         return stark.decode(tensors) * search_size
-    return centre_head.decode(tensors, torch.from_numpy(expected["score"])) * search_size
+    return center_head.decode(tensors, torch.from_numpy(expected["score"])) * search_size
 
 
-def require_agreement(differences: Iterable[Difference], tolerance: float) -> None:
+def require_agreement(differences: Iterable[OutputDifference], tolerance: float) -> None:
     """Raise ExportError if a map differs by more than ``tolerance``, or is not a number."""
     bad = [each for each in differences if not all(value <= tolerance for value in each.maps.values())]
     if bad:
@@ -163,7 +164,7 @@ def made_input(batch: int, shape: tuple[int, ...], seed: int) -> FloatArray:
 
 
 def made_crops(batch: int, size: int, seed: int) -> FloatArray:
-    """Made pictures (batch, 3, size, size), about normalised: coloured shapes on a slope, and noise."""
+    """Made pictures (batch, 3, size, size), about normalized: colored shapes on a slope, and noise."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     crops = np.empty((batch, 3, size, size))
@@ -182,15 +183,15 @@ def made_crops(batch: int, size: int, seed: int) -> FloatArray:
 
 
 def open_all_exactly(
-    path: str | Path, normalisation: Normalisation | None = None, precision: Precision = "f32"
+    path: str | Path, normalization: Normalization | None = None, precision: Precision = "fp32"
 ) -> dict[str, OpenVINONetwork | ONNXRuntimeNetwork]:
-    """The file on each installed engine that reads it, on the processor, even where bf16 is the default in f32.
+    """The file on each installed engine that reads it, on the processor, even where bf16 is the default in fp32.
 
     precision: that OpenVINO computes in.
     """
     networks: dict[str, OpenVINONetwork | ONNXRuntimeNetwork] = {}
     for engine in installed_engines():
         if engine == "openvino" or (engine == "onnx" and Path(path).suffix == ".onnx"):
-            chosen: Precision = precision if engine == "openvino" else "f32"
-            networks[engine] = open_network(engine, path, "cpu", precision=chosen, normalisation=normalisation)
+            chosen: Precision = precision if engine == "openvino" else "fp32"
+            networks[engine] = open_network(engine, path, "cpu", precision=chosen, normalization=normalization)
     return networks

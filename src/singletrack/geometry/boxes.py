@@ -1,6 +1,6 @@
 """Boxes: overlap, clipping, and the check of a user's box.
 
-The order stands in the name: xywh is top-left corner and size, xyxy two corners, cxcywh centre and size.
+The order stands in the name: xywh is top-left corner and size, xyxy two corners, cxcywh center and size.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Columns = NDArray[np.intp]
 Weights = NDArray[np.int32]
 
-# Mean and deviation of ImageNet's RGB in 0 to 1, as published with OSTrack: crops are normalised with them.
+# Mean and deviation of ImageNet's RGB in 0 to 1, as published with OSTrack: crops are normalized with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# A box is drawn into a template in this colour, which scenes hardly have.
+# A box is drawn into a template in this color, which scenes hardly have.
 MARK = (255, 0, 255)
 # A larger square is never built: only the pixels that bilinear sampling reads are gathered from the frame.
 LARGEST_DENSE_SIDE = 4096
@@ -218,7 +218,7 @@ def _positions(side: int, size: int) -> tuple[Columns, NDArray[np.float32]]:
     return near, position - near.astype(np.float32)
 
 
-def normalise(crop: Crop, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+def normalize(crop: Crop, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
     """(H, W, 3) RGB in 0 to 255, uint8 or float32 -> (1, 3, H, W) float32, each channel (value / 255 - mean) / std."""
     if crop.dtype != np.uint8:
         scaled = (crop / np.float32(255) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
@@ -234,7 +234,7 @@ def box_to_crop(
     """A box of the frame -> cx, cy, width, height in the crop taken round another box: a training label.
 
     Fractions of the crop, not clipped. scale and size: of `square_crop`. shift: the crop pixels by which
-    labels lie up-left of where `box_from_crop` reads them; 0.5 as published (the crop's centre is at (size -
+    labels lie up-left of where `box_from_crop` reads them; 0.5 as published (the crop's center is at (size -
     1) / 2 in training and at size / 2 in tracking), 0 makes the two directions exact inverses.
     """
     x, y, width, height = box_xywh
@@ -249,7 +249,7 @@ def box_from_crop(
 ) -> Box:
     """cx, cy, width, height as fractions of the crop -> x, y, width, height in the frame, not clipped.
 
-    Measured from the unrounded centre of the box that the crop was taken round, though the crop itself lies
+    Measured from the unrounded center of the box that the crop was taken round, though the crop itself lies
     on whole pixels: up to half a pixel apart, as published.
     """
     cx, cy, width, height = (float(value) * size / scale for value in box_cxcywh)

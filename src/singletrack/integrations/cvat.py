@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import zoo
-from singletrack.runtimes import Precision, require_packages
+from singletrack.engines import Precision, require_packages
 from singletrack.tracking.base import Tracker
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
 

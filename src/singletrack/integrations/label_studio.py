@@ -24,7 +24,7 @@ from singletrack.labeling.formats.checks import Place, parse_xml
 from singletrack.labeling.formats.label_studio import REGION, read_keyframes, to_region
 from singletrack.labeling.labels import LabeledTarget
 from singletrack.labeling.propagate import track_segments
-from singletrack.runtimes import require_packages
+from singletrack.engines import require_packages
 from singletrack.tracking.base import Tracker
 
 # label-studio-ml imports rq without asking for it

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from singletrack import zoo
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
-from singletrack.runtimes import Precision, require_packages
+from singletrack.engines import Precision, require_packages
 from singletrack.tracking.base import Tracker
-from singletrack.video.files import writing
-from singletrack.video.pictures import read_picture
+from singletrack.files import writing
+from singletrack.video.images import read_picture
 
 Picture = str | Mapping[str, NDArray[np.uint8]]
 Target = tuple[Any, Mapping[str, Any]]  # region and properties, as the toolkit gives them

@@ -96,12 +96,12 @@ def join_runs(forward: Run, backward: Run) -> Joined:
     boxes = to_boxes(states)
     doubts = np.asarray(disagreement, np.float64)
     doubts[0] = doubts[-1] = 0.0
-    return Joined(boxes, scores, doubts, ["runs disagree" if doubt > 0 else "" for doubt in doubts])
+    return Joined(boxes, scores, doubts, ["runs disagree" if lost_state > 0 else "" for lost_state in doubts])
 
 
 def doubt_of_run(scores: Array, lost: NDArray[np.bool_]) -> tuple[Array, list[str]]:
     """Doubt in each frame of a run that nothing is joined with, and why."""
     doubts = np.where(lost, 1.0, 1.0 - scores)
     return doubts, [
-        "lost" if gone else "low score" if doubt > 0 else "" for doubt, gone in zip(doubts, lost, strict=True)
+        "lost" if gone else "low score" if lost_state > 0 else "" for lost_state, gone in zip(doubts, lost, strict=True)
     ]

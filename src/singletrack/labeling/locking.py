@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from singletrack.errors import ProjectError
-from singletrack.video.files import writing
+from singletrack.files import writing
 
 
 def lock_file(path: Path) -> Callable[[], None]:

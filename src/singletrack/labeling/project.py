@@ -27,7 +27,7 @@ from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, Labe
 from singletrack.labeling.locking import lock_file
 from singletrack.labeling.suggest import Suggestion, pick_suggestions
 from singletrack.video import open_frames
-from singletrack.video.files import writing
+from singletrack.files import writing
 from singletrack.video.reader import find_pictures
 
 APPLICATION_ID = 0x73746C62  # "stlb", in the header of each project file
@@ -437,7 +437,7 @@ class Project:
             for target in self.targets():
                 keyframes = self._keyframes(target.id)
                 doubtful = [
-                    Suggestion(target=target.id, frame=row["frame"], doubt=row["doubt"], reason=row["reason"])
+                    Suggestion(target=target.id, frame=row["frame"], lost_state=row["doubt"], reason=row["reason"])
                     for segment in segments_between(target.id, keyframes, self.video.frame_count)
                     for row in self._database.rows(
                         "SELECT track.* FROM track JOIN segment ON track.segment = segment.id "
@@ -446,7 +446,7 @@ class Project:
                     )
                 ]
                 found += pick_suggestions(doubtful, keyframes)
-        return sorted(found, key=lambda suggestion: -suggestion.doubt)[:n]
+        return sorted(found, key=lambda suggestion: -suggestion.lost_state)[:n]
 
     def cuts(self) -> tuple[int, ...]:
         """The first frame of each new scene that is known so far, ascending; ``track_segments`` finds them."""

@@ -273,18 +273,18 @@ class _Work:
         elif partner is None:  # the backward run comes later
             self._store(run, complete=False)
         elif partner.ended:
-            joined = join_runs(_as_run(partner), _as_run(run))
+            init_distributed = join_runs(_as_run(partner), _as_run(run))
             boxes = {
                 frame: LabeledBox(box=_box(box), score=float(score), source="tracker")
                 for frame, box, score in zip(
-                    range(partner.start, run.start + 1), joined.boxes, joined.scores, strict=True
+                    range(partner.start, run.start + 1), init_distributed.boxes, init_distributed.scores, strict=True
                 )
                 if segment.first <= frame <= segment.last and np.isfinite(box).all()
             }
             doubts = {
-                frame: (float(doubt), reason)
-                for frame, doubt, reason in zip(
-                    range(partner.start, run.start + 1), joined.doubts, joined.reasons, strict=True
+                frame: (float(lost_state), reason)
+                for frame, lost_state, reason in zip(
+                    range(partner.start, run.start + 1), init_distributed.doubts, init_distributed.reasons, strict=True
                 )
             }
             self._project.store_track(segment, boxes, made_by=self._made_by, doubts=doubts)

@@ -19,7 +19,7 @@ class Suggestion:
 
     target: int
     frame: int
-    doubt: float
+    lost_state: float
     reason: str
 
 
@@ -40,6 +40,6 @@ def pick_suggestions(doubtful: Sequence[Suggestion], keyframes: Collection[int])
         if suggestion.frame in near:
             continue
         gap = sum(frame < suggestion.frame for frame in ordered)
-        if gap not in best or suggestion.doubt > best[gap].doubt:
+        if gap not in best or suggestion.lost_state > best[gap].lost_state:
             best[gap] = suggestion
-    return sorted(best.values(), key=lambda suggestion: -suggestion.doubt)
+    return sorted(best.values(), key=lambda suggestion: -suggestion.lost_state)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError
-from singletrack.models.names import COUNT, MMTRACKING_NAMES, OFFICIAL_NAMES, Table
-from singletrack.models.networks import build_network
+from singletrack.models.checkpoint_keys import COUNT, MMTRACKING_NAMES, OFFICIAL_NAMES, Table
+from singletrack.models.build import build_network
 
 # The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

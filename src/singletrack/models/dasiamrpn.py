@@ -110,7 +110,7 @@ class DaSiamRPN(nn.Module):
 
 
 def build_dasiamrpn(config: DaSiamRPNConfig) -> DaSiamRPN:
-    """The network of ``config``, freshly initialised: the kernels so small that the maps start at about 1."""
+    """The network of ``config``, freshly initialized: the kernels so small that the maps start at about 1."""
     model = DaSiamRPN(config, alexnet(config.widths))
     for branch in (model.score_kernels, model.shift_kernels):
         nn.init.normal_(branch.weight, std=1 / (config.widths[-1] * math.prod(branch.kernel_size) * KERNEL_SIDE))

@@ -1,11 +1,11 @@
-"""OSTrack (arXiv 2203.11991): template and search region go together through one ViT, then a centre head.
+"""OSTrack (arXiv 2203.11991): template and search region go together through one ViT, then a center head.
 
 Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
 
     template (B, 3, T, T) ──encode──> features (B, Nt, C) ─┐
     search   (B, 3, S, S) ─────────────────────────────────┴─locate──> score, size, offset on an (S/16)^2 grid
 
-Early candidate elimination (section 3.2): inside some blocks, search tokens that the centre of the template
+Early candidate elimination (section 3.2): inside some blocks, search tokens that the center of the template
 attends to least are dropped between attention and MLP; zeros take their places again before the head.
 
 ``ostrack-tiny`` is ours: the same joint attention and elimination, with a convolutional stem, a depth-wise
@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
-from singletrack.models.layers.centre_head import CentreHead, draw_head, expect_little
+from singletrack.models.layers.center_head import CenterHead, init_head, init_bias_prior
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
-from singletrack.models.layers.positions import TemplateRows, centred_positions, template_rows
+from singletrack.models.layers.pos_embed import TemplateRows, centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
-from singletrack.models.layers.vit import Block, draw_linear_layers, same_query_and_key
+from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,11 @@ class OSTrackConfig:
     templates: 2 for a network that sees the target's newest look beside its first one, see ``Fusion``.
     eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
     template_rows: template tokens whose attention ranks the search tokens: the one token up-left of the
-        centre ("point", CTR_POINT), the 2x2 around the centre ("rectangle", CTR_REC), or all.
+        center ("point", CTR_POINT), the 2x2 around the center ("rectangle", CTR_REC), or all.
     stem: "patch" is ViT's single strided convolution, "convolution" four of them with residual blocks between.
     grid_convolutions: so many first blocks are preceded by a depth-wise 3x3 convolution on each grid.
     attention_to_head: blocks whose template attention joins the head's input, one channel each.
-    head: "centre" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and what the
+    head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and what the
         convolutional stem sees at half their stride.
     """
 
@@ -67,15 +67,15 @@ class OSTrackConfig:
     stem: Literal["patch", "convolution"] = "patch"
     grid_convolutions: int = 0
     attention_to_head: tuple[int, ...] = ()
-    head: Literal["centre", "fine"] = "centre"
+    head: Literal["center", "fine"] = "center"
 
     def __post_init__(self) -> None:
         if self.head == "fine" and self.stem != "convolution":
-            raise InputError(f"expected a convolutional stem with a fine head; got {self.stem!r}; take head 'centre'")
+            raise InputError(f"expected a convolutional stem with a fine head; got {self.stem!r}; take head 'center'")
         if self.grid_convolutions > min(self.eliminate_in, default=self.depth) + 1:
             raise InputError(
                 f"expected grid_convolutions before tokens are eliminated in blocks {self.eliminate_in}; got "
-                f"{self.grid_convolutions}; a thinned-out grid has no neighbours, so take fewer"
+                f"{self.grid_convolutions}; a thinned-out grid has no neighbors, so take fewer"
             )
 
     @property
@@ -102,7 +102,7 @@ class OSTrackConfig:
     @property
     def cell_size(self) -> int:
         """Pixels of the search region along one side of a cell of the maps."""
-        return self.patch_size if self.head == "centre" else self.patch_size // 2
+        return self.patch_size if self.head == "center" else self.patch_size // 2
 
 
 CONFIGS: dict[str, OSTrackConfig] = {
@@ -112,7 +112,7 @@ CONFIGS: dict[str, OSTrackConfig] = {
         template_size=112,
         search_size=224,
         mark_template=True,
-        templates=2,
+        num_templates=2,
         width=192,
         depth=8,
         heads=3,
@@ -136,8 +136,8 @@ class Trace:
 
     listen: blocks whose ``attention`` is wanted, beside those of ``attention_to_head``.
     scores: by eliminating or attending block, (B, n) attention of the template rows to the n search tokens that
-        reached it, mean over rows, then heads (not renormalised).
-    attention: by block listened to, (B, Ns) the same on the whole grid, renormalised to sum 1 over
+        reached it, mean over rows, then heads (not renormalized).
+    attention: by block listened to, (B, Ns) the same on the whole grid, renormalized to sum 1 over
         the tokens present; 0 where a token is gone.
     kept, removed: by eliminating block, (B, k) places in the whole search grid, by descending score.
     blocks: output of each block, (B, Nt + k, C).
@@ -198,7 +198,7 @@ class Backbone(nn.Module):
         )
         self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
         self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
-        self.fusion = Fusion(width) if config.templates > 1 else None
+        self.fusion = Fusion(width) if config.num_templates > 1 else None
         rates = torch.linspace(0.0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
         self.grid_convolutions = nn.ModuleList(GridConvolution(width) for _ in range(config.grid_convolutions))
@@ -211,18 +211,18 @@ class Backbone(nn.Module):
         tokens: Tensor = self.patch_embed(image).flatten(2).transpose(1, 2)
         return tokens + position
 
-    def remember(self, templates: Tensor) -> Tensor:
+    def embed_template(self, templates: Tensor) -> Tensor:
         """Crops of ``template_shape``, the batch first -> (B, Nt, C) tokens."""
         if self.fusion is None:
             return self.embed(templates, self.template_position)
         tokens = self.embed(templates.flatten(0, 1), self.template_position)
-        first, newest = tokens.reshape(-1, self.config.templates, *tokens.shape[1:]).unbind(1)
+        first, newest = tokens.reshape(-1, self.config.num_templates, *tokens.shape[1:]).unbind(1)
         fused: Tensor = self.fusion(first, newest)
         return fused
 
     def look(self, search: Tensor) -> tuple[Tensor, Tensor | None]:
         """The search region's tokens, as of ``embed``; and for a fine head what the stem sees at half their stride."""
-        if self.config.head == "centre":
+        if self.config.head == "center":
             return self.embed(search, self.search_position), None
         assert isinstance(self.patch_embed, nn.Sequential)
         fine: Tensor = self.patch_embed[:-1](search)
@@ -302,18 +302,18 @@ def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
 class OSTrack(nn.Module):
     """Backbone and head behind the two calls of every network: ``encode`` and ``locate``."""
 
-    def __init__(self, backbone: Backbone, head: CentreHead | FineHead) -> None:
+    def __init__(self, backbone: Backbone, head: CenterHead | FineHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.config = backbone.config
 
     def encode(self, template: Tensor) -> Tensor:
-        """Normalised template crops (B, 3, T, T) -> features (B, Nt, C): all of the template that can be kept.
+        """Normalized template crops (B, 3, T, T) -> features (B, Nt, C): all of the template that can be kept.
 
         Of a network with two templates (B, 2, 3, T, T): the first look and the newest.
         """
-        return self.backbone.remember(template)
+        return self.backbone.embed_template(template)
 
     def locate(
         self,
@@ -322,7 +322,7 @@ class OSTrack(nn.Module):
         keep_ratios: Sequence[float] | None = None,
         trace: Trace | None = None,
     ) -> dict[str, Tensor]:
-        """Features (B, Nt, C) and normalised search crops (B, 3, S, S) -> maps on a grid of S / ``cell_size`` a side.
+        """Features (B, Nt, C) and normalized search crops (B, 3, S, S) -> maps on a grid of S / ``cell_size`` a side.
 
         score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
         (B, 2, h, w), x and y in cells. ``keep_ratios``, one for each eliminating block, replaces the config's.
@@ -350,11 +350,11 @@ class OSTrack(nn.Module):
 
 
 def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OSTrack:
-    """The network of ``config``, freshly initialised; ``keep_ratio=1.0`` turns elimination off."""
+    """The network of ``config``, freshly initialized; ``keep_ratio=1.0`` turns elimination off."""
     if keep_ratio is not None:
         config = replace(config, keep_ratio=keep_ratio)
     model = OSTrack(Backbone(config), build_head(config))
-    draw_linear_layers(model.backbone)
+    init_linear_layers(model.backbone)
     if model.backbone.fusion is not None:
         nn.init.zeros_(model.backbone.fusion.change.weight)
     for position, grid in (
@@ -362,26 +362,26 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
         (model.backbone.search_position, config.search_grid),
     ):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * centred_positions(grid, config.width)
+        position.data += 0.3 * centered_positions(grid, config.width)
     return model
 
 
-def build_head(config: OSTrackConfig) -> CentreHead | FineHead:
-    """The head of ``config``, freshly initialised."""
+def build_head(config: OSTrackConfig) -> CenterHead | FineHead:
+    """The head of ``config``, freshly initialized."""
     inputs = config.width + len(config.attention_to_head)
     if config.head == "fine":
         fine = FineHead(inputs, config.width // 2, config.head_channels)
         draw_fine_head(fine)
         return fine
-    head = CentreHead(inputs, config.head_channels)
-    draw_head(head)
+    head = CenterHead(inputs, config.head_channels)
+    init_head(head)
     return head
 
 
-def start_from_similarity(model: OSTrack) -> None:
+def init_from_similarity(model: OSTrack) -> None:
     """Ready a network for training from nothing: attention compares contents, and the head expects little."""
     for block in model.backbone.blocks:
         assert isinstance(block, Block)
-        same_query_and_key(block.attn.qkv)
-    if isinstance(model.head, CentreHead):  # a fine head does from its start
-        expect_little(model.head)
+        tie_query_key(block.attn.qkv)
+    if isinstance(model.head, CenterHead):  # a fine head does from its start
+        init_bias_prior(model.head)

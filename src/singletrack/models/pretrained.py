@@ -25,7 +25,7 @@ from torch import Tensor
 
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
-from singletrack.models.layers.positions import resize_positions
+from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack
 
 Pretraining = Literal["mae", "deit", "augreg"]

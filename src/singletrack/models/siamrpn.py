@@ -330,7 +330,7 @@ class SiamRPN(nn.Module):
 
 
 def build_siamrpn(config: SiamRPNConfig) -> SiamRPN:
-    """The network of ``config``, freshly initialised."""
+    """The network of ``config``, freshly initialized."""
     kind, channels = BACKBONES[config.backbone]
     reduces = (
         nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singletrack.models.layers.encoder_decoder import Decoder, Encoder, likeness, sine_positions
+from singletrack.models.layers.encoder_decoder import Decoder, Encoder, similarity, sine_positions
 from singletrack.models.layers.towers import convolution_tower
 
 STRIDE = 16  # of the ResNet up to its third stage: pixels of a crop for one token
@@ -32,7 +32,7 @@ class STARKConfig:
     """All that shapes the network. The defaults are STARK-S50.
 
     template_size, search_size: side of the square crops in pixels.
-    templates: how many templates are looked at together.
+    num_templates: how many templates are looked at together.
     blocks: of the ResNet's first three stages; it has no fourth.
     resnet_width: channels of the first stage's inner convolutions; its output has sixteen times as many.
     score_head: whether a head tells how much the answer can be trusted.
@@ -40,7 +40,7 @@ class STARKConfig:
 
     template_size: int = 128
     search_size: int = 320
-    templates: int = 1
+    num_templates: int = 1
     blocks: tuple[int, int, int] = (3, 4, 6)
     resnet_width: int = 64
     width: int = 256
@@ -54,7 +54,7 @@ class STARKConfig:
     @property
     def template_shape(self) -> tuple[int, ...]:
         """Of what ``encode`` takes, without the batch: K, RGB and padding, pixels."""
-        return (self.templates, 4, self.template_size, self.template_size)
+        return (self.num_templates, 4, self.template_size, self.template_size)
 
     @property
     def search_shape(self) -> tuple[int, ...]:
@@ -64,16 +64,16 @@ class STARKConfig:
     @property
     def template_tokens(self) -> int:
         """Tokens of all templates together."""
-        return self.templates * (self.template_size // STRIDE) ** 2
+        return self.num_templates * (self.template_size // STRIDE) ** 2
 
 
 CONFIGS: dict[str, STARKConfig] = {
     "stark-s50": STARKConfig(),
-    "stark-st50": STARKConfig(templates=2, score_head=True),
-    "stark-st101": STARKConfig(templates=2, score_head=True, blocks=(3, 4, 23)),
+    "stark-st50": STARKConfig(num_templates=2, score_head=True),
+    "stark-st101": STARKConfig(num_templates=2, score_head=True, blocks=(3, 4, 23)),
     # after the first of the two stages of training: nothing tells yet when to renew the second template
-    "stark-st50-stage1": STARKConfig(templates=2),
-    "stark-st101-stage1": STARKConfig(templates=2, blocks=(3, 4, 23)),
+    "stark-st50-stage1": STARKConfig(num_templates=2),
+    "stark-st101-stage1": STARKConfig(num_templates=2, blocks=(3, 4, 23)),
 }
 
 
@@ -173,7 +173,7 @@ class CornerHead(nn.Module):
     def forward(self, search: Tensor, answer: Tensor) -> Tensor:
         """Search tokens (B, n * n, C) and answer (B, 1, C) -> logits (B, 2, n, n): top left, bottom right."""
         grid = math.isqrt(search.shape[1])
-        weighed = search * likeness(search, answer)
+        weighed = search * similarity(search, answer)
         image = weighed.transpose(1, 2).reshape(*weighed.shape[::2], grid, grid)
         return torch.cat([self.top_left(image), self.bottom_right(image)], 1)
 
@@ -208,14 +208,14 @@ class STARK(nn.Module):
     def encode(self, template: Tensor) -> Tensor:
         """Template crops (B, K, 4, T, T) -> features (B, K * Nt, 2C + 1): all of them that can be kept.
 
-        Crops are normalised RGB and padding. Features are content, position and padding, side by side.
+        Crops are normalized RGB and padding. Features are content, position and padding, side by side.
         """
         tokens = self.see(template.flatten(0, 1))
         parts = [tokens.content, tokens.position, tokens.padding[..., None].to(tokens.content.dtype)]
         return torch.cat(parts, 2).reshape(template.shape[0], self.config.template_tokens, -1)
 
     def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Features and search crops (B, 4, S, S), normalised RGB and padding -> maps.
+        """Features and search crops (B, 4, S, S), normalized RGB and padding -> maps.
 
         corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. score: (B,) in [0, 1],
         where the network has a score head.
@@ -273,7 +273,7 @@ def decode(maps: dict[str, Tensor]) -> Tensor:
 
 
 def build_stark(config: STARKConfig) -> STARK:
-    """The network of ``config``, freshly initialised; the ResNet's stem and first stage do not learn."""
+    """The network of ``config``, freshly initialized; the ResNet's stem and first stage do not learn."""
     model = STARK(
         config,
         backbone=ResNet(config.blocks, config.resnet_width),

@@ -1,7 +1,7 @@
 """Boxes from the maps of a region proposal network: anchors, what is proposed from them, which proposal is chosen.
 
 What SiamRPN++ and DaSiamRPN share to the letter; pure functions. Proposals are numbered as the maps lie in memory:
-anchor shape by anchor shape, each row by row. Coordinates are pixels of the search crop, counted from its centre.
+anchor shape by anchor shape, each row by row. Coordinates are pixels of the search crop, counted from its center.
 Knows nothing of frames, crops, networks or the state of a tracker.
 """
 
@@ -39,8 +39,8 @@ def anchor_shapes() -> NDArray[np.float64]:
 def anchor_grid(cells: int, origin: Origin = "python2") -> NDArray[np.float64]:
     """The anchors of a map of cells x cells: (5 cells^2, 4), cxcywh.
 
-    origin: where the first column and row are. "python2": cells // 2 strides before the centre, so that the middle
-    of an odd number of cells is at the centre itself. "python3": cells / 2 strides, half a stride up and left of it:
+    origin: where the first column and row are. "python2": cells // 2 strides before the center, so that the middle
+    of an odd number of cells is at the center itself. "python3": cells / 2 strides, half a stride up and left of it:
     what the published code of DaSiamRPN does where division keeps its fraction. Raises InputError for another name.
     """
     if origin not in ("python2", "python3"):
@@ -111,7 +111,7 @@ def _factor(change: Array) -> Array:
 class Proposal(NamedTuple):
     """The proposal that was chosen.
 
-    number: its place among all. box_cxcywh: from the centre of the crop, in its pixels.
+    number: its place among all. box_cxcywh: from the center of the crop, in its pixels.
     score: as the network gives it. penalty: what is left of the score for the change of shape, 0 to 1.
     """
 
@@ -130,7 +130,7 @@ def choose_proposal(
     penalty_strength: float,
     window_influence: float,
 ) -> Proposal | None:
-    """The proposal whose score is highest, once penalised for its change of shape and blended with the window.
+    """The proposal whose score is highest, once penalized for its change of shape and blended with the window.
 
     proposals: (N, 4), scores and window: (N,). before_wh: the last box at the scale of the crop. None where nothing
     can be read: some number is none, or the box that is chosen has no finite size above zero.
@@ -164,7 +164,7 @@ def read_proposals(maps: Mapping[str, Array] | None, origin: Origin = "python2")
     return decode_proposals(maps["loc"][0], anchors), proposal_scores(maps["cls"][0])
 
 
-def centre_and_size(box_xywh: Box) -> tuple[Pair, Pair]:
+def center_and_size(box_xywh: Box) -> tuple[Pair, Pair]:
     """Of a box, each as x, y."""
     x, y, width, height = box_xywh
     return (x + width / 2, y + height / 2), (width, height)

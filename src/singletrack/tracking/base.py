@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from singletrack.geometry.boxes import Box
 
 if TYPE_CHECKING:
-    from singletrack.tracking.shared import LostSettings
+    from singletrack.tracking.common import LostSettings
 
 FloatArray = NDArray[np.float32]
 CropArray = NDArray[np.uint8] | FloatArray
@@ -25,8 +25,8 @@ CropArray = NDArray[np.uint8] | FloatArray
 class Network(Protocol):
     """One model on one engine. Both calls take a batch, remember nothing and may be shared.
 
-    Crops are pixels, (B, H, W, 3) uint8, which the engine normalises as the model was trained; or, of type float32,
-    what comes of it, (B, 3, H, W). Colours are RGB, or BGR where the model was trained so. A model that must know what
+    Crops are pixels, (B, H, W, 3) uint8, which the engine normalizes as the model was trained; or, of type float32,
+    what comes of it, (B, 3, H, W). Colors are RGB, or BGR where the model was trained so. A model that must know what
     lies beyond the frame takes a fourth channel, 1 there and 0 elsewhere; one with several templates takes them side
     by side, as (B, K, ...).
     """
@@ -82,21 +82,21 @@ class Inputs(NamedTuple):
 class BatchTracker(Tracker, Protocol):
     """A tracker whose ``update`` comes in two halves, so that several can share one pass through the network.
 
-    ``update(frame)`` gives what ``read(network.locate(network.encode(template), search))`` does, with the template
-    and the search of ``prepare(frame)``. A shallow copy, made before ``init``, follows another target with the same
+    ``update(frame)`` gives what ``postprocess(network.locate(network.encode(template), search))`` does, with the template
+    and the search of ``preprocess(frame)``. A shallow copy, made before ``init``, follows another target with the same
     network.
     """
 
     network: Network
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """What the network should see of the next frame; None where there is nothing to be seen."""
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """Where the target is, from what the network made of it, each map with a batch of 1, or None."""
 
 
-class Sight(NamedTuple):
+class Candidate(NamedTuple):
     """What was seen in one look: the best place, as x, y, width, height in pixels of the frame, and its score."""
 
     box: Box
@@ -107,7 +107,7 @@ class Sight(NamedTuple):
 class SearchingTracker(BatchTracker, Protocol):
     """A tracker that can be asked to look elsewhere, as ``tracking.longterm`` does once the target is lost.
 
-    ``look`` and ``see`` change nothing; ``prepare`` is mostly ``look(frame, box)``. A wrapper asks between ``update``
+    ``preprocess_at`` and ``decode_at`` change nothing; ``preprocess`` is mostly ``preprocess_at(frame, box)``. A wrapper asks between ``update``
     of one frame and that of the next, or in place of it.
     """
 
@@ -115,14 +115,14 @@ class SearchingTracker(BatchTracker, Protocol):
     def settings(self) -> LostSettings:
         """What the search goes by, and when the target counts as lost; may be set before ``init``."""
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
-        """What the network should see of the search square round a box, its side times `widen`; None if nothing."""
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
+        """What the network should see of the search square round a box, its side times `search_scale`; None if nothing."""
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What it saw in that square: the best place anywhere in it, without windows and penalties; None if nothing.
 
         The box is inside the frame.
         """
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, as if the target had just been found there; no longer lost."""

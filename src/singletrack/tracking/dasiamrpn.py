@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, check_frame
-from singletrack.geometry.padded_crops import Colour, bgr_pixels, mean_colour, padded_crop
+from singletrack.geometry.padded_crops import Color, bgr_pixels, mean_color, padded_crop
 from singletrack.tracking.anchors import (
     STRIDE,
     Array,
     Origin,
     Pair,
     anchor_grid,
-    centre_and_size,
+    center_and_size,
     choose_proposal,
     clip_pair,
     cosine_window,
@@ -32,8 +32,8 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Candidate
+from singletrack.tracking.common import LostState, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +123,12 @@ class _Target:
     template: Image
     features: Any
     frame_wh: tuple[int, int]
-    padding: Colour
+    padding: Color
     base_size: int
     search_size: int
     center_xy: Pair
     box_wh: Pair
-    doubt: Doubt = field(default_factory=Doubt)
+    lost_state: LostState = field(default_factory=LostState)
 
     @property
     def box(self) -> Box:
@@ -162,11 +162,11 @@ class DaSiamRPNTracker:
         settings = self.settings
         frame = check_frame(frame)
         frame_wh = (frame.shape[1], frame.shape[0])
-        center_xy, box_wh = centre_and_size(check_box(box, frame_wh))
+        center_xy, box_wh = center_and_size(check_box(box, frame_wh))
         size, covered = settings.search_size, box_wh[0] * box_wh[1] / (frame_wh[0] * frame_wh[1])
         if settings.small_search_size is not None and covered < settings.small_below:
             size = settings.small_search_size
-        padding = mean_colour(frame)
+        padding = mean_color(frame)
         template = template_crop(frame, center_xy, box_wh, padding, settings.template_size)
         features = self.network.encode(template)
         self._target = _Target(template, features, frame_wh, padding, size, size, center_xy, box_wh)
@@ -175,37 +175,37 @@ class DaSiamRPNTracker:
         """Find the target in the next frame, of the same size as the first.
 
         The score is that of the chosen proposal, before penalty and window. A frame in which nothing can be seen
-        (one colour all round the box), or for which the network gives numbers that are none, scores 0 and leaves
+        (one color all round the box), or for which the network gives numbers that are none, scores 0 and leaves
         the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
         """
-        inputs = self.prepare(frame)
-        return self.read(None if inputs is None else self.network.locate(self.features, inputs.search))
+        inputs = self.preprocess(frame)
+        return self.postprocess(None if inputs is None else self.network.locate(self.features, inputs.search))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
         return self._look(frame, target.center_xy, target.box_wh, target.search_size)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
-        searching = settings.local_to_global and target.doubt.lost
+        searching = settings.local_to_global and target.lost_state.lost
         influence = 0.0 if searching else settings.window_influence
         center_xy, box_wh, score = self._place(maps, influence) or (target.center_xy, target.box_wh, 0.0)
-        target.doubt.hear(score, settings)
-        if settings.local_to_global and target.doubt.lost:
+        target.lost_state.update(score, settings)
+        if settings.local_to_global and target.lost_state.lost:
             target.search_size = min(target.search_size + settings.search_step, settings.largest_search_size)
         else:
             target.center_xy, target.box_wh, target.search_size = center_xy, box_wh, target.base_size
-        return Result(box=target.box, score=score, lost=target.doubt.lost)
+        return Result(box=target.box, score=score, lost=target.lost_state.lost)
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, *centre_and_size(box), self._followed().base_size, widen)
+        return self._look(frame, *center_and_size(box), self._followed().base_size, search_scale)
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
-        seen = self.candidates(maps, box, widen)
+        seen = self.candidates(maps, box, search_scale)
         if seen is None:
             return None
         best = int(np.argmax(seen.scores))
@@ -216,18 +216,18 @@ class DaSiamRPNTracker:
         inside = clip_box(
             (x - width / 2, y - height / 2, width, height), target.frame_wh, margin=settings.smallest_side
         )
-        return Sight(inside, float(seen.scores[best]))
+        return Candidate(inside, float(seen.scores[best]))
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
-        target.center_xy, target.box_wh = centre_and_size(check_box(box, target.frame_wh))
-        target.search_size, target.doubt = target.base_size, Doubt()
+        target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
+        target.search_size, target.lost_state = target.base_size, LostState()
 
     def candidates(
-        self, maps: Mapping[str, FloatArray] | None, box: Box | None = None, widen: float = 1.0
+        self, maps: Mapping[str, FloatArray] | None, box: Box | None = None, search_scale: float = 1.0
     ) -> Candidates | None:
-        """All that the network proposed round a box, None for the target's own; changes nothing, as ``see``.
+        """All that the network proposed round a box, None for the target's own; changes nothing, as ``decode_at``.
 
         None where nothing can be read.
         """
@@ -235,9 +235,9 @@ class DaSiamRPNTracker:
         read = read_proposals(maps, self.settings.anchor_origin)
         if read is None:
             return None
-        center_xy, box_wh = (target.center_xy, target.box_wh) if box is None else centre_and_size(box)
+        center_xy, box_wh = (target.center_xy, target.box_wh) if box is None else center_and_size(box)
         proposals, scores = read
-        return Candidates(proposals * widen / self._scale(box_wh) + (*center_xy, 0, 0), scores)
+        return Candidates(proposals * search_scale / self._scale(box_wh) + (*center_xy, 0, 0), scores)
 
     @property
     def features(self) -> Any:
@@ -259,20 +259,20 @@ class DaSiamRPNTracker:
         return float(self.settings.template_size / padded_side(*box_wh))
 
     def _look(
-        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, widen: float = 1.0
+        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, search_scale: float = 1.0
     ) -> Inputs | None:
-        """A search crop of that size, whose scale is that of the template; None where it would have one colour."""
+        """A search crop of that size, whose scale is that of the template; None where it would have one color."""
         target, settings = self._followed(), self.settings
         frame = check_next_frame(frame, target.frame_wh)
         margin = (size - settings.template_size) / 2 / self._scale(box_wh)
-        side = (float(padded_side(*box_wh)) + 2 * margin) * widen
+        side = (float(padded_side(*box_wh)) + 2 * margin) * search_scale
         square = square_about(center_xy, side)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None
         return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))
 
     def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
-        """Centre and size of the target, as far inside the frame as published, and its score; None if not seen."""
+        """Center and size of the target, as far inside the frame as published, and its score; None if not seen."""
         target, settings = self._followed(), self.settings
         read = read_proposals(maps, self.settings.anchor_origin)
         if maps is None or read is None:
@@ -299,13 +299,13 @@ class DaSiamRPNTracker:
         )
 
 
-def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Colour, size: int) -> Image:
+def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Color, size: int) -> Image:
     """The crop from which the network takes what it looks for: (1, size, size, 3)."""
     return bgr_pixels(padded_crop(frame, square_about(center_xy, float(padded_side(*box_wh))), size, padding))
 
 
 def square_about(center_xy: Pair, side: float) -> Square:
-    """The square of whole pixels round a centre, half a pixel up and left of it, ties to the even number: published."""
+    """The square of whole pixels round a center, half a pixel up and left of it, ties to the even number: published."""
     whole = max(1, round(side))
     left, top = (round(center - (whole + 1) / 2) for center in center_xy)
     return Square(left, top, whole)

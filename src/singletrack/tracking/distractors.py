@@ -92,12 +92,12 @@ class DistractorAwareTracker:
         The score is that of the ranking: the likeness to the target that distractors do not share.
         """
         follower, settings = self._follower, self.settings
-        inputs = follower.prepare(frame)
+        inputs = follower.preprocess(frame)
         if inputs is None:
-            return follower.read(None)
+            return follower.postprocess(None)
         maps = self.network.locate(self._memory.kernels(settings.distractor_weight), inputs.search)
         candidates = follower.candidates(maps)
-        result = follower.read(maps)
+        result = follower.postprocess(maps)
         if candidates is not None and not result.lost and result.score >= settings.lost_below:
             self._learn(check_frame(frame), result.box, candidates)
         return result

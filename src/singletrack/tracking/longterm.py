@@ -2,7 +2,7 @@
 
 From local to global: the tracker looks on round its last box in every frame; after a while some tiles of the frame are
 looked at as well, a few in each frame, so that no frame takes long, and the nearest first. What is seen in a tile is a
-candidate if its colours are the target's, and is looked at again, frame after frame, before it counts as the target:
+candidate if its colors are the target's, and is looked at again, frame after frame, before it counts as the target:
 look-alikes elsewhere are not taken at once. While the target is not lost, every result is the tracker's own.
 
 Knows nothing of any one model, of engines or torch.
@@ -30,10 +30,10 @@ from singletrack.tracking.base import (
     Network,
     Result,
     SearchingTracker,
-    Sight,
+    Candidate,
 )
-from singletrack.tracking.colours import Colours, colours_of, likeness
-from singletrack.tracking.shared import LostSettings, check_next_frame
+from singletrack.tracking.color_histogram import Colors, colors_of, similarity
+from singletrack.tracking.common import LostSettings, check_next_frame
 
 SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
 # Weight of a frame in the running mean that is the target's usual score, where it scores higher and lower than that:
@@ -43,12 +43,12 @@ USUAL_RISES, USUAL_FALLS = 0.05, 0.005
 # Of a frame in the running mean of the target's size. A box that touches the frame's edge shows a part of it alone.
 USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
-COLOURS_EVERY = 5  # frames between two looks at the target's own colours
-USUAL_LIKENESS = 0.1  # of such a look in the running mean of their likeness to those of the first frame
+COLORS_EVERY = 5  # frames between two looks at the target's own colors
+USUAL_SIMILARITY = 0.1  # of such a look in the running mean of their likeness to those of the first frame
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _TileCandidate:
     """Something seen in a tile that may be the target: its last box, and its scores in the looks at it since then."""
 
     box: Box
@@ -60,7 +60,7 @@ class _Search:
     """All that is remembered beside the tracker's own state.
 
     result: the last one. features: of the template that was encoded last. usual: the target's score while it is not
-    lost, on average. usual_wh: the target's width and height while all of it was seen, on average. colours: the
+    lost, on average. usual_wh: the target's width and height while all of it was seen, on average. colors: the
     target's in the first frame. usual_likeness: how like these its own are while it is seen, on average. seen: how many
     frames it was. frames: how many in a row it has been lost. tiles: boxes whose squares are left of this round.
     candidate: what the network is being asked about; None for the tracker's own look. frame: that it is asked about.
@@ -69,14 +69,14 @@ class _Search:
     size_wh: tuple[int, int]
     result: Result
     usual_wh: tuple[float, float]
-    colours: Colours | None = None
+    colors: Colors | None = None
     features: tuple[CropArray, Any] | None = None
     usual: float | None = None
-    usual_likeness: float | None = None
+    usual_similarity: float | None = None
     seen: int = 0
     frames: int = 0
     tiles: list[Box] = field(default_factory=list)
-    candidate: _Candidate | None = None
+    candidate: _TileCandidate | None = None
     frame: Image | None = None
 
 
@@ -125,17 +125,17 @@ class LongTermTracker:
         frame = check_frame(frame)
         x, y, width, height = (float(value) for value in box)
         first = Result(box=(x, y, width, height), score=1.0, lost=False)
-        self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colours_of(frame, first.box))
+        self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colors_of(frame, first.box))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, of the same size as the first.
 
         While the target is lost the box is the last one of the tracker's own, and the score that of the look.
         """
-        inputs = self.prepare(frame)
-        return self.read(None if inputs is None else self._locate(inputs))
+        inputs = self.preprocess(frame)
+        return self.postprocess(None if inputs is None else self._locate(inputs))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing.
 
         While tiles are searched the network is asked about them here.
@@ -145,16 +145,18 @@ class LongTermTracker:
         if search.candidate is None and self.settings.long_term and search.frames > self.settings.search_after:
             search.candidate = self._search_tiles(frame, search)
         if search.candidate is None:
-            return self.tracker.prepare(frame)
-        return self.tracker.look(frame, search.candidate.box)
+            return self.tracker.preprocess(frame)
+        return self.tracker.preprocess_at(frame, search.candidate.box)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         search = self._started()
         if search.candidate is None:
-            search.result = result = self.tracker.read(maps)
+            search.result = result = self.tracker.postprocess(maps)
         else:
-            search.result = result = self._judge(search, search.candidate, self.tracker.see(maps, search.candidate.box))
+            search.result = result = self._judge(
+                search, search.candidate, self.tracker.decode_at(maps, search.candidate.box)
+            )
         if result.lost:
             search.frames += 1
         else:
@@ -164,7 +166,7 @@ class LongTermTracker:
         return result
 
     def _remember(self, search: _Search, result: Result) -> None:
-        """What the target is usually like, from a frame in which it is seen: its score, size and colours."""
+        """What the target is usually like, from a frame in which it is seen: its score, size and colors."""
         usual = result.score if search.usual is None else search.usual
         rate = USUAL_RISES if result.score > usual else USUAL_FALLS
         search.usual = usual + rate * (result.score - usual)
@@ -172,20 +174,20 @@ class LongTermTracker:
             return
         (width, height), (_, _, now_width, now_height) = search.usual_wh, result.box
         search.usual_wh = (width + USUAL_SIZE * (now_width - width), height + USUAL_SIZE * (now_height - height))
-        due, search.seen = search.seen % COLOURS_EVERY == 0, search.seen + 1
-        now = colours_of(search.frame, result.box) if due and search.frame is not None else None
-        if now is not None and search.colours is not None:
-            like = likeness(now, search.colours)
-            before = like if search.usual_likeness is None else search.usual_likeness
-            search.usual_likeness = before + USUAL_LIKENESS * (like - before)
+        due, search.seen = search.seen % COLORS_EVERY == 0, search.seen + 1
+        now = colors_of(search.frame, result.box) if due and search.frame is not None else None
+        if now is not None and search.colors is not None:
+            like = similarity(now, search.colors)
+            before = like if search.usual_similarity is None else search.usual_similarity
+            search.usual_similarity = before + USUAL_SIMILARITY * (like - before)
 
-    def _has_its_colours(self, frame: Image, box: Box, search: _Search) -> bool:
-        """Whether what is in a box is in colour as like the target of the first frame as it usually is itself."""
-        if search.colours is None or search.usual_likeness is None:
+    def _has_its_colors(self, frame: Image, box: Box, search: _Search) -> bool:
+        """Whether what is in a box is in color as like the target of the first frame as it usually is itself."""
+        if search.colors is None or search.usual_similarity is None:
             return True
-        seen = colours_of(frame, box)
-        least = self.settings.confirm_colours * search.usual_likeness
-        return seen is not None and likeness(seen, search.colours) >= least
+        seen = colors_of(frame, box)
+        least = self.settings.confirm_colors * search.usual_similarity
+        return seen is not None and similarity(seen, search.colors) >= least
 
     def _started(self) -> _Search:
         if self._search is None:
@@ -198,24 +200,24 @@ class LongTermTracker:
             search.features = inputs.template, self.network.encode(inputs.template)
         return self.network.locate(search.features[1], inputs.search)
 
-    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _Candidate | None:
+    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _TileCandidate | None:
         """Look at the next tiles, until one of them shows something that may be the target."""
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
             if not search.tiles:
                 search.tiles = cover(search.size_wh, resized(search.result.box, search.usual_wh), settings.tile_step)
             tile = search.tiles.pop(0)
-            inputs = self.tracker.look(frame, tile, settings.tile_widen)
-            sight = self.tracker.see(None if inputs is None else self._locate(inputs), tile, settings.tile_widen)
+            inputs = self.tracker.preprocess_at(frame, tile, settings.tile_scale)
+            sight = self.tracker.decode_at(None if inputs is None else self._locate(inputs), tile, settings.tile_scale)
             if (
                 sight is not None
                 and sight.score >= settings.lost_below
-                and self._has_its_colours(frame, sight.box, search)
+                and self._has_its_colors(frame, sight.box, search)
             ):
-                return _Candidate(sight.box)
+                return _TileCandidate(sight.box)
         return None
 
-    def _judge(self, search: _Search, candidate: _Candidate, sight: Sight | None) -> Result:
+    def _judge(self, search: _Search, candidate: _TileCandidate, sight: Candidate | None) -> Result:
         """Whether a candidate that was looked at again is the target, may be, or is not."""
         settings = self.settings
         search.candidate = None
@@ -224,9 +226,9 @@ class LongTermTracker:
         if sight.score >= settings.lost_below and iou(sight.box, candidate.box) >= SAME_PLACE:
             scores = (*candidate.scores, sight.score)
             if len(scores) < settings.confirm_looks:
-                search.candidate = _Candidate(sight.box, scores)
+                search.candidate = _TileCandidate(sight.box, scores)
             elif np.mean(scores) >= max(settings.found_above, settings.confirm_share * (search.usual or 0.0)):
-                self.tracker.move(sight.box)
+                self.tracker.reset_to(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
         return Result(box=search.result.box, score=sight.score, lost=True)
 
@@ -238,7 +240,7 @@ def touches_edge(box: Box, size_wh: tuple[int, int]) -> bool:
 
 
 def resized(box: Box, size_wh: tuple[float, float]) -> Box:
-    """The box with this width and height, about its own centre."""
+    """The box with this width and height, about its own center."""
     x, y, width, height = box
     return x + (width - size_wh[0]) / 2, y + (height - size_wh[1]) / 2, *size_wh
 
@@ -246,7 +248,7 @@ def resized(box: Box, size_wh: tuple[float, float]) -> Box:
 def cover(size_wh: tuple[int, int], box: Box, step: float) -> list[Box]:
     """Boxes as large as this one whose squares cover the frame, the nearest to it first.
 
-    step: how far their centres may be apart, in square roots of the box's area.
+    step: how far their centers may be apart, in square roots of the box's area.
     """
     x, y, width, height = box
     distance = step * math.sqrt(width * height)

@@ -17,7 +17,7 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
-from singletrack.tracking.shared import change_settings, check_next_frame
+from singletrack.tracking.common import change_settings, check_next_frame
 
 # Few sizes, for OpenVINO and CUDA graphs prepare each of them once, and powers of two, of which any number is made.
 # More than 16 at once gains nothing on a processor and costs memory.
@@ -84,10 +84,10 @@ class MultiTracker:
         """
         if self._targets:
             frame = check_next_frame(frame, self._size_wh)
-        looks = [target.prepare(frame) for target in self._targets.values()]
+        looks = [target.preprocess(frame) for target in self._targets.values()]
         seen = iter(self._network.locate_each([look for look in looks if look is not None]))
         return {
-            number: target.read(None if look is None else next(seen))
+            number: target.postprocess(None if look is None else next(seen))
             for (number, target), look in zip(self._targets.items(), looks, strict=True)
         }
 

@@ -17,8 +17,8 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, mark_box, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Candidate
+from singletrack.tracking.common import CropSettings, LostState, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones weigh
         1 - size_momentum (1 - score / 2) against those of the frame before.
     first_frame_correction: 0 trusts the network's boxes, as published; otherwise the network is first asked for the
-        box of the first frame, which is known, and every later box is corrected by that error: the centre by this
+        box of the first frame, which is known, and every later box is corrected by that error: the center by this
         share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
         thin target above all, it gets wrong in the same way in each frame.
     exact_squares: False measures boxes from the middle of the last box, as published, though the square that was cut
@@ -36,7 +36,7 @@ class OSTrackSettings(CropSettings, LostSettings):
         them from the square.
     mark_template: draw the box into the template, for a network that was taught so, see ``geometry.crops.mark_box``;
         False as published.
-    templates: 2 for a network that takes the target's newest look beside its first one, as the same crop round a later
+    num_templates: 2 for a network that takes the target's newest look beside its first one, as the same crop round a later
         box; 1 as published.
     update_interval, update_above: every so many frames the newest look becomes that of this frame, if the score is over
         this and the target is not in doubt; None keeps the first one.
@@ -50,7 +50,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     first_frame_correction: float = 0.0
     exact_squares: bool = False
     mark_template: bool = False
-    templates: int = 1
+    num_templates: int = 1
     update_interval: int | None = None
     update_above: float = 0.5
     hold_when_lost: bool = False
@@ -63,11 +63,13 @@ class OSTrackSettings(CropSettings, LostSettings):
             raise InputError(
                 f"expected first_frame_correction of 0 to 1; got {self.first_frame_correction}; 0 is as published"
             )
-        if self.templates not in (1, 2):
-            raise InputError(f"expected templates of 1 or 2; got {self.templates}; give as many as the network takes")
+        if self.num_templates not in (1, 2):
+            raise InputError(
+                f"expected templates of 1 or 2; got {self.num_templates}; give as many as the network takes"
+            )
         if self.update_interval is not None and self.update_interval < 1:
             raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
-        if self.update_interval is not None and self.templates < 2:
+        if self.update_interval is not None and self.num_templates < 2:
             raise InputError(
                 f"expected no update_interval with a single template, which stays the first frame's; got "
                 f"{self.update_interval}; give None, or a network of two templates"
@@ -78,7 +80,7 @@ class OSTrackSettings(CropSettings, LostSettings):
 
 @dataclass(frozen=True)
 class _Correction:
-    """How the network errs with one target: size by its ratio, centre in widths and heights of the network's box."""
+    """How the network errs with one target: size by its ratio, center in widths and heights of the network's box."""
 
     ratio_wh: tuple[float, float] = (1.0, 1.0)
     shift_xy: tuple[float, float] = (0.0, 0.0)
@@ -114,9 +116,9 @@ class _Target:
     features: Any
     size_wh: tuple[int, int]
     box: Box
-    believed: Box
+    last_confident_box: Box
     correction: _Correction = _Correction()
-    doubt: Doubt = field(default_factory=Doubt)
+    lost_state: LostState = field(default_factory=LostState)
     frames: int = 0
     frame: Image | None = None
 
@@ -141,8 +143,8 @@ class OSTrackTracker:
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
         template = self._template(frame, box)
-        if settings.templates > 1:
-            template = np.concatenate([template[:, None]] * settings.templates, 1)
+        if settings.num_templates > 1:
+            template = np.concatenate([template[:, None]] * settings.num_templates, 1)
         target = _Target(template, self.network.encode(template), size_wh, box, box)
         if settings.first_frame_correction:
             inputs = self._look(frame, target, box)
@@ -156,58 +158,58 @@ class OSTrackTracker:
         """Find the target in the next frame, of the same size as the first.
 
         The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window. A frame in which nothing
-        can be seen (one colour all round the box), or for which the network gives numbers that are not
+        can be seen (one color all round the box), or for which the network gives numbers that are not
         finite, scores 0 and leaves the box where it was. Raises InputError before `init` and for a frame
         that cannot be meant.
         """
-        inputs = self.prepare(frame)
+        inputs = self.preprocess(frame)
         if inputs is None:
-            return self.read(None)
+            return self.postprocess(None)
         target = self._followed()
         if target.features is None:
             target.features = self.network.encode(inputs.template)
-        return self.read(self.network.locate(target.features, inputs.search))
+        return self.postprocess(self.network.locate(target.features, inputs.search))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
-        inputs = self.look(frame, target.box)
+        inputs = self.preprocess_at(frame, target.box)
         target.frame, target.frames = check_frame(frame), target.frames + 1
         return inputs
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
         box, score = self._place(maps, target) or (target.box, 0.0)
-        target.doubt.hear(score, settings)
-        if target.doubt.lost and settings.hold_when_lost:
-            box = target.believed
-        elif target.doubt.frames == 0:
-            target.believed = box
+        target.lost_state.update(score, settings)
+        if target.lost_state.lost and settings.hold_when_lost:
+            box = target.last_confident_box
+        elif target.lost_state.frames == 0:
+            target.last_confident_box = box
         target.box = box
         if frame is not None:
             self._renew(frame, target, score)
-        return Result(box=box, score=score, lost=target.doubt.lost)
+        return Result(box=box, score=score, lost=target.lost_state.lost)
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, self._followed(), box, widen)
+        return self._look(frame, self._followed(), box, search_scale)
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
-        seen = self._decode(maps, box, widen, window=False)
+        seen = self._decode(maps, box, search_scale, window=False)
         if seen is None:
             return None
         corrected = target.correction.apply(seen.box)
-        return Sight(clip_box(corrected, target.size_wh, margin=self.settings.clip_margin), seen.score)
+        return Candidate(clip_box(corrected, target.size_wh, margin=self.settings.clip_margin), seen.score)
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
-        target.box = target.believed = check_box(box, target.size_wh)
-        target.doubt = Doubt()
+        target.box = target.last_confident_box = check_box(box, target.size_wh)
+        target.lost_state = LostState()
 
     def _followed(self) -> _Target:
         if self._target is None:
@@ -227,21 +229,21 @@ class OSTrackTracker:
         """Make the newest look that of this frame, if it is time and the target was surely seen."""
         settings = self.settings
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
-        if due and target.doubt.frames == 0 and score > settings.update_above:
+        if due and target.lost_state.frames == 0 and score > settings.update_above:
             newest = self._template(frame, target.box)[:, None]
             target.template = np.concatenate([target.template[:, :-1], newest], 1)
             target.features = None
 
-    def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, widen: float = 1.0) -> Inputs | None:
-        """The square round a box for the network; None where all of it would have one colour."""
+    def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, search_scale: float = 1.0) -> Inputs | None:
+        """The square round a box for the network; None where all of it would have one color."""
         settings = self.settings
-        frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * widen
+        frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * search_scale
         if shows_nothing(frame, box, factor):
             return None
         search, _ = square_crop(frame, box, factor=factor, size=settings.search_size)
         return Inputs(target.template, search[None])
 
-    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> Sight | None:
+    def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> Candidate | None:
         """Where the target is, inside the frame, and its score; None where nothing can be read."""
         settings = self.settings
         seen = self._decode(maps, target.box)
@@ -249,11 +251,11 @@ class OSTrackTracker:
             return None
         box = target.correction.apply(seen.box)
         box = _damp_size(box, target.box, 1.0 - settings.size_momentum * (1.0 - seen.score / 2.0))
-        return Sight(clip_box(box, target.size_wh, margin=settings.clip_margin), seen.score)
+        return Candidate(clip_box(box, target.size_wh, margin=settings.clip_margin), seen.score)
 
     def _decode(
-        self, maps: Mapping[str, FloatArray] | None, around: Box, widen: float = 1.0, window: bool = True
-    ) -> Sight | None:
+        self, maps: Mapping[str, FloatArray] | None, around: Box, search_scale: float = 1.0, window: bool = True
+    ) -> Candidate | None:
         """The network's own box in the square round another, not clipped; None where nothing can be read."""
         settings = self.settings
         if maps is None or not np.isfinite(maps["score"]).all():
@@ -264,12 +266,12 @@ class OSTrackTracker:
             box_cxcywh, score = read_maps(maps, window)
         if not np.isfinite(box_cxcywh).all():
             return None
-        square = Square.around(around, settings.search_factor * widen)
+        square = Square.around(around, settings.search_factor * search_scale)
         if settings.exact_squares:
             around = square.left, square.top, square.side, square.side
         scale = settings.search_size / square.side
         box = box_from_crop(box_cxcywh, around, scale=scale, size=settings.search_size)
-        return Sight(box, float(score))
+        return Candidate(box, float(score))
 
 
 def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray, np.float32]:
@@ -285,7 +287,7 @@ def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray,
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:
-    """The box with its size moved only by `weight` from that of the box before, about its own centre."""
+    """The box with its size moved only by `weight` from that of the box before, about its own center."""
     x, y, width, height = box
     damped_width = before[2] + weight * (width - before[2])
     damped_height = before[3] + weight * (height - before[3])

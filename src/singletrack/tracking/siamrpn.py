@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, check_frame
-from singletrack.geometry.padded_crops import Colour, bgr_pixels, mean_colour, padded_crop
+from singletrack.geometry.padded_crops import Color, bgr_pixels, mean_color, padded_crop
 from singletrack.tracking.anchors import (
     STRIDE,
     Pair,
-    centre_and_size,
+    center_and_size,
     choose_proposal,
     clip_pair,
     cosine_window,
@@ -29,8 +29,8 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Candidate
+from singletrack.tracking.common import LostState, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +78,10 @@ class _Target:
     template: Image
     features: Any
     frame_wh: tuple[int, int]
-    padding: Colour
+    padding: Color
     center_xy: Pair
     box_wh: Pair
-    doubt: Doubt = field(default_factory=Doubt)
+    lost_state: LostState = field(default_factory=LostState)
 
 
 class SiamRPNTracker:
@@ -104,7 +104,7 @@ class SiamRPNTracker:
         x, y, width, height = check_box(box, frame_wh)
         # the middle of the first and the last pixel: published so, though boxes are given out as if it were width / 2
         center_xy, box_wh = (x + (width - 1) / 2, y + (height - 1) / 2), (width, height)
-        padding = mean_colour(frame)
+        padding = mean_color(frame)
         square = _square(center_xy, float(padded_side(*box_wh)))
         template = bgr_pixels(padded_crop(frame, square, self.settings.template_size, padding))
         self._target = _Target(template, self.network.encode(template), frame_wh, padding, center_xy, box_wh)
@@ -113,62 +113,62 @@ class SiamRPNTracker:
         """Find the target in the next frame, of the same size as the first.
 
         The score is that of the chosen proposal, before penalty and window. A frame in which nothing can be seen
-        (one colour all round the box), or for which the network gives numbers that are none, scores 0 and leaves
+        (one color all round the box), or for which the network gives numbers that are none, scores 0 and leaves
         the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
         """
-        inputs = self.prepare(frame)
+        inputs = self.preprocess(frame)
         features = self._followed().features
-        return self.read(None if inputs is None else self.network.locate(features, inputs.search))
+        return self.postprocess(None if inputs is None else self.network.locate(features, inputs.search))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target, settings = self._followed(), self.settings
         size = settings.search_size
-        if target.doubt.lost and settings.lost_search_size is not None:
+        if target.lost_state.lost and settings.lost_search_size is not None:
             size = settings.lost_search_size
         return self._look(frame, target.center_xy, target.box_wh, size)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         holds = settings.lost_search_size is not None
-        influence = settings.lost_window_influence if holds and target.doubt.lost else settings.window_influence
+        influence = settings.lost_window_influence if holds and target.lost_state.lost else settings.window_influence
         center_xy, box_wh, score = self._place(maps, influence) or (target.center_xy, target.box_wh, 0.0)
         if holds and score < settings.lost_below:
             center_xy, box_wh = target.center_xy, target.box_wh
-        target.doubt.hear(score, settings)
+        target.lost_state.update(score, settings)
         inside = (
             clip_pair(center_xy, 0.0, target.frame_wh),
             clip_pair(box_wh, settings.smallest_side, target.frame_wh),
         )
         # the long-term version goes on from where the target was seen, the other from the box that it gives out
         target.center_xy, target.box_wh = (center_xy, box_wh) if holds else inside
-        return Result(box=_box(*inside), score=score, lost=target.doubt.lost)
+        return Result(box=_box(*inside), score=score, lost=target.lost_state.lost)
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
-        return self._look(frame, *centre_and_size(box), self.settings.search_size, widen)
+        return self._look(frame, *center_and_size(box), self.settings.search_size, search_scale)
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
         read = read_proposals(maps)
         if read is None:
             return None
         proposals, scores = read
         best = int(np.argmax(scores))
-        (center_x, center_y), box_wh = centre_and_size(box)
-        x, y, width, height = (float(value) * widen / self._scale(box_wh) for value in proposals[best])
+        (center_x, center_y), box_wh = center_and_size(box)
+        x, y, width, height = (float(value) * search_scale / self._scale(box_wh) for value in proposals[best])
         if not np.isfinite([x, y, width, height]).all():
             return None
         seen = _box((center_x + x, center_y + y), (width, height))
         inside = clip_box(seen, self._followed().frame_wh, margin=self.settings.smallest_side)
-        return Sight(inside, float(scores[best]))
+        return Candidate(inside, float(scores[best]))
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
-        target.center_xy, target.box_wh = centre_and_size(check_box(box, target.frame_wh))
-        target.doubt = Doubt()
+        target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
+        target.lost_state = LostState()
 
     def _followed(self) -> _Target:
         if self._target is None:
@@ -180,18 +180,18 @@ class SiamRPNTracker:
         return float(self.settings.template_size / padded_side(*box_wh))
 
     def _look(
-        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, widen: float = 1.0
+        self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, search_scale: float = 1.0
     ) -> Inputs | None:
-        """A search crop of that size, whose scale is that of the template; None where it would have one colour."""
+        """A search crop of that size, whose scale is that of the template; None where it would have one color."""
         target = self._followed()
         frame = check_next_frame(frame, target.frame_wh)
-        square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * widen)
+        square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * search_scale)
         if shows_nothing(frame, (square.left, square.top, square.side, square.side), 1.0):
             return None
         return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))
 
     def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
-        """Centre and size of the target, not clipped, and its score; None where it cannot be read."""
+        """Center and size of the target, not clipped, and its score; None where it cannot be read."""
         target, settings = self._followed(), self.settings
         read = read_proposals(maps)
         if maps is None or read is None:
@@ -214,12 +214,12 @@ class SiamRPNTracker:
 
 
 def _square(center_xy: Pair, side: float) -> Square:
-    """The square of whole pixels round a centre, published: half a pixel up and left of it, ties down and right."""
+    """The square of whole pixels round a center, published: half a pixel up and left of it, ties down and right."""
     whole = max(1, round(side))
     left, top = (math.floor(center - (whole + 1) / 2 + 0.5) for center in center_xy)
     return Square(left, top, whole)
 
 
 def _box(center_xy: Pair, box_wh: Pair) -> Box:
-    """x, y, width, height of the box with that centre and size."""
+    """x, y, width, height of the box with that center and size."""
     return center_xy[0] - box_wh[0] / 2, center_xy[1] - box_wh[1] / 2, *box_wh

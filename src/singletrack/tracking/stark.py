@@ -21,20 +21,20 @@ from singletrack.geometry.crops import (
     Square,
     box_from_crop,
     check_frame,
-    normalise,
+    normalize,
     square_crop,
     square_crop_unrounded,
     square_padding,
 )
-from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Sight
-from singletrack.tracking.shared import CropSettings, Doubt, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Candidate
+from singletrack.tracking.common import CropSettings, LostState, LostSettings, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class STARKSettings(CropSettings, LostSettings):
     """How the loop round the network works. The defaults are those published for STARK-ST on most benchmarks.
 
-    templates: how many the network looks at; all start as the first frame's.
+    num_templates: how many the network looks at; all start as the first frame's.
     update_interval: every so many frames the last template may be replaced by a crop of that frame; None keeps it.
         What was published for which benchmark stands in docs/stark.md.
     update_above: it is replaced only where the score is over this.
@@ -50,7 +50,7 @@ class STARKSettings(CropSettings, LostSettings):
     search_size: int = 320
     lost_below: float = 0.5
     found_above: float = 0.5
-    templates: int = 2
+    num_templates: int = 2
     update_interval: int | None = 200
     update_above: float = 0.5
     unrounded_crops: bool = False
@@ -58,13 +58,15 @@ class STARKSettings(CropSettings, LostSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.templates < 1:
-            raise InputError(f"expected 1 template or more; got {self.templates}; give as many as the network takes")
+        if self.num_templates < 1:
+            raise InputError(
+                f"expected 1 template or more; got {self.num_templates}; give as many as the network takes"
+            )
         if self.update_interval is None:
             return
         if self.update_interval < 1:
             raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
-        if self.templates < 2:
+        if self.num_templates < 2:
             raise InputError(
                 f"expected no update_interval with a single template, which stays the first frame's; got "
                 f"{self.update_interval}; give None, or a network of two templates"
@@ -75,7 +77,7 @@ class STARKSettings(CropSettings, LostSettings):
 class _Target:
     """All that is remembered from one frame to the next.
 
-    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
+    num_templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
     frames: how many came after the first.
     frame: the one that the network is being asked about.
     """
@@ -84,7 +86,7 @@ class _Target:
     features: Any
     size_wh: tuple[int, int]
     box: Box
-    doubt: Doubt = field(default_factory=Doubt)
+    lost_state: LostState = field(default_factory=LostState)
     frames: int = 0
     frame: Image | None = None
 
@@ -107,71 +109,71 @@ class STARKTracker:
         frame = check_frame(frame)
         size_wh = (frame.shape[1], frame.shape[0])
         box = check_box(box, size_wh)
-        templates = np.concatenate([self._template(frame, box)[:, None]] * self.settings.templates, 1)
+        templates = np.concatenate([self._template(frame, box)[:, None]] * self.settings.num_templates, 1)
         self._target = _Target(templates, self.network.encode(templates), size_wh, box)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, of the same size as the first.
 
         The score is the score head's; or, where the network has none, how far it is decided on two corners:
-        see `read_corners`. A frame in which nothing can be seen (one colour all round the box), or for which
+        see `read_corners`. A frame in which nothing can be seen (one color all round the box), or for which
         the network gives numbers that are not finite, scores 0 and leaves the box where it was. Raises
         InputError before `init` and for a frame that cannot be meant.
         """
-        inputs = self.prepare(frame)
+        inputs = self.preprocess(frame)
         if inputs is None:
-            return self.read(None)
+            return self.postprocess(None)
         target = self._followed()
         if target.features is None:
             target.features = self.network.encode(inputs.template)
-        return self.read(self.network.locate(target.features, inputs.search))
+        return self.postprocess(self.network.locate(target.features, inputs.search))
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
         target.frame = check_next_frame(frame, target.size_wh)
         target.frames += 1
-        return self.look(frame, target.box)
+        return self.preprocess_at(frame, target.box)
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
-        target.box, score = self.see(maps, target.box) or Sight(target.box, 0.0)
-        target.doubt.hear(score, settings)
+        target.box, score = self.decode_at(maps, target.box) or Candidate(target.box, 0.0)
+        target.lost_state.update(score, settings)
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
         if due and score > settings.update_above:
             assert frame is not None
             newest = self._template(frame, target.box)[:, None]
             target.templates = np.concatenate([target.templates[:, :-1], newest], 1)
             target.features = None
-        return Result(box=target.box, score=score, lost=target.doubt.lost)
+        return Result(box=target.box, score=score, lost=target.lost_state.lost)
 
-    def look(self, frame: NDArray[np.uint8], box: Box, widen: float = 1.0) -> Inputs | None:
+    def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
         """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
         target, settings = self._followed(), self.settings
-        frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * widen
+        frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * search_scale
         if shows_nothing(frame, box, factor):
             return None
         return Inputs(target.templates, self._crop(frame, box, factor, settings.search_size))
 
-    def see(self, maps: Mapping[str, FloatArray] | None, box: Box, widen: float = 1.0) -> Sight | None:
+    def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
         """What the network saw there, as ``tracking.base.SearchingTracker``."""
         target, settings = self._followed(), self.settings
         if maps is None or not all(np.isfinite(values).all() for values in maps.values()):
             return None
         box_cxcywh, decidedness = read_corners(maps["corners"][0])
-        scale = settings.search_size / Square.around(box, settings.search_factor * widen).side
+        scale = settings.search_size / Square.around(box, settings.search_factor * search_scale).side
         seen = box_from_crop(box_cxcywh, box, scale=scale, size=settings.search_size)
         clip = clip_corner if settings.keep_size_at_border else clip_box
         score = float(maps["score"][0]) if "score" in maps else decidedness
-        return Sight(clip(seen, target.size_wh, margin=settings.clip_margin), score)
+        return Candidate(clip(seen, target.size_wh, margin=settings.clip_margin), score)
 
-    def move(self, box: Box) -> None:
+    def reset_to(self, box: Box) -> None:
         """Go on from this box, as ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.box = check_box(box, target.size_wh)
-        target.doubt = Doubt()
+        target.lost_state = LostState()
 
     def _followed(self) -> _Target:
         if self._target is None:
@@ -188,7 +190,7 @@ class STARKTracker:
         padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
         if settings.unrounded_crops:
             unrounded, _ = square_crop_unrounded(frame, box, factor=factor, size=size)
-            pixels = normalise(unrounded, settings.mean, settings.std)
+            pixels = normalize(unrounded, settings.mean, settings.std)
             return np.concatenate([pixels, padding[None, None].astype(np.float32)], 1)
         crop, _ = square_crop(frame, box, factor=factor, size=size)
         return np.concatenate([crop, padding[..., None].view(np.uint8)], 2)[None]

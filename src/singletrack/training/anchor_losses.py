@@ -41,15 +41,15 @@ def label_anchors(boxes_xywh: Tensor, present: Tensor, search_size: int, cells: 
     """
     anchors = torch.from_numpy(anchor_grid(cells)).to(boxes_xywh)
     sizes = boxes_xywh[:, 2:] * search_size
-    centres = (boxes_xywh[:, :2] - 0.5) * search_size + sizes / 2
-    overlap = _overlap(torch.cat([centres, sizes], 1)[:, None], anchors)
-    near = ((anchors[:, :2] - STRIDE * (centres / STRIDE).round()[:, None]).abs() <= REACH * STRIDE).all(2)
+    centers = (boxes_xywh[:, :2] - 0.5) * search_size + sizes / 2
+    overlap = _overlap(torch.cat([centers, sizes], 1)[:, None], anchors)
+    near = ((anchors[:, :2] - STRIDE * (centers / STRIDE).round()[:, None]).abs() <= REACH * STRIDE).all(2)
     there = present[:, None]
     towards = _shares((overlap > TOWARDS_ABOVE) & there, MOST_TOWARDS)
     against = torch.where(
         there, _shares((overlap < AGAINST_BELOW) & there, MOST_AGAINST), _shares(near & ~there, MOST_WITHOUT_TARGET)
     )
-    places = (centres[:, None] - anchors[:, :2]) / anchors[:, 2:]
+    places = (centers[:, None] - anchors[:, :2]) / anchors[:, 2:]
     ratios = (sizes.clamp(min=1.0)[:, None] / anchors[:, 2:]).log()
     return AnchorLabels(towards, against, torch.cat([places, ratios], 2).transpose(1, 2))
 
@@ -89,9 +89,9 @@ def best_boxes(maps: Mapping[str, Tensor], search_size: int) -> Tensor:
     best = (towards - against).argmax(1)
     shifts = _grouped(maps["loc"], 4)[torch.arange(len(best)), :, best]
     anchor = anchors[best]
-    centres = shifts[:, :2] * anchor[:, 2:] + anchor[:, :2]
+    centers = shifts[:, :2] * anchor[:, 2:] + anchor[:, :2]
     sizes = shifts[:, 2:].clamp(max=5.0).exp() * anchor[:, 2:]
-    return torch.cat([centres - sizes / 2, centres + sizes / 2], 1) / search_size + 0.5
+    return torch.cat([centers - sizes / 2, centers + sizes / 2], 1) / search_size + 0.5
 
 
 def _grouped(values: Tensor, groups: int) -> Tensor:

@@ -21,8 +21,8 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets import base
 from singletrack.datasets.augmentations import Augmentation, Jitter
-from singletrack.datasets.catalogue import open_dataset
-from singletrack.datasets.footage import write_footage
+from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.frame_index import write_frame_index
 from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.layouts import has_size
 from singletrack.datasets.sampling import FramePairs, FrameRules
@@ -32,14 +32,14 @@ from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
 from singletrack.models.ostrack import CONFIGS, OSTrack
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.loop import RunSettings, train
+from singletrack.training.trainer import RunSettings, train
 from singletrack.training.losses import LossWeights
-from singletrack.training.objectives import Batch, Data, Recipe, Source, Stage
-from singletrack.training.ostrack import OSTrackObjective
-from singletrack.training.processes import Team
+from singletrack.training.base import Batch, DataPaths, Recipe, DataSource, Stage
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.distributed import Distributed
 from singletrack.training.recipes import TINY_PAIRS
-from singletrack.training.recorded import FramePairStream
-from singletrack.training.sources import MadePairs
+from singletrack.training.data.video import FramePairStream
+from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.validation import tracking_overlap
 
 Trained = Literal["all", "head", "light"]
@@ -48,11 +48,11 @@ LONGEST_FOLLOWED = 150  # frames of a held-out sequence
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuning(OSTrackObjective):
+class FineTuning(OSTrackTask):
     """OSTrack's objective, with some of the network as it was.
 
     trained: "all"; "head" alone, the backbone frozen; or "light", the head and, of the backbone, biases and
-        normalisations, which is little to keep for each of many domains.
+        normalizations, which is little to keep for each of many domains.
     """
 
     trained: Trained = "all"
@@ -78,51 +78,53 @@ class Mixture(Dataset[Batch]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnPairs(Source):
+class CustomPairs(DataSource):
     """Two frames of a user's own videos, all but every fifth sequence of them.
 
-    datasets: their names in the catalogue; their folders stand in ``Data.folders``.
+    datasets: their names in the catalog; their folders stand in ``DataPaths.folders``.
     rehearsed: share of pairs that are ``made`` instead, as those that the model learned from at first.
     """
 
     datasets: tuple[str, ...]
-    rehearsed: float = 0.0
-    made: MadePairs = field(default_factory=MadePairs)
+    replay_share: float = 0.0
+    made: SyntheticPairs = field(default_factory=SyntheticPairs)
     rules: FrameRules = field(default_factory=lambda: FrameRules(longest_gap=100, shortest=2, fewest_visible=2))
     augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(search_jitter=Jitter(scale=0.2, centre=2.0), flip_one=0.0)
+        default_factory=lambda: Augmentation(search_jitter=Jitter(scale=0.2, center=2.0), flip_one=0.0)
     )
 
-    def samples(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         own = self._stream(0, self.augmentation, stage, data, seed)
-        if not self.rehearsed:
+        if not self.replay_share:
             return own
-        return Mixture(own, self.made.samples(stage, data, seed), self.rehearsed, seed)
+        return Mixture(own, self.made.samples(stage, data, seed), self.replay_share, seed)
 
-    def held_out(self, stage: Stage, data: Data, seed: Sequence[int]) -> Dataset[Batch]:
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         plain = replace(self.augmentation, gray=0.0, flip=0.0, brightness=0.0)
         return self._stream(1, plain, stage, data, seed)
 
-    def sequences(self, data: Data) -> Sequence[base.Sequence]:
+    def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         """Those held out, from their first box on; single pictures, in which nothing can be followed, left out."""
-        held = [sequence for name in self.datasets for sequence in parted(name, data)[1]]
+        held = [sequence for name in self.datasets for sequence in split_sequences(name, data)[1]]
         return [from_first_box(sequence) for sequence in held if len(sequence) > 1]
 
-    def fingerprints(self, data: Data) -> dict[str, str]:
+    def fingerprints(self, data: DataPaths) -> dict[str, str]:
         """Of each data set: its sequences' names and boxes."""
         prints = {}
         for name in self.datasets:
             digest = hashlib.sha256()
-            for sequence in (*parted(name, data)[0], *parted(name, data)[1]):
+            for sequence in (*split_sequences(name, data)[0], *split_sequences(name, data)[1]):
                 digest.update(sequence.name.encode() + np.ascontiguousarray(sequence.boxes_xywh).tobytes())
             prints[name] = digest.hexdigest()[:16]
         return prints
 
     def _stream(
-        self, part: int, augmentation: Augmentation, stage: Stage, data: Data, seed: Sequence[int]
+        self, part: int, augmentation: Augmentation, stage: Stage, data: DataPaths, seed: Sequence[int]
     ) -> FramePairStream:
         footage = [
-            write_footage(name, parted(name, data)[part], Path(tempfile.mkdtemp(dir=_scratch().name)) / name)
+            write_frame_index(
+                name, split_sequences(name, data)[part], Path(tempfile.mkdtemp(dir=_scratch().name)) / name
+            )
             for name in self.datasets
         ]
         drawing = PairDrawing(
@@ -137,16 +139,18 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="singletrack-")
 
 
-def parted(name: str, data: Data) -> tuple[list[base.Sequence], list[base.Sequence]]:
+def split_sequences(name: str, data: DataPaths) -> tuple[list[base.VideoSequence], list[base.VideoSequence]]:
     """The sequences of a data set to train on, and those held out; of a single one its last fifth is.
 
     Raises InputError where nothing can be held out, or boxes are missing.
     """
-    return _parted(name, data.folders[name], data.cache)
+    return _split_sequences(name, data.folders[name], data.cache)
 
 
 @lru_cache(maxsize=16)
-def _parted(name: str, root: Path, cache: Path | None) -> tuple[list[base.Sequence], list[base.Sequence]]:
+def _split_sequences(
+    name: str, root: Path, cache: Path | None
+) -> tuple[list[base.VideoSequence], list[base.VideoSequence]]:
     sequences = [readable(sequence, root, cache) for sequence in open_dataset(name, root)]
     for sequence in sequences:
         if len(sequence.boxes_xywh) != len(sequence):
@@ -168,7 +172,7 @@ def _parted(name: str, root: Path, cache: Path | None) -> tuple[list[base.Sequen
     return [sequence for sequence in sequences if sequence not in held], held
 
 
-def readable(sequence: base.Sequence, root: Path, cache: Path | None) -> base.Sequence:
+def readable(sequence: base.VideoSequence, root: Path, cache: Path | None) -> base.VideoSequence:
     """The sequence with frames that can be read in any order: those of a video are unpacked, once."""
     if not isinstance(sequence.frames, VideoFrames):
         return sequence
@@ -179,7 +183,7 @@ def readable(sequence: base.Sequence, root: Path, cache: Path | None) -> base.Se
     return replace(sequence, frames=StoredFrames(Place(folder), names))
 
 
-def stretch(sequence: base.Sequence, first: int, last: int) -> base.Sequence:
+def stretch(sequence: base.VideoSequence, first: int, last: int) -> base.VideoSequence:
     """The frames from ``first`` to ``last`` (without it)."""
     frames = sequence.frames
     assert isinstance(frames, StoredFrames)
@@ -192,7 +196,7 @@ def stretch(sequence: base.Sequence, first: int, last: int) -> base.Sequence:
     )
 
 
-def from_first_box(sequence: base.Sequence) -> base.Sequence:
+def from_first_box(sequence: base.VideoSequence) -> base.VideoSequence:
     """The sequence from where its target is first seen, at most ``LONGEST_FOLLOWED`` frames of it."""
     seen = np.flatnonzero(has_size(sequence.boxes_xywh))
     first = int(seen[0]) if len(seen) else 0
@@ -200,7 +204,7 @@ def from_first_box(sequence: base.Sequence) -> base.Sequence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class FinetuneResult:
     """What fine-tuning gave: AO on the held-out sequences, 0 to 1, by the old weights, the best ones and the result.
 
     weights: the file of the result; None where the old ones were better than all.
@@ -220,13 +224,13 @@ def finetune_recipe(
     batch: int = 16,
     lr: float = 1e-4,
     trained: Trained = "all",
-    rehearsed: float = 0.0,
+    replay_share: float = 0.0,
     patience: int = 4,
     settings: OSTrackSettings | None = None,
 ) -> Recipe:
     """Every number of a fine-tuning. Raises InputError for a model that cannot be fine-tuned.
 
-    settings: of the tracker that validates it. For the others see ``FineTuning``, ``OwnPairs`` and ``Stage``.
+    settings: of the tracker that validates it. For the others see ``FineTuning``, ``CustomPairs`` and ``Stage``.
     """
     if model not in CONFIGS:
         raise InputError(f"expected a model among {', '.join(CONFIGS)} to fine-tune; got {model!r}; give one of these")
@@ -235,30 +239,30 @@ def finetune_recipe(
     dense = config.stem == "convolution"
     stage = Stage(
         name="finetune",
-        objective=FineTuning(
+        task=FineTuning(
             config=config,
             trained=trained,
             loss_weights=LossWeights(attention=0.5 if config.attention_to_head else 0.0, dense=dense),
             keep_ratio=config.keep_ratio,
             settings=settings,
         ),
-        source=OwnPairs(
+        source=CustomPairs(
             datasets=tuple(datasets),
-            rehearsed=rehearsed,
+            replay_share=replay_share,
             augmentation=replace(
-                OwnPairs(datasets=()).augmentation,
+                CustomPairs(datasets=()).augmentation,
                 template_factor=settings.template_factor,
                 search_factor=settings.search_factor,
                 mark_template=config.mark_template,
-                templates=config.templates,
+                num_templates=config.num_templates,
             ),
-            made=MadePairs(
+            made=SyntheticPairs(
                 pairs=replace(
                     TINY_PAIRS,
                     template_factor=settings.template_factor,
                     search_factor=settings.search_factor,
                     mark_template=config.mark_template,
-                    templates=config.templates,
+                    num_templates=config.num_templates,
                 )
             ),
         ),
@@ -280,13 +284,13 @@ def finetune_recipe(
 def finetune(
     recipe: Recipe,
     weights: Path,
-    data: Data,
+    data: DataPaths,
     out: Path,
     *,
     kept: float = 0.5,
     resume_run: bool = False,
     settings: RunSettings | None = None,
-) -> Outcome:
+) -> FinetuneResult:
     """Run a recipe of ``finetune_recipe`` from ``weights``; what comes of it is left as OUT/finetuned.safetensors.
 
     kept: share of the old weights in the result, beside those that follow the held-out sequences best: of what these
@@ -299,7 +303,7 @@ def finetune(
     train(recipe, data, out, resume_run=resume_run, weights=None if resume_run else weights, settings=settings)
     best: dict[str, float] | None = torch.load(out / "last.pt", map_location="cpu", weights_only=True)["best"]
     if best is None or best["ao"] <= before:
-        return Outcome(before=before, best=before, after=before, weights=None)
+        return FinetuneResult(before=before, best=before, after=before, weights=None)
     result = out / "finetuned.safetensors"
     if kept:
         mixed = out / "mixed.safetensors"
@@ -307,19 +311,19 @@ def finetune(
         after = overlap_of(recipe, mixed, data, settings)
         if after > before:
             mixed.replace(result)
-            return Outcome(before=before, best=best["ao"], after=after, weights=result)
+            return FinetuneResult(before=before, best=best["ao"], after=after, weights=result)
         mixed.unlink()
     shutil.copyfile(out / "best.safetensors", result)
-    return Outcome(before=before, best=best["ao"], after=best["ao"], weights=result)
+    return FinetuneResult(before=before, best=best["ao"], after=best["ao"], weights=result)
 
 
-def overlap_of(recipe: Recipe, weights: Path, data: Data, settings: RunSettings) -> float:
+def overlap_of(recipe: Recipe, weights: Path, data: DataPaths, settings: RunSettings) -> float:
     """AO of a file of weights on the recipe's held-out sequences."""
     stage = recipe.stages[-1]
     device = torch.device(settings.device)
-    model = stage.objective.build(stage).to(device).eval()
+    model = stage.task.build(stage).to(device).eval()
     load_weights(model, weights, recipe.model)
-    overlap = tracking_overlap(model, stage, data, Team(0, 1, device))
+    overlap = tracking_overlap(model, stage, data, Distributed(0, 1, device))
     if overlap is None:
         raise InputError(
             "expected sequences of two frames or more among those held out; got single pictures alone; add some video, "

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from singletrack.models.layers.centre_head import decode
-from singletrack.training.targets import centre_cells, heatmaps
+from singletrack.models.layers.center_head import decode
+from singletrack.training.labels import center_cells, heatmaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ def focal_loss(score: Tensor, heat: Tensor, ones: Tensor | None = None) -> Tenso
 
 def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
     """cxcywh -> xyxy."""
-    centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
-    return torch.cat([centre - half, centre + half], -1)
+    center, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
+    return torch.cat([center - half, center + half], -1)
 
 
 def giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ def ostrack_counts(boxes_xywh: Tensor, grid: int, present: Tensor) -> dict[str, 
 
     boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool.
     """
-    cells = centre_cells(boxes_xywh, grid)
+    cells = center_cells(boxes_xywh, grid)
     ones = ((cells >= 0) & (cells < grid)).all(1) & present
     near = nearness(boxes_xywh, grid).sum(1) * present
     return {"ones": ones.sum().float(), "present": present.sum().float(), "near": near.sum()}
@@ -127,7 +127,7 @@ def boxes_everywhere(maps: dict[str, Tensor]) -> Tensor:
 
 
 def nearness(boxes_xywh: Tensor, grid: int) -> Tensor:
-    """How much the box of each cell counts, (B, h * w): near the true centre, 0 elsewhere."""
+    """How much the box of each cell counts, (B, h * w): near the true center, 0 elsewhere."""
     line = torch.arange(grid, device=boxes_xywh.device, dtype=torch.float32)
     cells = torch.stack([line.expand(grid, grid), line[:, None].expand(grid, grid)])
     target = (boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2) * grid

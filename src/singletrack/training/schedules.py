@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from singletrack.training.objectives import Stage
+from singletrack.training.base import Stage
 
 
 def learning_rate(stage: Stage, step: int) -> float:

@@ -13,46 +13,50 @@ from torch import nn
 from singletrack.datasets import base
 from singletrack.geometry.boxes import iou
 from singletrack.tracking.base import Tracker
-from singletrack.training.loading import batches
+from singletrack.training.data.loading import batches
 from singletrack.training.losses import clamped_xyxy, giou
-from singletrack.training.objectives import Data, Stage
-from singletrack.training.processes import Team
+from singletrack.training.base import DataPaths, Stage
+from singletrack.training.distributed import Distributed
 
 AT_ONCE = 32  # samples
 
 
 @torch.no_grad()
-def sample_overlap(model: nn.Module, stage: Stage, data: Data, seed: int, team: Team, workers: int = 0) -> float:
+def sample_overlap(
+    model: nn.Module, stage: Stage, data: DataPaths, seed: int, distributed: Distributed, workers: int = 0
+) -> float:
     """Mean overlap of the model's boxes on the stage's held-out samples that show their target, always the same."""
     samples = stage.source.held_out(stage, data, [seed, 1, 0])
     count = stage.check_samples
     parts = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
     mine = torch.zeros(2, dtype=torch.float64)
-    for batch in batches(samples, parts[team.rank :: team.world], workers):
-        batch = {name: value.to(team.device) for name, value in batch.items()}
-        overlaps = giou(stage.objective.boxes(model, batch), clamped_xyxy(batch["box"]))[1]
+    for batch in batches(samples, parts[distributed.rank :: distributed.world], workers):
+        batch = {name: value.to(distributed.device) for name, value in batch.items()}
+        overlaps = giou(stage.task.boxes(model, batch), clamped_xyxy(batch["box"]))[1]
         known = overlaps[batch["present"]].clamp(min=0)
         mine += torch.tensor([float(known.sum()), len(known)])
-    total, shown = team.total(mine).tolist()
+    total, shown = distributed.all_reduce(mine).tolist()
     return float(total / max(shown, 1))
 
 
-def tracking_overlap(model: nn.Module, stage: Stage, data: Data, team: Team) -> float | None:
+def tracking_overlap(model: nn.Module, stage: Stage, data: DataPaths, distributed: Distributed) -> float | None:
     """Average overlap (AO, 0 to 1) of following the source's held-out sequences; None where there is nothing to follow.
 
     The mean over sequences of the mean over their frames, without the first and without those that have no box.
     """
     sequences = stage.source.sequences(data)
-    tracker = stage.objective.tracker(model, stage) if sequences else None
+    tracker = stage.task.tracker(model, stage) if sequences else None
     if tracker is None:
         return None
-    overlaps = [followed(tracker, sequences[index]) for index in range(team.rank, len(sequences), team.world)]
+    overlaps = [
+        followed(tracker, sequences[index]) for index in range(distributed.rank, len(sequences), distributed.world)
+    ]
     known = [overlap for overlap in overlaps if overlap is not None]
-    total, count = team.total(torch.tensor([sum(known), len(known)], dtype=torch.float64)).tolist()
+    total, count = distributed.all_reduce(torch.tensor([sum(known), len(known)], dtype=torch.float64)).tolist()
     return total / count if count else None
 
 
-def followed(tracker: Tracker, sequence: base.Sequence) -> float | None:
+def followed(tracker: Tracker, sequence: base.VideoSequence) -> float | None:
     """Mean overlap over the frames of a sequence that have a box, the first left out; None where none has."""
     truth = sequence.boxes_xywh
     x, y, width, height = truth[0].tolist()

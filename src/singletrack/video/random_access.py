@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, InputError, VideoError
 from singletrack.video.containers import ASSUMED_FPS, Container, FrameIndex, Upright, index_frames
-from singletrack.video.pictures import read_picture
+from singletrack.video.images import read_picture
 from singletrack.video.reader import find_pictures
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.ahead import read_ahead
 from singletrack.video.containers import ASSUMED_FPS, Container
-from singletrack.video.pictures import PICTURE_ENDINGS, natural_key, read_picture
+from singletrack.video.images import PICTURE_ENDINGS, natural_key, read_picture
 
 Frame = NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError, VideoError
-from singletrack.video.files import check_file, unwritable, writing
+from singletrack.files import check_file, unwritable, writing
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
     import av
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
 
 ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
-BT709 = 1  # the number of this colour standard in H.264, for primaries, transfer and matrix alike
+BT709 = 1  # the number of this color standard in H.264, for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
 
 

@@ -16,7 +16,7 @@ from singletrack.errors import InputError, SingletrackError
 from singletrack.labeling import LabeledBox, Project, label_project
 from singletrack.labeling.propagate import TrackProgress, track_segments
 from singletrack.tracking.base import Tracker
-from singletrack.video.pictures import PICTURE_ENDINGS, natural_key
+from singletrack.video.images import PICTURE_ENDINGS, natural_key
 from singletrack.web.pictures import Pictures
 
 VIDEO_SUFFIXES = (

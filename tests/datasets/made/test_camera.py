@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.made.camera import (
+from singletrack.datasets.synthetic.degradations import (
     EVERYWHERE,
     blacken_outside,
     degrade,
@@ -15,7 +15,7 @@ from singletrack.datasets.made.camera import (
     view,
     with_box,
 )
-from singletrack.datasets.made.pieces import Piece, outline_of, paste, place, turn
+from singletrack.datasets.synthetic.cutouts import Piece, outline_of, paste, place, turn
 from singletrack.geometry.crops import Square, box_to_crop, square_crop
 
 
@@ -85,14 +85,14 @@ def test_a_rendered_search_view_agrees_with_the_crop_of_tracking(box: tuple[int,
     cropped, scale = square_crop(frame, box, factor=4.0, size=size)
 
     square = Square.around(box, 4.0)
-    centre = np.array([square.left + square.side / 2, square.top + square.side / 2])
-    rendered = view(frame, centre, scale, size)
-    mapping = np.column_stack([scale * np.eye(2), size / 2 - scale * centre])
+    center = np.array([square.left + square.side / 2, square.top + square.side / 2])
+    rendered = view(frame, center, scale, size)
+    mapping = np.column_stack([scale * np.eye(2), size / 2 - scale * center])
     visible_xyxy = frame_in_view(frame, mapping, (size, size))
     blacken_outside(rendered, visible_xyxy)
 
     # the label: where the target's corners come to lie
-    box_xyxy = (np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]]) - np.tile(centre, 2)) * scale + size / 2
+    box_xyxy = (np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]]) - np.tile(center, 2)) * scale + size / 2
     np.testing.assert_allclose(edges(rendered), box_xyxy, atol=0.5)
     np.testing.assert_allclose(edges(cropped), box_xyxy, atol=0.5)
     middle, *extent = box_to_crop(box, box, scale=scale, size=size, shift=0.0)[[0, 2, 3]] * size
@@ -119,9 +119,9 @@ def test_a_pasted_target_lies_where_the_crop_of_tracking_would_show_it() -> None
     cropped, scale = square_crop(frame, around, factor=4.0, size=128)
 
     square = Square.around(around, 4.0)
-    centre = (place_in_frame - [square.left, square.top]) * scale
+    center = (place_in_frame - [square.left, square.top]) * scale
     rendered = np.full((128, 128, 3), 90, np.uint8)
-    box = paste(rendered, piece, place(turn(0), piece, centre, 30.0 * scale))
+    box = paste(rendered, piece, place(turn(0), piece, center, 30.0 * scale))
     box_xyxy = np.concatenate([box[:2], box[:2] + box[2:]])
     np.testing.assert_allclose(edges(rendered), box_xyxy, atol=0.5)
     np.testing.assert_allclose(edges(cropped), box_xyxy, atol=0.5)

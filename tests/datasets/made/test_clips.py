@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets.made import clips
-from singletrack.datasets.made.clips import generate_clip
-from singletrack.datasets.pictures import Found, Procedural
+from singletrack.datasets.synthetic import clips
+from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.datasets.photos import SequenceReaders, Procedural
 from singletrack.errors import InputError
 
 
@@ -86,12 +86,12 @@ def test_posts_stand_before_the_target_but_not_at_first() -> None:
 class OneObject(Procedural):
     """A white disc before dark clouds."""
 
-    def draw_object(self, random: np.random.Generator, beside: Found | None = None) -> Found:
+    def draw_object(self, random: np.random.Generator, beside: SequenceReaders | None = None) -> SequenceReaders:
         picture = (self.draw(random) * 0.4).astype(np.uint8)
         mask = np.zeros(picture.shape[:2], np.uint8)
         cv2.circle(mask, (160, 150), 50, 255, -1)
         picture[mask > 0] = 255
-        return Found(picture, mask)
+        return SequenceReaders(picture, mask)
 
 
 def test_a_living_photo_moves_its_object_in_exact_boxes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.made import composed
-from singletrack.datasets.made.composed import composed_scene, paste_into_template, paste_newest
-from singletrack.datasets.made.in_place import in_place_scene
-from singletrack.datasets.made.pairs import draw_pair
-from singletrack.datasets.made.pieces import Piece, outline_of, paste
-from singletrack.datasets.made.scenes import Fit, Newest, PairSettings
-from singletrack.datasets.pictures import Found, Procedural
+from singletrack.datasets.synthetic import cut_paste
+from singletrack.datasets.synthetic.cut_paste import composed_scene, paste_into_template, paste_newest
+from singletrack.datasets.synthetic.same_photo import in_place_scene
+from singletrack.datasets.synthetic.pairs import draw_pair
+from singletrack.datasets.synthetic.cutouts import Piece, outline_of, paste
+from singletrack.datasets.synthetic.scenes import Fit, Newest, PairSettings
+from singletrack.datasets.photos import SequenceReaders, Procedural
 from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
 
@@ -32,8 +32,8 @@ def test_boxes_have_the_size_and_place_that_tracking_meets() -> None:
     pairs = [draw_pair(np.random.default_rng(s), Procedural(), 64, 128, PairSettings()) for s in range(60)]
     for pair in pairs:
         assert (pair.box[2:] >= 1).all()
-        centre = pair.box[:2] + pair.box[2:] / 2
-        assert ((centre > -16) & (centre < 144)).all()
+        center = pair.box[:2] + pair.box[2:] / 2
+        assert ((center > -16) & (center < 144)).all()
     sides = [np.sqrt(p.box[2] * p.box[3]) for p in pairs if p.present]
     assert 25 < np.median(sides) < 38
     assert any(
@@ -86,7 +86,7 @@ def test_a_marked_box_is_drawn_into_the_template_alone(in_place: float) -> None:
 
 @pytest.mark.parametrize("in_place", [0.0, 1.0])
 def test_the_newest_look_stands_beside_the_first(in_place: float) -> None:
-    settings = PairSettings(in_place=in_place, mark_template=True, templates=2)
+    settings = PairSettings(in_place=in_place, mark_template=True, num_templates=2)
     seen = [draw_pair(np.random.default_rng(s), Procedural(), 112, 224, settings) for s in range(12)]
     for pair in seen:
         assert pair.template.shape == (2, 112, 112, 3)
@@ -112,7 +112,7 @@ def test_the_newest_look_is_cut_round_the_box_that_was_followed() -> None:
     white = np.full((40, 80), 255, np.uint8)
     piece = Piece(np.full((40, 80, 3), 255, np.uint8), white, outline_of(white))
     now, exact = newest((0.1, -0.2), (0.8, 1.3)), Fit(np.zeros(2), np.ones(2))
-    settings = PairSettings(occluded=0.0, templates=2)
+    settings = PairSettings(occluded=0.0, num_templates=2)
     for seed in range(10):
         crop = np.zeros((112, 112, 3), np.uint8)
         random = np.random.default_rng(seed)
@@ -127,17 +127,17 @@ class OneObject(Procedural):
     def draw(self, random: np.random.Generator) -> np.ndarray:
         return np.full((240, 240, 3), 40, np.uint8)
 
-    def draw_object(self, random: np.random.Generator, beside: Found | None = None) -> Found:
+    def draw_object(self, random: np.random.Generator, beside: SequenceReaders | None = None) -> SequenceReaders:
         picture = np.zeros((300, 400, 3), np.uint8)
         picture[120:160, 150:230] = 255
-        return Found(picture, picture[..., 0].copy())
+        return SequenceReaders(picture, picture[..., 0].copy())
 
 
 @pytest.mark.parametrize("living", [0.0, 1.0])
 def test_so_it_is_of_a_photo_and_boxes_fit_what_is_seen(living: float, monkeypatch: pytest.MonkeyPatch) -> None:
     now = newest((0.1, -0.2), (0.8, 1.3))
     monkeypatch.setattr(Newest, "draw", lambda random: now)
-    settings = PairSettings(fit=0.0, occluded=0.0, whole=1.0, templates=2, living=living, scale=0.2, anywhere=0.0)
+    settings = PairSettings(fit=0.0, occluded=0.0, whole=1.0, num_templates=2, living=living, scale=0.2, anywhere=0.0)
     for seed in range(12):
         scene = in_place_scene(np.random.default_rng(seed), OneObject(), 112, 224, settings)
         thing = np.where(scene.search > 150, 255, 0).astype(np.uint8)
@@ -154,7 +154,7 @@ def test_what_is_beside_the_target_in_a_template_is_often_in_the_search_crop_too
 ) -> None:
     pasted: list[Piece] = []
     monkeypatch.setattr(
-        composed, "paste", lambda canvas, piece, mapping: pasted.append(piece) or paste(canvas, piece, mapping)
+        cut_paste, "paste", lambda canvas, piece, mapping: pasted.append(piece) or paste(canvas, piece, mapping)
     )
     again = 0
     for seed in range(60):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.datasets.made.pieces import (
+from singletrack.datasets.synthetic.cutouts import (
     Dress,
     Piece,
     cut_piece,
@@ -18,7 +18,7 @@ from singletrack.datasets.made.pieces import (
     tip,
     turn,
 )
-from singletrack.datasets.pictures import Procedural
+from singletrack.datasets.photos import Procedural
 
 
 def square_piece(width: int, height: int) -> Piece:
@@ -105,7 +105,7 @@ def test_a_piece_without_anything_in_it_rolls_to_itself() -> None:
     assert roll(nothing, 1.0) is nothing
 
 
-def test_a_dress_leads_to_the_colours_of_others() -> None:
+def test_a_dress_leads_to_the_colors_of_others() -> None:
     random = np.random.default_rng(0)
     own = random.integers(100, 140, (32, 32, 3)).astype(np.uint8)
     others = random.integers(20, 40, (32, 32, 3)).astype(np.uint8)

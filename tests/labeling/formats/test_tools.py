@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from singletrack.datasets.catalogue import open_dataset
+from singletrack.datasets.registry import open_dataset
 from singletrack.labeling.formats import read_labels, write_labels
 from singletrack.labeling.formats.base import visible_boxes
 from singletrack.labeling.labels import LabeledTarget, LabelSet

@@ -17,7 +17,7 @@ from singletrack.labeling.formats.checks import MAX_FRAMES, Place, list_files, r
 from singletrack.labeling.formats.collect import Collector, Detections, Draft
 from singletrack.labeling.formats.output import copy_frames, frame_name, new_folder, write_text
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
-from singletrack.video.pictures import natural_key
+from singletrack.video.images import natural_key
 
 MAX_ID = 2**53
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError, VideoError
 from singletrack.labeling.labels import VideoInfo
 from singletrack.video import open_video
-from singletrack.video.files import writing
+from singletrack.files import writing
 from singletrack.video.reader import find_pictures
 
 JPEG_QUALITY = 95

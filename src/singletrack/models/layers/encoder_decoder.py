@@ -87,7 +87,7 @@ class Attention(nn.Module):
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def seen(self, query: Tensor, key: Tensor, bias: Tensor | None = None) -> Tensor:
+    def attention(self, query: Tensor, key: Tensor, bias: Tensor | None = None) -> Tensor:
         """How much the queries together attend to each of the N tokens: (B, N), mean over queries, then heads."""
         q, k = self.project(query, 0), self.project(key, 1)
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
@@ -178,6 +178,6 @@ class Decoder(nn.Module):
         return out
 
 
-def likeness(search: Tensor, answer: Tensor) -> Tensor:
+def similarity(search: Tensor, answer: Tensor) -> Tensor:
     """How like the answer (B, 1, C) each search token (B, N, C) is: (B, N, 1), dot products as they are."""
     return search @ answer.transpose(1, 2)

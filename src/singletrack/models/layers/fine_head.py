@@ -1,4 +1,4 @@
-"""A centre head on a grid twice as fine as the tokens', for a network with a convolutional stem. Ours."""
+"""A center head on a grid twice as fine as the tokens', for a network with a convolutional stem. Ours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FineHead(nn.Module):
         self.read = nn.Conv2d(channels, 5, 3, padding=1)
 
     def forward(self, x: Tensor, fine: Tensor) -> dict[str, Tensor]:
-        """Tokens (B, C, h, w) and features (B, F, 2h, 2w) -> maps as of ``CentreHead``, on the grid of 2h x 2w."""
+        """Tokens (B, C, h, w) and features (B, F, 2h, 2w) -> maps as of ``CenterHead``, on the grid of 2h x 2w."""
         joint = F.relu(self.norm(F.pixel_shuffle(self.spread(x), 2) + self.fine(fine)))
         score, size, offset = self.read(self.blocks(joint)).split([1, 2, 2], 1)
         return {

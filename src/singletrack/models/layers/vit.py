@@ -97,7 +97,7 @@ class Block(nn.Module):
         return out
 
 
-def draw_linear_layers(module: nn.Module) -> None:
+def init_linear_layers(module: nn.Module) -> None:
     """Start all linear layers of a module as ViT does: small weights, no bias."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -106,7 +106,7 @@ def draw_linear_layers(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def same_query_and_key(projection: nn.Linear) -> None:
+def tie_query_key(projection: nn.Linear) -> None:
     """Start query and key of an attention, two of the three thirds of its projection, as one orthonormal matrix.
 
     It then compares contents before anything is learned (compare mimetic initialization, Trockman and Kolter 2023).

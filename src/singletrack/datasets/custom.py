@@ -1,0 +1,264 @@
+"""A user's own data: folders of frames, videos with boxes, and what annotation tools write (COCO, MOT, CVAT).
+
+Finders for the table of ``benchmarks``; every annotated object is a sequence. Knows nothing of any benchmark.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from singletrack.datasets.annotations import read_regions, read_table
+from singletrack.datasets.base import Array, Frames, VideoSequence
+from singletrack.datasets.layouts import SequenceReaders, SequencePaths, has_size, in_folder, read, sequence, words
+from singletrack.datasets.storage import Storage, StoredFrames
+from singletrack.datasets.video_frames import VideoFrames
+from singletrack.errors import InputError
+
+VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+
+# --- folders of frames, and videos beside their boxes -------------------------------------------------------
+
+FOLDER_IMAGES = ("", "img", "imgs", "color", "frames")
+FOLDER_BOXES = ("groundtruth.txt", "groundtruth_rect.txt")
+
+
+def find_folder(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """A sequence in each folder that has frames or boxes, and of each video beside a .txt of its name.
+
+    A root with boxes of its own is one sequence itself. In a folder, one video may stand for the frames.
+    """
+    found: SequenceReaders = {}
+    alone = any(storage.has(file) for file in FOLDER_BOXES)
+    for name in ["."] if alone else storage.folders(""):
+        boxes = [file for file in FOLDER_BOXES if storage.has(f"{name}/{file}")]
+        called = storage.root.resolve().stem if alone else name
+        videos = _videos(storage, name)
+        if boxes and len(videos) == 1 and not any(storage.pictures(f"{name}/{image}") for image in FOLDER_IMAGES):
+            found[called] = partial(read_video, storage, called, videos[0], f"{name}/{boxes[0]}")
+        elif boxes or any(storage.pictures(f"{name}/{image}") for image in FOLDER_IMAGES):
+            target = in_folder(called, name, FOLDER_IMAGES, *boxes[:1])
+            found[called] = partial(read_folder, storage, replace(target, first_box_only=True))
+    for video in [] if alone else _videos(storage, ""):
+        if storage.has(f"{Path(video).stem}.txt"):
+            found[Path(video).stem] = partial(read_video, storage, Path(video).stem, video, f"{Path(video).stem}.txt")
+    return found
+
+
+def _videos(storage: Storage, folder: str) -> list[str]:
+    """Paths of the video files in a folder."""
+    files = [name for name in storage.files(folder) if name.lower().endswith(VIDEO_ENDINGS)]
+    return [f"{folder}/{name}" if folder else name for name in files]
+
+
+def read_folder(storage: Storage, target: SequencePaths) -> VideoSequence:
+    boxes = read(storage, target.boxes, read_regions)
+    visible = has_size(boxes) if len(boxes) > 1 else None
+    return sequence(
+        storage, target, boxes, visible=visible, language=read_language(storage, target, "language.txt", "nlp.txt")
+    )
+
+
+def read_video(storage: Storage, name: str, video: str, boxes: str) -> VideoSequence:
+    """A video and its boxes, a line a frame, or the first alone."""
+    folder, _, file = video.rpartition("/")
+    place = storage.place(folder).below(file)
+    if place.inside is not None:
+        raise InputError(f"expected the video {place} on the disk; it lies in an archive; unpack it")
+    boxes_xywh = read(storage, boxes, read_regions)
+    frames = VideoFrames(place.path, len(boxes_xywh) if len(boxes_xywh) > 1 else None)
+    visible = has_size(boxes_xywh) if len(boxes_xywh) > 1 else None
+    return VideoSequence(name=name, frames=frames, boxes_xywh=boxes_xywh, visible=visible)
+
+
+# --- COCO as annotation tools export it ---------------------------------------------------------------------
+
+
+def find_coco_export(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """Every object of a picture is a sequence of one frame, from all files that are COCO JSON; crowds are left out.
+
+    The files lie at the top (Roboflow), in its folders or in ``annotations`` (CVAT, Label Studio), the pictures
+    beside them or in ``images``, alone or below a folder of the file's own name.
+    """
+    found: SequenceReaders = {}
+    for folder in ["", *storage.folders("")]:
+        for file in storage.files(folder):
+            if file.endswith(".json"):
+                found |= _objects_of(storage, folder, file)
+    if not found:
+        raise InputError(f"expected COCO annotations (.json) with boxes below {storage.root}; found none")
+    return found
+
+
+def _objects_of(storage: Storage, folder: str, file: str) -> SequenceReaders:
+    path = f"{folder}/{file}" if folder else file
+    try:
+        content = json.loads(storage.text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"expected JSON in {path}; {error}; export it again") from error
+    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
+        return {}
+    subset = file.removesuffix(".json").removeprefix("instances_")
+    bases = [folder, "images", f"images/{subset}", subset, ""]
+    pictures = {
+        picture["id"]: (_picture(storage, bases, picture["file_name"]), (int(picture["width"]), int(picture["height"])))
+        for picture in content["images"]
+    }
+    found: SequenceReaders = {}
+    for thing in content["annotations"]:
+        if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
+            name = f"{file.removesuffix('.json')}_{thing['image_id']}_{thing['id']}"
+            frames, size_wh = pictures[thing["image_id"]]
+            found[name] = partial(read_still, name, frames, size_wh, thing["bbox"])
+    return found
+
+
+def _picture(storage: Storage, bases: Iterable[str], name: str) -> StoredFrames:
+    """The picture of a name, which may hold folders, below the first of ``bases`` where it is; of none, no frames."""
+    for base in bases:
+        path = f"{base}/{name}" if base else name
+        if storage.has(path):
+            folder, _, file = path.rpartition("/")
+            return storage.frames(folder, [file])
+    return storage.frames("", [])
+
+
+def read_still(name: str, frames: Frames, size_wh: tuple[int, int], box_xywh: Iterable[float]) -> VideoSequence:
+    if not len(frames):
+        raise InputError(f"expected the picture of {name}; it is not there; export it again with its pictures")
+    return VideoSequence(name=name, frames=frames, boxes_xywh=np.array([[*box_xywh]], np.float64), told_size_wh=size_wh)
+
+
+# --- MOTChallenge -------------------------------------------------------------------------------------------
+
+
+def find_mot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """Each track of each ``SEQUENCE/gt/gt.txt`` is a sequence, SEQUENCE_TRACK, from its first frame to its last.
+
+    A line is frame, track, left, top, width, height, and, if written, 1 (0: to be ignored), class and visible part.
+    Frames and pixels count from 1, as the tools take them. Frames of ``img1`` without a line have no box.
+    """
+    bases = ["."] if storage.has("gt/gt.txt") else storage.folders("")
+    found: SequenceReaders = {}
+    for base in bases:
+        if not storage.has(f"{base}/gt/gt.txt"):
+            continue
+        table = read(storage, f"{base}/gt/gt.txt", read_table)
+        if table.shape[1] < 6:
+            raise InputError(
+                f"expected frame,track,left,top,width,height in every line of {base}/gt/gt.txt; "
+                f"got {table.shape[1]} numbers"
+            )
+        if table.shape[1] > 6:
+            table = table[table[:, 6] != 0]
+        called = storage.root.resolve().stem if base == "." else base
+        for track in np.unique(table[:, 1]).astype(int):
+            name = f"{called}_{track}"
+            found[name] = partial(read_track, storage, name, f"{base}/{_mot_pictures(storage, base)}", table, track)
+    if not found:
+        raise InputError(f"expected SEQUENCE/gt/gt.txt below {storage.root}; found none; check the path")
+    return found
+
+
+def _mot_pictures(storage: Storage, base: str) -> str:
+    """The folder of the frames, as seqinfo.ini has it; img1 without one."""
+    if not storage.has(f"{base}/seqinfo.ini"):
+        return "img1"
+    told = configparser.ConfigParser()
+    told.read_string(storage.text(f"{base}/seqinfo.ini"))
+    return told.get("VideoSequence", "imDir", fallback="img1")
+
+
+def read_track(storage: Storage, name: str, folder: str, table: Array, track: int) -> VideoSequence:
+    rows = table[table[:, 1] == track]
+    boxes = {int(row[0]) - 1: row[2:6] for row in rows}
+    seen = {int(row[0]) - 1: float(row[8]) for row in rows} if table.shape[1] > 8 else {}
+    return _stretch(storage, name, folder, boxes, seen)
+
+
+def _stretch(
+    storage: Storage,
+    name: str,
+    folder: str,
+    boxes: Mapping[int, Array],
+    cover: Mapping[int, float] | None = None,
+) -> VideoSequence:
+    """The frames of a folder from the first to the last (from 0) that has a box; NaN where one between has none."""
+    names = storage.pictures(folder)
+    first, last = min(boxes), max(boxes)
+    if last >= len(names):
+        raise InputError(
+            f"expected {last + 1} frames in {storage.place(folder)} for {name}; got {len(names)}; get a whole copy"
+        )
+    boxes_xywh = np.array([boxes.get(index, np.full(4, np.nan)) for index in range(first, last + 1)], np.float64)
+    return VideoSequence(
+        name=name,
+        frames=storage.frames(folder, names[first : last + 1]),
+        boxes_xywh=boxes_xywh,
+        visible=has_size(boxes_xywh),
+        cover=np.array([cover.get(index, 0.0) for index in range(first, last + 1)]) if cover else None,
+    )
+
+
+# --- CVAT ---------------------------------------------------------------------------------------------------
+
+
+def find_cvat(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """CVAT's own XML, "for video 1.1" (each track a sequence) or "for images 1.1" (each box one of a single frame).
+
+    ``annotations.xml`` lies at the top or in a folder for each task, its pictures in ``images`` beside it, as CVAT
+    exports them with "save images". Boxes alone are read.
+    """
+    found: SequenceReaders = {}
+    for base in ["", *storage.folders("")]:
+        path = f"{base}/annotations.xml" if base else "annotations.xml"
+        if not storage.has(path):
+            continue
+        try:
+            root = ElementTree.fromstring(storage.text(path))
+        except ElementTree.ParseError as error:
+            raise InputError(f"expected CVAT's XML in {path}; {error}; export it again") from error
+        folder = f"{base}/images" if base else "images"
+        task = base or storage.root.resolve().stem
+        found |= _cvat_tracks(storage, root, folder, task) | _cvat_stills(storage, root, folder, task)
+    if not found:
+        raise InputError(f"expected annotations.xml of CVAT with boxes below {storage.root}; found none")
+    return found
+
+
+def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> SequenceReaders:
+    found: SequenceReaders = {}
+    for track in root.iter("track"):
+        boxes = {
+            int(box.attrib["frame"]): _cvat_box(box) for box in track.iter("box") if box.get("outside", "0") == "0"
+        }
+        if boxes:
+            name = f"{task}_{track.attrib['id']}"
+            found[name] = partial(_stretch, storage, name, folder, boxes)
+    return found
+
+
+def _cvat_stills(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> SequenceReaders:
+    found: SequenceReaders = {}
+    counts: dict[str, int] = defaultdict(int)
+    for image in root.iter("image"):
+        size_wh = int(image.attrib["width"]), int(image.attrib["height"])
+        frames = _picture(storage, [folder, folder.rpartition("/")[0]], image.attrib["name"])
+        for box in image.iter("box"):
+            name = f"{task}_{image.attrib['id']}_{counts[image.attrib['id']]}"
+            counts[image.attrib["id"]] += 1
+            found[name] = partial(read_still, name, frames, size_wh, _cvat_box(box))
+    return found
+
+
+def _cvat_box(box: ElementTree.Element) -> Array:
+    left, top, right, bottom = (float(box.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
+    return np.array([left, top, right - left, bottom - top])

@@ -1,0 +1,260 @@
+"""Data sets made for detection that trackers are trained on: ILSVRC's VID and DET, and YouTube-BB, as handed out.
+
+Finders for the table of ``benchmarks``. What their annotations hold is known only from reading all of them, which
+takes minutes for the whole of VID or DET; ``footage`` does it once. Of pysot's crops, ``pysot_sources`` knows.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from singletrack.datasets.base import Array, VideoSequence
+from singletrack.datasets.layouts import SequenceReaders, first_existing, has_size
+from singletrack.datasets.custom import read_still
+from singletrack.datasets.storage import Storage
+from singletrack.errors import InputError, VideoError
+from singletrack.geometry.boxes import Box
+
+# --- ILSVRC: VID and DET -----------------------------------------------------------------------------------
+
+ILSVRC_FOLDERS = ("ILSVRC2015", "ILSVRC2017", "ILSVRC")  # which the downloads unpack into
+NOWHERE = (np.nan, np.nan, np.nan, np.nan)
+
+
+class Marked(NamedTuple):
+    """What one .xml says of its picture: its size, and each object's track ("" in DET) and box, x, y, width, height."""
+
+    size_wh: tuple[int, int]
+    objects: list[tuple[str, Box]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One object of a video. stems: of all its pictures, without endings. boxes: place in these -> xywh."""
+
+    name: str
+    folder: str
+    stems: list[str]
+    boxes: dict[int, Box]
+    size_wh: tuple[int, int]
+
+
+def find_vid(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """Each track of each video is a sequence, VIDEO_TRACK, from its first box to its last; NaN where it has none.
+
+    ``occluded`` is not read: it stands for any occlusion, and pysot trains on these boxes as on the others.
+    """
+    found: SequenceReaders = {}
+    for marked, pictures in _folders(storage, "VID", split):
+        files = _annotations(storage, marked)
+        tracks: dict[str, dict[int, Box]] = defaultdict(dict)
+        size_wh = (0, 0)
+        for index, file in enumerate(files):
+            size_wh, objects = _read_annotation(storage, f"{marked}/{file}")
+            for track, box_xywh in objects:
+                tracks[track][index] = box_xywh
+        stems = [file.removesuffix(".xml") for file in files]
+        for track, boxes in tracks.items():
+            name = f"{pictures.rpartition('/')[2]}_{track}"
+            told = Track(name=name, folder=pictures, stems=stems, boxes=boxes, size_wh=size_wh)
+            found[name] = partial(read_track, storage, told)
+    return found
+
+
+def read_track(storage: Storage, track: Track) -> VideoSequence:
+    first, last = min(track.boxes), max(track.boxes)
+    stems = track.stems[first : last + 1]
+    there = {name.rpartition(".")[0]: name for name in storage.pictures(track.folder)}
+    lacking = [stem for stem in stems if stem not in there]
+    if lacking:
+        raise InputError(
+            f"expected {len(stems)} frames of {track.name} in {storage.place(track.folder)}; {len(lacking)} are not "
+            f"there, such as {lacking[0]}; get a whole copy"
+        )
+    boxes_xywh = np.array([track.boxes.get(index, NOWHERE) for index in range(first, last + 1)], np.float64)
+    return VideoSequence(
+        name=track.name,
+        frames=storage.frames(track.folder, [there[stem] for stem in stems]),
+        boxes_xywh=boxes_xywh,
+        visible=has_size(boxes_xywh),
+        told_size_wh=track.size_wh,
+    )
+
+
+def find_det(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """Every object of a picture is a sequence of one frame, PICTURE_OBJECT, objects counted from 0."""
+    found: SequenceReaders = {}
+    for marked, pictures in _folders(storage, "DET", split):
+        there = {name.rpartition(".")[0]: name for name in storage.pictures(pictures)}
+        for file in _annotations(storage, marked):
+            stem = file.removesuffix(".xml")
+            frames = storage.frames(pictures, [there[stem]] if stem in there else [])
+            size_wh, objects = _read_annotation(storage, f"{marked}/{file}")
+            for number, (_, box_xywh) in enumerate(objects):
+                if min(box_xywh[2:]) > 0:
+                    name = f"{stem}_{number}"
+                    found[name] = partial(read_still, name, frames, size_wh, box_xywh)
+    return found
+
+
+def _folders(storage: Storage, part: str, split: str) -> Iterator[tuple[str, str]]:
+    """Each folder of annotations of a split, however deep, and the one with its pictures."""
+    base = first_existing(storage, ILSVRC_FOLDERS)
+    waiting = [f"{part}/{split}"]
+    while waiting:
+        folder = waiting.pop()
+        marked = f"{base}/Annotations/{folder}"
+        waiting += [f"{folder}/{name}" for name in reversed(storage.folders(marked))]
+        if _annotations(storage, marked):
+            yield marked, f"{base}/Data/{folder}"
+
+
+def _annotations(storage: Storage, folder: str) -> list[str]:
+    """Names of the .xml files in a folder, in natural order."""
+    return [file for file in storage.files(folder) if file.endswith(".xml")]
+
+
+def _read_annotation(storage: Storage, path: str) -> Marked:
+    content = storage.text(path)
+    try:
+        root = ElementTree.fromstring(content)
+        width, height = (int(_text(root, f"size/{side}")) for side in ("width", "height"))
+        objects = []
+        for thing in root.iter("object"):
+            left, top, right, bottom = (
+                float(_text(thing, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
+            )
+            objects.append((thing.findtext("trackid", ""), (left, top, right - left, bottom - top)))
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(f"expected ILSVRC's annotation in {path}; {error}; get a whole copy") from error
+    return Marked((width, height), objects)
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    """The text of an element below this one; raises ValueError where there is none."""
+    text = element.findtext(path)
+    if not text:
+        raise ValueError(f"it has no {path}")
+    return text
+
+
+# --- YouTube-BB --------------------------------------------------------------------------------------------
+
+YOUTUBEBB_LISTS = {"train": "yt_bb_detection_train", "val": "yt_bb_detection_validation"}
+YOUTUBEBB_COLUMNS = 10  # youtube_id, timestamp_ms, class_id, class_name, object_id, object_presence, then the box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One object of a video.
+
+    told: five numbers of each of its moments: milliseconds; left, right, top and bottom as shares of the frame, NaN
+        where it is absent. there: names of all files in its folder.
+    """
+
+    youtube_id: str
+    class_id: str
+    object_id: str
+    folder: str
+    told: array[float]
+    there: AbstractSet[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.youtube_id}_{self.class_id}_{self.object_id}"
+
+    def picture(self, milliseconds: float) -> str:
+        return f"{self.youtube_id}_{milliseconds:.0f}_{self.class_id}_{self.object_id}.jpg"
+
+
+def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceReaders:
+    """Each object of each video is a sequence, VIDEO_CLASS_OBJECT, of one frame a second, from where it is first seen.
+
+    Google hands out ``yt_bb_detection_train.csv.gz``, to be unpacked; the frames lie beside it as youtube-bb-utility
+    extracts them from YouTube, which pysot's scripts ask for: ``yt_bb_detection_train/CLASS/ID_TIME_CLASS_OBJECT.jpg``.
+    """
+    listing = YOUTUBEBB_LISTS[split]
+    content = storage.text(f"{listing}.csv")
+    try:
+        objects = _read_objects(content)
+    except ValueError as error:
+        raise InputError(
+            f"expected {YOUTUBEBB_COLUMNS} values in every line of {listing}.csv, a box in the last four; got {error}; "
+            "get the file again"
+        ) from error
+    there: dict[str, set[str]] = {}
+    found: SequenceReaders = {}
+    for (youtube_id, class_id, object_id), told in objects.items():
+        folder = f"{listing}/{class_id}"
+        if class_id not in there:
+            there[class_id] = set(storage.files(folder))
+        segment = Segment(
+            youtube_id=youtube_id,
+            class_id=class_id,
+            object_id=object_id,
+            folder=folder,
+            told=told,
+            there=there[class_id],
+        )
+        if not np.isnan(told[1::5]).all():
+            found[segment.name] = partial(read_segment, storage, segment)
+    return found
+
+
+def _read_objects(text: str) -> dict[tuple[str, str, str], array[float]]:
+    """Video, class and object -> what a ``Segment`` is told. Raises ValueError for a line that is none."""
+    objects: dict[tuple[str, str, str], array[float]] = defaultdict(lambda: array("d"))
+    # millions of lines: neither they nor their rows are kept
+    for row in csv.reader(line[0] for line in re.finditer(r".+", text)):
+        if len(row) != YOUTUBEBB_COLUMNS:
+            raise ValueError(f"{len(row)} in {','.join(row)!r}")
+        youtube_id, time, class_id, _, object_id, presence, *sides = row
+        box = map(float, sides) if presence == "present" else NOWHERE
+        objects[youtube_id, class_id, object_id].extend([float(time), *box])
+    return objects
+
+
+def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
+    """Frames in which the object is absent may not have been extracted; they are left out then."""
+    rows = np.array(segment.told).reshape(-1, 5)
+    rows = rows[np.argsort(rows[:, 0])]
+    present = ~np.isnan(rows[:, 1])
+    rows, present = rows[np.argmax(present) :], present[np.argmax(present) :]
+    names = [segment.picture(row[0]) for row in rows]
+    extracted = np.array([name in segment.there for name in names])
+    if not extracted[present].all():
+        raise InputError(
+            f"expected {present.sum()} frames of {segment.name} in {storage.place(segment.folder)}; "
+            f"{(present & ~extracted).sum()} are not there; extract them, or leave out what is incomplete if the video "
+            "is gone from YouTube"
+        )
+    frames = storage.frames(segment.folder, [name for name, here in zip(names, extracted, strict=True) if here])
+    try:
+        height, width = frames[0].shape[:2]
+    except VideoError as error:
+        raise InputError(str(error)) from error
+    boxes_xywh = _in_pixels(rows[extracted, 1:], width, height)
+    return VideoSequence(
+        name=segment.name,
+        frames=frames,
+        boxes_xywh=boxes_xywh,
+        visible=has_size(boxes_xywh),
+        told_size_wh=(width, height),
+    )
+
+
+def _in_pixels(shares: Array, width: int, height: int) -> Array:
+    """Left, right, top and bottom as shares of the frame -> x, y, width, height in pixels: (N, 4)."""
+    left, right, top, bottom = (shares * (width, width, height, height)).T
+    return np.stack([left, top, right - left, bottom - top], 1)

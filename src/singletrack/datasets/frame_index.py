@@ -1,0 +1,233 @@
+"""A data set as training needs it: every sequence's boxes and file names in a few flat arrays, kept on the disk.
+
+Reading a large data set's annotations takes minutes, and its sequences as objects gigabytes. So it is read once, with
+the readers of ``catalog``, and written down as arrays that every process maps into its memory; they are one copy,
+however many processes draw from them. Knows nothing of how frames are chosen or cut.
+
+    folder/
+    ├── facts.json       data set, split, where sequences lie, and the fingerprint
+    ├── names.npy        (n,) names of the sequences, bytes
+    ├── places.npy       (n,) which of the folders in facts.json each sequence's frames lie in
+    ├── starts.npy       (n + 1,) where each sequence's frames start in the arrays below
+    ├── files.npy        (frames,) names of the files, bytes
+    ├── boxes.npy        (frames, 4) float32 xywh, pixels
+    └── visible.npy      (frames,) there is a box, and the benchmark does not say that the target is absent or hidden
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.base import Image, VideoSequence
+from singletrack.datasets.registry import Choice, choose, try_open, raise_problems
+from singletrack.datasets.layouts import has_size
+from singletrack.datasets.storage import Place, StoredFrames
+from singletrack.errors import InputError
+
+ARRAYS = ("names", "places", "starts", "files", "boxes", "visible")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameIndex:
+    """The sequences of one split; ``open_frame_index`` makes it. Can be pickled: another process maps the same files.
+
+    folder: where its arrays lie, laid out as this module's first lines say. fingerprint: SHA-256 of all of them, 64
+    hexadecimal digits: names, boxes and flags, not the pictures' pixels.
+    """
+
+    folder: Path
+    dataset: str
+    split: str
+    fingerprint: str
+    where: tuple[Place, ...]
+    names: NDArray[np.bytes_]
+    places: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    files: NDArray[np.bytes_]
+    boxes: NDArray[np.float32]
+    visible: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """How many sequences there are."""
+        return len(self.names)
+
+    def __reduce__(self) -> tuple[Callable[[Path], FrameIndex], tuple[Path]]:
+        return load_footage, (self.folder,)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) frames of each sequence."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def seen(self) -> NDArray[np.int64]:
+        """(n,) frames of each sequence in which the target is visible."""
+        return np.add.reduceat(self.visible, self.starts[:-1], dtype=np.int64)
+
+    @property
+    def of_pictures(self) -> bool:
+        """Is every sequence a single picture, as in COCO?"""
+        return bool((self.lengths == 1).all())
+
+    def frames(self, sequence: int) -> slice:
+        """Where the frames of a sequence stand in ``files``, ``boxes`` and ``visible``."""
+        return slice(int(self.starts[sequence]), int(self.starts[sequence + 1]))
+
+    def box(self, sequence: int, frame: int) -> NDArray[np.float32]:
+        """(4,) xywh, pixels of the frame."""
+        return np.array(self.boxes[self.starts[sequence] + frame])
+
+    def picture(self, sequence: int, frame: int, shrunk: int = 1) -> Image:
+        """A frame, (H, W, 3) uint8 RGB, at 1 / ``shrunk`` of its size. Raises VideoError where it cannot be read."""
+        name = bytes(self.files[self.starts[sequence] + frame]).decode()
+        return StoredFrames(self.where[self.places[sequence]], [name]).picture(0, shrunk)
+
+
+def open_frame_index(
+    name: str,
+    root: str | Path,
+    folder: str | Path,
+    *,
+    split: str = "",
+    split_file: str | Path | None = None,
+    exclude_file: str | Path | None = None,
+    incomplete: bool = False,
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> FrameIndex:
+    """The sequences of a split, read from ``root`` once and from ``folder`` from then on.
+
+    folder: keeps what was read, below it a folder for each choice of data set, root, split and files. Delete it to
+        have a copy read anew that has changed since.
+    progress: gets the names of the sequences and gives them back one by one, such as a tqdm bar.
+    For the others, and the InputError of a copy that is not there or not whole, see ``catalog.open_dataset``.
+    """
+    lists = [None if file is None else Path(file).read_bytes().hex() for file in (split_file, exclude_file)]
+    asked = json.dumps([name, str(Path(root).resolve()), split, *lists, incomplete])
+    kept = Path(folder) / f"{name}-{split or 'default'}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    if not (kept / "facts.json").is_file():
+        chosen = choose(name, root, split=split, split_file=split_file, exclude_file=exclude_file)
+        _write(_gathered(name, root, chosen, incomplete, progress), kept)
+    return load_footage(kept)
+
+
+def write_frame_index(dataset: str, sequences: Iterable[VideoSequence], folder: Path) -> FrameIndex:
+    """Sequences that were opened already, as footage in ``folder``. Raises InputError for one without all its boxes.
+
+    Their frames are pictures on the disk or in an archive.
+    """
+    gathering = _Gathering(dataset=dataset, split="")
+    for sequence in sequences:
+        gathering.add(sequence)
+    _write(gathering, folder)
+    return load_footage(folder)
+
+
+def load_footage(folder: Path) -> FrameIndex:
+    """What ``open_frame_index`` wrote. Raises InputError where a file of it is missing or damaged."""
+    try:
+        facts = json.loads((folder / "facts.json").read_text())
+        arrays: dict[str, Any] = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"expected the index of a data set in {folder}; cannot read it ({error}); delete it, to have it made anew"
+        ) from error
+    where = tuple(Place(Path(path), inside) for path, inside in facts.pop("where"))
+    return FrameIndex(folder=folder, where=where, **facts, **arrays)
+
+
+@dataclass(kw_only=True)
+class _Gathering:
+    """What is collected while sequences are read one by one."""
+
+    dataset: str
+    split: str
+    where: dict[Place, int] = field(default_factory=dict)
+    names: list[bytes] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+    files: list[NDArray[np.bytes_]] = field(default_factory=list)
+    boxes: list[NDArray[np.float32]] = field(default_factory=list)
+    visible: list[NDArray[np.bool_]] = field(default_factory=list)
+
+    def add(self, sequence: VideoSequence) -> None:
+        """Take in a sequence. Raises InputError where it has no box for every frame."""
+        frames = sequence.frames
+        if len(sequence.boxes_xywh) != len(sequence):
+            raise InputError(f"has {len(sequence.boxes_xywh)} boxes for {len(sequence)} frames: train on another split")
+        assert isinstance(frames, StoredFrames)
+        self.names.append(sequence.name.encode())
+        self.places.append(self.where.setdefault(frames.folder, len(self.where)))
+        self.starts.append(self.starts[-1] + len(sequence))
+        self.files.append(np.array([name.encode() for name in frames.names]))
+        self.boxes.append(sequence.boxes_xywh.astype(np.float32))
+        there = has_size(sequence.boxes_xywh)
+        self.visible.append(there if sequence.visible is None else there & sequence.visible)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            "names": np.array(self.names),
+            "places": np.array(self.places, np.int32),
+            "starts": np.array(self.starts, np.int64),
+            "files": np.concatenate(self.files),
+            "boxes": np.concatenate(self.boxes),
+            "visible": np.concatenate(self.visible),
+        }
+
+
+def _gathered(
+    name: str,
+    root: str | Path,
+    chosen: Choice,
+    incomplete: bool,
+    progress: Callable[[Iterable[str]], Iterable[str]],
+) -> _Gathering:
+    gathering = _Gathering(dataset=name, split=chosen.split)
+    problems = dict(chosen.problems)
+    for sequence_name in progress(chosen.openers):
+        sequence = try_open(chosen.openers[sequence_name])
+        if isinstance(sequence, str):
+            problems[sequence_name] = sequence
+            continue
+        try:
+            gathering.add(sequence)
+        except InputError as error:
+            problems[sequence_name] = str(error)
+    raise_problems(name, chosen.split, root, {} if incomplete else problems, found=len(gathering.names))
+    return gathering
+
+
+def _write(gathering: _Gathering, folder: Path) -> None:
+    """Write the arrays and then facts.json into a folder that appears whole or not at all."""
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    total = hashlib.sha256()
+    for name, array in gathering.arrays().items():
+        np.save(unfinished / f"{name}.npy", array)
+        total.update(f"{name} {array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).data.cast("B"))
+    facts = {
+        "dataset": gathering.dataset,
+        "split": gathering.split,
+        "fingerprint": total.hexdigest(),
+        "where": [(str(place.path), place.inside) for place in gathering.where],
+    }
+    (unfinished / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not (folder / "facts.json").is_file():  # else another process was faster, and wrote the same
+            raise
+        shutil.rmtree(unfinished)

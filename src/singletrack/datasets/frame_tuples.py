@@ -1,0 +1,200 @@
+"""Training samples of one search frame and one template or several, as STARK learns from them, with their padding.
+
+How frames are drawn (causal, trident, and frames that do not show the target) follows the published code
+(researchmm/Stark, lib/train/data); how crops are cut and changed is ``augmentations``. What stands at an index follows
+from (seed, index) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.augmentations import (
+    Box,
+    Jitter,
+    Pixels,
+    Roll,
+    ViewRoll,
+    draw_roll,
+    draw_view,
+    finish_view,
+    jittered,
+    mirrored_box,
+)
+from singletrack.datasets.frame_index import FrameIndex
+from singletrack.datasets.frame_pairs import DRAWN_AT_MOST, PairDrawing, view_of
+from singletrack.datasets.photos import Random
+from singletrack.datasets.sampling import FramePairs
+from singletrack.errors import InputError
+from singletrack.geometry.crops import square_padding
+
+# Where the target is absent, a crop is taken round a box in the middle of the frame, of this share of its sides.
+MIDDLE = 1 / 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """One frame: of which data set (its place among them), of which sequence, which one. absent: without its target."""
+
+    footage: int
+    sequence: int
+    frame: int
+    absent: bool = False
+
+
+@dataclass(frozen=True)
+class DrawnSet:
+    """The frames of a sample. present: whether the search frame shows the templates' target."""
+
+    templates: tuple[Look, ...]
+    search: Look
+    present: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TupleRules:
+    """How the frames of a sample are chosen.
+
+    mode: "causal", one template and a search frame after it; or "trident", two templates: one, like the search frame,
+        anywhere in the video, and one within ``gap`` frames of the search frame on the first one's side of it, whether
+        it shows the target or not. In a data set of pictures, all are the one there is.
+    negatives: share of samples whose search frame does not show the target: a frame of the video without it or, where
+        there is none, a frame of any other.
+    """
+
+    mode: Literal["causal", "trident"] = "causal"
+    gap: int = 200
+    negatives: float = 0.0
+
+    @property
+    def templates(self) -> int:
+        """How many there are in a sample."""
+        return 2 if self.mode == "trident" else 1
+
+
+class FrameTuples:
+    """Samples' frames, drawn from ``pairs``' data sets by their shares."""
+
+    def __init__(self, pairs: FramePairs, rules: TupleRules) -> None:
+        self.pairs, self.rules = pairs, rules
+
+    def draw(self, random: Random) -> DrawnSet:
+        """The frames of some sample."""
+        drawn, rules = self.pairs.draw(random), self.rules
+        places = [drawn.template] * rules.num_templates
+        search = drawn.search
+        if rules.mode == "trident" and not self.pairs.footage[drawn.footage].of_pictures:
+            *places, search = draw_trident(random, self.visible(drawn.footage, drawn.sequence), rules.gap)
+        templates = tuple(Look(drawn.footage, drawn.sequence, place) for place in places)
+        if random.random() < rules.negatives:
+            return DrawnSet(templates, self.elsewhere(random, templates[0]), False)
+        return DrawnSet(templates, Look(drawn.footage, drawn.sequence, search), True)
+
+    def elsewhere(self, random: Random, template: Look) -> Look:
+        """A frame that does not show the target."""
+        hidden = np.flatnonzero(~self.visible(template.footage, template.sequence))
+        if len(hidden):
+            return Look(template.footage, template.sequence, int(hidden[random.integers(len(hidden))]), absent=True)
+        other = self.pairs.draw(random)
+        shown = np.flatnonzero(self.visible(other.footage, other.sequence))
+        return Look(other.footage, other.sequence, int(shown[random.integers(len(shown))]))
+
+    def visible(self, footage: int, sequence: int) -> NDArray[np.bool_]:
+        """(N,) in which frames of a sequence the target is visible."""
+        part = self.pairs.footage[footage]
+        return np.asarray(part.visible[part.frames(sequence)])
+
+
+def draw_trident(random: Random, visible: NDArray[np.bool_], gap: int) -> tuple[int, int, int]:
+    """First template, second template and search frame. visible: (N,)."""
+    places = np.flatnonzero(visible)
+    first, search = (int(places[random.integers(len(places))]) for _ in range(2))
+    low, high = (search, search + gap) if first >= search else (search - gap, search)
+    second = int(random.integers(max(0, low), min(len(visible), high)))
+    return first, second, search
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """A sample: templates (K, T, T, 3) and search (S, S, 3) RGB, uint8 or float32; and what of them is padding.
+
+    template_padding (K, T, T) and search_padding (S, S): bool, True beyond the frame. box: (4,) xywh in [0, 1] of the
+    search crop; it may reach beyond it, and is of no meaning where the target is not present.
+    """
+
+    templates: Pixels
+    search: Pixels
+    template_padding: NDArray[np.bool_]
+    search_padding: NDArray[np.bool_]
+    box: NDArray[np.float64]
+    present: bool
+
+
+def draw_frame_tuple(sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int], index: int) -> FrameSet:
+    """The sample at an index, from 0. Raises VideoError for a picture that cannot be read."""
+    random = np.random.default_rng([*seed, index])
+    augmentation = drawing.augmentation
+    for _ in range(DRAWN_AT_MOST):
+        drawn, roll = sets.draw(random), draw_roll(random, augmentation)
+        looks = (*drawn.templates, drawn.search)
+        views = [draw_view(random, augmentation) for _ in looks]
+        crops = [
+            crop_of(sets.pairs.footage[look.footage], look, drawing, roll, view, searched=index + 1 == len(looks))
+            for index, (look, view) in enumerate(zip(looks, views, strict=True))
+        ]
+        if all(crop is not None for crop in crops):
+            *templates, (search, beyond, box) = (crop for crop in crops if crop is not None)
+            pixels, padding, _ = zip(*templates, strict=True)
+            return FrameSet(np.stack(pixels), search, np.stack(padding), beyond, box, drawn.present)
+    raise InputError(
+        f"expected boxes that show their target; got {DRAWN_AT_MOST} samples in a row of which a crop shows nothing; "
+        "check the data with `singletrack datasets check`"
+    )
+
+
+def crop_of(
+    footage: FrameIndex, look: Look, drawing: PairDrawing, roll: Roll, view: ViewRoll, *, searched: bool
+) -> tuple[Pixels, NDArray[np.bool_], NDArray[np.float64]] | None:
+    """Pixels, padding and label of one frame's crop; None where it must be refused. searched: the search crop's."""
+    augmentation = drawing.augmentation
+    factor = augmentation.search_factor if searched else augmentation.template_factor
+    size = drawing.search_size if searched else drawing.template_size
+    jitter = augmentation.search_jitter if searched else augmentation.template_jitter
+    image = footage.picture(look.sequence, look.frame)
+    size_wh = (image.shape[1], image.shape[0])
+    box = middle(size_wh) if look.absent else footage.box(look.sequence, look.frame)
+    cut = view_of(image, box, augmentation, roll, view, jitter, factor=factor, size=size)
+    if cut is None:
+        return None
+    padding = padding_of(size_wh, box, roll, view, jitter, augmentation.flip_shift, factor=factor, size=size)
+    pixels, label = finish_view(*cut, view, augmentation.levels)
+    return pixels, padding, label
+
+
+def middle(size_wh: tuple[int, int]) -> Box:
+    """The box to crop round where there is no target."""
+    width, height = size_wh
+    share = np.array([0.5 - MIDDLE / 2, 0.5 - MIDDLE / 2, MIDDLE, MIDDLE])
+    return (share * [width, height, width, height]).astype(np.float32)
+
+
+def padding_of(
+    size_wh: tuple[int, int],
+    box_xywh: Box,
+    roll: Roll,
+    view: ViewRoll,
+    jitter: Jitter,
+    flip_shift: float,
+    *,
+    factor: float,
+    size: int,
+) -> NDArray[np.bool_]:
+    """Which pixels of the crop of ``view_of``, mirrored as ``finish_view`` does, lie beyond the frame: (size, size)."""
+    box = mirrored_box(box_xywh, size_wh[0], flip_shift) if roll.flip else box_xywh
+    padding = square_padding(size_wh, jittered(box, jitter, view).tolist(), factor=factor, size=size)
+    return np.ascontiguousarray(padding[:, ::-1]) if view.flip else padding

@@ -1,0 +1,220 @@
+"""The training crops of pysot: VID, YouTube-BB, DET and COCO, each in its published layout, and pairs cut from them.
+
+    folder/
+    ├── train.json                        {video: {track: {frame: [x1, y1, x2, y2]}}}, pixels of the video
+    └── crop511/VIDEO/FRAME.TRACK.x.jpg   the target in the middle of 511 x 511 pixels, at the scale of a template
+
+pysot's scripts (training_dataset/*) make them of the downloads. A network that always sees its target in the middle
+learns the middle. So the paper shifts the search region evenly by up to 64 pixels, and here that is done. What stands
+at an index follows from (seed, index) alone. Knows nothing of batches, tensors or networks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.datasets.base import Image
+from singletrack.datasets.photos import Random
+from singletrack.errors import InputError, VideoError
+from singletrack.video.images import decode_picture
+
+Array = NDArray[np.float64]
+
+TEMPLATE_SIZE = 127  # pixels of a crop511 that are the square round the target
+# How far a frame of a pair may be from the other, in frames; published.
+GAPS = {"vid": 100, "youtubebb": 3, "det": 1, "coco": 1}
+# The directions in which colors of photos vary, by the square roots of how much: of BGR (SiamFC's statistics).
+COLORS = np.array(
+    [
+        [-0.55919361, 0.98062831, -0.41940627],
+        [1.72091413, 0.19879334, -1.82968581],
+        [4.64467907, 4.73710203, 4.88324118],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One target of one video. frames: their numbers, ascending. boxes_xyxy: (N, 4) pixels of the video, with size."""
+
+    video: str
+    number: str
+    frames: tuple[int, ...]
+    boxes_xyxy: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CropFolder:
+    """One data set as pysot prepares it. Can be pickled: another process reads the same folder.
+
+    gap: the largest distance of two frames of a pair. Raises InputError where the folder is not laid out so.
+    """
+
+    name: str
+    root: Path
+    gap: int
+
+    @cached_property
+    def tracks(self) -> list[Track]:
+        """All that have a box with a size, in the order of the file."""
+        path = self.root / "train.json"
+        try:
+            videos = json.loads(path.read_text())
+            tracks = [
+                track
+                for video, numbers in videos.items()
+                for number, boxes in numbers.items()
+                if (track := _track(video, number, boxes)) is not None
+            ]
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"expected {self.name} as pysot prepares it, with {path} as {{video: {{track: {{frame: [x1, y1, x2, "
+                f"y2]}}}}}}; got {type(error).__name__}: {error}; run training_dataset/{self.name} of pysot"
+            ) from error
+        if not tracks:
+            raise InputError(f"expected boxes in {path}; got none with a size; make the file again")
+        return tracks
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "root": self.root, "gap": self.gap}
+
+    def picture(self, track: Track, place: int) -> Image:
+        """The crop of one frame, (511, 511, 3) RGB. Raises VideoError where it cannot be read."""
+        name = f"{track.frames[place]:06d}.{track.number}.x.jpg"
+        path = self.root / "crop511" / track.video / name
+        try:
+            picture = decode_picture(path.read_bytes())
+        except OSError as error:
+            raise VideoError(f"expected the crop {path}; got {error}; prepare {self.name} again") from error
+        if picture is None:
+            raise VideoError(f"expected a picture; got {path}, which is none; prepare {self.name} again")
+        return picture
+
+    def box(self, track: Track, place: int, picture: Image) -> Array:
+        """xyxy of the target in its crop: in the middle, at the scale at which its square has TEMPLATE_SIZE pixels."""
+        size = track.boxes_xyxy[place, 2:] - track.boxes_xyxy[place, :2]
+        side = np.sqrt((size + size.sum() / 2).prod())  # of the square round the target, see ``tracking.anchors``
+        half = size * TEMPLATE_SIZE / side / 2
+        middle = np.array([picture.shape[1] // 2, picture.shape[0] // 2])
+        return np.concatenate([middle - half, middle + half])
+
+
+def _track(video: str, number: str, boxes: dict[str, Any]) -> Track | None:
+    """Frames with a box that has a size; None where there are none. Other entries than frames are passed over."""
+    held = {int(frame): box for frame, box in boxes.items() if frame.isdigit()}
+    # pysot also reads bare sizes
+    full = {frame: box if len(box) == 4 else [0, 0, *box] for frame, box in held.items()}
+    kept = {frame: box for frame, box in sorted(full.items()) if box[2] > box[0] and box[3] > box[1]}
+    if not kept:
+        return None
+    return Track(video, number, tuple(kept), np.array(list(kept.values()), np.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How crops are cut and changed. The defaults are the published ones for SiamRPN++ with ResNet-50.
+
+    template_shift, search_shift: largest shift of the crop, in pixels, even in all directions; template_scale,
+    search_scale: largest change of its width and height by themselves, as a share.
+    blur: share of search crops that are blurred as by a moving camera. other: share of pairs whose search crop shows
+    another target. color: strength of a change of colors.
+    """
+
+    template_size: int = TEMPLATE_SIZE
+    search_size: int = 255
+    template_shift: float = 4.0
+    template_scale: float = 0.05
+    search_shift: float = 64.0
+    search_scale: float = 0.18
+    blur: float = 0.2
+    other: float = 0.2
+    color: float = 1.0
+
+
+@dataclass(frozen=True)
+class SiamesePair:
+    """template (T, T, 3) and search (S, S, 3) uint8 RGB; box xywh in [0, 1] of the search crop; is it the template's?
+
+    The box is that of what the search crop shows, the target or another.
+    """
+
+    template: Image
+    search: Image
+    box: Array
+    present: bool
+
+
+def draw_siamese_pair(
+    folders: Sequence[CropFolder], shares: Sequence[float], views: Views, seed: Sequence[int], index: int
+) -> SiamesePair:
+    """The pair at an index, from 0. Raises VideoError for a damaged crop.
+
+    shares: how often each folder is drawn from, beside the others.
+    """
+    random = np.random.default_rng([*seed, index])
+    edges = np.cumsum(np.asarray(shares, np.float64) / np.sum(shares))
+
+    def draw_track() -> tuple[CropFolder, Track]:
+        folder = folders[min(int(np.searchsorted(edges, random.random(), side="right")), len(folders) - 1)]
+        return folder, folder.tracks[random.integers(len(folder.tracks))]
+
+    folder, track = draw_track()
+    place = int(random.integers(len(track.frames)))
+    present = bool(random.random() >= views.other)
+    if present:
+        first, last = max(place - folder.gap, 0), min(place + folder.gap, len(track.frames) - 1)
+        search = folder, track, int(random.integers(first, last + 1))
+    else:
+        other_folder, other = draw_track()
+        search = other_folder, other, int(random.integers(len(other.frames)))
+    crop, _ = view(random, folder, track, place, views.template_size, views.template_shift, views.template_scale)
+    seen, box = view(random, *search, views.search_size, views.search_shift, views.search_scale)
+    crop, seen = (recolored(random, each, views.color) for each in (crop, seen))
+    if random.random() < views.blur:
+        seen = blurred(random, seen)
+    low, high = box[:2], box[2:]
+    return SiamesePair(crop, seen, np.concatenate([low, high - low]) / views.search_size, present)
+
+
+def view(
+    random: Random, folder: CropFolder, track: Track, place: int, size: int, shift: float, scale: float
+) -> tuple[Image, Array]:
+    """A crop of size x size, off the middle and stretched at random, and the target's box in it, xyxy in its pixels.
+
+    Pixels are counted from the crop's edge: the middle of an odd number of them is at half of it.
+    """
+    picture = folder.picture(track, place)
+    box = folder.box(track, place, picture)
+    limits = np.array([picture.shape[1], picture.shape[0]], np.float64)
+    wide = np.minimum((size - 1) * (1 + random.uniform(-scale, scale, 2)), limits - 1)
+    middle = limits // 2 + random.uniform(-shift, shift, 2)
+    corner = np.clip(middle - wide / 2, 0, limits - 1 - wide)
+    zoom = (size - 1) / wide
+    place_matrix = np.array([[zoom[0], 0, -zoom[0] * corner[0]], [0, zoom[1], -zoom[1] * corner[1]]])
+    crop = cv2.warpAffine(picture, place_matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8), (box - np.tile(corner, 2)) * np.tile(zoom, 2) + 0.5
+
+
+def recolored(random: Random, crop: Image, strength: float) -> Image:
+    """The crop with one color added everywhere, drawn from how colors of photos vary."""
+    offset = strength * (COLORS @ random.standard_normal(3))[::-1]  # of RGB
+    return np.clip(np.rint(crop - offset), 0, 255).astype(np.uint8)
+
+
+def blurred(random: Random, crop: Image) -> Image:
+    """The crop blurred along both axes by 5 to 45 pixels, more along one than along the other."""
+    length = 5 + 2 * int(random.integers(21))
+    share = random.random()
+    kernel = np.zeros((length, length))
+    kernel[:, length // 2] += share / length
+    kernel[length // 2] += (1 - share) / length
+    return np.asarray(cv2.filter2D(crop, -1, kernel), np.uint8)

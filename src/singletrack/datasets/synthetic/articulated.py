@@ -1,0 +1,100 @@
+"""Things of several parts, as people and animals are: a body, and limbs that swing about their joints.
+
+Points are xy in pixels of the body, measured along the edges of pixels. A figure without limbs is a plain piece.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from singletrack.datasets.synthetic.cutouts import Piece, cut_piece, outline_of
+from singletrack.datasets.photos import Array, Image, Pictures, Random
+
+LIMBS = (0.6, 0.08, 0.14, 0.1, 0.08)  # shares of figures with 0 to 4 limbs
+
+
+@dataclass(frozen=True)
+class Limb:
+    """A piece that hangs on the body by the middle of its upper edge, pointing along ``angle`` (radians) at rest."""
+
+    piece: Piece
+    joint: Array
+    angle: float
+    behind: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A body and what hangs on it."""
+
+    body: Piece
+    limbs: tuple[Limb, ...]
+
+
+def cut_figure(random: Random, picture: Image, pictures: Pictures) -> Figure:
+    """A body cut from ``picture`` and up to four limbs, cut from it or from others."""
+    body = cut_piece(random, picture)
+    count = random.choice(len(LIMBS), p=LIMBS)
+    material = picture if random.random() < 0.6 else pictures.draw(random)
+    return Figure(body, tuple(_cut_limb(random, body, material) for _ in range(count)))
+
+
+def _cut_limb(random: Random, body: Piece, picture: Image) -> Limb:
+    height, width = body.alpha.shape
+    middle = np.array([width, height]) / 2
+    edge = body.outline[random.integers(len(body.outline))]
+    away = edge - middle
+    length = random.uniform(0.3, 0.9) * max(height, width)
+    slim = random.uniform(0.2, 0.6)
+    piece = cut_piece(random, picture, length * math.sqrt(slim), aspect=slim)
+    angle = math.atan2(away[1], away[0]) + random.normal(0, 0.5)
+    return Limb(piece, middle + 0.8 * away, angle, bool(random.random() < 0.5))
+
+
+def pose(figure: Figure, turns: Array) -> Piece:
+    """The figure as one piece, each limb turned from its rest by so many radians."""
+    if not figure.limbs:
+        return figure.body
+    layers = [
+        (limb.behind, limb.piece, _hang(limb, limb.angle + turn))
+        for limb, turn in zip(figure.limbs, turns, strict=True)
+    ]
+    layers.append((False, figure.body, np.eye(2, 3)))
+    layers = [layer for layer in layers if layer[0]] + layers[-1:] + [layer for layer in layers[:-1] if not layer[0]]
+    spans = np.array([_span(piece, mapping) for _, piece, mapping in layers])
+    low, high = spans[:, :2].min(0), spans[:, 2:].max(0)
+    width, height = (high - low).tolist()
+    pixels, alpha = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+    for (_, piece, mapping), span in zip(layers, spans, strict=True):
+        (x0, y0), (x1, y1) = span[:2] - low, span[2:] - low
+        local = mapping.copy()
+        # pixel centers lie at half coordinates: map edges to edges
+        local[:, 2] += mapping[:, :2] @ np.array([0.5, 0.5]) - 0.5 - span[:2]
+        size = int(x1 - x0), int(y1 - y0)
+        drawn = cv2.warpAffine(piece.pixels, local, size, borderMode=cv2.BORDER_REPLICATE)
+        cover = cv2.warpAffine(piece.alpha, local, size)
+        under, over = pixels[y0:y1, x0:x1], alpha[y0:y1, x0:x1]
+        # nothing lies under what is drawn first: there its colors reach beyond its edge
+        share = np.where(over > 0, cover, 255 * (cover > 0)).astype(np.float32)[..., None] / 255
+        under[:] = under + share * (drawn.astype(np.float32) - under)
+        np.maximum(over, cover, out=over)
+    return Piece(pixels, alpha, outline_of(alpha))
+
+
+def _span(piece: Piece, mapping: Array) -> Array:
+    """Whole pixels that a mapped piece can reach, xyxy."""
+    height, width = piece.alpha.shape
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ mapping[:, :2].T + mapping[:, 2]
+    return np.concatenate([np.floor(corners.min(0)) - 1, np.ceil(corners.max(0)) + 1]).astype(int)
+
+
+def _hang(limb: Limb, angle: float) -> Array:
+    """The 2x3 map that sets the limb on its joint, turned so that its own downward axis points along ``angle``."""
+    c, s = math.cos(angle), math.sin(angle)
+    linear = np.array([[s, c], [-c, s]])
+    root = np.array([limb.piece.alpha.shape[1] / 2, 0.1 * limb.piece.alpha.shape[0]])
+    return np.column_stack([linear, limb.joint - linear @ root])

@@ -1,0 +1,179 @@
+"""A network on ONNX Runtime: an exported ONNX file, cut in two at ``features``."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.utils import Extractor
+
+from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
+from singletrack.engines.cpu import usable_cores
+
+FloatArray = NDArray[np.float32]
+Provider = tuple[str, dict[str, str]]
+ALL_PROVIDERS: list[str] = onnxruntime.get_all_providers()
+INSTALL = {
+    "cuda": 'pip install onnxruntime-gpu (in place of onnxruntime), with CUDA and cuDNN: "onnxruntime-gpu[cuda,cudnn]"',
+    "tensorrt": "pip install onnxruntime-gpu tensorrt (the first in place of onnxruntime)",
+}
+
+
+class ONNXRuntimeNetwork:
+    """Runs an exported file, for any batch size.
+
+    device: "auto" ("cuda" where the installed ONNX Runtime has it, else "cpu") or one it has, such as "dml"; and
+        "tensorrt", which builds an engine for each shape when it is first met, and needs minutes for it.
+    precision: "auto" is fp32, on CUDA with TensorFloat-32; "fp32" is without; "fp16" and "bf16" are for TensorRT.
+    threads: None takes one for each core this process may use.
+    normalization: what the network wants done to pixels.
+    cache: folder that keeps TensorRT's engines for the next process; None keeps nothing.
+    metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
+
+    Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
+    not an exported model, InputError if there is no such device or precision.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+        normalization: Normalization | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.device, present = find_provider(device)
+        known = ("auto", "fp32", "bf16", "fp16") if self.device == "tensorrt" else ("auto", "fp32")
+        if precision not in known:
+            raise unknown_precision(f"ONNX Runtime on {self.device}", precision, known)
+        self.precision = "fp32" if precision == "auto" else precision
+        self._providers = providers_for(self.device, present, precision, cache)
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads or usable_cores()
+        self._options.log_severity_level = 3  # errors only
+        self._normalization = normalization or Normalization()
+        encoder, locator, self.metadata = read_halves(path)
+        self._halves = {"template": encoder, "search": locator}
+        self._sessions: dict[tuple[str, bool], Any] = {}
+        self._lock = threading.Lock()
+        self._alone = locator.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1  # takes one crop at a time
+        self._maps = [output.name for output in locator.graph.output]
+        for crop in self._halves:
+            self._session(crop, pixels=True)
+
+    def encode(self, template: CropArray) -> FloatArray:
+        """Template crops, pixels or network input, batch first -> features (B, Nt, C)."""
+        return self._run("template", ["features"], {"template": template})["features"]
+
+    def locate(self, features: FloatArray, search: CropArray) -> dict[str, FloatArray]:
+        """Features and search crops, pixels or network input -> maps by name, the batch first."""
+        return self._run("search", self._maps, {"search": search, "features": features})
+
+    def _run(self, crop: str, outputs: list[str], inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        if self._alone and len(inputs[crop]) > 1:
+            return one_by_one(partial(self._run, crop, outputs), inputs)
+        values = self._session(crop, inputs[crop].dtype == np.uint8).run(outputs, inputs)
+        return dict(zip(outputs, values, strict=True))
+
+    def _session(self, crop: str, pixels: bool) -> Any:
+        """The half of the graph that takes this crop, made when it is first needed."""
+        with self._lock:
+            if (crop, pixels) not in self._sessions:
+                half = self._halves[crop]
+                half = take_pixels(half, crop, self._normalization) if pixels else half
+                self._sessions[crop, pixels] = onnxruntime.InferenceSession(
+                    half.SerializeToString(), self._options, providers=self._providers
+                )
+            return self._sessions[crop, pixels]
+
+
+def find_provider(device: str) -> tuple[str, list[str]]:
+    """Our name of the device, and those of all that there are; raises InputError, listing them, if it is none."""
+    present = [
+        provider.removesuffix("ExecutionProvider").lower()
+        for provider in onnxruntime.get_available_providers()
+        if provider != "AzureExecutionProvider"  # calls a web service
+    ]
+    asked = device.lower()
+    if asked == "auto":
+        asked = "cuda" if "cuda" in present else "cpu"
+    if asked not in present:
+        raise unknown_device("ONNX Runtime", device, present, INSTALL.get(asked))
+    return asked, present
+
+
+def providers_for(device: str, present: list[str], precision: Precision, cache: Path | None) -> list[Provider]:
+    """ONNX Runtime's providers, with their options, in the order in which they may take a node."""
+    names = {provider.removesuffix("ExecutionProvider").lower(): provider for provider in ALL_PROVIDERS}
+    options: dict[str, dict[str, str]] = {
+        "cuda": {"use_tf32": "0" if precision == "fp32" else "1"},
+        "tensorrt": {
+            "trt_fp16_enable": str(precision == "fp16"),
+            "trt_bf16_enable": str(precision == "bf16"),
+            **({} if cache is None else {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}),
+        },
+    }
+    # what one cannot run, the next one does
+    chain = ["tensorrt", "cuda", "cpu"] if device == "tensorrt" else [device, "cpu"]
+    return [(names[each], options.get(each, {})) for each in dict.fromkeys(chain) if each in present]
+
+
+def take_pixels(half: onnx.ModelProto, crop: str, normalization: Normalization) -> onnx.ModelProto:
+    """A copy of the graph whose input ``crop`` is uint8 pixels, channels last, which it normalizes first."""
+    model = onnx.ModelProto()
+    model.CopyFrom(half)
+    graph = model.graph
+    (entry,) = (value for value in graph.input if value.name == crop)
+    sizes = [size.dim_param or size.dim_value for size in entry.type.tensor_type.shape.dim]
+    order = channels_first_order(len(sizes))
+    back = [order.index(axis) for axis in range(len(sizes))]
+    mean, std = normalization.of_channels(int(sizes[-3]))
+    entry.CopyFrom(helper.make_tensor_value_info(crop, onnx.TensorProto.UINT8, [sizes[axis] for axis in back]))
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == crop:
+                node.input[index] = f"{crop}.normalized"
+    steps = [
+        helper.make_node("Cast", [crop], [f"{crop}.float"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Sub", [f"{crop}.float", f"{crop}.mean"], [f"{crop}.centered"]),
+        helper.make_node("Div", [f"{crop}.centered", f"{crop}.std"], [f"{crop}.scaled"]),
+        helper.make_node("Transpose", [f"{crop}.scaled"], [f"{crop}.normalized"], perm=order),
+    ]
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*steps, *nodes])
+    for name, values in (("mean", mean), ("std", std)):
+        graph.initializer.append(numpy_helper.from_array(np.array(values, np.float32), f"{crop}.{name}"))
+    return model
+
+
+def read_halves(path: str | Path) -> tuple[onnx.ModelProto, onnx.ModelProto, dict[str, str]]:
+    """The file's two halves, template -> features and features, search -> maps, and its metadata."""
+    if not Path(path).is_file():
+        raise unreadable(path, "no such file")
+    if Path(path).suffix == ".xml":
+        raise unreadable(path, "ONNX Runtime reads .onnx, and OpenVINO both")
+    try:
+        whole = onnx.load(str(path))
+    except DecodeError as error:
+        raise unreadable(path, f"not ONNX, or cut short ({error})") from error
+    inputs = {value.name for value in whole.graph.input}
+    made = {name for node in whole.graph.node for name in node.output}
+    if inputs != {"template", "search"} or "features" not in made:
+        raise wrong_graph(path, sorted(inputs))
+    extractor = Extractor(whole)
+    maps = [value.name for value in whole.graph.output]
+    encoder = extractor.extract_model(["template"], ["features"])
+    locator = extractor.extract_model(["features", "search"], maps)
+    return encoder, locator, {entry.key: entry.value for entry in whole.metadata_props}

@@ -1,0 +1,195 @@
+"""A network on OpenVINO, the default engine: an exported ONNX file or IR, cut in two at ``features``."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from openvino import opset13
+from openvino.preprocess import PrePostProcessor  # type: ignore[import-untyped]
+from openvino.properties import cache_dir, hint, inference_num_threads  # type: ignore[import-untyped]
+from openvino.properties import device as device_properties
+
+from singletrack.errors import InputError
+from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
+from singletrack.engines.cpu import allowed_cores, usable_cores
+
+FloatArray = NDArray[np.float32]
+CROPS = ("template", "search")
+METADATA = "framework"
+
+# One for the process, and never dropped. Each Core gives the thread that first uses it a stack for signals. Of two,
+# the second to be dropped gives back the stack of the first, which may be gone by then; and the next signal that
+# Python handles, such as Ctrl-C, ends the process with a segmentation fault (OpenVINO 2026.4).
+CORE = openvino.Core()
+
+
+class OpenVINONetwork:
+    """Runs an exported file. Compiled for one crop of pixels when opened, and once for each other shape when met.
+
+    Fixed shapes run fastest; and a camera must not stand still at its first frame while something compiles.
+
+    device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
+    precision: "auto" is bf16 on a processor that computes in it and fp32 on one that does not; on another kind
+        of device, that device's own choice. "fp16" is for other devices.
+    threads: of the processor alone; None leaves the number to OpenVINO, which takes one for each core, or as many as
+        the container's quota allows.
+    normalization: what the network wants done to pixels.
+    cache: folder that keeps what was compiled, for the next process; None keeps nothing.
+    metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
+
+    Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
+    not an exported model, InputError if there is no such device, or threads are asked of one that has none.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+        normalization: Normalization | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.device = find_device(device)
+        self.precision = self._choose_precision(precision)
+        self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
+        if self.precision != "auto":
+            self._settings[hint.inference_precision()] = getattr(openvino.Type, self.precision)
+        if threads is not None and self.device != "CPU":
+            raise InputError(f"expected device cpu with a number of threads; got {self.device}; leave one of them out")
+        if self.device == "CPU" and (threads is not None or usable_cores() < allowed_cores()):
+            self._settings[inference_num_threads()] = threads or usable_cores()
+            # else two processes of one thread each would sit on the same core
+            self._settings[hint.enable_cpu_pinning()] = False
+        self._kept = {} if cache is None else {cache_dir(): str(cache)}
+        self._normalization = normalization or Normalization()
+        encoder, locator, self.metadata = read_halves(path)
+        self._halves = {"encode": encoder, "locate": locator}
+        self._alone = not encoder.input(0).get_partial_shape()[0].is_dynamic  # takes one crop at a time
+        self._requests: dict[tuple[Any, ...], openvino.InferRequest] = {}
+        self._lock = threading.Lock()
+        for call in self._halves:
+            self._prepare(call)
+
+    def encode(self, template: CropArray) -> FloatArray:
+        """Template crops, pixels or network input, batch first -> features (B, Nt, C)."""
+        return self._infer("encode", {"template": template})["features"]
+
+    def locate(self, features: FloatArray, search: CropArray) -> dict[str, FloatArray]:
+        """Features and search crops, pixels or network input -> maps by name, the batch first."""
+        return self._infer("locate", {"features": features, "search": search})
+
+    def _infer(self, call: str, inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        if self._alone and len(next(iter(inputs.values()))) > 1:
+            return one_by_one(partial(self._infer, call), inputs)
+        kinds = {name: (values.shape, values.dtype == np.uint8) for name, values in inputs.items()}
+        key = (call, *kinds.values())
+        with self._lock:  # a request holds one inference at a time
+            request = self._requests.get(key)
+            if request is None:
+                request = self._requests[key] = self._compile(call, kinds, {})
+            # by their order: compiling gives a tensor the names of those that it was merged with
+            names = (port.get_any_name() for port in self._halves[call].outputs)
+            return dict(zip(names, request.infer(inputs, share_inputs=True).to_tuple(), strict=True))
+
+    def _prepare(self, call: str) -> None:
+        """Compile for one crop of pixels, if the graph says how large crops are; this alone is kept in the cache."""
+        kinds: dict[str, tuple[tuple[int, ...], bool]] = {}
+        for port in self._halves[call].inputs:
+            _, *sizes = port.get_partial_shape()
+            if any(size.is_dynamic for size in sizes):
+                return
+            shape = tuple(size.get_length() for size in sizes)
+            name = port.get_any_name()
+            kinds[name] = ((1, *shape[:-3], *shape[-2:], shape[-3]), True) if name in CROPS else ((1, *shape), False)
+        order = ("template",) if call == "encode" else ("features", "search")  # as they are asked for
+        kinds = {name: kinds[name] for name in order}
+        self._requests[(call, *kinds.values())] = self._compile(call, kinds, self._kept)
+
+    def _compile(
+        self, call: str, kinds: dict[str, tuple[tuple[int, ...], bool]], kept: dict[str, str]
+    ) -> openvino.InferRequest:
+        """kinds: by input, the shape that is given, and whether it is pixels."""
+        fixed = self._halves[call].clone()
+        shapes = {name: channels_first(shape) if pixels else shape for name, (shape, pixels) in kinds.items()}
+        fixed.reshape({name: list(shape) for name, shape in shapes.items()})
+        entry = PrePostProcessor(fixed)
+        for name, (shape, pixels) in kinds.items():
+            if pixels:
+                mean, std = self._normalization.of_channels(shape[-1])
+                several = "D" * (len(shape) - 4)
+                entry.input(name).tensor().set_element_type(openvino.Type.u8)
+                entry.input(name).tensor().set_layout(openvino.Layout(f"N{several}HWC"))
+                entry.input(name).model().set_layout(openvino.Layout(f"N{several}CHW"))
+                entry.input(name).preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
+        settings = {**self._settings, **kept}
+        return CORE.compile_model(entry.build(), self.device, settings).create_infer_request()
+
+    def _choose_precision(self, precision: Precision) -> Precision:
+        known = ("auto", "fp32", "bf16") if self.device == "CPU" else ("auto", "fp32", "bf16", "fp16")
+        if precision not in known:
+            raise unknown_precision(f"OpenVINO on {self.device.lower()}", precision, known)
+        if precision != "auto" or self.device != "CPU":
+            return precision
+        return "bf16" if "BF16" in CORE.get_property("CPU", device_properties.capabilities()) else "fp32"
+
+
+def find_device(device: str) -> str:
+    """OpenVINO's name of the device; raises InputError, listing what there is."""
+    asked = "CPU" if device.lower() == "auto" else device.upper()
+    present = CORE.available_devices
+    if asked not in present and f"{asked}.0" not in present:
+        raise unknown_device("OpenVINO", device, present)
+    return asked
+
+
+def read_halves(path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[str, str]]:
+    """The file's two halves, template -> features and features, search -> maps, and its metadata.
+
+    An IR is two files, .xml and .bin, of which the first is named.
+    """
+    if not Path(path).is_file():
+        raise unreadable(path, "no such file")
+    try:
+        whole = CORE.read_model(str(path))
+    except RuntimeError as error:
+        raise unreadable(path, f"OpenVINO cannot read it ({str(error).strip().splitlines()[-1]})") from error
+    inputs = {port.get_any_name(): port.get_node() for port in whole.inputs}
+    tensors = {name: port for node in whole.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
+    if not {"template", "search"} <= inputs.keys() or "features" not in tensors:
+        raise wrong_graph(path, inputs)
+    features = tensors["features"]
+    encoder = openvino.Model([opset13.result(features)], [inputs["template"]]).clone()
+    entry = opset13.parameter(features.get_partial_shape(), features.get_element_type(), name="features")
+    for reader in list(features.get_target_inputs()):
+        if reader.get_node().get_type_name() != "Result":
+            reader.replace_source_output(entry.output(0))
+    entry.output(0).set_names({"features"})
+    features.set_names(set())
+    results = whole.get_results()
+    locator = openvino.Model(results, [entry, inputs["search"]])
+    return encoder, locator, read_metadata(whole)
+
+
+def read_metadata(model: openvino.Model) -> dict[str, str]:
+    """What the export wrote into the file, which OpenVINO has under this name, from ONNX and in its own IR."""
+    if not model.has_rt_info(METADATA):
+        return {}
+    return {key: value.astype(str) for key, value in model.get_rt_info()[METADATA].items()}
+
+
+def write_ir(source: str | Path, path: str | Path) -> None:
+    """Write an exported ONNX file as OpenVINO's own format: ``path``, which ends in .xml, and a .bin beside it.
+
+    Weights are kept as they are. Raises CheckpointError if the file is not an exported model.
+    """
+    read_halves(source)
+    openvino.save_model(CORE.read_model(str(source)), str(path), compress_to_fp16=False)

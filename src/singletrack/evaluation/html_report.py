@@ -1,0 +1,130 @@
+"""A report as files: tables, pictures, and one page that holds everything. Needs the [report] extra.
+
+    OUT/report.html             one page with the pictures in it: send it, open it anywhere
+    OUT/table.md .csv .tex      likewise differences, attributes, sequences; measures.csv has everything
+    OUT/success.png .svg .pdf   likewise precision, normalized_precision, long_term, speed, best_1, ..., worst_1, ...
+
+Knows nothing of how the numbers came about.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from matplotlib.figure import Figure
+
+from singletrack.datasets.base import VideoSequence
+from singletrack.evaluation import plots
+from singletrack.evaluation.protocols import CURVE_LIMITS
+from singletrack.evaluation.report import Report, all_tables, measure_table
+from singletrack.files import make_folder, writing
+
+STRIP_FRAMES = 6
+PICTURE_KINDS = ("png", "svg", "pdf")
+MEDIA = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
+# curve -> what it is called, and what its thresholds are
+CURVE_WORDS = {
+    "success": ("Success", "overlap threshold"),
+    "precision": ("Precision", "distance of the centers, pixels"),
+    "normalized_precision": ("Normalized precision", "distance of the centers, sizes of the target"),
+}
+# curve -> the measure that stands in its legend, the first of these that the protocol has
+CURVE_MEASURES = {"success": ("AUC", "AO"), "precision": ("P",), "normalized_precision": ("P_norm",)}
+
+
+def write_report(report: Report, out: str | Path, *, strips: int = 3) -> Path:
+    """Write everything into the folder `out`, which is made if it is not there, and give the path of the page.
+
+    strips: of how many sequences to show frames, of the best and of the worst ones for the first tracker.
+
+    Raises SingletrackError where nothing can be written, VideoError where a frame to show cannot be read.
+    """
+    folder = Path(out)
+    make_folder(folder)
+    tables = all_tables(report)
+    with writing(folder):
+        for table in tables:
+            (folder / f"{table.name}.md").write_text(table.markdown(), encoding="utf-8")
+            (folder / f"{table.name}.tex").write_text(table.latex(), encoding="utf-8")
+        for table in (*tables, measure_table(report)):
+            (folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
+    shown: dict[str, dict[str, str]] = {"plots": {}, "strips": {}}
+    for place, kind, name, figure in _figures(report, strips):
+        with writing(folder):
+            for ending in PICTURE_KINDS:
+                plots.save(figure, folder / f"{name}.{ending}", ending)
+        shown[place][name] = _embedded(figure, kind)
+    environment = Environment(loader=PackageLoader("singletrack.evaluation", "templates"), autoescape=True)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    page = environment.get_template("report.html").render(
+        report=report, tables={table.name: table for table in tables}, **shown
+    )
+    with writing(folder / "report.html"):
+        (folder / "report.html").write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+def _figures(report: Report, strips: int) -> Iterator[tuple[str, str, str, Figure]]:
+    """Each picture with its place in the page, the kind in which it is put there, and its name."""
+    for name, figure in draw_plots(report).items():
+        yield "plots", "svg", name, figure
+    ranked = report.worst_first()
+    count = min(strips, (len(ranked) + 1) // 2)
+    best = ranked[: -count - 1 : -1]
+    worst = [each for each in ranked[:count] if each not in best]
+    for kind, chosen in (("worst", worst), ("best", best)):
+        for place, sequence in enumerate(chosen, 1):
+            yield "strips", "jpg", f"{kind}_{place}", draw_sequence(report, sequence, f"{kind} {place}")
+
+
+def draw_plots(report: Report) -> dict[str, Figure]:
+    """The pictures of the whole: the curves that the protocol has, long-term and speed where these are known."""
+    found = {}
+    for curve, (title, x_label) in CURVE_WORDS.items():
+        if curve not in report.trackers[0].total.curves:
+            continue
+        measure = next(each for each in CURVE_MEASURES[curve] if each in report.measures)
+        found[curve] = plots.draw_curves(
+            {each.label: each.total.curves[curve] for each in report.trackers},
+            {each.label: each.total.measures[measure] for each in report.trackers},
+            limit=CURVE_LIMITS[curve],
+            title=f"{title} on {report.title} [{measure}]",
+            x_label=x_label,
+        )
+    sure = {each.label: each.long_term for each in report.trackers if each.long_term is not None}
+    if sure:
+        found["long_term"] = plots.draw_precision_recall(
+            {label: (each.recall, each.precision) for label, each in sure.items()},
+            {label: (each.best[1], each.best[0], each.best[2]) for label, each in sure.items()},
+        )
+    points = {each.label: (each.speed, each.total.measures[report.headline]) for each in report.trackers}
+    if any(not np.isnan(speed) for speed, _ in points.values()):
+        found["speed"] = plots.draw_speed(points, measure=report.headline)
+    return found
+
+
+def draw_sequence(report: Report, sequence: VideoSequence, rank: str) -> Figure:
+    """A strip of one sequence: frames evenly over its length, with the boxes of all trackers."""
+    length = len(sequence.boxes_xywh)
+    indices = sorted(set(np.linspace(0, length - 1, STRIP_FRAMES).round().astype(int).tolist()))
+    scores = ", ".join(
+        f"{each.label} {100 * each.sequences[sequence.name].measures[report.headline]:.1f}" for each in report.trackers
+    )
+    return plots.draw_strip(
+        {index: sequence.frames[index] for index in indices},
+        sequence.boxes_xywh,
+        {each.label: each.results.boxes_xywh[sequence.name][0] for each in report.trackers},
+        {each.label: each.sequences[sequence.name].overlaps for each in report.trackers},
+        title=f"{rank}: {sequence.name}   {report.headline} {scores}",
+    )
+
+
+def _embedded(figure: Figure, kind: str) -> str:
+    stream = io.BytesIO()
+    plots.save(figure, stream, kind)
+    return f"data:{MEDIA[kind]};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

@@ -1,0 +1,359 @@
+"""OSTrack's rivals, aligned with it (arXiv 2203.11991, Table 5): two streams that meet only after the backbone.
+
+The same ViT, head and sizes as OSTrack's, so that what differs is where template and search region come together.
+
+    template (B, 3, T, T) ──encode──> features (B, Nt, R) ─┐
+    search   (B, 3, S, S) ─────────────────────────────────┴─locate──> score, size, offset on an (S/16)^2 grid
+
+The ViT sees each crop by itself; so all of the template's way through it is done once, in ``encode``. Then a module
+relates the two: STARK's encoder-decoder (arXiv 2103.17154), or SwinTrack's encoder, which mixes all tokens, and
+decoder, in which the search region asks (arXiv 2112.00995; without its motion token). Pixels in, maps out; knows
+nothing of crops, boxes in frames or engines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from singletrack.models.layers.center_head import CenterHead, init_head, init_bias_prior
+from singletrack.models.layers.encoder_decoder import (
+    Attention,
+    Decoder,
+    Encoder,
+    EncoderLayer,
+    similarity,
+    sine_positions,
+)
+from singletrack.models.layers.pos_embed import centered_positions, template_rows
+from singletrack.models.layers.stems import convolutional_stem
+from singletrack.models.layers.vit import MLP, Block, DropPath, init_linear_layers, tie_query_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationConfig:
+    """What shapes the module that relates the two streams. The defaults are STARK's.
+
+    kind: "encoder-decoder" is STARK's, "concatenation" SwinTrack's. hidden: width inside a feed-forward part.
+    """
+
+    kind: Literal["encoder-decoder", "concatenation"] = "encoder-decoder"
+    width: int = 256
+    heads: int = 8
+    hidden: int = 2048
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    dropout: float = 0.1
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedConfig:
+    """All that shapes the network. The backbone's and the head's defaults are OSTrack-256's.
+
+    template_size, search_size: side of the square crops in pixels.
+    stem: "patch" is ViT's single strided convolution, "convolution" that of ``ostrack-tiny``.
+    """
+
+    template_size: int = 128
+    search_size: int = 256
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    drop_path: float = 0.1
+    stem: Literal["patch", "convolution"] = "patch"
+    relation: RelationConfig = field(default_factory=RelationConfig)
+    head_channels: int = 256
+
+    @property
+    def template_shape(self) -> tuple[int, ...]:
+        """Of what ``encode`` takes, without the batch: RGB, pixels."""
+        return (3, self.template_size, self.template_size)
+
+    @property
+    def search_shape(self) -> tuple[int, ...]:
+        """Of what ``locate`` takes beside the features, without the batch: RGB, pixels."""
+        return (3, self.search_size, self.search_size)
+
+    @property
+    def template_grid(self) -> int:
+        """Tokens along one side of the template."""
+        return self.template_size // self.patch_size
+
+    @property
+    def search_grid(self) -> int:
+        """Tokens along one side of the search region, and cells along one side of the maps."""
+        return self.search_size // self.patch_size
+
+    @property
+    def cell_size(self) -> int:
+        """Pixels of the search region along one side of a cell of the maps."""
+        return self.patch_size
+
+
+CONFIGS: dict[str, AlignedConfig] = {
+    "stark-aligned": AlignedConfig(),
+    # SwinTrack-B's fusion
+    "swintrack-aligned": AlignedConfig(
+        relation=RelationConfig(
+            kind="concatenation", width=512, encoder_layers=8, decoder_layers=1, dropout=0.0, drop_path=0.1
+        )
+    ),
+}
+
+
+@dataclass
+class TwoStreamTrace:
+    """What is heard inside one ``locate``, for losses. Hand in one that says what to listen to.
+
+    listen: layers of the relation's encoder. attention: by layer, (B, Ns) attention of the template's center to the
+    search tokens, mean over its tokens, then heads, renormalized to sum 1.
+    """
+
+    listen: tuple[int, ...] = ()
+    attention: dict[int, Tensor] = field(default_factory=dict)
+
+    def note(self, layer: int, seen: Tensor, asked: int) -> None:
+        """What a layer's attention (B, N) to all tokens says of those after the first ``asked``, the template's."""
+        share = seen[:, asked:]
+        self.attention[layer] = share / share.sum(1, keepdim=True)
+
+
+class Backbone(nn.Module):
+    """One stream: a ViT that sees one crop, with positions for templates and others for search regions."""
+
+    def __init__(self, config: AlignedConfig) -> None:
+        super().__init__()
+        width, patch = config.width, config.patch_size
+        self.patch_embed: nn.Module = (
+            nn.Conv2d(3, width, patch, patch) if config.stem == "patch" else convolutional_stem(width)
+        )
+        self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
+        self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
+        rates = torch.linspace(0.0, config.drop_path, config.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, image: Tensor, kind: Literal["template", "search"]) -> Tensor:
+        """(B, 3, H, W) -> tokens (B, N, C), row by row."""
+        position = self.template_position if kind == "template" else self.search_position
+        x = self.patch_embed(image).flatten(2).transpose(1, 2) + position
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            x = block.transform(block.attend(x, None)[0])
+        out: Tensor = self.norm(x)
+        return out
+
+
+# --- relations: template tokens (B, Nt, R) and search tokens (B, Ns, R) -> what the head reads, (B, Ns, R) ---
+
+
+class EncoderDecoder(nn.Module):
+    """STARK's: an encoder mixes all tokens, a decoder answers one query, and the answer weighs the search tokens."""
+
+    position: Tensor
+    center: Tensor
+
+    def __init__(self, config: RelationConfig, template_grid: int, search_grid: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        grids = [torch.zeros(1, grid, grid, dtype=torch.bool) for grid in (template_grid, search_grid)]
+        position = torch.cat([sine_positions(nothing_padded, config.width) for nothing_padded in grids], 1)
+        self.register_buffer("position", position, persistent=False)
+        self.register_buffer("center", template_rows(template_grid, "rectangle"), persistent=False)
+
+    def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace) -> Tensor:
+        asked, x, position = template.shape[1], torch.cat([template, search], 1), self.position
+        for index, layer in enumerate(self.encoder.layers):
+            assert isinstance(layer, EncoderLayer)
+            if index in trace.listen:
+                placed = x + position
+                trace.note(index, layer.self_attn.attention(placed[:, self.center], placed), asked)
+            x = layer(x, position)
+        seen = x[:, asked:]
+        out: Tensor = seen * similarity(seen, self.decoder(x, position))
+        return out
+
+
+class UntiedPositions(nn.Module):
+    """What two places have to do with each other, whatever stands there: learned places, and learned steps between.
+
+    Places are compared by projections of their own (untied positions, Ke and others 2021), which all layers share.
+    """
+
+    steps: Tensor
+
+    def __init__(self, config: RelationConfig, template_grid: int, search_grid: int) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.place = nn.Parameter(torch.zeros(template_grid**2 + search_grid**2, config.width))
+        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.key = nn.Linear(config.width, config.width, bias=False)
+        steps, number = grid_steps(template_grid, search_grid)
+        self.register_buffer("steps", steps, persistent=False)
+        self.step = nn.Parameter(torch.zeros(config.heads, number))
+
+    def forward(self) -> Tensor:
+        """(1, heads, N, N), to be added to the logits of attention; template first."""
+        query, key = (
+            project(self.place).unflatten(1, (self.heads, -1)).transpose(0, 1) for project in (self.query, self.key)
+        )
+        absolute = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
+        out: Tensor = (absolute + self.step[:, self.steps])[None]
+        return out
+
+
+def grid_steps(template_grid: int, search_grid: int) -> tuple[Tensor, int]:
+    """(N, N) the number of the step from each token to each other, and how many there are.
+
+    Steps within the template, within the search region, and from the one to the other or back are different ones.
+    """
+    parts: list[list[Tensor]] = []
+    number = 0
+    for rows in (template_grid, search_grid):
+        parts.append([])
+        for columns in (template_grid, search_grid):
+            span = rows + columns - 1
+            apart = torch.arange(rows)[:, None] - torch.arange(columns) + columns - 1  # 0 to span - 1
+            both = apart[:, None, :, None] * span + apart[None, :, None, :]  # (y, x) to (y, x)
+            parts[-1].append(number + both.reshape(rows**2, columns**2))
+            number += span**2
+    return torch.cat([torch.cat(part, 1) for part in parts]), number
+
+
+class FusionLayer(nn.Module):
+    """Pre-norm: some tokens attend to others, or to each other; then an MLP."""
+
+    def __init__(self, config: RelationConfig, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.attn = Attention(config)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = MLP(config.width, config.hidden)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, others: Tensor, bias: Tensor) -> Tensor:
+        """(B, Q, C) and normalized (B, N, C) -> (B, Q, C). bias: (1, heads, Q, N)."""
+        x = x + self.drop_path(self.attn(self.norm1(x), others, others, bias))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
+
+
+class Concatenation(nn.Module):
+    """SwinTrack's: an encoder mixes all tokens; in a decoder the search tokens attend to all of them."""
+
+    center: Tensor
+
+    def __init__(self, config: RelationConfig, template_grid: int, search_grid: int) -> None:
+        super().__init__()
+        self.positions = UntiedPositions(config, template_grid, search_grid)
+        layers = config.encoder_layers + config.decoder_layers
+        rates = torch.linspace(0.0, config.drop_path, layers, device="cpu").tolist()
+        self.encoder = nn.ModuleList(FusionLayer(config, rate) for rate in rates[: config.encoder_layers])
+        self.decoder = nn.ModuleList(FusionLayer(config, rate) for rate in rates[config.encoder_layers :])
+        self.memory_norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.register_buffer("center", template_rows(template_grid, "rectangle"), persistent=False)
+
+    def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace) -> Tensor:
+        asked, x, bias = template.shape[1], torch.cat([template, search], 1), self.positions()
+        for index, layer in enumerate(self.encoder):
+            assert isinstance(layer, FusionLayer)
+            everyone = layer.norm1(x)
+            if index in trace.listen:
+                seen = layer.attn.attention(everyone[:, self.center], everyone, bias[:, :, self.center])
+                trace.note(index, seen, asked)
+            x = layer(x, everyone, bias)
+        seen, memory = x[:, asked:], self.memory_norm(x)
+        for layer in self.decoder:
+            seen = layer(seen, memory, bias[:, :, asked:])
+        out: Tensor = self.norm(seen)
+        return out
+
+
+class Aligned(nn.Module):
+    """Backbone, relation and head behind the two calls of every network: ``encode`` and ``locate``."""
+
+    def __init__(
+        self,
+        config: AlignedConfig,
+        backbone: Backbone,
+        reduce: nn.Linear,
+        relation: EncoderDecoder | Concatenation,
+        head: CenterHead,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.reduce = reduce
+        self.relation = relation
+        self.head = head
+
+    def encode(self, template: Tensor) -> Tensor:
+        """Normalized template crops (B, 3, T, T) -> features (B, Nt, R): the template's whole way to the relation."""
+        out: Tensor = self.reduce(self.backbone(template, "template"))
+        return out
+
+    def locate(self, features: Tensor, search: Tensor, trace: TwoStreamTrace | None = None) -> dict[str, Tensor]:
+        """Features (B, Nt, R) and normalized search crops (B, 3, S, S) -> maps on the (S/16)^2 grid, as OSTrack's.
+
+        score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
+        (B, 2, h, w), x and y in cells.
+        """
+        seen = self.reduce(self.backbone(search, "search"))
+        x = self.relation(features, seen, TwoStreamTrace() if trace is None else trace)
+        grid = self.config.search_grid
+        maps: dict[str, Tensor] = self.head(x.transpose(1, 2).reshape(x.shape[0], -1, grid, grid))
+        return maps
+
+    def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace | None = None) -> dict[str, Tensor]:
+        """Both calls in one, as in training: crops in, maps out."""
+        return self.locate(self.encode(template), search, trace)
+
+
+def build_aligned(config: AlignedConfig) -> Aligned:
+    """The network of ``config``, freshly initialized: each part as in the model that it is of."""
+    relation = config.relation
+    relate = EncoderDecoder if relation.kind == "encoder-decoder" else Concatenation
+    model = Aligned(
+        config,
+        backbone=Backbone(config),
+        reduce=nn.Linear(config.width, relation.width),
+        relation=relate(relation, config.template_grid, config.search_grid),
+        head=CenterHead(relation.width, config.head_channels),
+    )
+    init_head(model.head)
+    init_linear_layers(model.backbone)
+    if isinstance(model.relation, EncoderDecoder):
+        for part in (model.relation.encoder.layers, model.relation.decoder.layers):
+            for parameter in part.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+    else:
+        init_linear_layers(model.relation.encoder)
+        init_linear_layers(model.relation.decoder)
+        for learned in (model.relation.positions.place, model.relation.positions.step):
+            nn.init.trunc_normal_(learned, std=0.02)
+    for position, grid in (
+        (model.backbone.template_position, config.template_grid),
+        (model.backbone.search_position, config.search_grid),
+    ):
+        nn.init.trunc_normal_(position, std=0.02)
+        position.data += 0.3 * centered_positions(grid, config.width)
+    return model
+
+
+def init_from_similarity(model: Aligned) -> None:
+    """Ready a network for training from nothing, just as OSTrack's: here the relation's encoder compares, too."""
+    for module in model.modules():
+        if isinstance(module, Block):
+            tie_query_key(module.attn.qkv)
+        elif isinstance(module, Attention):
+            tie_query_key(module.in_proj)
+    init_bias_prior(model.head)

@@ -1,0 +1,68 @@
+"""In how many bits a network computes while it learns: weights stay in 32, the passes may take 16.
+
+What a machine has is asked of it: 16 bits that it must emulate are a hundred times slower than 32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from singletrack.errors import InputError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def native(precision: str, device: torch.device) -> bool:
+    """Whether the device computes in "bf16" or "fp16" by itself."""
+    if device.type == "cuda":
+        return precision == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        supported = {
+            "bf16": torch.ops.mkldnn._is_mkldnn_bf16_supported,
+            "fp16": torch.ops.mkldnn._is_mkldnn_fp16_supported,
+        }
+        return bool(supported[precision]())
+    return False
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """What ``precision`` means on a device: "auto" is bf16 where it has that, else fp32.
+
+    Raises InputError for 16 bits that the device does not have.
+    """
+    if precision == "auto":
+        return "bf16" if native("bf16", device) else "fp32"
+    if precision != "fp32" and not native(precision, device):
+        have = [name for name in TYPES if native(name, device)]
+        raise InputError(
+            f"expected a precision that {device} has, fp32{''.join(f' or {name}' for name in have)}; got {precision}; "
+            "give one of these, or auto"
+        )
+    return precision
+
+
+class Autocast(nn.Module):
+    """A network whose passes take 16 bits and whose outputs are float32 again."""
+
+    def __init__(self, network: nn.Module, precision: Precision, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.kind, self.bits = network, device.type, TYPES.get(precision)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        with torch.autocast(self.kind, self.bits, enabled=self.bits is not None):
+            return in_float(self.network(*inputs, **options))
+
+
+def in_float(values: Any) -> Any:
+    """Tensors of 16 bits, alone or in containers, in 32; everything else as it is."""
+    if isinstance(values, Tensor):
+        return values.float() if values.dtype in TYPES.values() else values
+    if isinstance(values, dict):
+        return {name: in_float(value) for name, value in values.items()}
+    if isinstance(values, (tuple, list)):
+        return type(values)(in_float(value) for value in values)
+    return values

@@ -1,0 +1,213 @@
+"""Pairs that teach to tell a target from its look-alikes (DaSiamRPN, arXiv 1808.06048, section 3.2).
+
+Beside two frames of a video there are pictures of detection data sets, seen twice, for the sake of their many
+categories; and negative pairs, whose search crop shows another target where this one would be, of the same category
+or of any other. Crops are those of ``tracking.dasiamrpn``. Knows nothing of losses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from singletrack.datasets.augmentations import brightened, to_gray
+from singletrack.datasets.base import Image
+from singletrack.datasets.frame_index import FrameIndex
+from singletrack.datasets.photos import Random
+from singletrack.datasets.sampling import Drawn, FramePairs
+from singletrack.errors import InputError
+from singletrack.geometry.padded_crops import mean_color, padded_crop
+from singletrack.tracking.anchors import padded_side
+from singletrack.tracking.dasiamrpn import square_about
+from singletrack.training.base import Batch, DataPaths, Stage
+from singletrack.training.data.video import Part, DatasetPairs, root_of
+
+DRAWN_AT_MOST = 200  # times in a row, before the data must be wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairChanges:
+    """How crops are changed; the numbers are pysot's where the paper gives none. Shares are probabilities.
+
+    negatives: share of pairs whose search crop shows another target. same_category: share of those whose other target
+        is of the same category, where categories are known.
+    shift: the target's center is up to so many pixels of the crop off the middle, in x and in y; uniform, so that no
+        place is preferred. scale: its size is off by a factor of up to 1 + scale or down to 1 - scale.
+    blurred: share of search crops with motion blur. gray, mirrored: shares of pairs. brightness: each crop is up to so
+        much brighter or darker.
+    """
+
+    negatives: float = 0.2
+    same_category: float = 0.5
+    shift: float = 64.0
+    scale: float = 0.18
+    blurred: float = 0.2
+    gray: float = 0.05
+    mirrored: float = 0.5
+    brightness: float = 0.2
+
+
+@dataclass(frozen=True)
+class Other:
+    """A target elsewhere: of which data set (its place among them), and which of its sequences."""
+
+    footage: int
+    sequence: int
+
+
+class Kinds:
+    """The categories of all sequences, as far as the data sets tell them.
+
+    LaSOT names its sequences by them, COCO its objects; of other data sets nothing is known.
+    """
+
+    def __init__(self, footage: Sequence[FrameIndex], roots: Sequence[Path]) -> None:
+        self.names = [category_names(part, root) for part, root in zip(footage, roots, strict=True)]
+        self.members: dict[str, list[Other]] = defaultdict(list)
+        for place, (part, names) in enumerate(zip(footage, self.names, strict=True)):
+            for sequence in np.flatnonzero(part.seen):
+                if names[sequence]:
+                    self.members[names[sequence]].append(Other(place, int(sequence)))
+
+    def of(self, footage: int, sequence: int) -> str:
+        """The category of a sequence; empty where it is not known."""
+        return self.names[footage][sequence]
+
+    def same(self, random: Random, drawn: Drawn) -> Other | None:
+        """Another target of the same category; None where there is none, or none is known."""
+        members = self.members.get(self.of(drawn.footage, drawn.sequence), [])
+        others = [each for each in members if each != Other(drawn.footage, drawn.sequence)]
+        return others[random.integers(len(others))] if others else None
+
+    def different(self, random: Random, drawn: Drawn, pairs: FramePairs) -> Other:
+        """Another target, of another category as far as that is known. Raises InputError where there is none."""
+        kind = self.of(drawn.footage, drawn.sequence)
+        for _ in range(DRAWN_AT_MOST):
+            other = pairs.draw(random)
+            same_kind = kind and self.of(other.footage, other.sequence) == kind
+            if not same_kind and (other.footage, other.sequence) != (drawn.footage, drawn.sequence):
+                return Other(other.footage, other.sequence)
+        raise InputError(
+            f"expected targets of several categories for negative pairs; got {DRAWN_AT_MOST} in a row like one of "
+            f"{kind or 'no known category'}; add data, or set negatives to 0"
+        )
+
+
+def category_names(footage: FrameIndex, root: Path) -> list[str]:
+    """The category of each sequence, in lower case; empty where it is not known."""
+    names = [name.decode() for name in footage.names]
+    if footage.dataset == "lasot":
+        return [name.rsplit("-", 1)[0].lower() for name in names]
+    file = root / "annotations" / f"instances_{footage.split}2017.json"
+    if footage.dataset == "coco" and file.is_file():
+        content = json.loads(file.read_text(encoding="utf-8"))
+        kinds = {kind["id"]: str(kind["name"]).lower() for kind in content.get("categories", [])}
+        things = {str(thing["id"]): kinds.get(thing.get("category_id"), "") for thing in content["annotations"]}
+        return [things.get(name.rsplit("_", 1)[1], "") for name in names]
+    return [""] * len(names)
+
+
+class DistractorAwareStream(Dataset[Batch]):
+    """Pairs by index."""
+
+    def __init__(
+        self, pairs: FramePairs, kinds: Kinds, changes: PairChanges, sizes: tuple[int, int], seed: Sequence[int]
+    ) -> None:
+        self.pairs, self.kinds, self.changes = pairs, kinds, changes
+        self.template_size, self.search_size = sizes
+        self.seed = list(seed)
+
+    def __getitem__(self, index: int) -> Batch:
+        random, changes = np.random.default_rng([*self.seed, index]), self.changes
+        drawn = self.pairs.draw(random)
+        found, present = (drawn.footage, drawn.sequence, drawn.search), True
+        if random.random() < changes.negatives:
+            same = self.kinds.same(random, drawn) if random.random() < changes.same_category else None
+            other = same or self.kinds.different(random, drawn, self.pairs)
+            found, present = (other.footage, other.sequence, self._shown(random, other)), False
+        gray, mirrored = (bool(random.random() < share) for share in (changes.gray, changes.mirrored))
+        template, _ = self._crop(
+            random, (drawn.footage, drawn.sequence, drawn.template), self.template_size, gray, mirrored, still=True
+        )
+        search, box = self._crop(random, found, self.search_size, gray, mirrored, still=False)
+        if random.random() < changes.blurred:
+            search = blurred(random, search)
+        return {
+            "template": torch.from_numpy(template).permute(2, 0, 1),
+            "search": torch.from_numpy(search).permute(2, 0, 1),
+            "box": torch.from_numpy(box).float(),
+            "present": torch.tensor(present),
+        }
+
+    def _shown(self, random: Random, other: Other) -> int:
+        """A frame in which another target is visible."""
+        footage = self.pairs.footage[other.footage]
+        places = np.flatnonzero(footage.visible[footage.frames(other.sequence)])
+        return int(places[random.integers(len(places))])
+
+    def _crop(
+        self, random: Random, frame: tuple[int, int, int], size: int, gray: bool, mirrored: bool, *, still: bool
+    ) -> tuple[Image, NDArray[np.float64]]:
+        """A crop, and the target's box in it, xywh in [0, 1]. still: with the target in the middle, as a template."""
+        changes, (footage, sequence, number) = self.changes, frame
+        image = self.pairs.footage[footage].picture(sequence, number)
+        x, y, width, height = (float(value) for value in self.pairs.footage[footage].box(sequence, number))
+        if gray:
+            image = to_gray(image)
+        if mirrored:
+            image, x = np.ascontiguousarray(image[:, ::-1]), image.shape[1] - x - width
+        scale = self.template_size / float(padded_side(width, height))
+        shift = np.zeros(2)
+        if not still:
+            scale *= random.uniform(1 - changes.scale, 1 + changes.scale)
+            shift = random.uniform(-changes.shift, changes.shift, 2)
+        center_x, center_y = x + width / 2 - shift[0] / scale, y + height / 2 - shift[1] / scale
+        square = square_about((center_x, center_y), size / scale)
+        crop = padded_crop(image, square, size, mean_color(image))
+        light = random.uniform(1 - changes.brightness, 1 + changes.brightness)
+        sides = np.array([width, height]) * scale / size
+        box = np.concatenate([0.5 + shift / size - sides / 2, sides])
+        return np.asarray(brightened(crop, light), np.uint8), box
+
+
+def blurred(random: Random, crop: Image) -> Image:
+    """The crop as if the camera had moved by 3 to 9 pixels in some direction."""
+    length, angle = random.uniform(3, 9), random.uniform(0, math.pi)
+    kernel = np.zeros((11, 11), np.float32)
+    for place in np.linspace(-length / 2, length / 2, 21):
+        kernel[round(5 + place * math.sin(angle)), round(5 + place * math.cos(angle))] += 1 / 21
+    return np.asarray(cv2.filter2D(crop, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistractorAwarePairs(DatasetPairs):
+    """Pairs from the data sets that the user has, a share of them negative. ``augmentation`` is not looked at."""
+
+    changes: PairChanges = PairChanges()
+
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
+        return self._distractors(self.parts, self.changes, stage, data, seed)
+
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
+        """Targets are all there; pixels are as they were."""
+        plain = replace(self.changes, negatives=0.0, blurred=0.0, gray=0.0, mirrored=0.0, brightness=0.0)
+        return self._distractors(self.held, plain, stage, data, seed)
+
+    def _distractors(
+        self, parts: Sequence[Part], changes: PairChanges, stage: Stage, data: DataPaths, seed: Sequence[int]
+    ) -> DistractorAwareStream:
+        footage = [self._footage(part, data) for part in parts]
+        roots = [root_of(part.dataset, data, self._datasets()) for part in parts]
+        pairs = FramePairs(footage, [part.share for part in parts], self.rules)
+        kinds = Kinds(footage, roots) if changes.negatives else Kinds([], [])
+        return DistractorAwareStream(pairs, kinds, changes, (stage.template_size, stage.search_size), seed)

@@ -1,0 +1,121 @@
+"""What DaSiamRPN is trained for, on which pairs, and its recipe. The published code has no training in it.
+
+The pairs follow the paper (arXiv 1808.06048, section 3.2), the losses those published with pysot; the numbers of the
+recipe are from memory of the two papers where it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from singletrack.datasets.sampling import FrameRules
+from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, DaSiamRPNConfig, build_dasiamrpn
+from singletrack.models.layers import alexnet
+from singletrack.engines.preprocessing import UNCHANGED
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
+from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
+from singletrack.training.data.dasiamrpn import DistractorAwarePairs
+from singletrack.training.base import Batch, Task, Recipe, Stage, counts_of
+from singletrack.training.data.video import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaSiamRPNTask(Task):
+    """To find the target of one template in one search region, and nothing where something else stands in its place.
+
+    frozen: so many of the AlexNet's convolutions, with their norms, stay as they start. The paper's start from
+        ImageNet and keep the first three; from nothing, all must learn.
+    settings: of the tracker that validates it; its sizes are the stage's.
+    """
+
+    config: DaSiamRPNConfig
+    frozen: int = 0
+    settings: DaSiamRPNSettings = field(default_factory=DaSiamRPNSettings)
+
+    def build(self, stage: Stage) -> DaSiamRPN:
+        return build_dasiamrpn(replace(self.config, template_size=stage.template_size, search_size=stage.search_size))
+
+    def groups(self, model: DaSiamRPN, stage: Stage) -> list[dict[str, Any]]:
+        """The part of the backbone that learns, and the rest."""
+        still = alexnet.CONVOLUTIONS[self.frozen] if self.frozen < len(alexnet.CONVOLUTIONS) else len(model.backbone)
+        rest = [part for name, part in model.named_parameters() if not name.startswith("backbone.")]
+        return [
+            {"params": list(model.backbone[still:].parameters()), "lr": stage.lr, "peak": stage.lr},
+            {"params": rest, "lr": stage.head_lr, "peak": stage.head_lr},
+        ]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return anchor_counts(self._labels(batch))
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        maps = network(_pixels(batch["template"]), _pixels(batch["search"]))
+        return anchor_loss(maps, self._labels(batch), counts_of(batch))
+
+    def boxes(self, model: DaSiamRPN, batch: Batch) -> Tensor:
+        maps = model(_pixels(batch["template"]), _pixels(batch["search"]))
+        return best_boxes(maps, batch["search"].shape[-1])
+
+    def tracker(self, model: DaSiamRPN, stage: Stage) -> DaSiamRPNTracker:
+        settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
+        device = str(next(model.parameters()).device)
+        return DaSiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
+
+    def looks(self, model: DaSiamRPN, batch: Batch) -> dict[str, Tensor]:
+        """The highest score of the anchors in each cell."""
+        cls = model(_pixels(batch["template"]), _pixels(batch["search"]))["cls"]
+        against, towards = cls.chunk(2, 1)
+        return {"score": (towards - against).amax(1).sigmoid()}
+
+    def _labels(self, batch: Batch) -> AnchorLabels:
+        size = batch["search"].shape[-1]
+        cells = (size - batch["template"].shape[-1]) // alexnet.STRIDE + 1
+        return label_anchors(batch["box"], batch["present"], size, cells)
+
+
+def _pixels(crops: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 RGB -> float32 BGR, 0 to 255."""
+    return crops.flip(1).to(torch.float32)
+
+
+def dasiamrpn_vot() -> Recipe:
+    """DaSiamRPN from nothing, with the paper's pairs, as far as their data sets are among ours.
+
+    Command: ``singletrack train dasiamrpn_vot --data lasot=DIR --data got10k=DIR --data coco=DIR --out RUN``.
+    The paper has ImageNet VID, YouTube-BB, ImageNet DET and COCO, and starts from ImageNet. SGD and 50 epochs with a
+    rate that falls from 1e-2 to 1e-4 by one factor each step: from memory. Batch, weight decay, clipping: pysot's. The
+    number of pairs, 60,000 an epoch, is ours. Cost: 3 million pairs at 6.6 GMACs each. Never run to its end by us.
+    """
+    pairs = DistractorAwarePairs(
+        parts=(
+            Part(dataset="got10k", split="train"),
+            Part(dataset="lasot", split="train"),
+            Part(dataset="coco", split="train"),
+        ),
+        held=(Part(dataset="got10k", split="val"),),
+        rules=FrameRules(longest_gap=100),
+    )
+    stage = Stage(
+        name="pairs",
+        task=DaSiamRPNTask(config=CONFIGS["dasiamrpn-vot"]),
+        source=pairs,
+        template_size=127,
+        search_size=271,
+        steps=50 * 60_000 // 64,
+        batch=64,
+        lr=1e-2,
+        head_lr=1e-2,
+        schedule="exponential",
+        last_lr=1e-2,
+    )
+    return Recipe(
+        name="dasiamrpn_vot", model="dasiamrpn-vot", stages=(stage,), optimizer="sgd", weight_decay=1e-4, clip=10.0
+    )
+
+
+DASIAMRPN: dict[str, Callable[[], Recipe]] = {"dasiamrpn_vot": dasiamrpn_vot}

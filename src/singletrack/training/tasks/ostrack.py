@@ -1,0 +1,135 @@
+"""What OSTrack is trained for: the three losses of its paper, elimination that sets in by and by, and its tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from singletrack.models.layers.center_head import decode
+from singletrack.models.layers.pos_embed import resize_positions
+from singletrack.models.ostrack import (
+    OSTrack,
+    OSTrackConfig,
+    Trace,
+    build_ostrack,
+    restore,
+    init_from_similarity,
+)
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
+from singletrack.training.base import Batch, Task, Stage, counts_of, epoch_at, normalize
+from singletrack.training.labels import keep_ratio_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class OSTrackTask(Task):
+    """To find the target of one template in one search region.
+
+    keep_ratio: share of search tokens that each eliminating block keeps at the end of the stage, which is divided into
+        ``epochs``, counted from 1. All are kept up to epoch ``keep_from``; then a cosine leads down over ``keep_over``
+        epochs.
+    from_similarity: start the blocks with query = key (see ``init_from_similarity``).
+    settings: of the tracker that validates it; its sizes are the stage's, and of templates it knows what the network
+        does.
+    """
+
+    config: OSTrackConfig
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    keep_ratio: float = 1.0
+    keep_from: int = 0
+    keep_over: int = 0
+    epochs: int = 1000
+    from_similarity: bool = False
+    settings: OSTrackSettings = field(default_factory=OSTrackSettings)
+
+    def build(self, stage: Stage) -> OSTrack:
+        config = replace(self.config, template_size=stage.template_size, search_size=stage.search_size)
+        model = build_ostrack(config, keep_ratio=self.keep_ratio)
+        if self.from_similarity:
+            init_from_similarity(model)
+        return model
+
+    def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
+        """The two published groups, backbone and head."""
+        return [
+            {"params": list(model.backbone.parameters()), "lr": stage.lr, "peak": stage.lr},
+            {"params": list(model.head.parameters()), "lr": stage.head_lr, "peak": stage.head_lr},
+        ]
+
+    def kept_share(self, progress: float) -> float:
+        """Share of search tokens that each eliminating block keeps when so much of the stage is done."""
+        return keep_ratio_at(epoch_at(progress, self.epochs), self.keep_from, self.keep_over, self.keep_ratio)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        grid = batch["search"].shape[-1] // self.config.cell_size
+        return ostrack_counts(batch["box"], grid, batch["present"])
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        trace = Trace()
+        keep = self.kept_share(progress)
+        ratios = [keep] * len(self.config.eliminate_in)
+        maps = network(self.templates(batch), normalize(batch["search"]), ratios, trace)
+        attention = {block: value.float() for block, value in trace.attention.items()}
+        counts = counts_of(batch)
+        total, log = ostrack_loss(maps, batch["box"], self.loss_weights, batch["present"], attention, counts)
+        return total, log | {"keep": batch["box"].new_tensor(keep)}
+
+    def templates(self, batch: Batch) -> Tensor:
+        """What the network takes of a batch; a sample of one template shows it in every slot."""
+        crops = normalize(batch["template"])
+        if crops.dim() == 4 and self.config.num_templates > 1:
+            crops = crops.unsqueeze(1).expand(-1, self.config.num_templates, -1, -1, -1)
+        return crops
+
+    def boxes(self, model: OSTrack, batch: Batch) -> Tensor:
+        return to_xyxy(decode(model(self.templates(batch), normalize(batch["search"]))))
+
+    def fitted(self, weights: Mapping[str, Tensor], model: OSTrack) -> dict[str, Tensor]:
+        """Only the position embeddings change with the size."""
+        grids = {
+            "backbone.template_position": model.config.template_grid,
+            "backbone.search_position": model.config.search_grid,
+        }
+        return {n: resize_positions(v, grids[n]) if n in grids else v for n, v in weights.items()}
+
+    def tracker(self, model: OSTrack, stage: Stage) -> OSTrackTracker:
+        settings = replace(
+            self.settings,
+            template_size=stage.template_size,
+            search_size=stage.search_size,
+            mark_template=self.config.mark_template,
+            num_templates=self.config.num_templates,
+        )
+        device = str(next(model.parameters()).device)
+        return OSTrackTracker(TorchNetwork(model, device), settings)
+
+    def looks(self, model: OSTrack, batch: Batch) -> dict[str, Tensor]:
+        """The score map; the attention of the template's middle tokens, the strongest 1; and what elimination kept.
+
+        The attention is that of the last block that looks; a token kept to the end is 1, one gone at the first
+        elimination 0.
+        """
+        trace = Trace()
+        grid = model.config.search_grid
+        looks = {"score": model(self.templates(batch), normalize(batch["search"]), trace=trace)["score"]}
+        if trace.scores:
+            block = max(trace.scores)
+            scores = trace.scores[block]
+            if earlier := [each for each in trace.kept if each < block]:
+                scores = restore(scores.unsqueeze(2), trace.kept[max(earlier)], grid**2).squeeze(2)
+            looks["attention"] = (scores / scores.amax(1, keepdim=True)).view(-1, grid, grid)
+        if trace.kept:
+            times = looks["score"].new_zeros(len(batch["search"]), grid**2)
+            for kept in trace.kept.values():
+                times = times.scatter_add(1, kept, torch.ones_like(kept, dtype=times.dtype))
+            looks["kept"] = (times / len(trace.kept)).view(-1, grid, grid)
+        return looks
+
+    def repeatable(self, model: OSTrack) -> Iterable[nn.Module]:
+        for block in model.backbone.blocks:
+            yield from (block.attn, block.mlp)  # type: ignore[misc]

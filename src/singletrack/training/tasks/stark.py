@@ -1,0 +1,231 @@
+"""What STARK is trained for, in two stages: to find the two corners; then to tell whether the target is there at all.
+
+The losses, the frames and what learns at which stage are the published ones (researchmm/Stark). Where that code does
+something by accident, ours does what was meant: see docs/stark.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from singletrack.datasets.frame_pairs import PairDrawing
+from singletrack.datasets.frame_tuples import FrameTuples, TupleRules, draw_frame_tuple
+from singletrack.datasets.sampling import FramePairs
+from singletrack.errors import CheckpointError
+from singletrack.models.checkpoints import load_weights, read_weights
+from singletrack.models.stark import STARK, STARKConfig, build_stark, decode
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.tracking.stark import STARKSettings, STARKTracker
+from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
+from singletrack.training.base import Batch, DataPaths, Task, Stage, counts_of, normalize
+from singletrack.training.data.video import Part, DatasetPairs
+
+# what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
+UNUSED = ("layer4.", "fc.")
+COUNT = "num_batches_tracked"
+
+
+# --- samples ---
+
+
+class FrameTupleStream(Dataset[Batch]):
+    """Samples by index, drawn from footage, with "template_padding" (K, T, T) and "search_padding" (S, S), bool."""
+
+    def __init__(self, sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int]) -> None:
+        self.sets, self.drawing, self.seed = sets, drawing, list(seed)
+
+    def __getitem__(self, index: int) -> Batch:
+        sample = draw_frame_tuple(self.sets, self.drawing, self.seed, index)
+        return {
+            "template": torch.from_numpy(sample.templates).permute(0, 3, 1, 2),
+            "search": torch.from_numpy(sample.search).permute(2, 0, 1),
+            "template_padding": torch.from_numpy(sample.template_padding),
+            "search_padding": torch.from_numpy(sample.search_padding),
+            "box": torch.from_numpy(sample.box).float(),
+            "present": torch.tensor(sample.present),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetTuples(DatasetPairs):
+    """One search frame and STARK's templates, of the data sets that the user has. frames: how they are chosen."""
+
+    frames: TupleRules = field(default_factory=TupleRules)
+
+    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
+        return self._sets(self.parts, self.frames, self._drawing(stage, self.augmentation), data, seed)
+
+    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
+        """As of pairs; and the target is always there."""
+        plain = replace(self.augmentation, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
+        return self._sets(self.held, replace(self.frames, negatives=0.0), self._drawing(stage, plain), data, seed)
+
+    def _sets(
+        self, parts: Sequence[Part], frames: TupleRules, drawing: PairDrawing, data: DataPaths, seed: Sequence[int]
+    ) -> FrameTupleStream:
+        footage = [self._footage(part, data) for part in parts]
+        pairs = FramePairs(footage, [part.share for part in parts], self.rules)
+        return FrameTupleStream(FrameTuples(pairs, frames), drawing, seed)
+
+
+def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
+    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalized RGB and padding.
+
+    A sample of one template shows it in every slot; one that says nothing of padding has none.
+    """
+    template, search = batch["template"], batch["search"]
+    beyond, beyond_search = batch.get("template_padding"), batch.get("search_padding")
+    if template.dim() == 4:
+        template = template[:, None].expand(-1, templates, -1, -1, -1)
+    if beyond is None:
+        beyond = template.new_zeros(template[:, :, 0].shape)
+    if beyond_search is None:
+        beyond_search = search.new_zeros(search[:, 0].shape)
+    return (
+        torch.cat([normalize(template), beyond[:, :, None].float()], 2),
+        torch.cat([normalize(search), beyond_search[:, None].float()], 1),
+    )
+
+
+# --- the first stage ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class CornerTask(Task):
+    """The first stage, and all of STARK-S: to find the two corners of a target that is there.
+
+    giou, l1: what each part of the loss counts. settings: of the tracker that validates it; sizes are the stage's.
+    """
+
+    config: STARKConfig
+    giou: float = 2.0
+    l1: float = 5.0
+    settings: STARKSettings = field(default_factory=lambda: STARKSettings(num_templates=1, update_interval=None))
+
+    def build(self, stage: Stage) -> STARK:
+        return build_stark(replace(self.config, template_size=stage.template_size, search_size=stage.search_size))
+
+    def start(self, model: STARK, path: Path, name: str) -> None:
+        """From an ImageNet classifier of torchvision the backbone alone is filled; a tracker's file fills all."""
+        weights = read_weights(path)
+        if "fc.weight" in weights:
+            fill_backbone(model, weights, path)
+        else:
+            super().start(model, path, name)
+
+    def groups(self, model: STARK, stage: Stage) -> list[dict[str, Any]]:
+        """The backbone's second and third stage, and all behind it; the stem and the first stage stay as they are."""
+        learning = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
+        backbone = [part for name, part in learning if name.startswith("backbone.")]
+        rest = [part for name, part in learning if not name.startswith("backbone.")]
+        return [
+            {"params": backbone, "lr": stage.lr, "peak": stage.lr},
+            {"params": rest, "lr": stage.head_lr, "peak": stage.head_lr},
+        ]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"present": batch["present"].sum().float()}
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        maps = network(*crops(batch, self.config.num_templates))
+        counts = counts_of(batch) or {"present": batch["present"].sum().clamp(min=1)}
+        return corner_loss(maps, batch["box"], batch["present"], counts["present"], giou_weight=self.giou, l1=self.l1)
+
+    def boxes(self, model: STARK, batch: Batch) -> Tensor:
+        return to_xyxy(decode(model(*crops(batch, self.config.num_templates))))
+
+    def tracker(self, model: STARK, stage: Stage) -> STARKTracker:
+        settings = replace(
+            self.settings,
+            template_size=stage.template_size,
+            search_size=stage.search_size,
+            num_templates=self.config.num_templates,
+        )
+        return STARKTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
+
+    def looks(self, model: STARK, batch: Batch) -> dict[str, Tensor]:
+        """Where the two corners may be."""
+        chances = model(*crops(batch, self.config.num_templates))["corners"]
+        top = chances.amax((2, 3), keepdim=True)
+        return {"top left": (chances / top)[:, 0], "bottom right": (chances / top)[:, 1]}
+
+    def repeatable(self, model: STARK) -> Iterable[nn.Module]:
+        return model.encoder.layers
+
+
+def corner_loss(
+    maps: dict[str, Tensor], boxes_xywh: Tensor, present: Tensor, count: Tensor, *, giou_weight: float, l1: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """GIoU and L1 of the boxes between the corners; and, for the log, their overlap and the share that is inverted.
+
+    boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; the others' boxes are not read. count: how many
+    boxes to divide by. An inverted box has no GIoU: it counts as 1 and teaches nothing, while L1 turns it round. (The
+    published code then takes 0 for the whole batch.)
+    """
+    predicted, truth = to_xyxy(decode(maps))[present], clamped_xyxy(boxes_xywh[present])
+    upright = (predicted[:, 2:] > predicted[:, :2]).all(1)
+    each, overlap = giou(predicted[upright], truth[upright])
+    inverted = (~upright).sum()
+    parts = {
+        "giou": ((1 - each).sum() + inverted) / count,
+        "l1": (predicted - truth).abs().mean(1).sum() / count,
+    }
+    total = giou_weight * parts["giou"] + l1 * parts["l1"]
+    log = {name: value.detach() for name, value in parts.items()}
+    return total, {**log, "iou": overlap.detach().sum() / count, "inverted": inverted / count}
+
+
+def fill_backbone(model: STARK, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Give the ResNet the weights of an ImageNet classifier; raises CheckpointError unless they fit."""
+    taken = {name: value for name, value in weights.items() if not (name.startswith(UNUSED) or name.endswith(COUNT))}
+    expected = model.backbone.state_dict()
+    wrong = sorted(taken.keys() ^ expected.keys())
+    wrong += [name for name in taken.keys() & expected.keys() if taken[name].shape != expected[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"expected the {len(expected)} tensors of this network's ResNet; got {path}, in which {len(wrong)} are "
+            f"missing, left over or of another shape, as {wrong[0]}; give torchvision's file of the same depth"
+        )
+    model.backbone.load_state_dict(taken)
+
+
+# --- the second stage ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTask(CornerTask):
+    """The second stage: the score head alone learns whether the search region shows the target."""
+
+    def start(self, model: STARK, path: Path, name: str) -> None:
+        """From the weights of the first stage, all of which must be there, and nothing else."""
+        first = build_stark(replace(model.config, score_head=False))
+        load_weights(first, path, f"{name}-stage1")
+        model.load_state_dict(self.fitted(first.state_dict(), model))
+
+    def fitted(self, weights: Mapping[str, Tensor], model: STARK) -> Mapping[str, Tensor]:
+        """Those of the first stage have no score head: the model's own stays."""
+        assert model.score_head is not None
+        head = {f"score_head.{name}": value for name, value in model.score_head.state_dict().items()}
+        return {**head, **weights}
+
+    def groups(self, model: STARK, stage: Stage) -> list[dict[str, Any]]:
+        assert model.score_head is not None
+        return [{"params": list(model.score_head.parameters()), "lr": stage.head_lr, "peak": stage.head_lr}]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Binary cross-entropy; for the log also the share of right answers."""
+        logit = network(*crops(batch, self.config.num_templates), trust_alone=True)["logit"]
+        loss = F.binary_cross_entropy_with_logits(logit, batch["present"].float())
+        right = ((logit > 0) == batch["present"]).float().mean()
+        return loss, {"right": right.detach()}

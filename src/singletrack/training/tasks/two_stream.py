@@ -1,0 +1,144 @@
+"""What the two-stream networks are trained for, and the one stream beside them where all are to be taught alike.
+
+Their losses and their tracker are OSTrack's. Recipes: OSTrack-256's own, with another network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from singletrack.models import ostrack
+from singletrack.models.two_stream import (
+    CONFIGS,
+    Aligned,
+    AlignedConfig,
+    TwoStreamTrace,
+    build_aligned,
+    init_from_similarity,
+)
+from singletrack.models.layers.center_head import decode
+from singletrack.models.layers.vit import Block
+from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
+from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
+from singletrack.training.base import Batch, Task, Recipe, Stage, counts_of, normalize
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.recipes.ostrack import ostrack_256, suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStreamTask(Task):
+    """To find the target of one template in one search region, in two streams.
+
+    listen: layers of the relation's encoder whose attention the loss teaches, where it has a weight.
+    from_similarity: start every attention with query = key, for training from nothing.
+    pretraining: which vision transformer the run may start from; None: any.
+    settings: of the tracker that validates it; its sizes are the stage's.
+    """
+
+    config: AlignedConfig
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    listen: tuple[int, ...] = ()
+    from_similarity: bool = False
+    pretraining: Pretraining | None = None
+    settings: OSTrackSettings = field(default_factory=OSTrackSettings)
+
+    def build(self, stage: Stage) -> Aligned:
+        config = replace(self.config, template_size=stage.template_size, search_size=stage.search_size)
+        model = build_aligned(config)
+        if self.from_similarity:
+            init_from_similarity(model)
+        return model
+
+    def start(self, model: Aligned, path: Path, name: str) -> None:
+        """From a vision transformer the backbone alone is filled; a tracker's file fills all."""
+        if is_vision_transformer(path):
+            load_pretrained(cast(ostrack.OSTrack, model), path, self.pretraining)  # whose backbone has the same names
+        else:
+            super().start(model, path, name)
+
+    def groups(self, model: Aligned, stage: Stage) -> list[dict[str, Any]]:
+        """As OSTrack's: the backbone, and all that is not."""
+        rest = [part for name, part in model.named_parameters() if not name.startswith("backbone.")]
+        return [
+            {"params": list(model.backbone.parameters()), "lr": stage.lr, "peak": stage.lr},
+            {"params": rest, "lr": stage.head_lr, "peak": stage.head_lr},
+        ]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        grid = batch["search"].shape[-1] // self.config.patch_size
+        return ostrack_counts(batch["box"], grid, batch["present"])
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        return taught(network, batch, self.loss_weights, TwoStreamTrace(listen=self.listen))
+
+    def boxes(self, model: Aligned, batch: Batch) -> Tensor:
+        return to_xyxy(decode(model(normalize(batch["template"]), normalize(batch["search"]))))
+
+    def tracker(self, model: Aligned, stage: Stage) -> OSTrackTracker:
+        settings = replace(self.settings, template_size=stage.template_size, search_size=stage.search_size)
+        return OSTrackTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
+
+    def looks(self, model: Aligned, batch: Batch) -> dict[str, Tensor]:
+        """The score map."""
+        return {"score": model(normalize(batch["template"]), normalize(batch["search"]))["score"]}
+
+    def repeatable(self, model: Aligned) -> Iterable[nn.Module]:
+        for block in model.backbone.blocks:
+            assert isinstance(block, Block)
+            yield from (block.attn, block.mlp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneStreamTask(OSTrackTask):
+    """OSTrack without elimination, taught as its rivals are. listen: blocks whose attention the loss teaches."""
+
+    listen: tuple[int, ...] = ()
+
+    def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        ratios = [1.0] * len(self.config.eliminate_in)
+        return taught(network, batch, self.loss_weights, ostrack.Trace(listen=self.listen), ratios)
+
+
+def taught(
+    network: Any, batch: Batch, weights: LossWeights, trace: TwoStreamTrace | ostrack.Trace, *more: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """OSTrack's loss on what the network says, and on what its layers attended to. more: that it takes before these."""
+    maps = network(normalize(batch["template"]), normalize(batch["search"]), *more, trace)
+    attention = {layer: value.float() for layer, value in trace.attention.items()}
+    return ostrack_loss(maps, batch["box"], weights, batch["present"], attention, counts_of(batch))
+
+
+def stark_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
+    """STARK-aligned: ``ostrack_256`` without elimination, with STARK's relation behind a backbone of two streams.
+
+    Command and data: as of ``ostrack_256``, with this name. Cost: 300 epochs of 60,000 pairs at 32.6 GMACs each.
+    Published in OSTrack's paper: LaSOT AUC 67.6, GOT-10k AO 68.8; OSTrack without elimination 68.7 and 71.0.
+    """
+    return _beside_ostrack("stark-aligned", pretraining)
+
+
+def swintrack_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
+    """SwinTrack-aligned: ``ostrack_256`` without elimination, with SwinTrack-B's relation behind two streams.
+
+    Command and data: as of ``ostrack_256``, with this name. Cost: 300 epochs of 60,000 pairs at 40.0 GMACs each.
+    Published in OSTrack's paper: LaSOT AUC 68.0, GOT-10k AO 69.5; OSTrack without elimination 68.7 and 71.0.
+    """
+    return _beside_ostrack("swintrack-aligned", pretraining)
+
+
+def _beside_ostrack(model: str, pretraining: Pretraining | None) -> Recipe:
+    before = ostrack_256(elimination=False, pretraining=pretraining)
+    task = TwoStreamTask(config=CONFIGS[model], pretraining=pretraining)
+    stages = tuple(replace(stage, task=task) for stage in before.stages)
+    name = model.replace("-", "_") + suffix(True, pretraining, False)
+    return replace(before, name=name, model=model, stages=stages)
+
+
+ALIGNED: dict[str, Callable[[], Recipe]] = {"stark_aligned": stark_aligned, "swintrack_aligned": swintrack_aligned}

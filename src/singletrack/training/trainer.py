@@ -1,0 +1,325 @@
+"""The one training loop: samples in, a run folder out. Knows no model, no data set and no recipe.
+
+    out/
+    ├── recipe.json       every number of the run, what it started from, and each start: versions, revision, processor
+    ├── log.jsonl         one line every few steps; tensorboard/ holds the same
+    ├── last.pt           all that is needed to go on; written every few minutes and at the end of each stage
+    ├── weights.safetensors   the averaged weights so far
+    ├── best.safetensors  those with the highest AO of the stage, where there are sequences to validate on
+    └── pictures/         pairs, boxes and maps as the network sees them
+
+Every number of a step follows from the recipe's seed and the step's index, not from what came before. So a run that
+was cut off and goes on from ``last.pt`` ends in the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from singletrack.errors import InputError, SingletrackError
+from singletrack.models.checkpoints import save_safetensors
+from singletrack.training.data.loading import batches, shares
+from singletrack.training.loggers import Log, check_boards
+from singletrack.training.base import Batch, DataPaths, Recipe, Stage
+from singletrack.training.visualize import picture
+from singletrack.training.amp import Autocast, Precision, choose_precision
+from singletrack.training.distributed import Distributed, init_distributed, share_norms
+from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training
+from singletrack.training.schedules import learning_rate
+from singletrack.training.validation import sample_overlap, tracking_overlap
+
+PICTURED = 6  # held-out samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How the steps of a run are computed; what it changes is rounding, time and memory.
+
+    device: "cpu", or "cuda", where each process takes its own. workers: processes that draw samples, for each process
+        that trains. precision: of the passes; "auto" is bf16 where the device has it.
+    grad_accum_steps: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
+        batch normalization are those of a part.
+    compiler: of ``torch.compile``, such as "inductor"; None for none.
+    activation_checkpointing: compute what the objective calls repeatable once more in the backward pass, to save memory.
+    boards: where curves are drawn, among ``logs.BOARDS``.
+    """
+
+    device: str = "cpu"
+    workers: int = 0
+    precision: Precision = "auto"
+    grad_accum_steps: int = 1
+    compiler: str | None = None
+    activation_checkpointing: bool = False
+    boards: Sequence[str] = ("tensorboard",)
+    log_every: int = 20
+    save_seconds: float = 120.0
+
+
+def train(
+    recipe: Recipe,
+    data: DataPaths,
+    out: Path,
+    *,
+    resume_run: bool = False,
+    weights: Path | None = None,
+    settings: RunSettings | None = None,
+    stop_after: int | None = None,
+) -> Path:
+    """Run a recipe and return the file of its weights. Under ``torchrun`` each process takes its share of every batch.
+
+    weights: a file to start from instead of nothing, of the recipe's network.
+    stop_after: leave after so many steps of this call, as if cut off, with everything saved.
+    Ctrl-C and SIGTERM are obeyed at the end of the step: everything is saved, then KeyboardInterrupt raised.
+    Raises InputError when ``out`` holds a run already and ``resume_run`` is False, or when it started from other
+    weights, CheckpointError when ``weights`` are another network's, SingletrackError when the loss is lost.
+    """
+    settings = settings or RunSettings()
+    cv2.setNumThreads(0)
+    check_boards(settings.boards)
+    with ExitStack() as ending:
+        distributed = ending.enter_context(init_distributed(settings.device))
+        precision = choose_precision(settings.precision, distributed.device)
+        check_start(recipe, out, resume_run, distributed.world * settings.grad_accum_steps, weights)
+        with distributed.rank_zero_first():
+            fingerprints = fingerprints_of(recipe, data)
+        if resume_run:
+            progress = resume(recipe, out, distributed.device, precision == "fp16", weights, fingerprints)
+        else:
+            start, started_from = read_start(recipe, weights) if weights else (None, None)
+            progress = begin(recipe, 0, start, distributed.device, precision == "fp16")
+            progress.started_from, progress.data = started_from, fingerprints
+        out.mkdir(parents=True, exist_ok=True)
+        log = None
+        if distributed.rank == 0:
+            how = {
+                "processes": distributed.world,
+                "precision": precision,
+                "grad_accum_steps": settings.grad_accum_steps,
+            }
+            log = Log(out, recipe, progress, how, settings.boards)
+            ending.callback(log.close)
+        signals = ending.enter_context(deferred_signals())
+        run = Run(recipe, data, out, settings, distributed, precision, log, signals, stop_after)
+        while not run.stage(progress) and progress.stage + 1 < len(recipe.stages):
+            following = begin(recipe, progress.stage + 1, progress.result(), distributed.device, precision == "fp16")
+            following.started_from, following.data = progress.started_from, progress.data
+            progress = following
+    return out / "weights.safetensors"
+
+
+def check_start(recipe: Recipe, out: Path, resume_run: bool, parts: int, weights: Path | None = None) -> None:
+    """Raise InputError for a run folder that is not empty, batches that cannot be shared, and lacking weights."""
+    if recipe.starts_from and weights is None and not resume_run:
+        raise InputError(
+            f"expected --weights with {recipe.starts_from}, which {recipe.name} starts from; got none; give that file, "
+            "or take a recipe that starts from nothing"
+        )
+    for stage in recipe.stages:
+        if stage.batch % parts:
+            raise InputError(
+                f"expected a batch that {parts} processes or parts can share; got {stage.batch} in stage "
+                f"{stage.name}; give a --batch that {parts} divides"
+            )
+    if (out / "last.pt").exists() and not resume_run:
+        raise InputError(f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out")
+
+
+def fingerprints_of(recipe: Recipe, data: DataPaths) -> dict[str, str]:
+    """Those of all data that the recipe's stages use."""
+    prints: dict[str, str] = {}
+    for stage in recipe.stages:
+        prints |= stage.source.fingerprints(data)
+    return prints
+
+
+@dataclass
+class Run:
+    """One call of ``train``, from its first to its last step. taken: steps so far."""
+
+    recipe: Recipe
+    data: DataPaths
+    out: Path
+    settings: RunSettings
+    distributed: Distributed
+    precision: Precision
+    log: Log | None
+    signals: list[int]
+    stop_after: int | None
+    taken: int = 0
+
+    def stage(self, progress: TrainState) -> bool:
+        """The steps of a stage, from where it stands; True if the run was told to leave before its end."""
+        recipe, distributed, settings = self.recipe, self.distributed, self.settings
+        stage = recipe.stages[progress.stage]
+        network = self.prepared(progress.model, stage)
+        samples = stage.source.samples(stage, self.data, [recipe.seed, 0, progress.stage])
+        indices = shares(progress.step, stage.steps, stage.batch, distributed.rank, distributed.world)
+        since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
+        for batch in batches(samples, indices, settings.workers, pin=distributed.device.type == "cuda"):
+            torch.manual_seed(hash((recipe.seed, progress.stage, progress.step, distributed.rank)))
+            numbers = train_step(network, progress, batch, recipe, distributed, settings.grad_accum_steps)
+            self.taken, fresh = self.taken + 1, fresh + 1
+            sound = isfinite(numbers["loss"]) and (isfinite(numbers["norm"]) or progress.scaler.is_enabled())
+            interrupted, lost = distributed.any_rank(bool(self.signals), not sound)
+            if lost:
+                raise self.lost(progress, numbers)
+            at_end = progress.step == stage.steps
+            validates = progress.step % stage.check_every == 0 or at_end
+            if progress.step % settings.log_every == 0 or validates:
+                now = time.perf_counter()
+                numbers = self.averaged(numbers) | {"samples_per_second": fresh * stage.batch / (now - since)}
+                if validates:
+                    numbers |= self.check(progress, stage)
+                if self.log:
+                    self.log.write(progress, stage, numbers)
+                since, fresh = time.perf_counter(), 0
+            out_of_patience = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
+            leave = interrupted or self.taken == self.stop_after
+            if distributed.rank == 0 and (
+                leave or at_end or out_of_patience or time.perf_counter() - last_save > settings.save_seconds
+            ):
+                save(progress, recipe, self.out)
+                last_save = time.perf_counter()
+            if interrupted:
+                raise KeyboardInterrupt
+            if leave:
+                return True
+            if out_of_patience:
+                return False
+        return False
+
+    def prepared(self, model: nn.Module, stage: Stage) -> Autocast:
+        """The network as the steps of a stage call it; ``model`` itself gets what lasts for the stage."""
+        if self.recipe.whole_batch and self.distributed.world > 1:
+            share_norms(model)
+        if self.settings.activation_checkpointing:
+            for module in stage.task.repeatable(model):
+                module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+        if self.settings.compiler:
+            model.compile(backend=self.settings.compiler)
+        set_training(model)
+        shared = DistributedDataParallel(model) if self.distributed.world > 1 else model
+        return Autocast(shared, self.precision, self.distributed.device)
+
+    def check(self, progress: TrainState, stage: Stage) -> dict[str, float]:
+        """Validate the result so far, keep it if it is the best of its stage, and picture what it sees."""
+        model = stage.task.build(stage).to(self.distributed.device).eval()
+        model.load_state_dict(progress.result())
+        self.distributed.broadcast(model)  # where each process has statistics of its own
+        workers = self.settings.workers
+        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.distributed, workers)}
+        overlap = tracking_overlap(model, stage, self.data, self.distributed)
+        if overlap is not None:
+            numbers["ao"] = overlap
+            progress.checks_since_best += 1
+            if progress.best is None or overlap > progress.best["ao"]:
+                progress.best, progress.checks_since_best = {"ao": overlap, "step": progress.step}, 0
+                if self.distributed.rank == 0:
+                    save_safetensors(progress.result(), self.out / "best.safetensors", self.recipe.model)
+        if self.log:
+            samples = stage.source.held_out(stage, self.data, [self.recipe.seed, 2, 0])
+            batch = next(batches(samples, [range(PICTURED)]))
+            self.log.picture(progress, picture(model, stage, on_device(batch, self.distributed.device)))
+        return numbers
+
+    def averaged(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The mean over all processes."""
+        total = self.distributed.all_reduce(torch.tensor(list(numbers.values()), dtype=torch.float64))
+        return dict(zip(numbers, (total / self.distributed.world).tolist(), strict=True))
+
+    def lost(self, progress: TrainState, numbers: dict[str, float]) -> SingletrackError:
+        """The error for a loss or a gradient that is not finite; ``last.pt`` is from before."""
+        stage = self.recipe.stages[progress.stage]
+        return SingletrackError(
+            f"expected a finite loss and gradient; got loss {numbers['loss']} and norm {numbers['norm']} at step "
+            f"{progress.step} of stage {stage.name}; {self.out / 'last.pt'} is from before: go on from it with "
+            "--resume and --precision fp32, or start anew with lower rates"
+        )
+
+
+def train_step(
+    network: Autocast,
+    progress: TrainState,
+    batch: Batch,
+    recipe: Recipe,
+    distributed: Distributed,
+    grad_accum_steps: int = 1,
+) -> dict[str, float]:
+    """One step: forward, loss, backward, clip, update, average. Returns the loss, its parts and the norm.
+
+    batch: this process's share of the step's samples, on any device.
+    """
+    stage = recipe.stages[progress.stage]
+    task, model, optimizer, scaler = stage.task, progress.model, progress.optimizer, progress.scaler
+    batch = on_device(batch, distributed.device)
+    counts: Batch = {}
+    if recipe.whole_batch:
+        for name, count in task.counts(batch).items():
+            counts[f"counts.{name}"] = distributed.all_reduce(count.float()).clamp(min=1) / (
+                distributed.world * grad_accum_steps
+            )
+    optimizer.zero_grad(set_to_none=True)
+    sums: dict[str, Tensor] = {}
+    for index, part in enumerate(cut(batch, grad_accum_steps)):
+        shared = network.network
+        last = index + 1 == accumulate
+        with shared.no_sync() if isinstance(shared, DistributedDataParallel) and not last else nullcontext():
+            loss, log = task.loss(network, part | counts, progress.step / stage.steps)
+            scaler.scale(loss / grad_accum_steps).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss": loss.detach(), **log}.items():
+            sums[name] = sums.get(name, 0.0) + value / accumulate
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or float("inf"))
+    rate = learning_rate(stage, progress.step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * rate
+    scaler.step(optimizer)
+    scaler.update()
+    if progress.average:
+        progress.average.update(model)
+    progress.step += 1
+    numbers = {name: value.item() for name, value in sums.items()}
+    return numbers | {"norm": norm.item(), "lr": optimizer.param_groups[0]["lr"]}
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch, sent to a device."""
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def cut(batch: Batch, parts: int) -> list[Batch]:
+    """A batch in so many equal ones."""
+    pieces = {name: value.chunk(parts) for name, value in batch.items()}
+    return [{name: each[index] for name, each in pieces.items()} for index in range(parts)]
+
+
+@contextmanager
+def deferred_signals() -> Iterator[list[int]]:
+    """Inside, SIGINT (Ctrl-C) and SIGTERM are only written down in the list, and what is under way ends first.
+
+    An exception raised by the signal itself could land between two tensors of an optimizer's step. Outside the main
+    thread, where Python takes no signals, the list stays empty.
+    """
+    came: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
