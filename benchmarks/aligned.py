@@ -23,17 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from singletrack.cache import cache_folder
+from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.models.two_stream import AlignedConfig, RelationConfig
-from singletrack.models.ostrack import OSTrackConfig
 from singletrack.engines.cpu import processor_name
-from singletrack.training.tasks.two_stream import TwoStreamTask, OneStreamTask
-from singletrack.training.trainer import RunSettings, train
-from singletrack.training.losses import LossWeights
-from singletrack.training.base import DataPaths, Task, Recipe, Stage
+from singletrack.training.base import DataPaths, Recipe, Stage, Task
 from singletrack.training.data.synthetic import SyntheticPairs
-from singletrack.zoo import cache_folder
+from singletrack.training.losses import LossWeights
+from singletrack.training.tasks.two_stream import OneStreamTask, TwoStreamTask
+from singletrack.training.trainer import RunSettings, train
 
 SIZES: dict[str, Any] = {"template_size": 64, "search_size": 128}
 COMMON: dict[str, Any] = {

@@ -23,17 +23,18 @@ from statistics import median
 import numpy as np
 import onnx
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.export.simplify import SeparateAttention, simplify
-from singletrack.export.to_onnx import trace
-from singletrack.export.verify import made_input
-from singletrack.models.layers.vit import Attention
-from singletrack.models.build import Network, build_network
-from singletrack.models.ostrack import OSTrack
 from singletrack.engines import installed_engines, open_network
 from singletrack.engines.cpu import processor_name
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.export.simplify import SeparateAttention, simplify
+from singletrack.export.to_onnx import trace
+from singletrack.export.verify import made_input
+from singletrack.models.build import Network, build_network
+from singletrack.models.layers.vit import Attention
+from singletrack.models.ostrack import OSTrack
 from singletrack.tracking import base
 
 
@@ -105,7 +106,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in arguments.models:
         torch.manual_seed(0)
-        model = build_network(name)
+        model = build_network(MODELS[name].network)
         assert isinstance(model, OSTrack), "only OSTrack eliminates"
         model.eval()
         template, search = (

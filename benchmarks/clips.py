@@ -18,8 +18,8 @@ import click
 import numpy as np
 
 import singletrack
-from singletrack.datasets.synthetic.clips import generate_clip, living_clip
 from singletrack.datasets.photos import Image, Photos, Pictures, Procedural
+from singletrack.datasets.synthetic.clips import generate_clip, living_clip
 from singletrack.geometry.boxes import iou
 from singletrack.tracking.ostrack import OSTrackTracker
 

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from singletrack.registry import MODELS, make_tracker
 from torch.utils.flop_counter import FlopCounterMode
 
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.models.build import build_network
 from singletrack.engines.torch_engine import TYPES, TorchNetwork, known_precisions
-from singletrack.zoo import ZOO, make_tracker
+from singletrack.models.build import build_network
 
 WARM_UP = 3  # calls
 
@@ -58,7 +58,7 @@ def peak(precision: str, device: torch.device, side: int, calls: int) -> float:
 
 def operations(name: str) -> int:
     """Of one frame: two for each multiplication with its addition, of ``locate``."""
-    network = build_network(name).eval()
+    network = build_network(MODELS[name].network).eval()
     template, search = (
         torch.zeros(1, *shape) for shape in (network.config.template_shape, network.config.search_shape)
     )
@@ -100,7 +100,7 @@ def main() -> None:
                 continue
             for recorded in graphs:
                 network = TorchNetwork(
-                    build_network(name),
+                    build_network(MODELS[name].network),
                     arguments.device,
                     precision=precision,
                     compiled=compiled,
@@ -119,7 +119,7 @@ def main() -> None:
                         f"| {100 * share:.0f} % |",
                         flush=True,
                     )
-                tracker = make_tracker(network, ZOO[name].settings)
+                tracker = make_tracker(network, MODELS[name].settings)
                 frame, box = next(iter(generate_clip(frames=1)))
                 tracker.init(frame, box)
                 took = seconds_of(functools.partial(tracker.update, frame), device, arguments.calls)

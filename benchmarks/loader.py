@@ -35,10 +35,10 @@ from singletrack.datasets.frame_index import FrameIndex, open_frame_index
 from singletrack.datasets.photos import Procedural
 from singletrack.datasets.storage import Place
 from singletrack.engines.cpu import processor_name
-from singletrack.training.data.loading import batches, shares
 from singletrack.training.base import Stage
+from singletrack.training.data.loading import batches, shares
+from singletrack.training.data.video import DatasetPairs, FramePairStream
 from singletrack.training.recipes.ostrack import PUBLISHED
-from singletrack.training.data.video import FramePairStream, DatasetPairs
 
 # Functions whose time is told, by the step that they are: (owner, name).
 STEPS: dict[str, tuple[Any, str]] = {

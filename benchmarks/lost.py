@@ -29,16 +29,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import singletrack
-from singletrack import zoo
+from singletrack import registry
 from singletrack.cli.options import settings_option
 from singletrack.datasets import base as datasets
+from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.geometry.boxes import Box, iou
 from singletrack.tracking.base import Result, Tracker
-from singletrack.tracking.common import LostState, LostSettings
+from singletrack.tracking.common import LostSettings, LostState
 
 Array = NDArray[np.float64]
 Clip = Iterator[tuple[NDArray[np.uint8], Box]]  # frames and true boxes, xywh, NaN where the target is absent
@@ -247,7 +247,7 @@ def main(
     start: Any = loaded.settings
 
     def tracker(settings: Any, long_term: bool) -> Tracker:
-        return zoo.make_tracker(loaded.network, dataclasses.replace(settings, long_term=long_term))
+        return registry.make_tracker(loaded.network, dataclasses.replace(settings, long_term=long_term))
 
     half = clips // 2
     bare = {"as it was": tracker(start, False)}

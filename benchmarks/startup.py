@@ -30,7 +30,7 @@ import numpy as np
 frame = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
 marks = {"numpy": time.perf_counter()}
 import singletrack
-import singletrack.zoo
+import singletrack.loading
 marks["singletrack"] = time.perf_counter()
 tracker = singletrack.load(sys.argv[1], engine=sys.argv[2])
 marks["load"] = time.perf_counter()

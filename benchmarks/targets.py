@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from singletrack import MultiTracker, load
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.geometry.boxes import Box
 from singletrack.engines.cpu import processor_name, usable_cores
+from singletrack.geometry.boxes import Box
 from singletrack.tracking.multi import BATCH_SIZES
 
 SIZE_WH = (1280, 720)

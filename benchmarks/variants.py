@@ -28,11 +28,11 @@ import numpy as np
 from singletrack import load
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.evaluation.ope import Failure, follow_sequences
+from singletrack.engines.cpu import processor_name
 from singletrack.evaluation.metrics import overlap
+from singletrack.evaluation.ope import Failure, follow_sequences
 from singletrack.export.calibration import RecordingNetwork, clip_looks
 from singletrack.export.verify import read_boxes
-from singletrack.engines.cpu import processor_name
 
 WARM_UP = 5  # frames
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from singletrack import load
 from singletrack.api import follow_frames, make_crew
-from singletrack.geometry.boxes import Box
 from singletrack.engines.cpu import processor_name, usable_cores
+from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Tracker
 from singletrack.video import VideoWriter, open_video, reader
 

@@ -55,7 +55,7 @@ def test_an_engine_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPat
     assert facts["engines"]["torch"] == {"installed": False, "install": doctor.ENGINES["torch"][1]}
     assert "speed" not in facts
     assert facts["faults"] == ["engine onnx: ImportError: libcuda.so.1: cannot open shared object file"]
-    monkeypatch.setattr(doctor.zoo, "load", lambda *_, **__: broken())
+    monkeypatch.setattr(doctor.loading, "load", lambda *_, **__: broken())
     assert "ImportError" in doctor.measure_speed(0.01)["onnx"]["error"]
 
 
@@ -71,7 +71,7 @@ def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         def __str__(self) -> str:
             return "singletrack/weights/ostrack-tiny.onnx"
 
-    monkeypatch.setattr(doctor.zoo, "bundled_file", lambda *_: changed)
+    monkeypatch.setattr(doctor.loading, "bundled_file", lambda *_: changed)
     monkeypatch.setattr(doctor.importlib.metadata, "files", lambda _: [Listed()])
     state = examine_weights()["ostrack-tiny.onnx"]
     assert state.startswith("damaged: sha256 ")

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack import api
-from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.api import follow, track
+from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.results import read_results
 from singletrack.tracking.base import Inputs, Result
 from singletrack.video import VideoReader, VideoWriter, open_video
@@ -91,7 +91,7 @@ def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.Mon
         asked.append((name, options))
         return StepRight()
 
-    monkeypatch.setattr(api.zoo, "load", load)
+    monkeypatch.setattr(api.loading, "load", load)
     assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
     options = {"weights": "w.safetensors", "engine": "torch", "device": "auto", "precision": "auto", "threads": 2}
     options["long_term"] = None

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS
 
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.models.checkpoints import OFFICIAL_NAMES
-from singletrack.models.ostrack import CONFIGS, build_ostrack
+from singletrack.models.checkpoints import official_keys
+from singletrack.models.ostrack import build_ostrack
 from singletrack.video import VideoWriter
 
 ROOT = Path(__file__).parent.parent
@@ -125,9 +126,9 @@ def test_evaluate_and_report(folder: Path) -> None:
 
 def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> None:
     """Both lines of that block, with random weights of ostrack-256's shapes under the official names; few frames."""
-    ours = build_ostrack(CONFIGS["ostrack-256"]).state_dict()
+    ours = build_ostrack(MODELS["ostrack-256"].network).state_dict()
     unused = {"backbone.cls_token": torch.zeros(1, 1, 768), "backbone.pos_embed": torch.zeros(1, 197, 768)}
-    names = OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     official = {name: unused[name] if own is None else ours[own] for name, own in names.items()}
     torch.save({"net": official}, folder / "OSTrack_ep0300.pth.tar")
     (block,) = (block for block in blocks("bash") if "OSTrack_ep0300.pth.tar" in block)

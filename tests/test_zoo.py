@@ -14,21 +14,23 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from singletrack.loading import load
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import MODELS, change_settings
 
-from singletrack import engines, zoo
-from singletrack.errors import CheckpointError, InputError, MissingDependencyError
-from singletrack.export import to_onnx
-from singletrack.models import two_stream, dasiamrpn, siamrpn, stark
-from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.build import network_names
-from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
+from singletrack import cache, engines, loading
 from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+from singletrack.export import to_onnx
+from singletrack.models import dasiamrpn, siamrpn, stark, two_stream
+from singletrack.models.build import network_names
+from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.tracking.stark import STARKSettings, STARKTracker
-from singletrack.zoo import ZOO, change_settings, load
 
-BUNDLED = Path(zoo.__file__).parent / "weights" / "ostrack-tiny.onnx"
+BUNDLED = Path(loading.__file__).parent / "weights" / "ostrack-tiny.onnx"
 # stands in for ostrack-tiny: the same crops, but a network that is exported in a few seconds
 LITTLE = OSTrackConfig(
     template_size=112,
@@ -46,10 +48,10 @@ LITTLE = OSTrackConfig(
 
 @pytest.fixture(scope="module")
 def little() -> Iterator[None]:
-    before = CONFIGS["ostrack-tiny"]
-    CONFIGS["ostrack-tiny"] = LITTLE
+    before = MODELS["ostrack-tiny"].network
+    MODELS["ostrack-tiny"].network = LITTLE
     yield
-    CONFIGS["ostrack-tiny"] = before
+    MODELS["ostrack-tiny"].network = before
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,8 @@ def exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_crops_of_tracker_and_network_are_of_one_size() -> None:
     configs = {**CONFIGS, **stark.CONFIGS, **siamrpn.CONFIGS, **dasiamrpn.CONFIGS, **two_stream.CONFIGS}
-    assert ZOO.keys() == set(network_names()) == configs.keys()
-    for name, entry in ZOO.items():
+    assert MODELS.keys() == set(network_names()) == configs.keys()
+    for name, entry in MODELS.items():
         settings, config = entry.settings, configs[name]
         assert (settings.template_size, settings.search_size) == (config.template_size, config.search_size), name
         assert getattr(settings, "templates", 1) == getattr(config, "templates", 1), name
@@ -126,17 +128,17 @@ def test_what_the_network_was_taught_cannot_be_set() -> None:
 
 def test_starks_renew_a_template_where_they_have_learned_when() -> None:
     for name, config in stark.CONFIGS.items():
-        assert (ZOO[name].settings.update_interval == 200) == config.score_head, name  # type: ignore[union-attr]
+        assert (MODELS[name].settings.update_interval == 200) == config.score_head, name  # type: ignore[union-attr]
 
 
 def test_only_our_own_model_holds_its_place_when_lost() -> None:
-    holding = [name for name, entry in ZOO.items() if getattr(entry.settings, "hold_when_lost", False)]
+    holding = [name for name, entry in MODELS.items() if getattr(entry.settings, "hold_when_lost", False)]
     assert holding == ["ostrack-tiny"]
 
 
 def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
     tracker = load(exported, settings={"lost_after": 9, "hold_when_lost": False})
-    assert tracker.settings == replace(ZOO["ostrack-tiny"].settings, lost_after=9, hold_when_lost=False)
+    assert tracker.settings == replace(MODELS["ostrack-tiny"].settings, lost_after=9, hold_when_lost=False)
     assert change_settings("stark-st50", {"update_interval": 25}) == STARKSettings(update_interval=25)
 
 
@@ -185,7 +187,7 @@ def test_engines_agree_on_stark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "fp32")
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
     small = {"blocks": (1, 1, 1), "resnet_width": 4, "width": 16, "heads": 2, "hidden": 16}
-    config = replace(stark.CONFIGS["stark-st50"], **small, encoder_layers=1, decoder_layers=1)
+    config = replace(MODELS["stark-st50"].network, **small, encoder_layers=1, decoder_layers=1)
     monkeypatch.setitem(stark.CONFIGS, "stark-st50", config)
     torch.manual_seed(0)
     model = stark.build_stark(config)
@@ -258,14 +260,14 @@ def test_a_ready_export_needs_no_torch(
 
 
 def test_an_export_is_made_anew_when_any_code_of_models_changed() -> None:
-    sources = {str(path.relative_to(Path(zoo.__file__).parent).as_posix()) for path in zoo._sources()}
+    sources = {str(path.relative_to(Path(loading.__file__).parent).as_posix()) for path in loading._sources()}
     assert {"models/ostrack.py", "models/checkpoints.py", "models/layers/towers.py", "export/to_onnx.py"} <= sources
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_exported_file_knows_its_model(exported: Path, engine: str) -> None:
     for tracker in (load(exported, engine=engine), load("ostrack-tiny", weights=exported, engine=engine)):
-        assert tracker.settings == ZOO["ostrack-tiny"].settings
+        assert tracker.settings == MODELS["ostrack-tiny"].settings
     load(str(exported), engine=engine, keep_ratio=0.7)
     with pytest.raises(InputError, match=r"expected a file with keep_ratio 1\.0; got .* with 0\.7"):
         load(exported, engine=engine, keep_ratio=1.0)
@@ -276,9 +278,9 @@ def test_exported_file_knows_its_model(exported: Path, engine: str) -> None:
 
 
 def test_export_of_other_crops_is_refused(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = ZOO["ostrack-tiny"]
+    entry = MODELS["ostrack-tiny"]
     other = replace(entry, settings=replace(entry.settings, search_size=256))
-    monkeypatch.setitem(ZOO, "ostrack-tiny", other)
+    monkeypatch.setitem(MODELS, "ostrack-tiny", other)
     with pytest.raises(InputError, match=r"expected a file with search_size 256; got .* with 224"):
         load(exported)
 
@@ -292,7 +294,7 @@ def test_bundled_weights(
     weights: Path, exported: Path, cache: Path, exports: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {".onnx": exported, ".safetensors": weights}
-    monkeypatch.setattr(zoo, "bundled_file", lambda name, suffix: files[suffix])
+    monkeypatch.setattr(loading, "bundled_file", lambda name, suffix: files[suffix])
     load("ostrack-tiny")
     load("ostrack-tiny", keep_ratio=0.7)
     load("ostrack-tiny", engine="torch", keep_ratio=1.0)
@@ -304,7 +306,7 @@ def test_bundled_weights(
 @pytest.mark.skipif(not BUNDLED.is_file(), reason="the bundled weights are not trained yet")
 def test_bundled_model_without_torch() -> None:
     check = (
-        "import sys; sys.modules['torch'] = None; from singletrack.zoo import load; "
+        "import sys; sys.modules['torch'] = None; from singletrack.loading import load; "
         "load('ostrack-tiny', engine='openvino', device='cpu')"
     )
     subprocess.run([sys.executable, "-c", check], check=True)
@@ -386,8 +388,8 @@ def test_engine_auto(
     def refuse(engine: str) -> None:
         raise MissingDependencyError(engine)
 
-    monkeypatch.setattr(zoo, "installed_engines", lambda: installed)
-    monkeypatch.setattr(zoo, "require_engine", refuse)
+    monkeypatch.setattr(loading, "installed_engines", lambda: installed)
+    monkeypatch.setattr(loading, "require_engine", refuse)
     (tmp_path / weights).touch()
     with pytest.raises(MissingDependencyError, match=f"^{chosen}$"):
         load("ostrack-tiny", weights=tmp_path / weights, device=device)
@@ -397,8 +399,8 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SINGLETRACK_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert zoo.cache_folder() == tmp_path / ".cache" / "singletrack"
+    assert cache.cache_folder() == tmp_path / ".cache" / "singletrack"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert zoo.cache_folder() == tmp_path / "xdg" / "singletrack"
+    assert cache.cache_folder() == tmp_path / "xdg" / "singletrack"
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "own"))
-    assert zoo.cache_folder() == tmp_path / "own"
+    assert cache.cache_folder() == tmp_path / "own"

@@ -30,10 +30,10 @@ from singletrack.errors import (
 if TYPE_CHECKING:
     from singletrack.api import track
     from singletrack.labeling.project import label_project
+    from singletrack.loading import load
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
-    from singletrack.zoo import load
 
     __version__: str
 
@@ -60,7 +60,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "Result": "singletrack.tracking.base",
     "Tracker": "singletrack.tracking.base",
     "label_project": "singletrack.labeling.project",
-    "load": "singletrack.zoo",
+    "load": "singletrack.loading",
     "open_video": "singletrack.video.reader",
     "track": "singletrack.api",
 }

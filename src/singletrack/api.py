@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.drawing import draw_result, draw_results, draw_truth
 from singletrack.errors import InputError
+from singletrack.files import check_file
 from singletrack.geometry.boxes import Box
 from singletrack.results import FORMATS, ResultWriter
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
 from singletrack.video import VideoReader, VideoWriter, open_video
-from singletrack.files import check_file
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def track(
     targets = plan_targets(box, boxes, start)
     with open_video(source) as video:
         if tracker is None:
-            tracker = zoo.load(
+            tracker = loading.load(
                 model,
                 weights=weights,
                 engine=engine,

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from singletrack import zoo
+from singletrack import cache, loading
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.geometry.boxes import iou
 from singletrack.engines import ENGINES, installed_engines
 from singletrack.engines.cpu import allowed_cores, processor_name, usable_cores
+from singletrack.geometry.boxes import iou
 
 Facts = dict[str, Any]
 
@@ -56,7 +56,7 @@ def examine(*, seconds: float = 5.0) -> Facts:
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
         "engines": {name: examine_engine(name) for name in ENGINES},
         "weights": examine_weights(),
-        "cache": examine_cache(zoo.cache_folder()),
+        "cache": examine_cache(cache.cache_folder()),
     }
     if seconds > 0:
         facts["speed"] = measure_speed(seconds)
@@ -100,7 +100,7 @@ def examine_weights() -> dict[str, str]:
     for suffix in (".onnx", ".safetensors"):
         name = f"{MODEL}{suffix}"
         try:
-            digest = hashlib.sha256(zoo.bundled_file(MODEL, suffix).read_bytes()).digest()
+            digest = hashlib.sha256(loading.bundled_file(MODEL, suffix).read_bytes()).digest()
         except (OSError, ValueError) as error:
             found[name] = f"damaged: {_in_one_line(error)}"
             continue
@@ -219,7 +219,7 @@ _DEVICES: dict[str, Callable[[], Any]] = {"openvino": _openvino_devices, "onnx":
 def _follow_for(engine: str, clip: list[Any], seconds: float) -> tuple[Facts, np.ndarray[Any, Any]]:
     """What was measured on one engine, and the boxes of the clip."""
     began = time.perf_counter()
-    tracker = zoo.load(MODEL, engine=engine)
+    tracker = loading.load(MODEL, engine=engine)
     loaded = time.perf_counter()
     tracker.init(*clip[0])
     boxes = np.array([tracker.update(frame).box for frame, _ in clip[1:]])

@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from singletrack import zoo
+from singletrack import loading, registry
 from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines import TRAIN_EXTRA, installed_engines, require_packages
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
-from singletrack.engines import TRAIN_EXTRA, installed_engines, require_packages
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
 
 WARM_UP = 3  # frames that are not counted
@@ -32,7 +32,7 @@ REPORT_EXTRA = (("matplotlib",), 'pip install "singletrack[report]"')
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One line to be measured. As for ``zoo.load``; batch: targets that share a pass of the network."""
+    """One line to be measured. As for ``loading.load``; batch: targets that share a pass of the network."""
 
     model: str
     weights: Path | None = None
@@ -85,8 +85,8 @@ def plan(
     Raises InputError for names and numbers that cannot be meant.
     """
     for model in models:
-        if model not in zoo.ZOO:
-            raise InputError(f"expected models among {', '.join(zoo.ZOO)}; got {model!r}; give some of these")
+        if model not in registry.MODELS:
+            raise InputError(f"expected models among {', '.join(registry.MODELS)}; got {model!r}; give some of these")
     if not models or (weights is not None and len(models) > 1):
         raise InputError(f"expected one model{' for one file of weights' if weights else ' at least'}; got {models}")
     if min([*batches, frames]) < 1:
@@ -121,11 +121,11 @@ def measure_each(jobs: Iterable[Job]) -> Iterator[Row]:
 def measure(job: Job) -> Row:
     """Load the model and follow made frames of 640 x 360 with it, here.
 
-    A model whose weights are not at hand runs with untrained ones, which take as long. Raises what ``zoo.load``
+    A model whose weights are not at hand runs with untrained ones, which take as long. Raises what ``loading.load``
     raises.
     """
     with _weights_for(job) as weights:
-        loaded = zoo.load(
+        loaded = loading.load(
             job.model,
             weights=weights,
             engine=job.engine,
@@ -185,7 +185,7 @@ def _spread(box: Box, count: int) -> list[Box]:
 @contextmanager
 def _weights_for(job: Job) -> Iterator[Path | None]:
     """The weights that a job names, or those in the package, or a file of untrained ones."""
-    if job.weights is not None or zoo.ZOO[job.model].bundled:
+    if job.weights is not None or registry.MODELS[job.model].bundled:
         yield job.weights
         return
     require_packages(f"{job.model} without weights", *TRAIN_EXTRA)
@@ -251,7 +251,7 @@ def format_parts(model: str, weights: Path | None, keep_ratio: float | None, rep
 
     job = Job(model=model, weights=weights, keep_ratio=keep_ratio, engine="torch")
     with _weights_for(job) as path:
-        network = zoo.build_model(model, path or zoo.bundled_file(model, ".safetensors"), keep_ratio)
+        network = loading.build_model(model, path or loading.bundled_file(model, ".safetensors"), keep_ratio)
     parts = time_parts_of(network, repeats=repeats)
     total = sum(parts.values())
     lines = ["| part of locate | ms | share |", "|---|---|---|"]

@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 
 from singletrack.errors import InputError
+from singletrack.files import unwritable, writing
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
-from singletrack.files import unwritable, writing
 
 CSV_COLUMNS = ("frame", "time", "x", "y", "width", "height", "score", "lost")
 CSV_COLUMNS_OF_MANY = ("frame", "time", "id", *CSV_COLUMNS[2:])

@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singletrack.errors import CheckpointError, InputError
 from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISIONS,
@@ -27,6 +26,8 @@ from singletrack.engines import (
     require_packages,
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
+from singletrack.errors import CheckpointError, InputError
+from singletrack.registry import MODELS
 from singletrack.tracking import common
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
@@ -37,9 +38,9 @@ from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
 if TYPE_CHECKING:
-    from singletrack.models import build
     from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
     from singletrack.engines.openvino_engine import OpenVINONetwork
+    from singletrack.models import build
 
 Settings = OSTrackSettings | STARKSettings | DaSiamRPNSettings | SiamRPNSettings
 ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTracker
@@ -70,7 +71,7 @@ METADATA_KEYS = ("mark_template", "templates")
 # without a score head nothing tells when to renew a template, and a score says how decided the corners are
 UNTAUGHT_STARK = STARKSettings(num_templates=1, update_interval=None, lost_below=0.25, found_above=0.4)
 
-ZOO: dict[str, ModelSpec] = {
+MODELS: dict[str, ModelSpec] = {
     "ostrack-tiny": ModelSpec(
         settings=OSTrackSettings(
             template_size=112,
@@ -241,7 +242,7 @@ def load(
 ) -> LoadedTracker:
     """A tracker, ready for ``init``.
 
-    name: of a model in ``ZOO``; or the path of a file that ``singletrack export`` wrote, which knows its model.
+    name: of a model in ``MODELS``; or the path of a file that ``singletrack export`` wrote, which knows its model.
     weights: .safetensors, an official checkpoint, or an exported .onnx or .xml; None takes the bundled ones.
     engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
         "mps" for one that knows it.
@@ -253,7 +254,7 @@ def load(
     threads: of the processor, that the engine computes with; None for its own choice, mostly one for each core.
         PyTorch has one number for the whole process.
     long_term: search the whole frame for a lost target, see ``tracking.longterm``; None as the model's entry says.
-    settings: what the tracker should do otherwise than the model's entry in ``ZOO`` says, by the names of
+    settings: what the tracker should do otherwise than the model's entry in ``MODELS`` says, by the names of
         ``OSTrackSettings``, ``STARKSettings``, ``DaSiamRPNSettings`` or ``SiamRPNSettings``, such as
         {"update_interval": 25}.
 
@@ -261,13 +262,13 @@ def load(
     weights that do not fit, MissingDependencyError for what is not installed.
     """
     models = [str(name)]
-    if str(name) not in ZOO and Path(name).suffix in EXPORTED_ENDINGS:
+    if str(name) not in MODELS and Path(name).suffix in EXPORTED_ENDINGS:
         if weights is not None:
             raise InputError(f"expected one file of weights; got {name} and {weights}; leave one of them out")
-        models, weights = list(ZOO), name
-    elif str(name) not in ZOO:
+        models, weights = list(MODELS), name
+    elif str(name) not in MODELS:
         raise InputError(
-            f"expected a model among {', '.join(ZOO)}, or the path of an exported .onnx or .xml file; "
+            f"expected a model among {', '.join(MODELS)}, or the path of an exported .onnx or .xml file; "
             f"got {str(name)!r}; give one of these"
         )
     ratio = None if keep_ratio is None else check_keep_ratio(keep_ratio)
@@ -307,7 +308,7 @@ def make_tracker(network: Network, settings: Settings) -> LoadedTracker:
 
 def change_settings(name: str, changes: Mapping[str, Any]) -> Settings:
     """The settings of a model with some of them changed; raises InputError for those that cannot be meant."""
-    return common.change_settings(ZOO[name].settings, changes, name)
+    return common.change_settings(MODELS[name].settings, changes, name)
 
 
 def _choose_engine(device: str, path: Path | None) -> str:
@@ -341,7 +342,7 @@ def _open_torch(name: str, path: Path | None, asked: _Asked, keep_ratio: float |
         asked.device,
         threads=asked.threads,
         precision=asked.precision,
-        normalization=normalization_of(ZOO[name].settings),
+        normalization=normalization_of(MODELS[name].settings),
     )
 
 
@@ -354,14 +355,14 @@ def _open_exported(
             f"expected .safetensors or an official checkpoint for engine torch; got {path}; give those, or choose "
             "engine openvino or onnx"
         )
-    network = asked.open(path, ZOO[models[0]].settings if len(models) == 1 else None)
+    network = asked.open(path, MODELS[models[0]].settings if len(models) == 1 else None)
     held = network.metadata.get("model", "no name")
     if held not in models:
         raise CheckpointError(
             f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
             "or write the file with `singletrack export`"
         )
-    settings = ZOO[held].settings
+    settings = MODELS[held].settings
     sizes = {key: str(getattr(settings, key)) for key in ("template_size", "search_size")}
     taught = {}
     if isinstance(settings, OSTrackSettings):
@@ -380,7 +381,7 @@ def _open_exported(
 
 def _open_on_engine(name: str, path: Path | None, asked: _Asked, keep_ratio: float | None) -> Network:
     """The network of the bundled file where that is what was asked for, else of an export of the weights."""
-    settings = ZOO[name].settings
+    settings = MODELS[name].settings
     if path is None:
         network = asked.open(bundled_file(name, ".onnx"), settings)
         if keep_ratio is None or network.metadata.get("keep_ratio") == str(keep_ratio):
@@ -398,10 +399,10 @@ def _require_facts(path: Path, held: Mapping[str, str], asked: Mapping[str, str]
 def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build.Network:
     """The network of ``name`` in PyTorch with the weights of ``path``, ready for use."""
     require_engine("torch")
-    from singletrack.models.checkpoints import load_weights
     from singletrack.models.build import build_network
+    from singletrack.models.checkpoints import load_weights
 
-    model = build_network(name, keep_ratio).eval()
+    model = build_network(MODELS[name].network, keep_ratio).eval()
     load_weights(model, path, name)
     return model
 
@@ -409,10 +410,10 @@ def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build
 def bundled_file(name: str, suffix: str) -> Path:
     """The weights of ``name`` inside the package; raises InputError, saying what to pass, where there are none."""
     path = Path(str(resources.files("singletrack.weights") / f"{name}{suffix}"))
-    if not ZOO[name].bundled or not path.is_file():
+    if not MODELS[name].bundled or not path.is_file():
         raise InputError(
             f"expected weights for {name}, which come with the package only for "
-            f"{', '.join(each for each in ZOO if ZOO[each].bundled)}; got none that fit; pass weights=PATH "
+            f"{', '.join(each for each in MODELS if MODELS[each].bundled)}; got none that fit; pass weights=PATH "
             "(--weights PATH), a .safetensors file or the official checkpoint"
         )
     return path

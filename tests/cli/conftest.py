@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.tracking.base import Result
 from singletrack.video import VideoWriter
 
@@ -49,7 +49,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]
         asked.append((name, options))
         return Still()
 
-    monkeypatch.setattr(zoo, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     return asked
 
 

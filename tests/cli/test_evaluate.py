@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.cli.main import main
 from singletrack.errors import InputError
 from singletrack.evaluation.run_store import RunFolder
@@ -25,7 +25,7 @@ from singletrack.tracking.base import Result
 MODEL = """
 import os, pathlib, time
 from dataclasses import dataclass
-from singletrack import zoo
+from singletrack import cache, loading, registry
 from singletrack.tracking.base import Result
 
 class Network:
@@ -49,7 +49,7 @@ class Slow:
 def load(name, **options):
     return Slow()
 
-zoo.load = load
+loading.load = load
 """
 
 
@@ -87,8 +87,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         asked.append((name, options))
         return Stepping()
 
-    monkeypatch.setattr(zoo, "load", load)
-    monkeypatch.setattr(zoo, "bundled_file", lambda name, suffix: Path(__file__))
+    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(loading, "bundled_file", lambda name, suffix: Path(__file__))
     return asked
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from singletrack.cli.progress import Progress
 from singletrack.api import Step
+from singletrack.cli.progress import Progress
 from singletrack.tracking.base import Result
 
 

@@ -171,7 +171,7 @@ def test_damaged_video_fails_and_keeps_the_output(
 def test_ctrl_c_keeps_what_was_written(make_clip: MakeClip, tmp_path: Path) -> None:
     program = """
 import signal, sys, time
-from singletrack import zoo
+from singletrack import cache, loading, registry
 from singletrack.cli.main import main
 from singletrack.tracking.base import Result
 
@@ -182,7 +182,7 @@ class Slow:
         time.sleep(0.02)
         return Result(box=self.box, score=0.5, lost=False)
 
-zoo.load = lambda name, **options: Slow()
+loading.load = lambda name, **options: Slow()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 sys.exit(main(sys.argv[1:]))
 """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from singletrack.cli.main import main
-from singletrack.training import trainer, distributed
+from singletrack.training import distributed, trainer
 from singletrack.training.trainer import RunSettings
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from singletrack.registry import MODELS
 
 from singletrack import engines
 from singletrack.cli.main import main
@@ -34,9 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def save_weights(path: Path) -> None:
     from singletrack.models.checkpoints import save_safetensors
-    from singletrack.models.ostrack import CONFIGS, build_ostrack
+    from singletrack.models.ostrack import build_ostrack
 
-    save_safetensors(build_ostrack(CONFIGS["ostrack-tiny"]).state_dict(), path, "ostrack-tiny")
+    save_safetensors(build_ostrack(MODELS["ostrack-tiny"].network).state_dict(), path, "ostrack-tiny")
 
 
 def test_packages_are_those_of_the_extra() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from made_copies import HEIGHT, WIDTH, Tree, archive, grays
 
-from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError
 
 Store = Callable[[Tree], Path]

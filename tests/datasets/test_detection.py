@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from made_copies import HEIGHT, WIDTH, Tree, grays
 
-from singletrack.datasets.registry import check_dataset, open_dataset
 from singletrack.datasets.frame_index import open_frame_index
+from singletrack.datasets.registry import check_dataset, open_dataset
 from singletrack.errors import InputError
 
 Store = Callable[[Tree], Path]

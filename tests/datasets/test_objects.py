@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from singletrack.datasets import object_masks
-from singletrack.datasets.synthetic.cutouts import cut_object, draw_piece
 from singletrack.datasets.object_masks import cached_object, find_object
 from singletrack.datasets.photos import Photos
+from singletrack.datasets.synthetic.cutouts import cut_object, draw_piece
 
 
 def disc_on_meadow() -> tuple[np.ndarray, np.ndarray]:

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from singletrack.loading import bundled_file
+from singletrack.registry import MODELS
 
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.errors import InputError, SingletrackError
 from singletrack.evaluation.ope import follow_sequences
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
-from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.zoo import ZOO, bundled_file
 
 BOX = (20.0, 16.0, 24.0, 18.0)
 
@@ -155,7 +156,7 @@ def dots_tracker() -> OSTrackTracker:
 def bundled() -> OSTrackTracker:
     """The bundled model, on one thread."""
     path = bundled_file("ostrack-tiny", ".onnx")
-    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), ZOO["ostrack-tiny"].settings)
+    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].settings)
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS, make_tracker
 
-from singletrack.export.to_onnx import export_onnx
-from singletrack.export.verify import open_all_exactly
-from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn
 from singletrack.engines import installed_engines
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.export.to_onnx import export_onnx
+from singletrack.export.verify import open_all_exactly
+from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings
-from singletrack.zoo import make_tracker
 
 SETTINGS = DaSiamRPNSettings(local_to_global=True, distractor_aware=True, distractor_above=0.0, lost_below=0.5)
 
@@ -25,7 +25,7 @@ SETTINGS = DaSiamRPNSettings(local_to_global=True, distractor_aware=True, distra
 @pytest.fixture(scope="module")
 def model() -> DaSiamRPN:
     torch.manual_seed(0)
-    return build_dasiamrpn(replace(CONFIGS["dasiamrpn-vot"], widths=(8, 12, 12, 12, 8))).eval()
+    return build_dasiamrpn(replace(MODELS["dasiamrpn-vot"].network, widths=(8, 12, 12, 12, 8))).eval()
 
 
 def boxes(network: Network, settings: DaSiamRPNSettings) -> tuple[list[tuple[float, ...]], list[float]]:

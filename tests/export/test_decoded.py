@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from singletrack.registry import MODELS
 from test_to_onnx import LEAST, little_network
 
 from singletrack.datasets.synthetic.clips import generate_clip
+from singletrack.engines import installed_engines, open_network
 from singletrack.errors import InputError
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import made_input
-from singletrack.models.dasiamrpn import CONFIGS, build_dasiamrpn
-from singletrack.engines import installed_engines, open_network
+from singletrack.models.dasiamrpn import build_dasiamrpn
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker, read_maps
 
 ENGINES = [engine for engine in installed_engines() if engine != "torch"]
@@ -81,4 +82,4 @@ def test_the_tracker_reads_nothing_else(path: Path) -> None:
 
 def test_networks_without_a_center_head_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a network with a center head.*got DaSiamRPN"):
-        export_onnx(build_dasiamrpn(CONFIGS["dasiamrpn-vot"]), tmp_path / "no.onnx", name="no", decoded=True)
+        export_onnx(build_dasiamrpn(MODELS["dasiamrpn-vot"].network), tmp_path / "no.onnx", name="no", decoded=True)

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from singletrack.registry import MODELS
 
-from singletrack import zoo
+from singletrack import registry
 from singletrack.cli.export import command
 from singletrack.errors import InputError
 from singletrack.export import calibration, to_onnx, verify
 from singletrack.export.verify import OutputDifference
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.ostrack import CONFIGS, OSTrack, build_ostrack
+from singletrack.models.ostrack import OSTrack, build_ostrack
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
-    save_safetensors(build_ostrack(CONFIGS["ostrack-tiny"]).state_dict(), path, "ostrack-tiny")
+    save_safetensors(build_ostrack(MODELS["ostrack-tiny"].network).state_dict(), path, "ostrack-tiny")
     return path
 
 
@@ -74,4 +75,4 @@ def test_what_cannot_be_meant(arguments: list[str], message: str) -> None:
 
 
 def test_bundled_names_are_those_of_the_zoo() -> None:
-    assert [name for name, entry in zoo.ZOO.items() if entry.bundled] == ["ostrack-tiny"]
+    assert [name for name, entry in registry.MODELS.items() if entry.bundled] == ["ostrack-tiny"]

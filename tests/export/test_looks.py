@@ -13,16 +13,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from singletrack.models.configs import OSTrackConfig
 
+from singletrack.engines import open_network
+from singletrack.engines.preprocessing import Normalization, as_network_input
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import InputError, MissingDependencyError
 from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_looks
 from singletrack.export.quantize import quantize
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import compare_on_looks
-from singletrack.models.ostrack import OSTrack, OSTrackConfig, build_ostrack
-from singletrack.engines import open_network
-from singletrack.engines.preprocessing import Normalization, as_network_input
-from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
 SETTINGS = OSTrackSettings(template_size=48, search_size=96)

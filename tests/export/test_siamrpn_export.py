@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS
 
-from singletrack.export.to_onnx import export_onnx
-from singletrack.models.siamrpn import CONFIGS, AlexNet, SiamRPN, build_siamrpn
 from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.export.to_onnx import export_onnx
+from singletrack.models.siamrpn import AlexNet, SiamRPN, build_siamrpn
 from singletrack.tracking.base import Network
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 
@@ -24,7 +25,7 @@ SEARCH, LOST_SEARCH = 159, 207
 def model() -> SiamRPN:
     """AlexNet with small search crops of any size; weights that keep raw pixels, and boxes, within bounds."""
     torch.manual_seed(0)
-    model = build_siamrpn(replace(CONFIGS["siamrpnpp-alex"], search_size=SEARCH, sizes_free=True)).eval()
+    model = build_siamrpn(replace(MODELS["siamrpnpp-alex"].network, search_size=SEARCH, sizes_free=True)).eval()
     assert isinstance(model.backbone, AlexNet)
     with torch.no_grad():
         model.backbone.features[0].weight *= 0.01

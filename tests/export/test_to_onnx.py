@@ -11,15 +11,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from singletrack.models.configs import OSTrackConfig, STARKConfig
+from singletrack.registry import MODELS
 from torch import nn
 
+from singletrack.engines import installed_engines
 from singletrack.errors import ExportError
 from singletrack.export.simplify import simplify
 from singletrack.export.to_onnx import export_onnx, trace
 from singletrack.export.verify import OutputDifference, compare_with_module, made_crops, made_input, require_agreement
-from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
-from singletrack.models.stark import FrozenBatchNorm, STARKConfig, build_stark
-from singletrack.engines import installed_engines
+from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.models.stark import FrozenBatchNorm, build_stark
 
 # as ostrack-tiny in kind, and small
 LITTLE = OSTrackConfig(
@@ -195,7 +197,7 @@ def test_published_network_with_elimination(shared: Path, tmp_path: Path, monkey
     monkeypatch.syspath_prepend(str(shared / "fixtures"))
     import detweights  # type: ignore[import-not-found]
 
-    network = build_ostrack(CONFIGS["ostrack-256"]).eval()
+    network = build_ostrack(MODELS["ostrack-256"].network).eval()
     state = network.state_dict()
     network.load_state_dict(detweights.det_state_dict({name: value.shape for name, value in state.items()}))
     sys.modules.pop("detweights")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.errors import InputError, MissingDependencyError
 from singletrack.integrations.vot import VOTTracker, add_entry, make_entry, serve
 from singletrack.tracking.base import Result
@@ -43,7 +43,7 @@ class Drift:
 @pytest.fixture
 def drift(monkeypatch: pytest.MonkeyPatch) -> Drift:
     loaded = Drift()
-    monkeypatch.setattr(zoo, "load", lambda name, **options: loaded)
+    monkeypatch.setattr(loading, "load", lambda name, **options: loaded)
     return loaded
 
 

@@ -229,8 +229,8 @@ def test_a_model_that_loads_slowly_is_waited_for(toolkit: Toolkit, workspace: Pa
         "import sys, time\n"
         "from singletrack import zoo\n"
         "from singletrack.cli.main import main\n"
-        "load = zoo.load\n"
-        "zoo.load = lambda name, **options: time.sleep(8) or load(name, **options)\n"
+        "load = loading.load\n"
+        "loading.load = lambda name, **options: time.sleep(8) or load(name, **options)\n"
         "sys.exit(main(['vot', 'serve']))\n"
     )
     registry = configparser.ConfigParser()

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from singletrack.models.configs import AlignedConfig, RelationConfig
+from singletrack.registry import MODELS
 
 from singletrack.export.to_onnx import export_onnx
-from singletrack.models.two_stream import (
-    CONFIGS,
-    Aligned,
-    AlignedConfig,
-    RelationConfig,
-    Trace,
-    build_aligned,
-    grid_steps,
-    init_from_similarity,
-)
 from singletrack.models.layers.vit import Block
-from singletrack.models.ostrack import CONFIGS as ONE_STREAM
+from singletrack.models.two_stream import Aligned, Trace, build_aligned, grid_steps, init_from_similarity
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16}
 RELATIONS = {
@@ -114,7 +106,7 @@ def test_each_engine_gives_the_same_boxes(network: Aligned, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_backbone_head_and_sizes_are_those_of_ostrack(name: str) -> None:
-    config, other = CONFIGS[name], ONE_STREAM["ostrack-256"]
+    config, other = MODELS[name].network, ONE_STREAM["ostrack-256"]
     for fact in ("template_size", "search_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "head_channels"):
         assert getattr(config, fact) == getattr(other, fact), fact
     with torch.device("meta"):

@@ -16,25 +16,25 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
+from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.cli.convert import command
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models import checkpoints
 from singletrack.models.checkpoints import convert, load_weights, read_weights, save_safetensors
-from singletrack.models.ostrack import CONFIGS, OSTrack, build_ostrack
+from singletrack.models.ostrack import OSTrack, build_ostrack
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ostrack-256", "ostrack-384"):
-        narrow = replace(CONFIGS[name], width=48, heads=2, mlp_ratio=1.0, head_channels=16)
+        narrow = replace(MODELS[name].network, width=48, heads=2, mlp_ratio=1.0, head_channels=16)
         monkeypatch.setitem(CONFIGS, name, narrow)
 
 
 @pytest.fixture
 def model() -> OSTrack:
-    return build_ostrack(CONFIGS["ostrack-256"])
+    return build_ostrack(MODELS["ostrack-256"].network)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def official(model: OSTrack) -> dict[str, Tensor]:
     unused = {"backbone.cls_token": torch.zeros(1, 1, 48), "backbone.pos_embed": torch.zeros(1, 197, 48)}
     return {
         official: unused[official] if name is None else ours[name]
-        for official, name in checkpoints.OFFICIAL_NAMES["ostrack-256"].items()
+        for official, name in official_keys(MODELS["ostrack-256"].network).items()
     }
 
 
@@ -70,11 +70,11 @@ def test_name_table_covers_the_official_keys(shared: Path) -> None:
     for size in ("256", "384"):
         for elimination in ("ce_", ""):
             path = shared / "fixtures" / "keys" / f"ostrack_vitb_{size}_mae_{elimination}32x4_ep300.json"
-            assert json.loads(path.read_text()).keys() == checkpoints.OFFICIAL_NAMES[f"ostrack-{size}"].keys()
+            assert json.loads(path.read_text()).keys() == official_keys(MODELS[f"ostrack-{size}"].network).keys()
 
 
 def test_name_table_covers_the_network(model: OSTrack) -> None:
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"].values()
+    names = official_keys(MODELS["ostrack-256"].network).values()
     assert set(names) - {None} == model.state_dict().keys()
     assert len(names) == 242
 
@@ -143,15 +143,15 @@ def test_load_takes_official_and_our_names_alike(model: OSTrack, official: dict[
     torch.save(model.state_dict(), tmp_path / "ours.pth")
     convert(tmp_path / "official.pth.tar", "ostrack-256", tmp_path / "deep" / "ours.safetensors")
     for path in ("official.pth.tar", "ours.pth", "deep/ours.safetensors"):
-        fresh = build_ostrack(CONFIGS["ostrack-256"])
+        fresh = build_ostrack(MODELS["ostrack-256"].network)
         load_weights(fresh, tmp_path / path, "ostrack-256")
         assert_same(fresh.state_dict(), model.state_dict())
 
 
 def test_tiny_is_loaded_by_our_names(tmp_path: Path) -> None:
-    tiny = build_ostrack(CONFIGS["ostrack-tiny"])
+    tiny = build_ostrack(MODELS["ostrack-tiny"].network)
     save_safetensors(tiny.state_dict(), tmp_path / "tiny.safetensors", "ostrack-tiny")
-    fresh = build_ostrack(CONFIGS["ostrack-tiny"])
+    fresh = build_ostrack(MODELS["ostrack-tiny"].network)
     load_weights(fresh, tmp_path / "tiny.safetensors", "ostrack-tiny")
     assert_same(fresh.state_dict(), tiny.state_dict())
 
@@ -186,11 +186,11 @@ def test_convert_refuses_a_model_that_there_is_not(tmp_path: Path) -> None:
 
 
 def test_convert_halves_our_own_weights(tmp_path: Path) -> None:
-    tiny = build_ostrack(CONFIGS["ostrack-tiny"])
+    tiny = build_ostrack(MODELS["ostrack-tiny"].network)
     save_safetensors(tiny.state_dict(), tmp_path / "full.safetensors", "ostrack-tiny")
     convert(tmp_path / "full.safetensors", "ostrack-tiny", tmp_path / "half.safetensors", half=True)
     assert (tmp_path / "half.safetensors").stat().st_size < 0.51 * (tmp_path / "full.safetensors").stat().st_size
-    again = build_ostrack(CONFIGS["ostrack-tiny"])
+    again = build_ostrack(MODELS["ostrack-tiny"].network)
     load_weights(again, tmp_path / "half.safetensors", "ostrack-tiny")
     for name, value in tiny.state_dict().items():
         loaded = again.state_dict()[name]
@@ -342,7 +342,7 @@ def test_convert_command(model: OSTrack, official: dict[str, Tensor], tmp_path: 
 
 def test_convert_command_blends_two_files(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    one, two = (build_ostrack(CONFIGS["ostrack-tiny"]) for _ in range(2))
+    one, two = (build_ostrack(MODELS["ostrack-tiny"].network) for _ in range(2))
     for name, network in (("one", one), ("two", two)):
         save_safetensors(network.state_dict(), tmp_path / f"{name}.safetensors", "ostrack-tiny")
     arguments = [str(tmp_path / "one.safetensors"), "--model", "ostrack-tiny", "--out"]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from singletrack.registry import MODELS
 
+from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.flops import Macs, count, time_parts, write_untrained
-from singletrack.models.build import build_network
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_counting_needs_no_weights_and_computes_nothing(model: str) -> None:
 
 def test_parts_of_a_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build_network("ostrack-tiny").eval()
+    network = build_network(MODELS["ostrack-tiny"].network).eval()
     with torch.inference_mode():
         features = network.encode(torch.randn(1, *network.config.template_shape))
     parts = time_parts(network, features, torch.randn(1, *network.config.search_shape), repeats=1)
@@ -69,4 +70,4 @@ def test_untrained_weights_are_always_the_same(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
         write_untrained("ostrack-tiny", tmp_path / name)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    load_weights(build_network("ostrack-tiny"), tmp_path / "a.safetensors", "ostrack-tiny")
+    load_weights(build_network(MODELS["ostrack-tiny"].network), tmp_path / "a.safetensors", "ostrack-tiny")

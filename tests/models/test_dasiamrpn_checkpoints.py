@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import LEGACY_MAGIC, convert, load_weights, read_weights
-from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, build_dasiamrpn, correlate
-from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
+from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn, correlate
 
 NARROW = (4, 6, 6, 6, 4)
 
@@ -30,13 +31,13 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model() -> DaSiamRPN:
-    return build_dasiamrpn(CONFIGS["dasiamrpn-vot"])
+    return build_dasiamrpn(MODELS["dasiamrpn-vot"].network)
 
 
 def published(model: DaSiamRPN) -> OrderedDict[str, Tensor]:
     """The 40 tensors of an official file, by its names."""
     ours = model.state_dict()
-    names = OFFICIAL_NAMES["dasiamrpn-vot"]
+    names = official_keys(MODELS["dasiamrpn-vot"].network)
     return OrderedDict((theirs, ours[str(name)]) for theirs, name in names.items() if "num_batches" not in theirs)
 
 
@@ -94,11 +95,11 @@ def write_as_python2(weights: OrderedDict[str, Tensor], path: Path) -> None:
 @pytest.mark.parametrize("name", ["SiamRPNvot", "SiamRPNotb", "SiamRPNBIG"])
 def test_table_covers_the_official_keys(name: str, shared: Path) -> None:
     keys = json.loads((shared / "fixtures" / "keys" / f"dasiamrpn_{name}.json").read_text())
-    assert keys.keys() == OFFICIAL_NAMES[f"dasiamrpn-{name.removeprefix('SiamRPN').lower()}"].keys()
+    assert keys.keys() == official_keys(MODELS[f"dasiamrpn-{name.removeprefix('SiamRPN').lower()}"].network).keys()
 
 
 def test_table_covers_the_network(model: DaSiamRPN) -> None:
-    assert set(OFFICIAL_NAMES["dasiamrpn-big"].values()) == model.state_dict().keys()
+    assert set(official_keys(MODELS["dasiamrpn-big"].network).values()) == model.state_dict().keys()
 
 
 def test_a_file_of_python2_loads(model: DaSiamRPN, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_file_of_python2_loads(model: DaSiamRPN, tmp_path: Path) -> None:
     write_as_python2(weights, path)
     assert b"featureExtract.0.weight" in path.read_bytes()
     assert read_weights(path).keys() == weights.keys()
-    fresh = build_dasiamrpn(CONFIGS["dasiamrpn-vot"])
+    fresh = build_dasiamrpn(MODELS["dasiamrpn-vot"].network)
     load_weights(fresh, path, "dasiamrpn-vot")
     convert(path, "dasiamrpn-vot", tmp_path / "ours.safetensors")
     ours = read_weights(tmp_path / "ours.safetensors")

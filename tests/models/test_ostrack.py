@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import MODELS
 
-from singletrack.models.ostrack import CONFIGS, OSTrack, OSTrackConfig, build_ostrack
+from singletrack.models.ostrack import OSTrack, build_ostrack
 
 LITTLE = OSTrackConfig(
     template_size=64, search_size=128, num_templates=2, width=32, depth=2, heads=2, drop_path=0.0, eliminate_in=()
@@ -19,8 +21,8 @@ def little() -> tuple[OSTrack, torch.Tensor, torch.Tensor]:
 
 def test_templates_stand_side_by_side() -> None:
     assert LITTLE.template_shape == (2, 3, 64, 64)
-    assert CONFIGS["ostrack-tiny"].template_shape == (2, 3, 112, 112)
-    assert CONFIGS["ostrack-256"].template_shape == (3, 128, 128)
+    assert MODELS["ostrack-tiny"].network.template_shape == (2, 3, 112, 112)
+    assert MODELS["ostrack-256"].network.template_shape == (3, 128, 128)
 
 
 @torch.no_grad()

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models.checkpoints import convert, load_weights, read_weights
-from singletrack.models.checkpoint_keys import MMTRACKING_NAMES, OFFICIAL_NAMES, Table
 from singletrack.models.build import build_network, network_names
-from singletrack.models.stark import CONFIGS, STARK, build_stark
+from singletrack.models.checkpoint_keys import Table, mmtracking_keys, official_keys
+from singletrack.models.checkpoints import convert, load_weights, read_weights
+from singletrack.models.stark import STARK, build_stark
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +33,12 @@ def under(names: Table, model: STARK) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", ["stark-s50", "stark-st50", "stark-st101"])
 def test_table_covers_the_official_keys(name: str, shared: Path) -> None:
     keys = json.loads((shared / "fixtures" / "keys" / f"{name.replace('-', '_')}.json").read_text())
-    assert keys.keys() == OFFICIAL_NAMES[name].keys()
+    assert keys.keys() == official_keys(MODELS[name].network).keys()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tables_cover_the_network(name: str) -> None:
-    expected = build_stark(CONFIGS[name]).state_dict().keys()
+    expected = build_stark(MODELS[name].network).state_dict().keys()
     for tables in (OFFICIAL_NAMES, MMTRACKING_NAMES):
         ours = [our_name for our_name in tables[name].values() if our_name is not None]
         assert len(ours) == len(set(ours))
@@ -46,7 +47,7 @@ def test_tables_cover_the_network(name: str) -> None:
 
 def test_names_of_mmtracking() -> None:
     """Some of each kind, as its modules make them."""
-    names = MMTRACKING_NAMES["stark-st50"]
+    names = mmtracking_keys(MODELS["stark-st50"].network)
     assert names["backbone.layer3.5.bn2.running_var"] == "backbone.layer3.5.bn2.running_var"
     assert names["backbone.layer2.0.downsample.1.num_batches_tracked"] is None
     assert names["neck.convs.0.conv.bias"] == "reduce.bias"
@@ -64,17 +65,21 @@ def test_names_of_mmtracking() -> None:
     )
     assert names["head.bbox_head.br_corner_pred.4.bias"] == "corner_head.bottom_right.4.bias"
     assert names["head.cls_head.layers.2.weight"] == "score_head.4.weight"
-    assert not any("cls_head" in name for name in MMTRACKING_NAMES["stark-st50-stage1"])
+    assert not any("cls_head" in name for name in mmtracking_keys(MODELS["stark-st50-stage1"].network))
 
 
 @pytest.mark.parametrize("name", ["stark-s50", "stark-st50"])
 def test_all_three_sources_load_alike(name: str, tmp_path: Path) -> None:
-    model = build_stark(CONFIGS[name])
-    torch.save({"net": under(OFFICIAL_NAMES[name], model), "epoch": 50}, tmp_path / "STARK_ep0050.pth.tar")
-    torch.save({"meta": {"epoch": 50}, "state_dict": under(MMTRACKING_NAMES[name], model)}, tmp_path / "mm.pth")
+    model = build_stark(MODELS[name].network)
+    torch.save(
+        {"net": under(official_keys(MODELS[name].network), model), "epoch": 50}, tmp_path / "STARK_ep0050.pth.tar"
+    )
+    torch.save(
+        {"meta": {"epoch": 50}, "state_dict": under(mmtracking_keys(MODELS[name].network), model)}, tmp_path / "mm.pth"
+    )
     convert(tmp_path / "mm.pth", name, tmp_path / "ours.safetensors")
     for file in ("STARK_ep0050.pth.tar", "mm.pth", "ours.safetensors"):
-        fresh = build_stark(CONFIGS[name])
+        fresh = build_stark(MODELS[name].network)
         load_weights(fresh, tmp_path / file, name)
         for key, value in model.state_dict().items():
             assert torch.equal(fresh.state_dict()[key], value), f"{file}: {key}"
@@ -83,12 +88,12 @@ def test_all_three_sources_load_alike(name: str, tmp_path: Path) -> None:
 
 def test_the_score_head_of_the_first_stage_is_left_out(tmp_path: Path) -> None:
     """The official first stage has one that nothing has trained; MMTracking's has none."""
-    whole = build_stark(CONFIGS["stark-st50"])
-    torch.save({"net": under(OFFICIAL_NAMES["stark-st50"], whole)}, tmp_path / "stage1.pth.tar")
-    model = build_stark(CONFIGS["stark-st50-stage1"])
+    whole = build_stark(MODELS["stark-st50"].network)
+    torch.save({"net": under(official_keys(MODELS["stark-st50"].network), whole)}, tmp_path / "stage1.pth.tar")
+    model = build_stark(MODELS["stark-st50-stage1"].network)
     load_weights(model, tmp_path / "stage1.pth.tar", "stark-st50-stage1")
     assert model.score_head is None
-    first = under(MMTRACKING_NAMES["stark-st50-stage1"], model)
+    first = under(mmtracking_keys(MODELS["stark-st50-stage1"].network), model)
     torch.save({"state_dict": first}, tmp_path / "stage1.pth")
     with pytest.raises(
         CheckpointError, match=r"missing score_head\.0\.weight \(officially cls_head\.layers\.0\.weight"
@@ -97,8 +102,8 @@ def test_the_score_head_of_the_first_stage_is_left_out(tmp_path: Path) -> None:
 
 
 def test_another_starks_weights_are_refused(tmp_path: Path) -> None:
-    model = build_stark(CONFIGS["stark-st101"])
-    torch.save({"net": under(OFFICIAL_NAMES["stark-st101"], model)}, tmp_path / "st101.pth.tar")
+    model = build_stark(MODELS["stark-st101"].network)
+    torch.save({"net": under(official_keys(MODELS["stark-st101"].network), model)}, tmp_path / "st101.pth.tar")
     with pytest.raises(CheckpointError, match="unexpected"):
         convert(tmp_path / "st101.pth.tar", "stark-st50", tmp_path / "out.safetensors")
 
@@ -106,6 +111,6 @@ def test_another_starks_weights_are_refused(tmp_path: Path) -> None:
 def test_networks_by_name() -> None:
     assert set(CONFIGS) < set(network_names())
     with pytest.raises(InputError, match=r"expected a model among ostrack-256, .*stark-s50.*; got 'stark'"):
-        build_network("stark")
+        build_network(MODELS["stark"].network)
     with pytest.raises(InputError, match=r"expected no keep ratio for stark-s50; got 0\.7"):
-        build_network("stark-s50", 0.7)
+        build_network(MODELS["stark-s50"].network, 0.7)

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.models.checkpoints import load_weights
 from singletrack.models.build import Network, build_network
+from singletrack.models.checkpoints import load_weights
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.stark import STARK
 
@@ -124,7 +125,7 @@ def through_a_checkpoint(weights: dict[str, Tensor], name: str, folders: pytest.
     """The network as a user gets it: from an official checkpoint."""
     path = folders.mktemp("weights") / "official.pth.tar"
     torch.save({"net": weights}, path)
-    model = build_network(name)
+    model = build_network(MODELS[name].network)
     load_weights(model, path, name)
     path.unlink()
     return model.eval()

@@ -10,17 +10,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS, change_settings
 from torch import Tensor
 
-from singletrack.geometry.padded_crops import mean_color
-from singletrack.models.checkpoints import load_weights
-from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.build import build_network
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.geometry.padded_crops import mean_color
+from singletrack.models.build import build_network
+from singletrack.models.checkpoints import load_weights
+from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
-from singletrack.zoo import change_settings
 
 Frames = dict[str, Callable[[int], np.ndarray]]
 Record = Mapping[str, np.ndarray]
@@ -53,7 +53,7 @@ def model(name: str, weights: dict[str, Tensor], tmp_path_factory: pytest.TempPa
     assert len(published) == 40
     path = tmp_path_factory.mktemp("weights") / "official.model"
     torch.save(published, path)
-    model = build_network(name)
+    model = build_network(MODELS[name].network)
     load_weights(model, path, name)
     path.unlink()
     assert isinstance(model, DaSiamRPN)
@@ -63,7 +63,7 @@ def model(name: str, weights: dict[str, Tensor], tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize("each", PARAMETERS)
 def test_parameters_are_as_many_as_published(each: str) -> None:
     with torch.device("meta"):
-        model = build_network(each)
+        model = build_network(MODELS[each].network)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[each]
 
 

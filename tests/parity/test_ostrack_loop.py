@@ -9,12 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.geometry.crops import normalize, square_crop
-from singletrack.models import checkpoints
-from singletrack.models.ostrack import OSTrack
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.geometry.crops import normalize, square_crop
+from singletrack.models.ostrack import OSTrack
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
@@ -37,7 +37,7 @@ def loop_model(detweights: ModuleType, weights_256: dict[str, Tensor], model_256
     """The network with the three tensors that the record changed, so that the box does not run away."""
     changed = detweights.ostrack_loop_overrides(weights_256, 4.0)
     model = OSTrack(model_256.backbone, copy.deepcopy(model_256.head))
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     model.load_state_dict({ours: changed[name] for name, ours in names.items() if ours is not None})
     return model.eval()
 

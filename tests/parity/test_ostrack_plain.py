@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.models.ostrack import CONFIGS, OSTrack, Trace, build_ostrack
+from singletrack.models.ostrack import OSTrack, Trace, build_ostrack
 
 Weights = Mapping[str, Tensor]
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
@@ -128,7 +129,7 @@ def test_384_with_and_without_elimination(ratio: float, weights_384: Weights, mo
 def test_elimination_off_means_the_same_weights_and_no_token_lost(
     recorded: Recorded, model_256: OSTrack, inputs_256: tuple[Tensor, Tensor]
 ) -> None:
-    plain = build_ostrack(CONFIGS["ostrack-256"], keep_ratio=1.0)
+    plain = build_ostrack(MODELS["ostrack-256"].network, keep_ratio=1.0)
     assert plain.config.keep_ratio == 1.0
     plain.load_state_dict(model_256.state_dict())
     trace = Trace()

@@ -9,21 +9,21 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
-from singletrack.models import checkpoints
 from singletrack.models.layers.center_head import decode
 from singletrack.models.ostrack import OSTrack
-from singletrack.training.trainer import train_step
-from singletrack.training.losses import clamped_xyxy, focal_loss, giou
-from singletrack.training.base import Batch, Recipe, Stage
 from singletrack.training.amp import Autocast
-from singletrack.training.distributed import Distributed
-from singletrack.training.recipes.ostrack import ostrack_256
+from singletrack.training.base import Batch, Recipe, Stage
 from singletrack.training.checkpoint import Progress, begin, optimizer_of
+from singletrack.training.distributed import Distributed
 from singletrack.training.labels import gaussian_radius, heatmaps, keep_ratio_at
+from singletrack.training.losses import clamped_xyxy, focal_loss, giou
+from singletrack.training.recipes.ostrack import ostrack_256
+from singletrack.training.trainer import train_step
 
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
 TRAIN = "ostrack_train_vitb_256_mae_ce_32x4_ep300"
@@ -153,7 +153,7 @@ def official_norms(record: Mapping[str, np.ndarray], norms: Mapping[str, float])
 
     BatchNorm makes the gradient of a convolution's bias before it zero: what is recorded is rounding.
     """
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     ours = [names[str(name)] for name in record["param_names"]]
     noise = [str(name).endswith(".0.bias") and str(name).startswith("box_head") for name in record["param_names"]]
     return np.array([norms[name] if name else -1.0 for name in ours]), ~np.array(noise)
@@ -188,7 +188,7 @@ def test_training_step(case: str, recorded: Recorded, bench: Bench) -> None:
     # anything up to lr, which is 0.2 % of the norm in a vector of 64
     np.testing.assert_allclose(ours[meant], expected[meant], rtol=5e-3)
 
-    names = checkpoints.OFFICIAL_NAMES["ostrack-256"]
+    names = official_keys(MODELS["ostrack-256"].network)
     for kind in ("mean", "var"):
         running = sorted(name for name in names if name.endswith(f"running_{kind}"))
         moved = [moves[str(names[name])] for name in running]

@@ -12,17 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.models.checkpoints import load_weights
-from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
-from singletrack.models.build import build_network
-from singletrack.models.siamrpn import CONFIGS, SiamRPN, build_siamrpn
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.build import build_network
+from singletrack.models.checkpoint_keys import official_keys
+from singletrack.models.checkpoints import load_weights
+from singletrack.models.siamrpn import SiamRPN, build_siamrpn
 from singletrack.tracking.anchors import anchor_grid, cosine_window
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
-from singletrack.zoo import ZOO
 
 Frames = dict[str, Callable[[int], np.ndarray]]
 Recorded = Callable[[str], Mapping[str, np.ndarray]]
@@ -48,8 +48,8 @@ FRAMES = 10
 def test_names_and_shapes_are_the_published(name: str, fixtures: Path) -> None:
     shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
     with torch.device("meta"):
-        model = build_siamrpn(CONFIGS[name])
-    ours = {OFFICIAL_NAMES[name][theirs]: tuple(shape) for theirs, shape in shapes.items()}
+        model = build_siamrpn(MODELS[name].network)
+    ours = {official_keys(MODELS[name].network)[theirs]: tuple(shape) for theirs, shape in shapes.items()}
     assert ours == {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     if name in PARAMETERS:
         assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
@@ -80,7 +80,7 @@ def case(
     path = tmp_path_factory.mktemp("weights") / "checkpoint_e20.pth"
     wrapped = {f"module.{key}": tensor for key, tensor in weights.items()}
     torch.save({"epoch": 19, "state_dict": wrapped, "optimizer": {"param_groups": [{"lr": 0.1}]}}, path)
-    model = build_network(name).eval()
+    model = build_network(MODELS[name].network).eval()
     load_weights(model, path, name)
     path.unlink()
     assert isinstance(model, SiamRPN)
@@ -137,7 +137,7 @@ def test_anchors_and_window(case: Case) -> None:
 @pytest.mark.parametrize("sequence", ["", "synth_"])
 def test_loop(case: Case, sequence: str, frames: Frames) -> None:
     record, frame = case.records[sequence], frames["synthloop" if sequence else "loop"]
-    settings = ZOO[case.name].settings
+    settings = MODELS[case.name].settings
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalization=UNCHANGED), settings)
     tracker.init(frame(0), tuple(record["init"]))
@@ -161,9 +161,9 @@ def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: Modul
     name = "siamrpnpp-r50-lt"
     shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
     weights = detweights.pysot_overrides(detweights.det_state_dict(shapes))
-    model = build_siamrpn(CONFIGS[name]).eval()
-    model.load_state_dict({OFFICIAL_NAMES[name][key]: tensor for key, tensor in weights.items()})
-    settings = replace(ZOO[name].settings, lost_below=0.985, found_above=0.9865)
+    model = build_siamrpn(MODELS[name].network).eval()
+    model.load_state_dict({official_keys(MODELS[name].network)[key]: tensor for key, tensor in weights.items()})
+    settings = replace(MODELS[name].settings, lost_below=0.985, found_above=0.9865)
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalization=UNCHANGED), settings)
     frame = frames["loop"]

@@ -7,11 +7,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.models.checkpoint_keys import OFFICIAL_NAMES
-from singletrack.models.stark import CONFIGS, build_stark
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.checkpoint_keys import official_keys
+from singletrack.models.stark import build_stark
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
@@ -51,7 +52,7 @@ def test_loop(
     changed = detweights.stark_loop_overrides(stark_weights, *([1.0] if run == "update" else []))
     assert detweights.checksum(changed) == record[f"{run}_weights_crc"]
     name = stark_name.replace("_", "-")
-    config, names = CONFIGS[name], OFFICIAL_NAMES[name]
+    config, names = MODELS[name].network, official_keys(MODELS[name].network)
     model = build_stark(config).eval()
     model.load_state_dict({ours: changed[theirs] for theirs, ours in names.items() if ours is not None})
 

@@ -17,13 +17,13 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from singletrack import engines
-from singletrack.errors import CheckpointError, InputError, MissingDependencyError
-from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
 from singletrack.engines import installed_engines, open_network, require_engine
 from singletrack.engines.onnx_engine import find_provider, providers_for
 from singletrack.engines.openvino_engine import OpenVINONetwork, write_ir
 from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork, download
+from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
 
 Open = Callable[..., Any]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from singletrack.loading import load
 
 from singletrack import MultiTracker
 from singletrack.datasets.synthetic.clips import generate_clip
@@ -19,7 +20,6 @@ from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
-from singletrack.zoo import load
 
 SIZE_WH = (320, 180)
 
@@ -106,8 +106,9 @@ def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
 def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> None:
     tracker = load("ostrack-tiny", engine=engine, threads=1, device="cpu")
     if getattr(tracker.network, "precision", "fp32") != "fp32":
+        from singletrack.loading import bundled_file
+
         from singletrack.engines.openvino_engine import OpenVINONetwork
-        from singletrack.zoo import bundled_file
 
         network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="fp32")
         tracker = OSTrackTracker(network, tracker.settings)  # type: ignore[assignment, arg-type]

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from singletrack.registry import MODELS
 
 from singletrack.errors import InputError
 from singletrack.tracking.anchors import anchor_shapes
 from singletrack.tracking.base import SearchingTracker
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
-from singletrack.zoo import ZOO
 
 BOX = (100.0, 80.0, 50.0, 50.0)
 LONG_TERM = SiamRPNSettings(lost_search_size=831, lost_after=1, found_above=0.998)
@@ -173,7 +173,7 @@ def test_published_numbers() -> None:
     """Strength of the penalty, weight of the window, rate of the size, and sizes of the search crop."""
     numbers = {
         name: (one.penalty_strength, one.window_influence, one.size_rate, one.search_size, one.lost_search_size)
-        for name, entry in ZOO.items()
+        for name, entry in MODELS.items()
         if isinstance(one := entry.settings, SiamRPNSettings)
     }
     assert numbers == {

@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig
 
-from singletrack.models.two_stream import AlignedConfig, RelationConfig
-from singletrack.models.ostrack import OSTrackConfig
-from singletrack.training.tasks.two_stream import TwoStreamTask, OneStreamTask
-from singletrack.training.trainer import RunSettings, train
-from singletrack.training.losses import LossWeights
-from singletrack.training.base import DataPaths, Task, Recipe, Stage
-from singletrack.training.recipes import RECIPES
+from singletrack.training.base import DataPaths, Recipe, Stage, Task
 from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.losses import LossWeights
+from singletrack.training.recipes import RECIPES
+from singletrack.training.tasks.two_stream import OneStreamTask, TwoStreamTask
+from singletrack.training.trainer import RunSettings, train
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 VIT: dict[str, Any] = {"width": 24, "depth": 2, "heads": 2, "drop_path": 0.0, "head_channels": 16}

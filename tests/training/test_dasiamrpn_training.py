@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 from made_data import make_coco, make_got10k, make_lasot
+from singletrack.models.configs import DaSiamRPNConfig
 from torch import Tensor
 
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import read_weights
-from singletrack.models.dasiamrpn import DaSiamRPNConfig, build_dasiamrpn
+from singletrack.models.dasiamrpn import build_dasiamrpn
 from singletrack.tracking.anchors import anchor_grid
 from singletrack.training.anchor_losses import anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.tasks.dasiamrpn import DaSiamRPNTask, dasiamrpn_vot
-from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges
-from singletrack.training.trainer import RunSettings, train
 from singletrack.training.base import DataPaths, Stage
-from singletrack.training.recipes import RECIPES
+from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges
 from singletrack.training.data.video import Part
+from singletrack.training.recipes import RECIPES
+from singletrack.training.tasks.dasiamrpn import DaSiamRPNTask, dasiamrpn_vot
+from singletrack.training.trainer import RunSettings, train
 
 SIZE, CELLS = 271, 19
 MIDDLE = 2 * CELLS * CELLS + CELLS * CELLS // 2  # the square anchor of the middle cell

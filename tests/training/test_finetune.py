@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from toys import toy
 
-from singletrack import zoo
+from singletrack import registry
 from singletrack.cli.main import singletrack
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
@@ -21,11 +21,11 @@ from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training import finetune as module
-from singletrack.training.finetune import CustomPairs, finetune, finetune_recipe, parted
-from singletrack.training.trainer import RunSettings
 from singletrack.training.base import DataPaths
 from singletrack.training.checkpoint import begin
 from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.finetune import CustomPairs, finetune, finetune_recipe
+from singletrack.training.trainer import RunSettings
 from singletrack.video.writer import VideoWriter
 
 TINY = replace(toy().stages[0].task.config, template_size=48, search_size=96)  # type: ignore[attr-defined]
@@ -36,8 +36,8 @@ SETTINGS = OSTrackSettings(template_size=TINY.template_size, search_size=TINY.se
 def toy_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The zoo with a model "toy", and a file of weights for it."""
     monkeypatch.setitem(ostrack.CONFIGS, "toy", TINY)
-    entry = replace(zoo.ZOO["ostrack-tiny"], settings=SETTINGS, bundled=False)
-    monkeypatch.setitem(zoo.ZOO, "toy", entry)
+    entry = replace(registry.MODELS["ostrack-tiny"], settings=SETTINGS, bundled=False)
+    monkeypatch.setitem(registry.MODELS, "toy", entry)
     torch.manual_seed(0)
     path = tmp_path / "toy.safetensors"
     save_safetensors(build_ostrack(TINY).state_dict(), path, "toy")

@@ -16,9 +16,9 @@ from toys import NOTHING, changed, toy
 
 from singletrack import errors
 from singletrack.training import loggers
+from singletrack.training.checkpoint import begin
 from singletrack.training.loggers import Log, check_boards, revision
 from singletrack.training.trainer import RunSettings, train
-from singletrack.training.checkpoint import begin
 
 CPU = torch.device("cpu")
 

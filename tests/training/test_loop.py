@@ -20,16 +20,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toys import ALONE, NOTHING, changed, one_stage, same_state, toy
 
 from singletrack.cli.main import singletrack
-from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.datasets.photos import Procedural
+from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import CheckpointError, InputError, SingletrackError
 from singletrack.training import trainer
-from singletrack.training.data.loading import shares
-from singletrack.training.trainer import RunSettings, train, train_step
-from singletrack.training.base import Recipe
 from singletrack.training.amp import Autocast
-from singletrack.training.recipes import RECIPES, shortened
+from singletrack.training.base import Recipe
 from singletrack.training.checkpoint import begin
+from singletrack.training.data.loading import shares
+from singletrack.training.recipes import RECIPES, shortened
+from singletrack.training.trainer import RunSettings, train, train_step
 
 HERE = str(Path(__file__).parent)
 

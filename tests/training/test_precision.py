@@ -11,8 +11,8 @@ from toys import NOTHING, one_stage
 
 from singletrack.errors import InputError
 from singletrack.training import amp
-from singletrack.training.trainer import RunSettings, train
 from singletrack.training.amp import Autocast, chosen, in_float
+from singletrack.training.trainer import RunSettings, train
 
 CPU = torch.device("cpu")
 

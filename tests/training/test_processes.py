@@ -20,9 +20,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from toys import ALONE, NOTHING, one_stage
 
 from singletrack.errors import InputError, SingletrackError
-from singletrack.training.trainer import RunSettings, train
 from singletrack.training.base import Recipe
 from singletrack.training.distributed import WholeBatchNorm, launch, share_norms
+from singletrack.training.trainer import RunSettings, train
 
 HERE = str(Path(__file__).parent)
 PLAIN = RunSettings(precision="fp32", log_every=1)

@@ -10,18 +10,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 from made_data import FRAMES, make_all, make_lasot
+from singletrack.models.configs import OSTrackConfig
 from torch.utils.data import DataLoader
 
 from singletrack.cli.main import singletrack
 from singletrack.datasets.augmentations import Jitter
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models.ostrack import OSTrack, OSTrackConfig
-from singletrack.training.trainer import train
+from singletrack.models.ostrack import OSTrack
 from singletrack.training.base import DataPaths, Stage
-from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack, ostrack_256, with_reduced_decoding
+from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.recipes import RECIPES
-from singletrack.training.data.video import Part, DatasetPairs
+from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack, ostrack_256, with_reduced_decoding
 from singletrack.training.schedules import learning_rate
+from singletrack.training.trainer import train
 
 GENERAL = ("ostrack_256", "ostrack_384")
 ONE_SHOT = ("ostrack_256_got10k", "ostrack_384_got10k")

@@ -13,15 +13,17 @@ import torch
 from click.testing import CliRunner
 from made_data import make_all, make_got10k_test
 from safetensors.torch import load_file
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import MODELS
 
-from singletrack import zoo
+from singletrack import registry
 from singletrack.cli.main import singletrack
-from singletrack.models.ostrack import CONFIGS, OSTrackConfig, build_ostrack
-from singletrack.training.trainer import RunSettings, train
+from singletrack.models.ostrack import build_ostrack
 from singletrack.training.base import DataPaths, Recipe
-from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack
-from singletrack.training.recipes import RECIPES
 from singletrack.training.data.video import DatasetPairs
+from singletrack.training.recipes import RECIPES
+from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack
+from singletrack.training.trainer import RunSettings, train
 
 NAMES = ("ostrack_256", "ostrack_384", "ostrack_256_got10k", "ostrack_384_got10k")
 TEMPLATE, SEARCH, STEPS = 32, 64, 10
@@ -71,7 +73,7 @@ def replay_share(name: str) -> Recipe:
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as MAE's, of the reduced network's size."""
-    model = build_ostrack(reduced(CONFIGS["ostrack-256"]))
+    model = build_ostrack(reduced(MODELS["ostrack-256"].network))
     state = model.backbone.state_dict()
     weights = {name: value for name, value in state.items() if name.startswith(("blocks", "norm"))}
     weights |= {f"patch_embed.proj.{part}": state[f"patch_embed.{part}"] for part in ("weight", "bias")}
@@ -115,7 +117,7 @@ def test_each_recipe_runs_and_goes_on(name: str, runs: dict[str, Path]) -> None:
     facts = json.loads((out / "recipe.json").read_text())
     assert facts["started_from"]["name"] == "mae_pretrain_vit_base.pth"
     assert any("got10k" in key and len(value) == 64 for key, value in facts["data"].items())
-    model = build_ostrack(reduced(CONFIGS["ostrack-256"]))
+    model = build_ostrack(reduced(MODELS["ostrack-256"].network))
     model.load_state_dict(load_file(out / "weights.safetensors"))
 
 
@@ -130,10 +132,10 @@ def test_a_run_cut_off_ends_as_one_that_was_not(
 def test_the_result_is_exported_evaluated_and_submitted(
     runs: dict[str, Path], data: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CONFIGS, "ostrack-256", reduced(CONFIGS["ostrack-256"]))
-    entry = zoo.ZOO["ostrack-256"]
+    monkeypatch.setitem(CONFIGS, "ostrack-256", reduced(MODELS["ostrack-256"].network))
+    entry = registry.MODELS["ostrack-256"]
     settings = replace(entry.settings, template_size=TEMPLATE, search_size=SEARCH)  # type: ignore[arg-type]
-    monkeypatch.setitem(zoo.ZOO, "ostrack-256", replace(entry, settings=settings))
+    monkeypatch.setitem(registry.MODELS, "ostrack-256", replace(entry, settings=settings))
     weights, onnx, run = runs["ostrack_256_got10k"] / "weights.safetensors", tmp_path / "model.onnx", tmp_path / "run"
 
     call("export", "ostrack-256", "--weights", weights, "--out", onnx)

@@ -18,12 +18,12 @@ from toys import NOTHING, changed, one_stage, toy
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import OSTrack, build_ostrack
-from singletrack.training.trainer import train
 from singletrack.training.base import Stage, epoch_at
-from singletrack.training.tasks.ostrack import OSTrackTask
-from singletrack.training.recipes import RECIPES
 from singletrack.training.checkpoint import begin, described, read_start, set_training
+from singletrack.training.recipes import RECIPES
 from singletrack.training.schedules import learning_rate
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.trainer import train
 
 CPU = torch.device("cpu")
 

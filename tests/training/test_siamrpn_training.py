@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from singletrack.registry import MODELS
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import load_weights
-from singletrack.models.siamrpn import CONFIGS, ResNet, build_siamrpn
-from singletrack.training.trainer import RunSettings, train
+from singletrack.models.siamrpn import ResNet, build_siamrpn
 from singletrack.training.base import DataPaths, Recipe
+from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, CroppedPairs, siamrpnpp_r50
 from singletrack.training.schedules import learning_rate
 from singletrack.training.tasks.siamrpn import SiamRPNTask, start_from_imagenet
-from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, CroppedPairs, siamrpnpp_r50
+from singletrack.training.trainer import RunSettings, train
 
 
 def make_crops(root: Path) -> Path:
@@ -38,7 +39,7 @@ def test_groups_are_the_published_ones() -> None:
     """First all but the backbone; then its last three stages as well, at a tenth of the rate."""
     heads, whole = siamrpnpp_r50().stages
     with torch.device("meta"):
-        model = build_siamrpn(CONFIGS["siamrpnpp-r50"])
+        model = build_siamrpn(MODELS["siamrpnpp-r50"].network)
     (rest,) = heads.task.groups(model, heads)
     behind = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
     assert {id(p) for p in rest["params"]} == {id(p) for p in behind}
@@ -101,7 +102,7 @@ def replay_share() -> Recipe:
     heads, whole = (
         replace(
             stage,
-            task=SiamRPNTask(config=CONFIGS["siamrpnpp-alex"]),
+            task=SiamRPNTask(config=MODELS["siamrpnpp-alex"].network),
             search_size=159,
             steps=5,
             batch=2,
@@ -125,4 +126,4 @@ def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     ]
     assert len(losses) >= 10
     assert all(loss == loss and loss < 100 for loss in losses)
-    load_weights(build_siamrpn(CONFIGS["siamrpnpp-alex"]), tmp_path / "weights.safetensors", "siamrpnpp-alex")
+    load_weights(build_siamrpn(MODELS["siamrpnpp-alex"].network), tmp_path / "weights.safetensors", "siamrpnpp-alex")

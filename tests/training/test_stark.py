@@ -12,18 +12,19 @@ import pytest
 import torch
 from made_data import make_got10k
 from safetensors.torch import load_file
+from singletrack.models.configs import STARKConfig
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.models.stark import STARK, FrozenBatchNorm, STARKConfig, build_stark
-from singletrack.training.trainer import RunSettings, train
+from singletrack.models.stark import STARK, FrozenBatchNorm, build_stark
 from singletrack.training.base import DataPaths, Recipe
-from singletrack.training.recipes import RECIPES
-from singletrack.training.data.video import Part
 from singletrack.training.data.synthetic import SyntheticPairs
-from singletrack.training.tasks.stark import CornerTask, ScoreTask, corner_loss, crops
+from singletrack.training.data.video import Part
+from singletrack.training.recipes import RECIPES
 from singletrack.training.recipes.stark import stark_s50, stark_st50_stage1, stark_st50_stage2, stark_st101_stage2
+from singletrack.training.tasks.stark import CornerTask, ScoreTask, corner_loss, crops
+from singletrack.training.trainer import RunSettings, train
 
 NARROW: dict[str, Any] = {
     "blocks": (1, 1, 1),

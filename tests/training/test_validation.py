@@ -17,11 +17,11 @@ from singletrack.geometry.crops import normalize as normalize_crop
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import Batch, Stage, normalize
-from singletrack.training.tasks.ostrack import OSTrackTask
-from singletrack.training.visualize import DARK, lit, picture
-from singletrack.training.distributed import Distributed
 from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.distributed import Distributed
+from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.validation import followed, sample_overlap, tracking_overlap
+from singletrack.training.visualize import DARK, lit, picture
 
 STAGE = toy().stages[0]
 

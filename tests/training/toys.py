@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from singletrack.registry import MODELS
 
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.models.ostrack import CONFIGS
-from singletrack.training.losses import LossWeights
 from singletrack.training.base import DataPaths, Recipe, Stage
-from singletrack.training.tasks.ostrack import OSTrackTask
-from singletrack.training.distributed import Distributed
 from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.distributed import Distributed
+from singletrack.training.losses import LossWeights
+from singletrack.training.tasks.ostrack import OSTrackTask
 
 NOTHING = DataPaths()
 ALONE = Distributed(0, 1, torch.device("cpu"))
@@ -22,7 +22,7 @@ ALONE = Distributed(0, 1, torch.device("cpu"))
 def toy(**changes: object) -> Recipe:
     """The recipe, with some of its values changed; it follows no clips."""
     config = dataclasses.replace(
-        CONFIGS["ostrack-tiny"],
+        MODELS["ostrack-tiny"].network,
         width=48,
         depth=3,
         eliminate_in=(1, 2),

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.datasets.registry import DatasetCheck, check_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 
 PROBLEMS_SHOWN = 50
 

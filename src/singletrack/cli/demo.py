@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from singletrack import zoo
+from singletrack import loading
+from singletrack.api import Step, follow
 from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.api import Step, follow
+from singletrack.files import make_folder
 from singletrack.geometry.boxes import Box, iou
 from singletrack.video import VideoReader, VideoWriter
-from singletrack.files import make_folder
 
 FRAMES = 150
 SIZE_WH = (640, 360)
@@ -44,7 +44,7 @@ def command(out: Path) -> None:
     timed_frames = ((index / FPS, frame) for index, (frame, _) in enumerate(clip))
     video = VideoReader(timed_frames, fps=FPS, size_wh=SIZE_WH, frame_count=FRAMES)
     files = [out / "demo.mp4", out / "demo.csv"]
-    tracker = zoo.load("ostrack-tiny")
+    tracker = loading.load("ostrack-tiny")
     with Progress(FRAMES, files) as progress:
 
         def note(step: Step) -> None:

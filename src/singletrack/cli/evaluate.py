@@ -13,12 +13,14 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from singletrack import zoo
-from singletrack.cli.report import show
+from singletrack import loading
 from singletrack.cli.options import precision_option, settings_option
+from singletrack.cli.report import show
 from singletrack.datasets.base import VideoSequence
-from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.engines import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
+from singletrack.engines.cpu import processor_name
 from singletrack.evaluation.ope import Failure, check_batch_tracker
 from singletrack.evaluation.protocols import DEFAULT_PROTOCOLS
 from singletrack.evaluation.report import build_report
@@ -26,8 +28,6 @@ from singletrack.evaluation.result_readers import read_tracker_results
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
-from singletrack.engines import ENGINES, EXPORTED_ENDINGS, Precision, require_packages
-from singletrack.engines.cpu import processor_name
 
 RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
 
@@ -115,7 +115,7 @@ def command(
     weights = weights.resolve() if weights else None
     alone = cluster is None and jobs == 1
     load = functools.partial(
-        zoo.load,
+        loading.load,
         model,
         weights=weights,
         engine=engine,
@@ -168,7 +168,7 @@ def _about(tracker: Any, model: str, weights: Path | None) -> dict[str, Any]:
     network = tracker.network
     engine = type(network).__module__.rpartition(".")[2].removesuffix("_runtime")
     exported = Path(model) if Path(model).suffix in EXPORTED_ENDINGS else None
-    file = weights or exported or zoo.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
+    file = weights or exported or loading.bundled_file(model, ".safetensors" if engine == "torch" else ".onnx")
     return {
         "model": Path(model).stem,
         "weights": _digest(file),

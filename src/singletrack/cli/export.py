@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from singletrack import zoo
-from singletrack.errors import InputError
+from singletrack import loading, registry
 from singletrack.engines import TRAIN_EXTRA, require_packages
+from singletrack.errors import InputError
 from singletrack.files import check_file, writing
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
@@ -55,24 +55,24 @@ def command(
     the crops of a made clip and on those of --photos; the largest difference of each map and of the box is printed.
     A file that disagrees is not kept.
     """
-    if model not in zoo.ZOO:
-        raise InputError(f"expected a model among {', '.join(zoo.ZOO)}; got {model!r}; give one of these")
+    if model not in registry.MODELS:
+        raise InputError(f"expected a model among {', '.join(registry.MODELS)}; got {model!r}; give one of these")
     if int8 and photos is None:
         raise InputError("expected --photos with --int8; got none; give a folder of photos to calibrate on")
-    ratio = None if keep_ratio is None else zoo.check_keep_ratio(keep_ratio)
+    ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
+    from singletrack.engines.torch_engine import TorchNetwork
     from singletrack.export.calibration import RecordingNetwork, clip_looks, photo_looks
     from singletrack.export.to_onnx import export_onnx
     from singletrack.export.verify import compare_on_looks, compare_with_module
-    from singletrack.engines.torch_engine import TorchNetwork
 
-    path = zoo.existing_file(weights) if weights else zoo.bundled_file(model, ".safetensors")
-    network = zoo.build_model(model, path, ratio)
-    settings = zoo.ZOO[model].settings
-    normalization = zoo.normalization_of(settings)
+    path = loading.existing_file(weights) if weights else loading.bundled_file(model, ".safetensors")
+    network = loading.build_model(model, path, ratio)
+    settings = registry.MODELS[model].settings
+    normalization = loading.normalization_of(settings)
     listener = RecordingNetwork(TorchNetwork(network, "cpu", normalization=normalization))
-    tracker = zoo.make_tracker(listener, settings)
+    tracker = registry.make_tracker(listener, settings)
     looks = {"made clip": clip_looks(tracker, listener)}
     calibration = []
     if photos is not None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from singletrack.errors import InputError
+from singletrack.cache import cache_folder
 from singletrack.engines import TRAIN_EXTRA, require_packages
-from singletrack.tracking.ostrack import OSTrackSettings
+from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.zoo import ZOO, bundled_file, cache_folder
+from singletrack.loading import bundled_file
+from singletrack.registry import MODELS
+from singletrack.tracking.ostrack import OSTrackSettings
 
 if TYPE_CHECKING:
     from singletrack.training.finetune import Trained
@@ -98,13 +100,13 @@ def command(
     """
     require_packages("fine-tuning", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import find_device
+    from singletrack.training.base import DataPaths
     from singletrack.training.finetune import finetune, finetune_recipe
     from singletrack.training.trainer import RunSettings
-    from singletrack.training.base import DataPaths
 
-    entry = ZOO.get(model)
+    entry = MODELS.get(model)
     if entry is None or not isinstance(entry.settings, OSTrackSettings):
-        can = [name for name, other in ZOO.items() if isinstance(other.settings, OSTrackSettings)]
+        can = [name for name, other in MODELS.items() if isinstance(other.settings, OSTrackSettings)]
         raise InputError(f"expected a model among {', '.join(can)} to fine-tune; got {model!r}; give one of these")
     if weights is None and not entry.bundled:
         raise InputError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from singletrack import zoo
+from singletrack import cache
 from singletrack.errors import InputError, MissingDependencyError
 
 
@@ -84,7 +84,7 @@ def command(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what follows is tidied up
     folder = keep_uploads or Path(tempfile.mkdtemp(prefix="singletrack-"))
     workspace = Workspace(
-        secret=load_token(zoo.cache_folder() / "label-token"),
+        secret=load_token(cache.cache_folder() / "label-token"),
         model=model,
         weights=weights,
         upload_folder=folder,

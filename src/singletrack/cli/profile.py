@@ -13,7 +13,7 @@ from singletrack import profiling
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.files import check_file
-from singletrack.zoo import check_keep_ratio
+from singletrack.loading import check_keep_ratio
 
 Value = TypeVar("Value")
 

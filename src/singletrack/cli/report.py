@@ -10,14 +10,14 @@ import click
 from tqdm import tqdm
 
 from singletrack.datasets.base import VideoSequence
-from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.datasets.registry import open_dataset
+from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import Report, build_report, difference_table, main_table
 from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
-from singletrack.engines import require_packages
 
 REPORT_EXTRA = (("matplotlib", "jinja2"), 'pip install "singletrack[report]"')
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from singletrack import zoo
-from singletrack.cli.progress import Progress
-from singletrack.cli.options import precision_option, settings_option
-from singletrack.errors import InputError
+from singletrack import loading
 from singletrack.api import follow
-from singletrack.geometry.boxes import Box
+from singletrack.cli.options import precision_option, settings_option
+from singletrack.cli.progress import Progress
 from singletrack.engines import ENGINES, Precision
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box
 from singletrack.video import open_video
 
 
@@ -151,7 +151,7 @@ def command(
     if out is None and boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = zoo.load(
+        tracker = loading.load(
             model,
             weights=weights,
             engine=engine,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from singletrack.errors import InputError
+from singletrack.cache import cache_folder
 from singletrack.engines import TRAIN_EXTRA, require_packages
+from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.zoo import cache_folder
 
 
 def read_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
@@ -122,11 +122,11 @@ def command(
     """
     require_packages("training", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import find_device
-    from singletrack.training.trainer import RunSettings, train
     from singletrack.training.base import DataPaths
     from singletrack.training.distributed import check_devices, launch
-    from singletrack.training.recipes.ostrack import with_reduced_decoding
     from singletrack.training.recipes import RECIPES, shortened
+    from singletrack.training.recipes.ostrack import with_reduced_decoding
+    from singletrack.training.trainer import RunSettings, train
 
     if recipe not in RECIPES:
         near = difflib.get_close_matches(recipe, RECIPES, n=5) or list(RECIPES)[:5]

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from singletrack.cli.options import precision_option, settings_option
-from singletrack.integrations.vot import VOT_EXTRA, VOTTracker, add_entry, make_entry, serve
 from singletrack.engines import ENGINES, require_packages
+from singletrack.integrations.vot import VOT_EXTRA, VOTTracker, add_entry, make_entry, serve
 
 
 def model_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from singletrack.datasets.base import Array, VideoSequence
-from singletrack.datasets.layouts import SequenceReaders, first_existing, has_size
 from singletrack.datasets.custom import read_still
+from singletrack.datasets.layouts import SequenceReaders, first_existing, has_size
 from singletrack.datasets.storage import Storage
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box

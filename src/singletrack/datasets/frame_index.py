@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image, VideoSequence
-from singletrack.datasets.registry import Choice, choose, try_open, raise_problems
 from singletrack.datasets.layouts import has_size
+from singletrack.datasets.registry import Choice, choose, raise_problems, try_open
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.errors import InputError
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from singletrack.datasets.annotations import read_list
 from singletrack.datasets.base import Frames, VideoSequence
-from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.datasets.layouts import Benchmark, SequenceReaders, read_flags
 from singletrack.datasets.storage import Storage, StoredFrames
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError, VideoError
 
 PROBLEMS_IN_MESSAGE = 5

@@ -26,11 +26,12 @@ from singletrack.datasets.annotations import (
     read_vatic,
 )
 from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.custom import find_coco_export, find_cvat, find_folder, find_mot, read_still
 from singletrack.datasets.detection_datasets import find_det, find_vid, find_youtubebb
 from singletrack.datasets.layouts import (
     Benchmark,
-    SequenceReaders,
     SequencePaths,
+    SequenceReaders,
     by_class,
     first_existing,
     frames_of,
@@ -40,11 +41,10 @@ from singletrack.datasets.layouts import (
     read,
     read_flags,
     read_hidden_without_box,
+    read_language,
     read_plain,
     sequence,
-    read_language,
 )
-from singletrack.datasets.custom import find_coco_export, find_cvat, find_folder, find_mot, read_still
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.errors import InputError
 

@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
-from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
 from singletrack.engines.cpu import usable_cores
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
 
 FloatArray = NDArray[np.float32]
 Provider = tuple[str, dict[str, str]]

@@ -15,10 +15,10 @@ from openvino.preprocess import PrePostProcessor  # type: ignore[import-untyped]
 from openvino.properties import cache_dir, hint, inference_num_threads  # type: ignore[import-untyped]
 from openvino.properties import device as device_properties
 
-from singletrack.errors import InputError
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
-from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
 from singletrack.engines.cpu import allowed_cores, usable_cores
+from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
+from singletrack.errors import InputError
 
 FloatArray = NDArray[np.float32]
 CROPS = ("template", "search")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from singletrack.engines import Precision, unknown_device, unknown_precision
-from singletrack.engines.preprocessing import CropArray, Normalization
 from singletrack.engines.cpu import computes_in_bf16, usable_cores
+from singletrack.engines.preprocessing import CropArray, Normalization
 
 FloatArray = NDArray[np.float32]
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.datasets.photos import Photos
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.tracking.base import CropArray, FloatArray, Network, Tracker
 
 CropPair = tuple[CropArray, CropArray]

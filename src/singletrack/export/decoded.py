@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.geometry.windows import hann_window
-from singletrack.models.two_stream import Aligned
-from singletrack.models.layers import center_head
 from singletrack.models.build import Network
+from singletrack.models.layers import center_head
 from singletrack.models.ostrack import OSTrack
+from singletrack.models.two_stream import Aligned
 
 
 class Decoded(nn.Module):

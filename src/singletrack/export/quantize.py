@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from singletrack.export.calibration import CropPair
 from singletrack.engines import require_packages
 from singletrack.engines.preprocessing import Normalization, as_network_input
+from singletrack.export.calibration import CropPair
 
 INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from singletrack.models.build import Network
 from singletrack.models.layers.fine_head import FineHead
 from singletrack.models.layers.vit import Attention, Block
-from singletrack.models.build import Network
 from singletrack.models.stark import FrozenBatchNorm
 
 

@@ -21,19 +21,19 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from singletrack.errors import InputError
-from singletrack.export.decoded import Decoded, Exportable
-from singletrack.export.calibration import CropPair
-from singletrack.export.quantize import quantize
-from singletrack.export.simplify import simplify
-from singletrack.export.verify import Difference, compare_networks, compare_with_module, require_agreement
-from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.build import Network
-from singletrack.models.ostrack import OSTrack
-from singletrack.models.siamrpn import SiamRPN
 from singletrack.engines import write_ir
 from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.errors import InputError
+from singletrack.export.calibration import CropPair
+from singletrack.export.decoded import Decoded, Exportable
+from singletrack.export.quantize import quantize
+from singletrack.export.simplify import simplify
+from singletrack.export.verify import Difference, compare_networks, compare_with_module, require_agreement
+from singletrack.models.build import Network
+from singletrack.models.dasiamrpn import DaSiamRPN
+from singletrack.models.ostrack import OSTrack
+from singletrack.models.siamrpn import SiamRPN
 
 # Of the config of an OSTrack, what its file tells beside the sizes.
 OSTRACK_FACTS = ("keep_ratio", "mark_template", "templates")

@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from singletrack.engines import Precision, installed_engines, open_network
+from singletrack.engines.preprocessing import Normalization
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import ExportError, InputError
-from singletrack.export.decoded import Exportable
 from singletrack.export.calibration import CropPair
+from singletrack.export.decoded import Exportable
 from singletrack.models import stark
 from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.layers import center_head
 from singletrack.models.siamrpn import SiamRPN
-from singletrack.engines import Precision, installed_engines, open_network
-from singletrack.engines.preprocessing import Normalization
-from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.tracking.anchors import anchor_grid, decode_proposals, proposal_scores
 
 if TYPE_CHECKING:

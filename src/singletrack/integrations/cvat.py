@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.engines import Precision, require_packages
 from singletrack.tracking.base import Tracker
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
@@ -85,7 +85,7 @@ def create(
     """
     _import_sdk()
     return CVATTracker(
-        zoo.load(model, weights=weights, engine=engine, device=device, precision=precision, threads=threads)
+        loading.load(model, weights=weights, engine=engine, device=device, precision=precision, threads=threads)
     )
 
 

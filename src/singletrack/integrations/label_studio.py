@@ -18,13 +18,13 @@ from typing import Any
 
 import click
 
-from singletrack import zoo
+from singletrack import loading
+from singletrack.engines import require_packages
 from singletrack.labeling import Project
 from singletrack.labeling.formats.checks import Place, parse_xml
 from singletrack.labeling.formats.label_studio import REGION, read_keyframes, to_region
 from singletrack.labeling.labels import LabeledTarget
 from singletrack.labeling.propagate import track_segments
-from singletrack.engines import require_packages
 from singletrack.tracking.base import Tracker
 
 # label-studio-ml imports rq without asking for it
@@ -92,7 +92,7 @@ def make_backend(model: str = "ostrack-tiny", *, tolerance: float = 1.0, **optio
     """
     require_packages("Label Studio's ML backend", *PACKAGES)
     base = import_module("label_studio_ml.model").LabelStudioMLBase
-    tracker = zoo.load(model, **options)
+    tracker = loading.load(model, **options)
     lock = threading.Lock()  # the server has several threads, the tracker is one
 
     def predict(

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import zoo
-from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box
+from singletrack import loading, registry
 from singletrack.engines import Precision, require_packages
-from singletrack.tracking.base import Tracker
+from singletrack.errors import InputError
 from singletrack.files import writing
+from singletrack.geometry.boxes import Box
+from singletrack.tracking.base import Tracker
 from singletrack.video.images import read_picture
 
 Picture = str | Mapping[str, NDArray[np.uint8]]
@@ -59,12 +59,12 @@ class VOTTracker:
         precision: Precision = "auto",
         settings: Mapping[str, Any] | str | None = None,
     ) -> None:
-        """The arguments are those of ``zoo.load``, and raise what it raises.
+        """The arguments are those of ``loading.load``, and raise what it raises.
 
         settings: also as JSON, since a trackers.ini holds text.
         """
         changes = _read_settings(settings) if isinstance(settings, str) else settings
-        self._loaded = zoo.load(
+        self._loaded = loading.load(
             model, weights=weights, engine=engine, device=device, precision=precision, settings=changes
         )
         self._trackers: list[Tracker] = []
@@ -160,7 +160,7 @@ def make_entry(
 ) -> str:
     """A tracker as it stands in the toolkit's trackers.ini.
 
-    name: letters, digits, - and _. model to settings: as for ``zoo.load``.
+    name: letters, digits, - and _. model to settings: as for ``loading.load``.
     in_process: for a process of the toolkit's own interpreter, which must then have singletrack; else the toolkit
         starts this interpreter, and may itself be installed elsewhere.
 
@@ -169,7 +169,7 @@ def make_entry(
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise InputError(f"expected a name of letters, digits, - and _; got {name!r}; give one with --name")
     # paths are made absolute, for the toolkit starts trackers in folders of its own
-    options = {"model": model if model in zoo.ZOO else str(Path(model).resolve())}
+    options = {"model": model if model in registry.MODELS else str(Path(model).resolve())}
     if weights is not None:
         options["weights"] = str(weights.resolve())
     chosen = {"engine": engine, "device": device, "precision": precision}

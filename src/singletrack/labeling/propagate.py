@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.cuts import CutDetector
@@ -100,7 +100,7 @@ def track_segments(
     if not segments:
         return True
     made_by = model if tracker is None else type(tracker).__name__
-    tracker = zoo.load(model) if tracker is None else tracker
+    tracker = loading.load(model) if tracker is None else tracker
     with open_frames(project.source) as reader:
         return _Work(project, tracker, made_by, on_boxes, should_stop).track(reader, segments, first, last)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from singletrack.errors import InputError
-from singletrack.models import two_stream, dasiamrpn, ostrack, siamrpn, stark
+from singletrack.models import dasiamrpn, ostrack, siamrpn, stark, two_stream
 
 Network = ostrack.OSTrack | stark.STARK | siamrpn.SiamRPN | dasiamrpn.DaSiamRPN | two_stream.Aligned
 

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError
-from singletrack.models.checkpoint_keys import COUNT, MMTRACKING_NAMES, OFFICIAL_NAMES, Table
 from singletrack.models.build import build_network
+from singletrack.models.checkpoint_keys import COUNT, MMTRACKING_NAMES, OFFICIAL_NAMES, Table
+from singletrack.registry import MODELS
 
 # The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -72,7 +73,7 @@ def convert(
     does not hold this model, InputError for a model that there is not.
     """
     with torch.device("meta"):  # shapes alone: nothing is drawn at random
-        expected = build_network(model_name).state_dict()
+        expected = build_network(MODELS[model_name].network).state_dict()
 
     def checked(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         weights = _counted(_under_our_names(read_weights(path), model_name), expected)

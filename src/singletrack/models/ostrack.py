@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.errors import InputError
-from singletrack.models.layers.center_head import CenterHead, init_head, init_bias_prior
+from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
 from singletrack.models.layers.pos_embed import TemplateRows, centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem

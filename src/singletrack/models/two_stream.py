@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from singletrack.models.layers.center_head import CenterHead, init_head, init_bias_prior
+from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.encoder_decoder import (
     Attention,
     Decoder,

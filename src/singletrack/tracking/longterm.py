@@ -24,13 +24,13 @@ from singletrack.geometry.boxes import Box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
+    Candidate,
     CropArray,
     FloatArray,
     Inputs,
     Network,
     Result,
     SearchingTracker,
-    Candidate,
 )
 from singletrack.tracking.color_histogram import Colors, colors_of, similarity
 from singletrack.tracking.common import LostSettings, check_next_frame

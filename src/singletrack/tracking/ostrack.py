@@ -17,8 +17,8 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, mark_box, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Candidate
-from singletrack.tracking.common import CropSettings, LostState, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Network, Result
+from singletrack.tracking.common import CropSettings, LostSettings, LostState, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import FloatArray, Inputs, Network, Result, Candidate
-from singletrack.tracking.common import LostState, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import Candidate, FloatArray, Inputs, Network, Result
+from singletrack.tracking.common import LostSettings, LostState, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,8 @@ from singletrack.geometry.crops import (
     square_crop_unrounded,
     square_padding,
 )
-from singletrack.tracking.base import CropArray, FloatArray, Inputs, Network, Result, Candidate
-from singletrack.tracking.common import CropSettings, LostState, LostSettings, check_next_frame, shows_nothing
+from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Network, Result
+from singletrack.tracking.common import CropSettings, LostSettings, LostState, check_next_frame, shows_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

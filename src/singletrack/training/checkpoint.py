@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.training.base import Task, Recipe, Stage
+from singletrack.training.base import Recipe, Stage, Task
 
 
 class EMA:

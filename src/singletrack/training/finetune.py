@@ -21,25 +21,26 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets import base
 from singletrack.datasets.augmentations import Augmentation, Jitter
-from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.frame_index import write_frame_index
 from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.layouts import has_size
+from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.sampling import FramePairs, FrameRules
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
-from singletrack.models.ostrack import CONFIGS, OSTrack
+from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.trainer import RunSettings, train
-from singletrack.training.losses import LossWeights
-from singletrack.training.base import Batch, DataPaths, Recipe, DataSource, Stage
-from singletrack.training.tasks.ostrack import OSTrackTask
-from singletrack.training.distributed import Distributed
-from singletrack.training.recipes import TINY_PAIRS
-from singletrack.training.data.video import FramePairStream
+from singletrack.training.base import Batch, DataPaths, DataSource, Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.data.video import FramePairStream
+from singletrack.training.distributed import Distributed
+from singletrack.training.losses import LossWeights
+from singletrack.training.recipes import TINY_PAIRS
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.trainer import RunSettings, train
 from singletrack.training.validation import tracking_overlap
 
 Trained = Literal["all", "head", "light"]
@@ -234,7 +235,7 @@ def finetune_recipe(
     """
     if model not in CONFIGS:
         raise InputError(f"expected a model among {', '.join(CONFIGS)} to fine-tune; got {model!r}; give one of these")
-    config = CONFIGS[model]
+    config = MODELS[model].network
     settings = settings or OSTrackSettings()
     dense = config.stem == "convolution"
     stage = Stage(

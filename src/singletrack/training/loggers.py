@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from singletrack.errors import InputError
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
+from singletrack.errors import InputError
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.checkpoint import TrainState, described
 

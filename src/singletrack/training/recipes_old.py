@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.models.ostrack import CONFIGS
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.tasks.two_stream import ALIGNED
-from singletrack.training.tasks.dasiamrpn import DASIAMRPN
-from singletrack.training.losses import LossWeights
 from singletrack.training.base import Recipe, Stage
-from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.data.synthetic import SyntheticPairs
+from singletrack.training.losses import LossWeights
 from singletrack.training.recipes.ostrack import PUBLISHED
 from singletrack.training.recipes.siamrpn import SIAMRPN_RECIPES
-from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.recipes.stark import STARK
+from singletrack.training.tasks.dasiamrpn import DASIAMRPN
+from singletrack.training.tasks.ostrack import OSTrackTask
+from singletrack.training.tasks.two_stream import ALIGNED
 
 # The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
 # box is to be read from the box, not guessed. Pairs in place are mostly of whole objects, for a rectangle without one
@@ -40,7 +40,7 @@ def ostrack_tiny() -> Recipe:
     Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
     stand on the model card, ``weights/ostrack-tiny.md``.
     """
-    config = CONFIGS["ostrack-tiny"]
+    config = MODELS["ostrack-tiny"].network
     source = SyntheticPairs(pairs=TINY_PAIRS)
     task = OSTrackTask(
         config=config,

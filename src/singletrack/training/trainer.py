@@ -32,15 +32,15 @@ from torch.utils.checkpoint import checkpoint
 
 from singletrack.errors import InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.training.data.loading import batches, shares
-from singletrack.training.loggers import Log, check_boards
-from singletrack.training.base import Batch, DataPaths, Recipe, Stage
-from singletrack.training.visualize import picture
 from singletrack.training.amp import Autocast, Precision, choose_precision
-from singletrack.training.distributed import Distributed, init_distributed, share_norms
+from singletrack.training.base import Batch, DataPaths, Recipe, Stage
 from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training
+from singletrack.training.data.loading import batches, shares
+from singletrack.training.distributed import Distributed, init_distributed, share_norms
+from singletrack.training.loggers import Log, check_boards
 from singletrack.training.schedules import learning_rate
 from singletrack.training.validation import sample_overlap, tracking_overlap
+from singletrack.training.visualize import picture
 
 PICTURED = 6  # held-out samples
 

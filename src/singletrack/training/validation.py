@@ -13,10 +13,10 @@ from torch import nn
 from singletrack.datasets import base
 from singletrack.geometry.boxes import iou
 from singletrack.tracking.base import Tracker
-from singletrack.training.data.loading import batches
-from singletrack.training.losses import clamped_xyxy, giou
 from singletrack.training.base import DataPaths, Stage
+from singletrack.training.data.loading import batches
 from singletrack.training.distributed import Distributed
+from singletrack.training.losses import clamped_xyxy, giou
 
 AT_ONCE = 32  # samples
 

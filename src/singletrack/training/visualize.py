@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from singletrack.training.losses import clamped_xyxy
 from singletrack.training.base import Batch, Stage
+from singletrack.training.losses import clamped_xyxy
 
 Image = NDArray[np.uint8]
 TRUE, PREDICTED = (0, 255, 0), (255, 0, 0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from singletrack import zoo
+from singletrack import loading
 from singletrack.errors import InputError, SingletrackError
 from singletrack.labeling import LabeledBox, Project, label_project
 from singletrack.labeling.propagate import TrackProgress, track_segments
@@ -240,7 +240,7 @@ class Workspace:
         """The tracker, loaded when it is first needed."""
         with self._lock:
             if self._tracker is None:
-                self._tracker = zoo.load(self.model, weights=self._weights)
+                self._tracker = loading.load(self.model, weights=self._weights)
             return self._tracker
 
     def load_tracker(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from singletrack.datasets.synthetic.cutouts import Piece, outline_of, paste, place, turn
 from singletrack.datasets.synthetic.degradations import (
     EVERYWHERE,
     blacken_outside,
@@ -15,7 +16,6 @@ from singletrack.datasets.synthetic.degradations import (
     view,
     with_box,
 )
-from singletrack.datasets.synthetic.cutouts import Piece, outline_of, paste, place, turn
 from singletrack.geometry.crops import Square, box_to_crop, square_crop
 
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from singletrack.datasets.photos import Procedural, SequenceReaders
 from singletrack.datasets.synthetic import clips
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.datasets.photos import SequenceReaders, Procedural
 from singletrack.errors import InputError
 
 

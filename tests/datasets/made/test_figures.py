@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from singletrack.datasets.photos import Procedural
 from singletrack.datasets.synthetic.articulated import Figure, Limb, cut_figure, pose
 from singletrack.datasets.synthetic.cutouts import Piece, outline_of, paste, place, turn
-from singletrack.datasets.photos import Procedural
 
 
 def plain(width: int, height: int, value: int) -> Piece:

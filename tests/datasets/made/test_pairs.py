@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from singletrack.datasets.photos import Procedural, SequenceReaders
 from singletrack.datasets.synthetic import cut_paste
 from singletrack.datasets.synthetic.cut_paste import composed_scene, paste_into_template, paste_newest
-from singletrack.datasets.synthetic.same_photo import in_place_scene
-from singletrack.datasets.synthetic.pairs import draw_pair
 from singletrack.datasets.synthetic.cutouts import Piece, outline_of, paste
+from singletrack.datasets.synthetic.pairs import draw_pair
+from singletrack.datasets.synthetic.same_photo import in_place_scene
 from singletrack.datasets.synthetic.scenes import Fit, Newest, PairSettings
-from singletrack.datasets.photos import SequenceReaders, Procedural
 from singletrack.errors import InputError
 from singletrack.geometry.crops import MARK
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from singletrack.datasets.photos import Procedural
 from singletrack.datasets.synthetic.cutouts import (
     Dress,
     Piece,
@@ -18,7 +19,6 @@ from singletrack.datasets.synthetic.cutouts import (
     tip,
     turn,
 )
-from singletrack.datasets.photos import Procedural
 
 
 def square_piece(width: int, height: int) -> Piece:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from singletrack.datasets.synthetic.degradations import Light, frame_in_view, surrounded, with_box
-from singletrack.datasets.synthetic.articulated import Figure, cut_figure, pose
-from singletrack.datasets.synthetic.warped_photo import Bend, Living, map_to
-from singletrack.datasets.synthetic.cutouts import box_of, cut_object, paste, place, recolor, roll, tip, turn
 from singletrack.datasets.photos import Array, Image, Pictures, Procedural, Random
+from singletrack.datasets.synthetic.articulated import Figure, cut_figure, pose
+from singletrack.datasets.synthetic.cutouts import box_of, cut_object, paste, place, recolor, roll, tip, turn
+from singletrack.datasets.synthetic.degradations import Light, frame_in_view, surrounded, with_box
+from singletrack.datasets.synthetic.warped_photo import Bend, Living, map_to
 from singletrack.errors import InputError
 
 TRIES = 60  # photos in which a living clip looks for an object

@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from singletrack.datasets.synthetic.degradations import EVERYWHERE, view
+from singletrack.datasets.photos import Array, Found, Image, Pictures, Random
 from singletrack.datasets.synthetic.articulated import Figure, cut_figure, pose
 from singletrack.datasets.synthetic.cutouts import (
     Dress,
@@ -28,6 +28,7 @@ from singletrack.datasets.synthetic.cutouts import (
     tip,
     turn,
 )
+from singletrack.datasets.synthetic.degradations import EVERYWHERE, view
 from singletrack.datasets.synthetic.scenes import (
     SMALL_PIECE,
     Fit,
@@ -40,7 +41,6 @@ from singletrack.datasets.synthetic.scenes import (
     size_xy,
     wider,
 )
-from singletrack.datasets.photos import Array, Found, Image, Pictures, Random
 
 # Shares of scenes with none to three others beside the target.
 OTHERS = (0.3, 0.35, 0.2, 0.15)

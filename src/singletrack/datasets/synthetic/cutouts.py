@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from singletrack.datasets.synthetic.degradations import motion_kernel
 from singletrack.datasets.photos import Array, Image, Pictures, Random
+from singletrack.datasets.synthetic.degradations import motion_kernel
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from singletrack.datasets.photos import Array, Image, Pictures, Random
+from singletrack.datasets.synthetic.cut_paste import composed_scene
 from singletrack.datasets.synthetic.degradations import (
     EVERYWHERE,
     Light,
@@ -22,10 +24,8 @@ from singletrack.datasets.synthetic.degradations import (
     near_edge,
     shadowed,
 )
-from singletrack.datasets.synthetic.cut_paste import composed_scene
 from singletrack.datasets.synthetic.same_photo import in_place_scene
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.datasets.photos import Array, Image, Pictures, Random
 from singletrack.geometry.crops import mark_box
 
 # Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.datasets.synthetic.degradations import EVERYWHERE, frame_in_view, surrounded, view, with_box
-from singletrack.datasets.synthetic.warped_photo import Bend, Living, behind, map_to
+from singletrack.datasets.photos import Array, Found, Image, Pictures, Random
 from singletrack.datasets.synthetic.cutouts import box_of, turn
+from singletrack.datasets.synthetic.degradations import EVERYWHERE, frame_in_view, surrounded, view, with_box
 from singletrack.datasets.synthetic.scenes import (
     Fit,
     Newest,
@@ -21,7 +21,7 @@ from singletrack.datasets.synthetic.scenes import (
     size_xy,
     wider,
 )
-from singletrack.datasets.photos import Array, Found, Image, Pictures, Random
+from singletrack.datasets.synthetic.warped_photo import Bend, Living, behind, map_to
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25

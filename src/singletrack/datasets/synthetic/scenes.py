@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from singletrack.datasets.synthetic.cutouts import cut_piece, draw_piece, paste, place, turn
 from singletrack.datasets.photos import Array, Image, Pictures, Random
+from singletrack.datasets.synthetic.cutouts import cut_piece, draw_piece, paste, place, turn
 from singletrack.errors import InputError
 
 # An occluder or intruder is cut at this many pixels across, less than a target: it is drawn smaller.

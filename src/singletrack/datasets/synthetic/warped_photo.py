@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from singletrack.datasets.synthetic.cutouts import outline_of, turn
 from singletrack.datasets.photos import Array, Image, Random
+from singletrack.datasets.synthetic.cutouts import outline_of, turn
 
 CELLS = 24  # of a bend's field, along a side
 

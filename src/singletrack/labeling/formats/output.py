@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError, VideoError
+from singletrack.files import writing
 from singletrack.labeling.labels import VideoInfo
 from singletrack.video import open_video
-from singletrack.files import writing
 from singletrack.video.reader import find_pictures
 
 JPEG_QUALITY = 95

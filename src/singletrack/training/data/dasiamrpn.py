@@ -30,7 +30,7 @@ from singletrack.geometry.padded_crops import mean_color, padded_crop
 from singletrack.tracking.anchors import padded_side
 from singletrack.tracking.dasiamrpn import square_about
 from singletrack.training.base import Batch, DataPaths, Stage
-from singletrack.training.data.video import Part, DatasetPairs, root_of
+from singletrack.training.data.video import DatasetPairs, Part, root_of
 
 DRAWN_AT_MOST = 200  # times in a row, before the data must be wrong
 

@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import Dataset
 
 from singletrack.datasets import base
+from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.datasets.synthetic.pairs import draw_pair
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from singletrack.datasets import base
 from singletrack.datasets.augmentations import Augmentation
-from singletrack.datasets.tracking_datasets import BENCHMARKS
-from singletrack.datasets.registry import choose, open_dataset
 from singletrack.datasets.frame_index import FrameIndex, open_frame_index
 from singletrack.datasets.frame_pairs import PairDrawing, SharedLight, draw_frame_pair
+from singletrack.datasets.registry import choose, open_dataset
 from singletrack.datasets.sampling import FramePairs, FrameRules
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 

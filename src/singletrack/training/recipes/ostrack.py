@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from singletrack.registry import MODELS
+
 from singletrack.datasets.augmentations import Augmentation, Jitter
 from singletrack.datasets.frame_pairs import SharedLight
 from singletrack.errors import InputError
-from singletrack.models.ostrack import CONFIGS, OSTrack
+from singletrack.models.ostrack import OSTrack
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
 from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.base import Recipe, DataSource, Stage
+from singletrack.training.base import DataSource, Recipe, Stage
+from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.tasks.ostrack import OSTrackTask
-from singletrack.training.data.video import Part, DatasetPairs
 
 PAIRS_AN_EPOCH = 60_000
 BATCH = 128  # 32 on each of four processors; the rates below belong to it
@@ -164,7 +166,7 @@ def _recipe(
         light = SharedLight(batch=BATCH, share=BATCH // 4, steps=STEPS_AN_EPOCH)
         source = replace(source, augmentation=augmentation, unreadable="redraw", shared_light=light)
     task = PretrainedOSTrack(
-        config=CONFIGS[model],
+        config=MODELS[model].network,
         keep_ratio=0.7 if elimination else 1.0,
         keep_from=20,
         keep_over=eliminated_over,

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from singletrack.registry import MODELS
 from torch.utils.data import Dataset
 
 from singletrack.datasets.pysot_crops import GAPS, CropFolder, Views, draw_siamese_pair
 from singletrack.errors import InputError
-from singletrack.models.siamrpn import CONFIGS
 from singletrack.tracking.siamrpn import SiamRPNSettings
-from singletrack.training.base import Batch, DataPaths, Recipe, DataSource, Stage
+from singletrack.training.base import Batch, DataPaths, DataSource, Recipe, Stage
 from singletrack.training.tasks.siamrpn import SiamRPNTask
 
 PAIRS_AN_EPOCH = 600_000
@@ -98,7 +98,7 @@ def siamrpnpp_r50() -> Recipe:
     stem and the first stage learns, at a tenth of the rate. The rate rises to its peak in five epochs and falls to a
     tenth of it.
     """
-    task = SiamRPNTask(config=CONFIGS["siamrpnpp-r50"], settings=SiamRPNSettings())
+    task = SiamRPNTask(config=MODELS["siamrpnpp-r50"].network, settings=SiamRPNSettings())
     ten_epochs, fall = 10 * STEPS_AN_EPOCH, 10 ** (-1 / 14)  # fourteen epochs after the fifth, to a tenth
     heads = Stage(
         name="heads",

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from singletrack.models.configs import DaSiamRPNConfig
+from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.datasets.sampling import FrameRules
-from singletrack.models.dasiamrpn import CONFIGS, DaSiamRPN, DaSiamRPNConfig, build_dasiamrpn
-from singletrack.models.layers import alexnet
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn
+from singletrack.models.layers import alexnet
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
+from singletrack.training.base import Batch, Recipe, Stage, Task, counts_of
 from singletrack.training.data.dasiamrpn import DistractorAwarePairs
-from singletrack.training.base import Batch, Task, Recipe, Stage, counts_of
 from singletrack.training.data.video import Part
 
 
@@ -102,7 +104,7 @@ def dasiamrpn_vot() -> Recipe:
     )
     stage = Stage(
         name="pairs",
-        task=DaSiamRPNTask(config=CONFIGS["dasiamrpn-vot"]),
+        task=DaSiamRPNTask(config=MODELS["dasiamrpn-vot"].network),
         source=pairs,
         template_size=127,
         search_size=271,

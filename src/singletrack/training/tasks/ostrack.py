@@ -7,23 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from singletrack.models.configs import OSTrackConfig
 from torch import Tensor, nn
 
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.pos_embed import resize_positions
-from singletrack.models.ostrack import (
-    OSTrack,
-    OSTrackConfig,
-    Trace,
-    build_ostrack,
-    restore,
-    init_from_similarity,
-)
-from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, init_from_similarity, restore
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
-from singletrack.training.base import Batch, Task, Stage, counts_of, epoch_at, normalize
+from singletrack.training.base import Batch, Stage, Task, counts_of, epoch_at, normalize
 from singletrack.training.labels import keep_ratio_at
+from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
 
 
 @dataclass(frozen=True, kw_only=True)

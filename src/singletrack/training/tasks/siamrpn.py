@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
+from singletrack.models.configs import SiamRPNConfig
 from torch import Tensor
 
-from singletrack.errors import CheckpointError
-from singletrack.models.checkpoints import read_weights
-from singletrack.models.siamrpn import ResNet, SiamRPN, SiamRPNConfig, build_siamrpn
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.errors import CheckpointError
+from singletrack.models.checkpoints import read_weights
+from singletrack.models.siamrpn import ResNet, SiamRPN, build_siamrpn
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.base import Batch, Task, Stage, counts_of
+from singletrack.training.base import Batch, Stage, Task, counts_of
 
 # the parts of a backbone that learn once it does: all but the stem and the first stage of a ResNet, as published
 LEARNING_FROM = {"resnet": 1, "mobilenet": 3, "alexnet": 3}

@@ -13,20 +13,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from singletrack.models.configs import STARKConfig
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from singletrack.datasets.frame_pairs import PairDrawing
 from singletrack.datasets.frame_tuples import FrameTuples, TupleRules, draw_frame_tuple
 from singletrack.datasets.sampling import FramePairs
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import load_weights, read_weights
-from singletrack.models.stark import STARK, STARKConfig, build_stark, decode
-from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.stark import STARK, build_stark, decode
 from singletrack.tracking.stark import STARKSettings, STARKTracker
+from singletrack.training.base import Batch, DataPaths, Stage, Task, counts_of, normalize
+from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
-from singletrack.training.base import Batch, DataPaths, Task, Stage, counts_of, normalize
-from singletrack.training.data.video import Part, DatasetPairs
 
 # what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
 UNUSED = ("layer4.", "fc.")

@@ -10,26 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from singletrack.models.configs import AlignedConfig
+from singletrack.registry import MODELS
 from torch import Tensor, nn
 
+from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models import ostrack
-from singletrack.models.two_stream import (
-    CONFIGS,
-    Aligned,
-    AlignedConfig,
-    TwoStreamTrace,
-    build_aligned,
-    init_from_similarity,
-)
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.vit import Block
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
-from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.two_stream import Aligned, TwoStreamTrace, build_aligned, init_from_similarity
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.training.base import Batch, Recipe, Stage, Task, counts_of, normalize
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
-from singletrack.training.base import Batch, Task, Recipe, Stage, counts_of, normalize
-from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.recipes.ostrack import ostrack_256, suffix
+from singletrack.training.tasks.ostrack import OSTrackTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +130,7 @@ def swintrack_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
 
 def _beside_ostrack(model: str, pretraining: Pretraining | None) -> Recipe:
     before = ostrack_256(elimination=False, pretraining=pretraining)
-    task = TwoStreamTask(config=CONFIGS[model], pretraining=pretraining)
+    task = TwoStreamTask(config=MODELS[model].network, pretraining=pretraining)
     stages = tuple(replace(stage, task=task) for stage in before.stages)
     name = model.replace("-", "_") + suffix(True, pretraining, False)
     return replace(before, name=name, model=model, stages=stages)
