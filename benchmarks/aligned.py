@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from singletrack.cache import cache_folder
-from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig
 from torch.utils.flop_counter import FlopCounterMode
 
+from singletrack.cache import cache_folder
 from singletrack.engines.cpu import processor_name
+from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig
 from singletrack.training.base import DataPaths, Recipe, Stage, Task
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.losses import LossWeights

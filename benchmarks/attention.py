@@ -23,7 +23,6 @@ from statistics import median
 import numpy as np
 import onnx
 import torch
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.engines import installed_engines, open_network
@@ -35,6 +34,7 @@ from singletrack.export.verify import made_input
 from singletrack.models.build import Network, build_network
 from singletrack.models.layers.vit import Attention
 from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.tracking import base
 
 

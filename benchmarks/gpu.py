@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from singletrack.registry import MODELS, make_tracker
 from torch.utils.flop_counter import FlopCounterMode
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines.torch_engine import TYPES, TorchNetwork, known_precisions
 from singletrack.models.build import build_network
+from singletrack.registry import MODELS, make_tracker
 
 WARM_UP = 3  # calls
 
@@ -119,7 +119,7 @@ def main() -> None:
                         f"| {100 * share:.0f} % |",
                         flush=True,
                     )
-                tracker = make_tracker(network, MODELS[name].settings)
+                tracker = make_tracker(network, MODELS[name].tracker_settings)
                 frame, box = next(iter(generate_clip(frames=1)))
                 tracker.init(frame, box)
                 took = seconds_of(functools.partial(tracker.update, frame), device, arguments.calls)

@@ -38,7 +38,7 @@ from singletrack.engines.cpu import processor_name
 from singletrack.training.base import Stage
 from singletrack.training.data.loading import batches, shares
 from singletrack.training.data.video import DatasetPairs, FramePairStream
-from singletrack.training.recipes.ostrack import PUBLISHED
+from singletrack.training.recipes.ostrack import OSTRACK
 
 # Functions whose time is told, by the step that they are: (owner, name).
 STEPS: dict[str, tuple[Any, str]] = {
@@ -138,7 +138,7 @@ def shares_of_a_pair(samples: FramePairStream, pairs: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="ostrack_256", choices=[n for n in PUBLISHED if n.count("_") < 2])
+    parser.add_argument("--recipe", default="ostrack_256", choices=[n for n in OSTRACK if n.count("_") < 2])
     parser.add_argument("--data", help="NAME=DIR of a data set; without it, one is made.")
     parser.add_argument("--split", default="", help="Of that data set.")
     parser.add_argument("--size", default="1280x720", help="Of the made frames.")
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    (stage,) = PUBLISHED[options.recipe]().stages
+    (stage,) = OSTRACK[options.recipe]().stages
     source = stage.source
     assert isinstance(source, DatasetPairs)
     with tempfile.TemporaryDirectory() as temporary:

@@ -23,6 +23,7 @@ from speed import machine, measure
 
 from singletrack import load
 from singletrack.models.flops import write_untrained
+from singletrack.registry import find_model
 
 # milliseconds a frame of the published codes' whole tracker loop: see above
 PUBLISHED = {
@@ -52,7 +53,7 @@ def main() -> None:
         os.environ["SINGLETRACK_CACHE"] = folder
         for name in arguments.models:
             weights = Path(folder) / f"{name}.safetensors"
-            write_untrained(name, weights)
+            write_untrained(find_model(name).network, weights)
             eager = 0.0
             for engine in engines:
                 tracker = load(name, weights=weights, engine=engine, device="cpu")

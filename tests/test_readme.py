@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.models.checkpoints import official_keys
 from singletrack.models.ostrack import build_ostrack
+from singletrack.registry import MODELS
 from singletrack.video import VideoWriter
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +135,6 @@ def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> Non
     convert, track = block.splitlines()
     told = run(convert, folder)
     assert told.startswith("ostrack-256.safetensors: weights of ostrack-256")
-    told = run(f"{track} --boxes big.txt", folder)
+    told = run(f"{track} --save-boxes big.txt", folder)
     assert "Traceback" not in told
     assert len((folder / "big.txt").read_text().splitlines()) == 6

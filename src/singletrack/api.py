@@ -18,14 +18,18 @@ from singletrack.drawing import draw_result, draw_results, draw_truth
 from singletrack.errors import InputError
 from singletrack.files import check_file
 from singletrack.geometry.boxes import Box
+from singletrack.loading import DEFAULT_MODEL, make_options
 from singletrack.results import FORMATS, ResultWriter
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
+from singletrack.tracking.resizing import FrameResizer
 from singletrack.video import VideoReader, VideoWriter, open_video
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
 if TYPE_CHECKING:
-    from singletrack.engines import Precision
+    from typing_extensions import Unpack
+
+    from singletrack.loading import LoadArguments
 
 Frame = NDArray[np.uint8]
 # The boxes of many targets: all in the first frame that is followed, or by the number of the frame they are first in.
@@ -62,14 +66,9 @@ def track(
     box: Box,
     *,
     model: str = ...,
-    weights: str | Path | None = ...,
-    engine: str = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    threads: int | None = ...,
-    long_term: bool | None = ...,
     start: int = ...,
     tracker: Tracker | None = ...,
+    **options: Unpack[LoadArguments],
 ) -> Iterator[Result]: ...
 
 
@@ -79,14 +78,9 @@ def track(
     *,
     boxes: Boxes,
     model: str = ...,
-    weights: str | Path | None = ...,
-    engine: str = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    threads: int | None = ...,
-    long_term: bool | None = ...,
     start: int = ...,
     tracker: Tracker | None = ...,
+    **options: Unpack[LoadArguments],
 ) -> Iterator[dict[int, Result]]: ...
 
 
@@ -95,15 +89,10 @@ def track(
     box: Box | None = None,
     *,
     boxes: Boxes | None = None,
-    model: str = "ostrack-tiny",
-    weights: str | Path | None = None,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
-    long_term: bool | None = None,
+    model: str = DEFAULT_MODEL,
     start: int = 0,
     tracker: Tracker | None = None,
+    **options: Unpack[LoadArguments],
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
     """Follow one object or many, frame by frame; the first result of each is its box itself, with score 1.
 
@@ -111,7 +100,7 @@ def track(
     box: x, y, width, height in pixels of the first frame that is followed; each frame then gives its result.
     boxes: those of many targets, in its place; each frame then gives results by id, which count from 1 in this order.
         Where they do not all begin in frame `start`, the boxes by the number of the frame that they are in.
-    model, weights, engine, device, precision, threads, long_term: as for ``load``.
+    model, options: as for ``load``.
     start: number of the first frame that is followed, from 0; those before it give no result.
     tracker: one that is already loaded, used instead.
 
@@ -122,15 +111,7 @@ def track(
     targets = plan_targets(box, boxes, start)
     with open_video(source) as video:
         if tracker is None:
-            tracker = loading.load(
-                model,
-                weights=weights,
-                engine=engine,
-                device=device,
-                precision=precision,
-                threads=threads,
-                long_term=long_term,
-            )
+            tracker = loading.load_with(model, make_options(options))
         for step in follow_frames(video, targets, make_crew(tracker, many=boxes is not None)):
             yield step.result if boxes is None else dict(step.results)
 
@@ -201,12 +182,14 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
         raise InputError(
             f"expected a frame to start from; got {start} in a source of {skipped} frames; give a lower one"
         )
-    index = start
+    index, resizer = start, FrameResizer()
     for index, (seconds, frame) in itertools.chain([first], numbered):
         began = time.perf_counter()
-        results = crew.update(frame) if index > start else {}
+        fitted = resizer.fit(frame)
+        found = crew.update(fitted) if index > start else {}
+        results = {number: resizer.to_own(result) for number, result in found.items()}
         for x, y, width, height in targets.get(index, ()):
-            number = crew.add(frame, (x, y, width, height))
+            number = crew.add(fitted, resizer.to_first((x, y, width, height)))
             box = float(x), float(y), float(width), float(height)
             results[number] = Result(box=box, score=1.0, lost=False)
         elapsed = time.perf_counter() - began
@@ -254,7 +237,10 @@ def follow(
     steps = follow_frames(video, targets, make_crew(tracker, many=many))
     first = next(steps)
     with ExitStack() as files:
-        movie = files.enter_context(VideoWriter(video_path, video.fps)) if video_path else None
+        movie = None
+        if video_path:
+            movie = files.enter_context(VideoWriter(video_path, video.fps, sample_aspect=video.sample_aspect))
+        resizer = FrameResizer()  # a video has one size
         table = files.enter_context(ResultWriter(boxes_path, many=many)) if boxes_path else None
         for step in itertools.chain([first], steps):
             if table:
@@ -263,5 +249,5 @@ def follow(
             if movie:
                 drawn = step.frame if true_boxes is None else draw_truth(step.frame, true_boxes[step.index])
                 drawn = draw_results(drawn, step.results) if many else draw_result(drawn, step.result)
-                movie.write(drawn, step.time - first.time)
+                movie.write(resizer.fit(drawn), step.time - first.time)
             on_step(step)

@@ -26,6 +26,7 @@ from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines import ENGINES, installed_engines
 from singletrack.engines.cpu import allowed_cores, processor_name, usable_cores
 from singletrack.geometry.boxes import iou
+from singletrack.telemetry import without_telemetry
 
 Facts = dict[str, Any]
 
@@ -196,7 +197,9 @@ def _openvino_devices() -> dict[str, list[str]]:
 
 
 def _onnx_devices() -> list[str]:
-    providers: list[str] = import_module("onnxruntime").get_available_providers()
+    with without_telemetry():
+        onnxruntime = import_module("onnxruntime")
+    providers: list[str] = onnxruntime.get_available_providers()
     return [name.removesuffix("ExecutionProvider").lower() for name in providers if not name.startswith("Azure")]
 
 

@@ -1,10 +1,8 @@
-"""Places to write to: tried before anything there is touched, and one error for all that cannot be written.
-
-Knows nothing of what is written.
-"""
+"""Write files safely: check a place before anything is touched, write atomically, and give one error for failures."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -37,6 +35,22 @@ def make_folder(path: Path) -> None:
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what is written there replaces ``path`` at the end, all or nothing.
+
+    The temporary file has a name of its own for each process, keeps the ending of ``path``, and is removed if the work
+    inside fails.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -41,6 +41,7 @@ class Job:
     precision: str = "auto"
     device: str = "auto"
     threads: int | None = None
+    settings: Mapping[str, Any] | None = None
     batch: int = 1
     frames: int = 20
 
@@ -79,6 +80,7 @@ def plan(
     threads: int | None = None,
     batches: Sequence[int] = (1,),
     frames: int = 20,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """Every combination, model by model; engines: those that are installed, where none is given.
 
@@ -102,6 +104,7 @@ def plan(
             threads=threads,
             batch=batch,
             frames=frames,
+            settings=settings,
         )
         for model in models
         for ratio in keep_ratios
@@ -125,15 +128,16 @@ def measure(job: Job) -> Row:
     raises.
     """
     with _weights_for(job) as weights:
-        loaded = loading.load(
-            job.model,
+        options = loading.LoadOptions(
             weights=weights,
             engine=job.engine,
             precision=job.precision,  # type: ignore[arg-type]
             device=job.device,
             keep_ratio=job.keep_ratio,
             threads=job.threads,
+            settings=job.settings,
         )
+        loaded = loading.load_with(job.model, options)
     tracker = check_batch_tracker(loaded, "profile another model")
     network = SharedNetwork(tracker.network, [job.batch])
     clip = list(generate_clip(frames=2))
@@ -193,7 +197,7 @@ def _weights_for(job: Job) -> Iterator[Path | None]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{job.model}.safetensors"
-        write_untrained(job.model, path)
+        write_untrained(registry.MODELS[job.model].network, path)
         yield path
 
 
@@ -221,7 +225,7 @@ def format_costs(models: Sequence[str], keep_ratios: Sequence[float | None]) -> 
     ]
     for model in models:
         for ratio in keep_ratios:
-            cost = count(model, ratio)
+            cost = count(registry.MODELS[model].network, ratio)
             lines.append(
                 f"| {model} | {_ratio(ratio)} | {cost.parameters / 1e6:.2f} | {cost.published / 1e9:.2f} "
                 f"| {cost.total / 1e9:.2f} | {cost.encode.total / 1e9:.2f} |"

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack import loading
+from singletrack.loading import LoadOptions
 from singletrack.tracking.base import Result
 from singletrack.video import VideoWriter
 
@@ -33,23 +34,23 @@ class Still:
     def update(self, frame: NDArray[np.uint8]) -> Result:
         return Result(box=self.box, score=0.5, lost=False)
 
-    def prepare(self, frame: NDArray[np.uint8]) -> None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> None:
         return None
 
-    def read(self, maps: Any) -> Result:
+    def postprocess(self, maps: Any) -> Result:
         return Result(box=self.box, score=0.5, lost=False)
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
-    """Puts ``Still`` in the place of every model; lists what was asked of the zoo."""
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, LoadOptions]]:
+    """Puts ``Still`` in the place of every model; lists the names and options."""
     asked = []
 
-    def load(name: str, **options: object) -> Still:
+    def load(name: str, options: LoadOptions) -> Still:
         asked.append((name, options))
         return Still()
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(loading, "load_with", load)
     return asked
 
 

@@ -22,7 +22,7 @@ def make(root: Path, *names: str) -> Path:
 def test_list_names_every_data_set_with_its_splits(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets", "list"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["NAME", "SPLITS", "WHAT"]
+    assert header.split() == ["NAME", "SPLITS", "DESCRIPTION"]
     assert [line.split()[0] for line in lines] == list(BENCHMARKS)
     assert "test (280), train (1120)" in lines[0]
 
@@ -32,7 +32,7 @@ def test_a_whole_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     first, digest, last = capsys.readouterr().out.splitlines()
     assert first == "folder test: 2 sequences, 2 frames"
     assert digest.startswith("names of the split: sha256 ")
-    assert last == "whole: nothing is missing or wrong"
+    assert last == "complete: no problems found"
 
 
 def test_a_copy_that_is_not_whole_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_a_copy_that_is_not_whole_exits_with_1(tmp_path: Path, capsys: pytest.Ca
     assert f"  s00: expected frames in {root / 's00'}; found none; get a whole copy\n" in out
     assert "  s01: 1 frames cannot be read, the first is 1.png\n" in out
     assert "  ... and 2 more (--all shows them)\n" in out
-    assert out.endswith(f"NOT WHOLE: something is missing or wrong in {PROBLEMS_SHOWN + 2} places\n")
+    assert out.endswith(f"INCOMPLETE: problems in {PROBLEMS_SHOWN + 2} places\n")
     assert main([*asked, "--all"]) == 1
     assert "more (--all" not in capsys.readouterr().out
 

@@ -19,6 +19,7 @@ from singletrack import loading
 from singletrack.cli.main import main
 from singletrack.errors import InputError
 from singletrack.evaluation.run_store import RunFolder
+from singletrack.loading import LoadOptions
 from singletrack.tracking.base import Result
 
 # a model that stays where it was, as a module that every process can import
@@ -29,7 +30,7 @@ from singletrack import cache, loading, registry
 from singletrack.tracking.base import Result
 
 class Network:
-    device = "cpu"
+    device, engine = "cpu", "torch"
 
 @dataclass(frozen=True)
 class Settings:
@@ -46,10 +47,10 @@ class Slow:
         self.box = (x + self.settings.step, y, width + float(frame[0, 0, 0]) / 1000, height)
         return Result(box=self.box, score=0.5, lost=False)
 
-def load(name, **options):
+def load(name, options):
     return Slow()
 
-loading.load = load
+loading.load_with = load
 """
 
 
@@ -59,7 +60,7 @@ class Settings:
 
 
 class Network:
-    device = "cpu"
+    device, engine = "cpu", "torch"
 
 
 class Stepping:
@@ -79,15 +80,15 @@ class Stepping:
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Puts ``Stepping`` in the place of every model; lists what was asked of the zoo."""
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, LoadOptions]]:
+    """Puts ``Stepping`` in the place of every model; lists the names and options."""
     asked = []
 
-    def load(name: str, **options: Any) -> Stepping:
+    def load(name: str, options: LoadOptions) -> Stepping:
         asked.append((name, options))
         return Stepping()
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(loading, "load_with", load)
     monkeypatch.setattr(loading, "bundled_file", lambda name, suffix: Path(__file__))
     return asked
 
@@ -112,19 +113,14 @@ def evaluate(root: Path, *options: object) -> int:
 
 
 def test_results_facts_and_the_score(
-    root: Path, loads: list[tuple[str, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, loads: list[tuple[str, LoadOptions]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
     assert evaluate(root, "--out", out) == 0
     run = RunFolder.open(out)
     assert run.done() == ["one", "two"]
     assert (out / "boxes" / "two.txt").read_text() == "".join(f"{4.0 + index},5.0,8.0,6.0\n" for index in range(4))
-    assert loads == [
-        (
-            "ostrack-tiny",
-            {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "threads": 1, "settings": {}},
-        ),
-    ]
+    assert loads == [("ostrack-tiny", LoadOptions(threads=1, settings={}))]
     facts = json.loads((out / "run.json").read_text())
     assert (facts["dataset"], facts["split"], facts["model"]) == ("folder", "test", "ostrack-tiny")
     assert facts["sequences"] == {"one": 5, "two": 4}
@@ -137,8 +133,8 @@ def test_results_facts_and_the_score(
     assert "100.0" in row
 
 
-def test_options_reach_the_zoo_and_the_files(
-    root: Path, loads: list[tuple[str, dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_options_reach_the_loader_and_the_files(
+    root: Path, loads: list[tuple[str, LoadOptions]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["--model", "ostrack-256", "--weights", "w.pth", "--engine", "torch", "--device", "cpu", "--limit", "1"]
@@ -146,23 +142,22 @@ def test_options_reach_the_zoo_and_the_files(
     (tmp_path / "w.pth").write_bytes(b"weights")
     assert evaluate(root, *options, "--integers") == 0
     weights = tmp_path / "w.pth"
-    asked = {"weights": weights, "engine": "torch", "device": "cpu", "precision": "auto", "threads": 3}
-    asked["settings"] = {"lost_after": 3}
-    assert loads == [("ostrack-256", asked)]
+    expected = LoadOptions(weights=weights, engine="torch", device="cpu", threads=3, settings={"lost_after": 3})
+    assert loads == [("ostrack-256", expected)]
     run = RunFolder.open(tmp_path / "runs" / "folder-test-ostrack-256")
     assert run.facts.sequences == {"one": 5}
     assert (run.path / "boxes" / "one.txt").read_text().startswith("4,5,8,6\n5,5,8,6\n")
 
 
 def test_the_same_command_goes_on_and_another_is_refused(
-    root: Path, loads: list[tuple[str, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, loads: list[tuple[str, LoadOptions]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
     assert evaluate(root, "--out", out, "--limit", 1) == 0
     first = (out / "boxes" / "one.txt").stat()
     capsys.readouterr()
     assert evaluate(root, "--out", out) == 0
-    assert "1 of 2 sequences were done before" in capsys.readouterr().out
+    assert "1 of 2 sequences were already done" in capsys.readouterr().out
     assert (out / "boxes" / "one.txt").stat().st_mtime_ns == first.st_mtime_ns
     assert evaluate(root, "--out", out, "--integers") == 2
     assert "expected" in (said := capsys.readouterr().err)
@@ -170,7 +165,7 @@ def test_the_same_command_goes_on_and_another_is_refused(
 
 
 def test_a_sequence_that_fails_is_told_at_the_end(
-    root: Path, loads: list[tuple[str, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, loads: list[tuple[str, LoadOptions]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_sequence(root / "bright", 3, shade=255)
     (root / "torn").mkdir()
@@ -182,17 +177,17 @@ def test_a_sequence_that_fails_is_told_at_the_end(
     assert "100.0" in said.out
     assert "failed: bright: expected a darker frame; got 255; dim it" in said.err
     assert "failed: torn: expected a picture" in said.err
-    assert said.err.splitlines()[-1] == "2 of 4 sequences failed; the same command tries them again"
+    assert said.err.splitlines()[-1] == "2 of 4 sequences failed; run the same command to retry them"
     assert "Traceback" not in said.err
 
 
 def test_without_true_boxes_there_is_no_score(
-    loads: list[tuple[str, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    loads: list[tuple[str, LoadOptions]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_sequence(tmp_path / "data" / "one", 5)
     (tmp_path / "data" / "one" / "groundtruth.txt").write_text("4,5,8,6\n")
     assert evaluate(tmp_path / "data", "--out", tmp_path / "run") == 0
-    assert "no true boxes of folder test are known here" in capsys.readouterr().out
+    assert "no ground truth for folder test, so no scores" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -206,7 +201,7 @@ def test_without_true_boxes_there_is_no_score(
 )
 def test_what_cannot_be_meant_is_refused_before_anything_runs(
     root: Path,
-    loads: list[tuple[str, dict[str, Any]]],
+    loads: list[tuple[str, LoadOptions]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     options: list[str],
@@ -292,7 +287,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, begin: Callable[..., su
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if how == "SIGINT" else -signal.Signals[how]), errors
     assert "Traceback" not in errors
-    assert ("the same command goes on" in errors) == (how == "SIGINT")
+    assert ("run the same command to resume" in errors) == (how == "SIGINT")
     workers = [int(path.name) for path in desk.iterdir()]
     assert len(workers) == 2
     wait_for(lambda: not any(map(alive, workers)))

@@ -92,7 +92,7 @@ def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     stop = KeyboardInterrupt()
     monkeypatch.setattr(main_module.Verbs, "get_command", lambda *_: click.Command("stop", callback=lambda: fail(stop)))
     assert main(["stop"]) == 130
-    assert "singletrack: stopped" in capsys.readouterr().err
+    assert "singletrack: interrupted" in capsys.readouterr().err
 
 
 def fail(error: BaseException) -> None:

@@ -21,11 +21,11 @@ def test_speed_is_that_of_the_updates_after_the_first(start: int, capsys: pytest
         for index, seconds in enumerate([5.0, 3.0, 0.1, 0.3], start):
             progress.show(step(index, seconds))
     assert progress.frames_per_second == pytest.approx(5)
-    assert capsys.readouterr().out == "followed 4 frames at 5.0 frames/s (tracker alone)\nwrote a.mp4\n"
+    assert capsys.readouterr().out == "tracked 4 frames at 5.0 frames/s (tracker alone)\nwrote a.mp4\n"
 
 
 def test_too_few_frames_for_a_speed(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(2, []) as progress:
         progress.show(step(0, 5.0))
         progress.show(step(1, 3.0))
-    assert capsys.readouterr().out == "followed 2 frames\n"
+    assert capsys.readouterr().out == "tracked 2 frames\n"

@@ -30,7 +30,7 @@ def test_archive(
 ) -> None:
     out = tmp_path / "out.zip"
     assert main(["submit", "got10k", str(run.path), "--out", str(out), *options]) == 0
-    assert f"wrote {out}: 180 sequences, 360 frames; send it to http" in capsys.readouterr().out
+    assert f"wrote {out}: 180 sequences, 360 frames; upload it at http" in capsys.readouterr().out
     with zipfile.ZipFile(out) as archive:
         assert archive.read("GOT-10k_Test_000180/GOT-10k_Test_000180_001.txt").decode() == text
 

@@ -10,61 +10,63 @@ from pathlib import Path
 import pytest
 
 from singletrack.cli.main import main
+from singletrack.loading import LoadOptions
 from singletrack.results import read_results
 from singletrack.video import open_video
 
-Loads = list[tuple[str, dict[str, object]]]
+Loads = list[tuple[str, LoadOptions]]
 MakeClip = Callable[[int], Path]
 
 
 def test_video_and_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.csv"
     clip = str(make_clip(6))
-    assert main(["track", clip, "--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]) == 0
+    assert main(["track", clip, "--box", "4,5,20,16", "--out", str(out), "--save-boxes", str(boxes)]) == 0
     assert len(read_results(boxes)) == 6
     with open_video(out) as video:
         assert len(list(video)) == 6
-    asked = {"weights": None, "engine": "auto", "device": "auto", "precision": "auto", "threads": None}
-    asked |= {"long_term": None, "settings": {}}
-    assert loads == [("ostrack-tiny", asked)]
+    assert loads == [("ostrack-tiny", LoadOptions(settings={}))]
     assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {out}", f"wrote {boxes}"]
 
 
 @pytest.mark.parametrize("text", ["lost_after", "lost_after=", "lost_after=soon", "lost_after=1.2.3"])
 def test_settings_that_cannot_be_read(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["track", "clip.mp4", "--box", "4,5,20,16", "--set", text]) == 2
-    assert f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got '{text}'" in (
+    assert f"expected NAME=VALUE with a number, true, false or none as VALUE; got '{text}'" in (
         " ".join(capsys.readouterr().err.split())
     )
 
 
-def test_options_reach_the_zoo(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+def test_options_reach_the_loader(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     options = ["--model", "ostrack-256", "--weights", "w.safetensors", "--engine", "torch", "--device", "cuda"]
+    options += ["--keep-ratio", "0.5", "--short-term"]
     options += ["--threads", "2", "--set", "lost_after=3", "--set", "lost_below=0.3", "--set", "hold_when_lost=True"]
     boxes = tmp_path / "boxes.txt"
-    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--boxes", str(boxes), *options]) == 0
-    asked = {"weights": Path("w.safetensors"), "engine": "torch", "device": "cuda", "threads": 2}
-    asked |= {"precision": "auto", "long_term": None}
-    asked["settings"] = {"lost_after": 3, "lost_below": 0.3, "hold_when_lost": True}
-    assert loads == [("ostrack-256", asked)]
+    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--save-boxes", str(boxes), *options]) == 0
+    settings = {"lost_after": 3, "lost_below": 0.3, "hold_when_lost": True}
+    weights = Path("w.safetensors")
+    expected = LoadOptions(
+        weights=weights, engine="torch", device="cuda", threads=2, keep_ratio=0.5, long_term=False, settings=settings
+    )
+    assert loads == [("ostrack-256", expected)]
     assert boxes.read_text().splitlines() == ["4.0000,5.0000,20.0000,16.0000"] * 2
     assert not (tmp_path / "followed.mp4").exists()
 
 
 def test_start(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip, boxes = str(make_clip(6)), tmp_path / "boxes.csv"
-    arguments = ["track", clip, "--box", "4,5,20,16", "--boxes", str(boxes), "--start"]
+    arguments = ["track", clip, "--box", "4,5,20,16", "--save-boxes", str(boxes), "--start"]
     assert main([*arguments, "6"]) == 2
     assert "got 6 in a source of 6 frames" in capsys.readouterr().err
     assert not boxes.exists()
     assert main([*arguments, "4"]) == 0
     assert [record.frame for record in read_results(boxes)] == [4, 5]
-    assert capsys.readouterr().out.startswith("followed 2 frames")
+    assert capsys.readouterr().out.startswith("tracked 2 frames")
 
 
 def test_many_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     clip, boxes = str(make_clip(4)), tmp_path / "boxes.csv"
-    arguments = ["--boxes", str(boxes), "--out", str(tmp_path / "a.mp4")]
+    arguments = ["--save-boxes", str(boxes), "--out", str(tmp_path / "a.mp4")]
     assert main(["track", clip, "--box", "4,5,20,16", "--box", "30,5,12,12", *arguments]) == 0
     assert [(record.frame, record.id) for record in read_results(boxes)] == [(f, i) for f in range(4) for i in (1, 2)]
     with open_video(tmp_path / "a.mp4") as video:
@@ -74,7 +76,7 @@ def test_many_boxes(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
 def test_file_of_targets(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     clip, boxes, targets = str(make_clip(6)), tmp_path / "boxes.txt", tmp_path / "targets.txt"
     targets.write_text("4,5,20,16\n\n30, 5, 12, 12, 4\n")
-    assert main(["track", clip, "--targets", str(targets), "--start", "2", "--boxes", str(boxes)]) == 0
+    assert main(["track", clip, "--targets", str(targets), "--start", "2", "--save-boxes", str(boxes)]) == 0
     assert [(record.frame, record.id) for record in read_results(boxes)] == [
         (2, 1),
         (3, 1),
@@ -121,21 +123,21 @@ def test_box_is_asked_for(make_clip: MakeClip, capsys: pytest.CaptureFixture[str
 def test_refused_boxes_leave_the_older_video(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
     (tmp_path / "keep.mp4").write_text("older")
     out, boxes = str(tmp_path / "keep.mp4"), str(tmp_path / "o.json")
-    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--out", out, "--boxes", boxes]) == 2
+    assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", "--out", out, "--save-boxes", boxes]) == 2
     assert (tmp_path / "keep.mp4").read_text() == "older"
 
 
-@pytest.mark.parametrize("option", ["--boxes", "--out"])
+@pytest.mark.parametrize("option", ["--save-boxes", "--out"])
 def test_folder_that_is_not_there(
     make_clip: MakeClip, loads: Loads, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "nowhere" / {"--boxes": "a.csv", "--out": "a.mp4"}[option]
+    path = tmp_path / "nowhere" / {"--save-boxes": "a.csv", "--out": "a.mp4"}[option]
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", option, str(path)]) == 1
     assert capsys.readouterr().err.startswith(f"singletrack: expected a place to write to; cannot write {path}")
 
 
 @pytest.mark.parametrize(
-    ("option", "name"), [("--boxes", "boxes.xml"), ("--out", "followed.gif"), ("--out", "clip.mp4")]
+    ("option", "name"), [("--save-boxes", "boxes.xml"), ("--out", "followed.gif"), ("--out", "clip.mp4")]
 )
 def test_files_that_cannot_be_meant(
     make_clip: MakeClip, loads: Loads, tmp_path: Path, option: str, name: str, capsys: pytest.CaptureFixture[str]
@@ -156,7 +158,7 @@ def test_damaged_video_fails_and_keeps_the_output(
         data[index] ^= 0x5A
     clip.write_bytes(data)
     out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.jsonl"
-    arguments = ["track", str(clip), "--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]
+    arguments = ["track", str(clip), "--box", "4,5,20,16", "--out", str(out), "--save-boxes", str(boxes)]
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"singletrack: expected a whole video; {clip} is cut short or damaged")
@@ -182,12 +184,12 @@ class Slow:
         time.sleep(0.02)
         return Result(box=self.box, score=0.5, lost=False)
 
-loading.load = lambda name, **options: Slow()
+loading.load_with = lambda name, options: Slow()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 sys.exit(main(sys.argv[1:]))
 """
     out, boxes = tmp_path / "followed.mp4", tmp_path / "boxes.csv"
-    options = ["--box", "4,5,20,16", "--out", str(out), "--boxes", str(boxes)]
+    options = ["--box", "4,5,20,16", "--out", str(out), "--save-boxes", str(boxes)]
     with subprocess.Popen(
         [sys.executable, "-c", program, "track", str(make_clip(2000)), *options],
         stdout=subprocess.PIPE,
@@ -200,7 +202,7 @@ sys.exit(main(sys.argv[1:]))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "singletrack: stopped" in errors
+    assert "singletrack: interrupted" in errors
     assert "Traceback" not in errors
     assert f"wrote {out}" in output
     count = len(read_results(boxes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from singletrack.cli.main import main
@@ -24,7 +25,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[tuple[A
 
 
 def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    flags = "--data lasot=one --data got10k=two --batch 6 --precision fp32 --grad-accum-steps 3 --activation-checkpointing --compile"
+    flags = (
+        "--data lasot=one --data got10k=two --batch 6 --precision fp32 --grad-accum-steps 3 "
+        "--activation-checkpointing --compile"
+    )
     assert main(["train", "ostrack_tiny", *flags.split(), "--log", "tensorboard", "--resume"]) == 0
     ((recipe, data, out), options), *_ = asked
     assert [stage.batch for stage in recipe.stages] == [6, 6]
@@ -37,6 +41,7 @@ def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[
         activation_checkpointing=True,
         compiler="inductor",
         boards=("tensorboard",),
+        report=click.echo,
     )
 
 
@@ -50,7 +55,7 @@ def test_without_flags_the_settings_are_the_loops_own(asked: list[tuple[tuple[An
     [
         ("lasot", "expected NAME=DIR, such as lasot=/data/LaSOT; got 'lasot'"),
         ("=one", "expected NAME=DIR"),
-        ("lasot=three", "expected the folder of lasot; got three, where there is none"),
+        ("lasot=three", "folder of lasot not found: three"),
     ],
 )
 def test_data_that_cannot_be_meant(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_copies import Tree, archive
+from tests.datasets.made_copies import Tree, archive
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_copies import Tree, archive
+from tests.datasets.made_copies import Tree, archive
 
 from singletrack.datasets.storage import Storage
 from singletrack.errors import InputError, VideoError

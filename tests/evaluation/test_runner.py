@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from singletrack.loading import bundled_file
-from singletrack.registry import MODELS
 
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.synthetic.clips import generate_clip
@@ -23,6 +21,8 @@ from singletrack.errors import InputError, SingletrackError
 from singletrack.evaluation.ope import follow_sequences
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
+from singletrack.loading import bundled_file
+from singletrack.registry import MODELS
 from singletrack.tracking.base import Result
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
@@ -156,7 +156,7 @@ def dots_tracker() -> OSTrackTracker:
 def bundled() -> OSTrackTracker:
     """The bundled model, on one thread."""
     path = bundled_file("ostrack-tiny", ".onnx")
-    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].settings)
+    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].tracker_settings)
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_a_sequence_that_fails_is_told_and_the_others_are_kept(tmp_path: Path, b
     run = start(tmp_path, sequences)
     failures = run_sequences(sequences, dots_tracker, run, batch=batch)
     assert sorted(failures) == ["none", "outside"]
-    assert "expected a box that overlaps the frame" in failures["outside"].error
+    assert "box must overlap the" in failures["outside"].error
     assert failures["outside"].trace == ""
     assert run.done() == ["short", "good"]
 
@@ -297,6 +297,20 @@ def test_a_batch_gives_what_one_after_the_other_gives(batch: int) -> None:
         np.testing.assert_allclose(together[name].boxes_xywh, result.boxes_xywh, rtol=1e-6)
         np.testing.assert_allclose(together[name].scores, result.scores, rtol=1e-6)
         np.testing.assert_array_equal(together[name].lost, result.lost)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_frames_of_another_size_give_boxes_in_their_own_pixels(batch: int) -> None:
+    class Halved(Noise):
+        def __getitem__(self, index: int) -> np.ndarray:
+            frame = super().__getitem__(0)  # one look in two sizes
+            return frame if index < 3 else frame.repeat(2, axis=0).repeat(2, axis=1)
+
+    sequence = VideoSequence(name="a", frames=Halved(0, 6), boxes_xywh=np.array([BOX]))
+    same = VideoSequence(name="b", frames=[Noise(0, 1)[0]] * 6, boxes_xywh=np.array([BOX]))
+    results = dict(follow_sequences(dots_tracker(), [sequence, same], batch=batch))
+    np.testing.assert_allclose(results["a"].boxes_xywh[:3], results["b"].boxes_xywh[:3], rtol=1e-6)
+    np.testing.assert_allclose(results["a"].boxes_xywh[3:], 2 * results["b"].boxes_xywh[3:], rtol=1e-6)
 
 
 def test_the_network_sees_one_size_of_batch() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS, make_tracker
 
 from singletrack.engines import installed_engines
 from singletrack.engines.preprocessing import UNCHANGED
@@ -16,6 +15,7 @@ from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import open_all_exactly
 from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn
+from singletrack.registry import MODELS, make_tracker
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from singletrack.registry import MODELS
-from test_to_onnx import LEAST, little_network
+from tests.export.test_to_onnx import LEAST, little_network
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines import installed_engines, open_network
@@ -15,6 +14,7 @@ from singletrack.errors import InputError
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import made_input
 from singletrack.models.dasiamrpn import build_dasiamrpn
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker, read_maps
 
 ENGINES = [engine for engine in installed_engines() if engine != "torch"]

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 
 from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 from singletrack.engines.openvino_engine import OpenVINONetwork
@@ -15,6 +14,7 @@ from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.to_onnx import export_onnx
 from singletrack.models.siamrpn import AlexNet, SiamRPN, build_siamrpn
+from singletrack.registry import MODELS
 from singletrack.tracking.base import Network
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 

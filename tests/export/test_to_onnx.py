@@ -11,8 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from singletrack.models.configs import OSTrackConfig, STARKConfig
-from singletrack.registry import MODELS
 from torch import nn
 
 from singletrack.engines import installed_engines
@@ -20,8 +18,10 @@ from singletrack.errors import ExportError
 from singletrack.export.simplify import simplify
 from singletrack.export.to_onnx import export_onnx, trace
 from singletrack.export.verify import OutputDifference, compare_with_module, made_crops, made_input, require_agreement
+from singletrack.models.configs import OSTrackConfig, STARKConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.stark import FrozenBatchNorm, build_stark
+from singletrack.registry import MODELS
 
 # as ostrack-tiny in kind, and small
 LITTLE = OSTrackConfig(

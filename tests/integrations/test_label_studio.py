@@ -108,7 +108,7 @@ def client(
     tools = need("label_studio_tools.core.utils.io")
     moving.write(tmp_path / "clip.mp4")
     monkeypatch.setattr(tools, "LOCAL_FILES_DOCUMENT_ROOT", str(tmp_path))
-    monkeypatch.setattr(label_studio.zoo, "load", lambda *_, **__: tracker)
+    monkeypatch.setattr(label_studio.loading, "load", lambda *_, **__: tracker)
     app = server.init_app(model_class=label_studio.make_backend(), model_dir=str(tmp_path / "models"))
     task = {"id": 5, "data": {"clip": "/data/local-files/?d=clip.mp4"}, "annotations": []}
     yield app.test_client(), task

@@ -43,7 +43,7 @@ class Drift:
 @pytest.fixture
 def drift(monkeypatch: pytest.MonkeyPatch) -> Drift:
     loaded = Drift()
-    monkeypatch.setattr(loading, "load", lambda name, **options: loaded)
+    monkeypatch.setattr(loading, "load_with", lambda name, options: loaded)
     return loaded
 
 
@@ -160,7 +160,7 @@ def test_an_entry_in_process_names_the_tracker_and_waits_for_it_to_load() -> Non
 
 
 def test_a_name_that_the_toolkit_would_pass_over_is_refused() -> None:
-    with pytest.raises(InputError, match=r"got 'tiny\.onnx'; give one with --name"):
+    with pytest.raises(InputError, match=r"got 'tiny\.onnx'; give another with --name"):
         make_entry("tiny.onnx")
 
 

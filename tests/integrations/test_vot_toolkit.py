@@ -227,10 +227,10 @@ def test_a_model_that_loads_slowly_is_waited_for(toolkit: Toolkit, workspace: Pa
     slow = workspace / "slow.py"
     slow.write_text(
         "import sys, time\n"
-        "from singletrack import zoo\n"
+        "from singletrack import loading\n"
         "from singletrack.cli.main import main\n"
-        "load = loading.load\n"
-        "loading.load = lambda name, **options: time.sleep(8) or load(name, **options)\n"
+        "load = loading.load_with\n"
+        "loading.load_with = lambda name, options: time.sleep(8) or load(name, options)\n"
         "sys.exit(main(['vot', 'serve']))\n"
     )
     registry = configparser.ConfigParser()

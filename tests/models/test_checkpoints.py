@@ -16,20 +16,21 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.cli.convert import command
 from singletrack.errors import CheckpointError, InputError
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import convert, load_weights, read_weights, save_safetensors
 from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.registry import MODELS
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ostrack-256", "ostrack-384"):
         narrow = replace(MODELS[name].network, width=48, heads=2, mlp_ratio=1.0, head_channels=16)
-        monkeypatch.setitem(CONFIGS, name, narrow)
+        monkeypatch.setitem(MODELS, name, replace(MODELS[name], network=narrow))
 
 
 @pytest.fixture
@@ -141,7 +142,12 @@ def test_a_length_of_safetensors_may_look_like_another_kind(length: bytes, tmp_p
 def test_load_takes_official_and_our_names_alike(model: OSTrack, official: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"net": official}, tmp_path / "official.pth.tar")
     torch.save(model.state_dict(), tmp_path / "ours.pth")
-    convert(tmp_path / "official.pth.tar", "ostrack-256", tmp_path / "deep" / "ours.safetensors")
+    convert(
+        tmp_path / "official.pth.tar",
+        MODELS["ostrack-256"].network,
+        tmp_path / "deep" / "ours.safetensors",
+        name="ostrack-256",
+    )
     for path in ("official.pth.tar", "ours.pth", "deep/ours.safetensors"):
         fresh = build_ostrack(MODELS["ostrack-256"].network)
         load_weights(fresh, tmp_path / path, "ostrack-256")
@@ -174,21 +180,30 @@ def test_weights_of_another_model_are_named(tmp_path: Path, official: dict[str, 
     with pytest.raises(
         CheckpointError, match=r"backbone.template_position .* is \(1, 64, 48\) instead of \(1, 144, 48\)"
     ):
-        convert(tmp_path / "256.pth.tar", "ostrack-384", tmp_path / "out.safetensors")
+        convert(
+            tmp_path / "256.pth.tar", MODELS["ostrack-384"].network, tmp_path / "out.safetensors", name="ostrack-384"
+        )
     assert not (tmp_path / "out.safetensors").exists()
     with pytest.raises(CheckpointError, match="and 239 more"):
         load_weights(torch.nn.Linear(2, 3), tmp_path / "256.pth.tar", "ostrack-tiny")
 
 
 def test_convert_refuses_a_model_that_there_is_not(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ostrack-256, ostrack-384"):
-        convert(tmp_path / "any", "ostrack-huge", tmp_path / "out.safetensors")
+    arguments = [str(tmp_path / "any"), "--model", "ostrack-huge", "--out", str(tmp_path / "out.safetensors")]
+    with pytest.raises(InputError, match=r"unknown model 'ostrack-huge'; choose one of .*ostrack-256, ostrack-384"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
 def test_convert_halves_our_own_weights(tmp_path: Path) -> None:
     tiny = build_ostrack(MODELS["ostrack-tiny"].network)
     save_safetensors(tiny.state_dict(), tmp_path / "full.safetensors", "ostrack-tiny")
-    convert(tmp_path / "full.safetensors", "ostrack-tiny", tmp_path / "half.safetensors", half=True)
+    convert(
+        tmp_path / "full.safetensors",
+        MODELS["ostrack-tiny"].network,
+        tmp_path / "half.safetensors",
+        name="ostrack-tiny",
+        half=True,
+    )
     assert (tmp_path / "half.safetensors").stat().st_size < 0.51 * (tmp_path / "full.safetensors").stat().st_size
     again = build_ostrack(MODELS["ostrack-tiny"].network)
     load_weights(again, tmp_path / "half.safetensors", "ostrack-tiny")
@@ -346,7 +361,13 @@ def test_convert_command_blends_two_files(tmp_path: Path) -> None:
     for name, network in (("one", one), ("two", two)):
         save_safetensors(network.state_dict(), tmp_path / f"{name}.safetensors", "ostrack-tiny")
     arguments = [str(tmp_path / "one.safetensors"), "--model", "ostrack-tiny", "--out"]
-    arguments += [str(tmp_path / "both.safetensors"), "--blend", str(tmp_path / "two.safetensors"), "--share", "0.25"]
+    arguments += [
+        str(tmp_path / "both.safetensors"),
+        "--blend",
+        str(tmp_path / "two.safetensors"),
+        "--blend-weight",
+        "0.25",
+    ]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     both = read_weights(tmp_path / "both.safetensors")
     for name, value in one.state_dict().items():
@@ -356,10 +377,18 @@ def test_convert_command_blends_two_files(tmp_path: Path) -> None:
 
 
 def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
-    arguments = ["weights", "--model", "ostrack-tiny", "--out", str(tmp_path / "out.safetensors"), "--share", "0.3"]
+    arguments = [
+        "weights",
+        "--model",
+        "ostrack-tiny",
+        "--out",
+        str(tmp_path / "out.safetensors"),
+        "--blend-weight",
+        "0.3",
+    ]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
-    assert "expected --blend with --share" in result.output
+    assert "expected --blend with --blend-weight" in result.output
 
 
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:

@@ -12,21 +12,23 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import LEGACY_MAGIC, convert, load_weights, read_weights
+from singletrack.models.configs import DaSiamRPNConfig
 from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn, correlate
+from singletrack.registry import MODELS
 
 NARROW = (4, 6, 6, 6, 4)
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, config in list(CONFIGS.items()):
-        monkeypatch.setitem(CONFIGS, name, replace(config, widths=NARROW))
+    for name, spec in list(MODELS.items()):
+        if isinstance(spec.network, DaSiamRPNConfig):
+            monkeypatch.setitem(MODELS, name, replace(spec, network=replace(spec.network, widths=NARROW)))
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_a_file_of_python2_loads(model: DaSiamRPN, tmp_path: Path) -> None:
     assert read_weights(path).keys() == weights.keys()
     fresh = build_dasiamrpn(MODELS["dasiamrpn-vot"].network)
     load_weights(fresh, path, "dasiamrpn-vot")
-    convert(path, "dasiamrpn-vot", tmp_path / "ours.safetensors")
+    convert(path, MODELS["dasiamrpn-vot"].network, tmp_path / "ours.safetensors", name="dasiamrpn-vot")
     ours = read_weights(tmp_path / "ours.safetensors")
     assert ours.keys() == model.state_dict().keys()
     for key, value in model.state_dict().items():

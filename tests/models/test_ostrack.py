@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from singletrack.models.configs import OSTrackConfig
-from singletrack.registry import MODELS
 
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
+from singletrack.registry import MODELS
 
 LITTLE = OSTrackConfig(
     template_size=64, search_size=128, num_templates=2, width=32, depth=2, heads=2, drop_path=0.0, eliminate_in=()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from singletrack.models.configs import OSTrackConfig
 from torch import Tensor
 
 from singletrack.errors import CheckpointError
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.pretrained import is_vision_transformer, load_pretrained

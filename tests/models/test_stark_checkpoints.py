@@ -8,20 +8,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.errors import CheckpointError, InputError
-from singletrack.models.build import build_network, network_names
+from singletrack.models.build import build_network
 from singletrack.models.checkpoint_keys import Table, mmtracking_keys, official_keys
 from singletrack.models.checkpoints import convert, load_weights, read_weights
+from singletrack.models.configs import STARKConfig
 from singletrack.models.stark import STARK, build_stark
+from singletrack.registry import MODELS, find_model
+
+STARKS = [name for name, spec in MODELS.items() if isinstance(spec.network, STARKConfig)]
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, config in list(CONFIGS.items()):
-        monkeypatch.setitem(CONFIGS, name, replace(config, resnet_width=4, width=16, heads=2, hidden=8))
+    for name in STARKS:
+        network = replace(MODELS[name].network, resnet_width=4, width=16, heads=2, hidden=8)  # type: ignore[call-arg]
+        monkeypatch.setitem(MODELS, name, replace(MODELS[name], network=network))
 
 
 def under(names: Table, model: STARK) -> dict[str, Tensor]:
@@ -36,11 +40,11 @@ def test_table_covers_the_official_keys(name: str, shared: Path) -> None:
     assert keys.keys() == official_keys(MODELS[name].network).keys()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", STARKS)
 def test_tables_cover_the_network(name: str) -> None:
     expected = build_stark(MODELS[name].network).state_dict().keys()
-    for tables in (OFFICIAL_NAMES, MMTRACKING_NAMES):
-        ours = [our_name for our_name in tables[name].values() if our_name is not None]
+    for table in MODELS[name].checkpoint_keys:
+        ours = [our_name for our_name in table.values() if our_name is not None]
         assert len(ours) == len(set(ours))
         assert set(ours) == expected
 
@@ -77,7 +81,7 @@ def test_all_three_sources_load_alike(name: str, tmp_path: Path) -> None:
     torch.save(
         {"meta": {"epoch": 50}, "state_dict": under(mmtracking_keys(MODELS[name].network), model)}, tmp_path / "mm.pth"
     )
-    convert(tmp_path / "mm.pth", name, tmp_path / "ours.safetensors")
+    convert(tmp_path / "mm.pth", MODELS[name].network, tmp_path / "ours.safetensors", name=name)
     for file in ("STARK_ep0050.pth.tar", "mm.pth", "ours.safetensors"):
         fresh = build_stark(MODELS[name].network)
         load_weights(fresh, tmp_path / file, name)
@@ -105,12 +109,13 @@ def test_another_starks_weights_are_refused(tmp_path: Path) -> None:
     model = build_stark(MODELS["stark-st101"].network)
     torch.save({"net": under(official_keys(MODELS["stark-st101"].network), model)}, tmp_path / "st101.pth.tar")
     with pytest.raises(CheckpointError, match="unexpected"):
-        convert(tmp_path / "st101.pth.tar", "stark-st50", tmp_path / "out.safetensors")
+        convert(
+            tmp_path / "st101.pth.tar", MODELS["stark-st50"].network, tmp_path / "out.safetensors", name="stark-st50"
+        )
 
 
 def test_networks_by_name() -> None:
-    assert set(CONFIGS) < set(network_names())
-    with pytest.raises(InputError, match=r"expected a model among ostrack-256, .*stark-s50.*; got 'stark'"):
-        build_network(MODELS["stark"].network)
-    with pytest.raises(InputError, match=r"expected no keep ratio for stark-s50; got 0\.7"):
+    with pytest.raises(InputError, match=r"unknown model 'stark'; choose one of .*stark-s50"):
+        find_model("stark")
+    with pytest.raises(InputError, match=r"a keep ratio needs a network that eliminates tokens; got 0\.7"):
         build_network(MODELS["stark-s50"].network, 0.7)

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.models.build import Network, build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.stark import STARK
+from singletrack.registry import MODELS
 
 CONFIG = "vitb_256_mae_ce_32x4_ep300"
 

@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS, change_settings
 from torch import Tensor
 
 from singletrack.engines.preprocessing import UNCHANGED
@@ -19,6 +18,7 @@ from singletrack.geometry.padded_crops import mean_color
 from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.dasiamrpn import DaSiamRPN
+from singletrack.registry import MODELS, change_settings
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
 

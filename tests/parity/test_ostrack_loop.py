@@ -9,12 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.geometry.crops import normalize, square_crop
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 

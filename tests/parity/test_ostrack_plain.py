@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.models.ostrack import OSTrack, Trace, build_ostrack
+from singletrack.registry import MODELS
 
 Weights = Mapping[str, Tensor]
 Recorded = Callable[[str], Mapping[str, np.ndarray]]

@@ -9,16 +9,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.layers.center_head import decode
 from singletrack.models.ostrack import OSTrack
+from singletrack.registry import MODELS
 from singletrack.training.amp import Autocast
 from singletrack.training.base import Batch, Recipe, Stage
-from singletrack.training.checkpoint import Progress, begin, optimizer_of
+from singletrack.training.checkpoint import TrainState, begin, optimizer_of
 from singletrack.training.distributed import Distributed
 from singletrack.training.labels import gaussian_radius, heatmaps, keep_ratio_at
 from singletrack.training.losses import clamped_xyxy, focal_loss, giou
@@ -78,11 +79,11 @@ class Bench:
     """What the published step was recorded with: weights, pixels, boxes; and the loop's own step on them."""
 
     recipe: Recipe
-    progress: Progress
+    progress: TrainState
     first: Mapping[str, Tensor]
     batch: Batch
 
-    def at(self, case: str) -> tuple[Progress, Stage, Autocast]:
+    def at(self, case: str) -> tuple[TrainState, Stage, Autocast]:
         """The run where it starts the epoch of the case, with the first weights and a new optimizer again."""
         (stage,), progress = self.recipe.stages, self.progress
         progress.model.load_state_dict(self.first)
@@ -91,7 +92,7 @@ class Bench:
         progress.step = (EPOCHS[case] - 1) * stage.steps // 300
         return progress, stage, Autocast(progress.model, "fp32", torch.device("cpu"))
 
-    def losses(self, progress: Progress, stage: Stage, network: Autocast) -> list[float]:
+    def losses(self, progress: TrainState, stage: Stage, network: Autocast) -> list[float]:
         """In the record's order."""
         total, parts = stage.task.loss(network, self.batch, progress.step / stage.steps)
         return [float(total.detach()), *(float(parts[name]) for name in ("giou", "l1", "focal", "iou"))]

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.engines.preprocessing import UNCHANGED
@@ -21,6 +20,7 @@ from singletrack.models.build import build_network
 from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.siamrpn import SiamRPN, build_siamrpn
+from singletrack.registry import MODELS
 from singletrack.tracking.anchors import anchor_grid, cosine_window
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 
@@ -137,7 +137,7 @@ def test_anchors_and_window(case: Case) -> None:
 @pytest.mark.parametrize("sequence", ["", "synth_"])
 def test_loop(case: Case, sequence: str, frames: Frames) -> None:
     record, frame = case.records[sequence], frames["synthloop" if sequence else "loop"]
-    settings = MODELS[case.name].settings
+    settings = MODELS[case.name].tracker_settings
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalization=UNCHANGED), settings)
     tracker.init(frame(0), tuple(record["init"]))
@@ -163,7 +163,7 @@ def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: Modul
     weights = detweights.pysot_overrides(detweights.det_state_dict(shapes))
     model = build_siamrpn(MODELS[name].network).eval()
     model.load_state_dict({official_keys(MODELS[name].network)[key]: tensor for key, tensor in weights.items()})
-    settings = replace(MODELS[name].settings, lost_below=0.985, found_above=0.9865)
+    settings = replace(MODELS[name].tracker_settings, lost_below=0.985, found_above=0.9865)
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalization=UNCHANGED), settings)
     frame = frames["loop"]

@@ -7,12 +7,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from singletrack.registry import MODELS
 from torch import Tensor
 
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.stark import build_stark
+from singletrack.registry import MODELS
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 

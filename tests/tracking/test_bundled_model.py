@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from singletrack.loading import bundled_file
-from singletrack.registry import MODELS
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.errors import InputError
+from singletrack.loading import bundled_file
+from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackTracker
 
 SIZE_WH = (320, 180)
@@ -24,7 +24,7 @@ def tracker() -> OSTrackTracker:
         path = bundled_file("ostrack-tiny", ".onnx")
     except InputError:
         pytest.skip("needs src/singletrack/weights/ostrack-tiny.onnx, which is absent from this checkout")
-    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].settings)
+    return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].tracker_settings)
 
 
 def blind_frame(kind: str, random: np.random.Generator) -> np.ndarray:

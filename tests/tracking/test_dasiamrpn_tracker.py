@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matching import MatchingNetwork, alike, draw_scene, texture
-from singletrack.registry import MODELS, change_settings, make_tracker
+from tests.tracking.matching import MatchingNetwork, alike, draw_scene, texture
 
 from singletrack.errors import InputError
+from singletrack.registry import MODELS, change_settings, make_tracker
 from singletrack.tracking.anchors import anchor_grid
 from singletrack.tracking.base import BatchTracker, SearchingTracker
 from singletrack.tracking.dasiamrpn import Candidates, DaSiamRPNSettings, DaSiamRPNTracker
@@ -67,7 +67,7 @@ def test_it_follows() -> None:
 @pytest.mark.parametrize(("side", "size"), [(26, 287), (27, 271)])
 def test_a_small_target_is_searched_for_in_a_larger_crop(side: int, size: int) -> None:
     """0.004 of 480 x 360 pixels are 691; only the model with twice the channels looks closer at less."""
-    tracker = make_tracker(MatchingNetwork(), MODELS["dasiamrpn-big"].settings)
+    tracker = make_tracker(MatchingNetwork(), MODELS["dasiamrpn-big"].tracker_settings)
     frame = draw_scene([(TARGET, (200, 200))])
     tracker.init(frame, (200 - side / 2, 200 - side / 2, side, side))
     assert isinstance(tracker, DaSiamRPNTracker)
@@ -147,7 +147,7 @@ def test_it_is_what_wrappers_ask_for() -> None:
 
 def test_update_needs_a_target() -> None:
     for tracker in (DaSiamRPNTracker(MatchingNetwork()), DistractorAwareTracker(MatchingNetwork())):
-        with pytest.raises(InputError, match="call init first"):
+        with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
             tracker.update(draw_scene([]))
 
 

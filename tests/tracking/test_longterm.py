@@ -266,7 +266,7 @@ def test_a_frame_of_one_color_scores_nothing_and_the_search_goes_on() -> None:
 
 def test_wrong_use_is_told() -> None:
     tracker = LongTermTracker(OSTrackTracker(BrightSquares(), SETTINGS))
-    with pytest.raises(InputError, match="call init first"):
+    with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
         tracker.update(frame())
     with pytest.raises(InputError, match="expected a tracker with look, see and move"):
         LongTermTracker(BrightSquares())  # type: ignore[arg-type]
@@ -277,7 +277,7 @@ def test_wrong_use_is_told() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"search_after": -1}, {"confirm_looks": 0}, {"tiles_per_frame": 0}, {"tile_widen": 0.0}, {"tile_step": -1.0}],
+    [{"search_after": -1}, {"confirm_looks": 0}, {"tiles_per_frame": 0}, {"tile_scale": 0.0}, {"tile_step": -1.0}],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="expected"):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from singletrack.loading import load
 
 from singletrack import MultiTracker
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.loading import load
 from singletrack.tracking.base import BatchTracker, Inputs
 from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
@@ -106,9 +106,8 @@ def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
 def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> None:
     tracker = load("ostrack-tiny", engine=engine, threads=1, device="cpu")
     if getattr(tracker.network, "precision", "fp32") != "fp32":
-        from singletrack.loading import bundled_file
-
         from singletrack.engines.openvino_engine import OpenVINONetwork
+        from singletrack.loading import bundled_file
 
         network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="fp32")
         tracker = OSTrackTracker(network, tracker.settings)  # type: ignore[assignment, arg-type]
@@ -163,7 +162,7 @@ def test_settings_that_cannot_be_meant_add_no_target(changes: dict[str, int]) ->
 
 def test_a_refused_box_adds_no_target() -> None:
     many = MultiTracker(make_ostrack())
-    with pytest.raises(InputError, match="expected a box"):
+    with pytest.raises(InputError, match="box"):
         many.add(pictures(1)[0], (1.0, 2.0, 0.0, 4.0))
     assert many.ids == []
     assert many.add(pictures(1)[0], boxes(1)[0]) == 1

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from singletrack.registry import MODELS
 
 from singletrack.errors import InputError
+from singletrack.registry import MODELS
 from singletrack.tracking.anchors import anchor_shapes
 from singletrack.tracking.base import SearchingTracker
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
@@ -165,7 +165,7 @@ def test_it_can_be_asked_to_look_elsewhere(frame: np.ndarray) -> None:
 def test_settings_that_cannot_be_meant() -> None:
     with pytest.raises(InputError, match=r"expected lost_search_size of 127 \+ 8 i pixels; got 830"):
         replace(LONG_TERM, lost_search_size=830)
-    with pytest.raises(InputError, match="expected init"):
+    with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
         SiamRPNTracker(Told()).update(np.zeros((9, 9, 3), np.uint8))
 
 
@@ -174,7 +174,7 @@ def test_published_numbers() -> None:
     numbers = {
         name: (one.penalty_strength, one.window_influence, one.size_rate, one.search_size, one.lost_search_size)
         for name, entry in MODELS.items()
-        if isinstance(one := entry.settings, SiamRPNSettings)
+        if isinstance(one := entry.tracker_settings, SiamRPNSettings)
     }
     assert numbers == {
         "siamrpnpp-r50": (0.05, 0.42, 0.38, 255, None),

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from toys import toy
+from tests.training.toys import toy
 
 from singletrack import registry
 from singletrack.cli.main import singletrack
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
-from singletrack.models import ostrack
 from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
@@ -24,7 +23,7 @@ from singletrack.training import finetune as module
 from singletrack.training.base import DataPaths
 from singletrack.training.checkpoint import begin
 from singletrack.training.data.synthetic import SyntheticPairs
-from singletrack.training.finetune import CustomPairs, finetune, finetune_recipe
+from singletrack.training.finetune import CustomPairs, finetune, finetune_recipe, split_sequences
 from singletrack.training.trainer import RunSettings
 from singletrack.video.writer import VideoWriter
 
@@ -34,10 +33,9 @@ SETTINGS = OSTrackSettings(template_size=TINY.template_size, search_size=TINY.se
 
 @pytest.fixture
 def toy_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The zoo with a model "toy", and a file of weights for it."""
-    monkeypatch.setitem(ostrack.CONFIGS, "toy", TINY)
-    entry = replace(registry.MODELS["ostrack-tiny"], settings=SETTINGS, bundled=False)
-    monkeypatch.setitem(registry.MODELS, "toy", entry)
+    """The registry with a model "toy", and a file of weights for it."""
+    spec = replace(registry.MODELS["ostrack-tiny"], network=TINY, settings={}, bundled=False)
+    monkeypatch.setitem(registry.MODELS, "toy", spec)
     torch.manual_seed(0)
     path = tmp_path / "toy.safetensors"
     save_safetensors(build_ostrack(TINY).state_dict(), path, "toy")
@@ -92,9 +90,9 @@ def test_first_boxes_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
         split_sequences("folder", data_of(tmp_path))
 
 
-@pytest.mark.parametrize("trained", ["all", "head", "light"])
-def test_what_learns(toy_model: Path, trained: module.Trained) -> None:
-    recipe = finetune_recipe("toy", ["folder"], trained=trained, settings=SETTINGS)
+@pytest.mark.parametrize("trainable", ["all", "head", "light"])
+def test_what_learns(toy_model: Path, trainable: module.Trainable) -> None:
+    recipe = finetune_recipe("toy", ["folder"], trainable=trainable, settings=SETTINGS)
     model = begin(recipe, 0, None, torch.device("cpu")).model
     learns = {name for name, value in model.named_parameters() if value.requires_grad}
     backbone = {name: value for name, value in model.named_parameters() if name.startswith("backbone")}
@@ -102,7 +100,7 @@ def test_what_learns(toy_model: Path, trained: module.Trained) -> None:
         "all": set(backbone),
         "head": set(),
         "light": {name for name, value in backbone.items() if value.dim() == 1},
-    }[trained]
+    }[trainable]
     assert learns - {name for name, _ in model.named_parameters() if name.startswith("head")} == expected
     assert all(value.requires_grad for value in model.head.parameters())
 
@@ -132,21 +130,21 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28])
     monkeypatch.setattr(module, "tracking_overlap", lambda *_: next(overlaps))
     monkeypatch.setattr("singletrack.training.trainer.tracking_overlap", lambda *_: next(overlaps))
-    said = run("better", "--keep", "0")
-    assert "0.200 before, 0.300 by the best weights, 0.300 by the result" in said
+    said = run("better", "--old-weights", "0")
+    assert "0.200 before, 0.300 with the best weights, 0.300 with the result" in said
     best, result = (tmp_path / "better" / f"{name}.safetensors" for name in ("best", "finetuned"))
     assert best.read_bytes() == result.read_bytes()
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.29])
-    assert "0.300 by the best weights, 0.290 by the result" in run("mixed", "--keep", "0.25")
+    assert "0.300 with the best weights, 0.290 with the result" in run("mixed", "--old-weights", "0.25")
     best, result = (read_weights(tmp_path / "mixed" / f"{name}.safetensors") for name in ("best", "finetuned"))
     for name, old in read_weights(toy_model).items():
         expected = 0.75 * best[name] + 0.25 * old if old.is_floating_point() else best[name]
         assert torch.allclose(result[name], expected, atol=1e-6)
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.15])  # the mixture is worse than what there was
-    assert "0.300 by the result" in run("alone")
+    assert "0.300 with the result" in run("alone")
     assert not (tmp_path / "alone" / "mixed.safetensors").exists()
     overlaps = iter([0.9, 0.1, 0.3, 0.25, 0.28])
-    assert "keep those" in run("worse", "--train", "head")
+    assert "keep those" in run("worse", "--trainable", "head")
     assert not (tmp_path / "worse" / "finetuned.safetensors").exists()
 
 
@@ -161,12 +159,16 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["stark-st50", "--data", "folder=x"], "expected a model among ostrack-tiny"),
-        (["ostrack-256", "--data", "folder=x"], "expected --weights for ostrack-256"),
-        (["ostrack-tiny", "--data", "nothing=x"], "expected a data set of"),
+        (["stark-st50", "--data", "folder=DIR"], "expected a model among ostrack-tiny"),
+        (
+            ["ostrack-256", "--data", "folder=DIR"],
+            "ostrack-256 has no bundled weights; give an official or converted file with --weights",
+        ),
+        (["ostrack-tiny", "--data", "nothing=DIR"], "expected a data set of"),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path) -> None:
+    arguments = [argument.replace("DIR", str(tmp_path)) for argument in arguments]
     result = CliRunner().invoke(singletrack, ["finetune", *arguments, "--out", str(tmp_path)])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)

@@ -11,18 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from made_data import make_all, make_got10k_test
 from safetensors.torch import load_file
-from singletrack.models.configs import OSTrackConfig
-from singletrack.registry import MODELS
+from tests.training.made_data import make_all, make_got10k_test
 
-from singletrack import registry
 from singletrack.cli.main import singletrack
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import build_ostrack
+from singletrack.registry import MODELS
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.video import DatasetPairs
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recipes.ostrack import PUBLISHED, PretrainedOSTrack
+from singletrack.training.recipes.ostrack import OSTRACK, PretrainedOSTrack
 from singletrack.training.trainer import RunSettings, train
 
 NAMES = ("ostrack_256", "ostrack_384", "ostrack_256_got10k", "ostrack_384_got10k")
@@ -51,7 +50,7 @@ def reduced(config: OSTrackConfig) -> OSTrackConfig:
 
 def replay_share(name: str) -> Recipe:
     """The recipe with a narrow network, small crops and ten steps; all else stays."""
-    recipe = PUBLISHED[name]()
+    recipe = OSTRACK[name]()
     (stage,) = recipe.stages
     task, source = stage.task, stage.source
     assert isinstance(task, PretrainedOSTrack)
@@ -132,10 +131,8 @@ def test_a_run_cut_off_ends_as_one_that_was_not(
 def test_the_result_is_exported_evaluated_and_submitted(
     runs: dict[str, Path], data: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CONFIGS, "ostrack-256", reduced(MODELS["ostrack-256"].network))
-    entry = registry.MODELS["ostrack-256"]
-    settings = replace(entry.settings, template_size=TEMPLATE, search_size=SEARCH)  # type: ignore[arg-type]
-    monkeypatch.setitem(registry.MODELS, "ostrack-256", replace(entry, settings=settings))
+    spec = MODELS["ostrack-256"]
+    monkeypatch.setitem(MODELS, "ostrack-256", replace(spec, network=reduced(spec.network)))
     weights, onnx, run = runs["ostrack_256_got10k"] / "weights.safetensors", tmp_path / "model.onnx", tmp_path / "run"
 
     call("export", "ostrack-256", "--weights", weights, "--out", onnx)

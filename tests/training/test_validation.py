@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.training.toys import ALONE, NOTHING, changed, toy
 from torch import Tensor, nn
-from toys import ALONE, NOTHING, changed, toy
 
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.photos import Procedural

@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from singletrack.registry import MODELS
 
 from singletrack.datasets.synthetic.scenes import PairSettings
+from singletrack.registry import MODELS
 from singletrack.training.base import DataPaths, Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.distributed import Distributed

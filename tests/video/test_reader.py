@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
-from singletrack.video import VideoReader, containers, open_video
+from singletrack.video import VideoReader, VideoWriter, containers, open_video
 
 MakeVideo = Callable[..., Path]
 QUARTERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
@@ -451,3 +451,97 @@ def test_stream_that_stays_silent_is_given_up() -> None:
         with pytest.raises(VideoError, match="no answer in time") as caught:
             open_video(url, timeout=0.5)
     assert "secret" not in str(caught.value)
+
+
+# --- what containers hold beside ordinary frames ----------------------------------------------------------------
+
+
+def with_cover(path: Path) -> Path:
+    """Put a cover picture into an mp4, as music players do: a box `udta` in `moov`, before the tracks."""
+    _, cover = cv2.imencode(".jpg", np.zeros((20, 20, 3), np.uint8))
+
+    def box(kind: bytes, content: bytes) -> bytes:
+        return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+    picture = box(b"data", (13).to_bytes(4, "big") + bytes(4) + cover.tobytes())
+    handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    udta = box(b"udta", box(b"meta", bytes(4) + handler + box(b"ilst", box(b"covr", picture))))
+    data = path.read_bytes()
+    moov = data.rindex(b"moov") - 4
+    track = data.index(b"trak", moov) - 4
+    size = int.from_bytes(data[moov : moov + 4], "big") + len(udta)
+    path.write_bytes(data[:moov] + size.to_bytes(4, "big") + data[moov + 4 : track] + udta + data[track:])
+    return path
+
+
+@pytest.mark.parametrize("start", [0, 12])
+def test_cover_pictures_are_passed_over(make_video: MakeVideo, start: int) -> None:
+    path = with_cover(make_video(options={"movflags": "-faststart"}))  # moov at the end, so that no offset changes
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].disposition.name == "attached_pic"
+    with open_video(path) as video:
+        assert (video.size_wh, video.frame_count) == ((64, 48), 30)
+        assert video.skip(start) == start
+        assert len(list(video)) == 30 - start
+
+
+def test_a_cover_alone_is_no_video(make_video: MakeVideo, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        sound: Any = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.raises(VideoError, match="it has no picture track"):
+        open_video(with_cover(tmp_path / "song.mp4"))
+
+
+def test_times_go_on_where_those_of_the_file_begin_again(make_video: MakeVideo, tmp_path: Path) -> None:
+    once = make_video("a.ts", options={}).read_bytes()
+    (tmp_path / "twice.ts").write_bytes(once + once)
+    with open_video(tmp_path / "twice.ts") as video:
+        times = [seconds for seconds, _ in video.timed_frames()]
+    assert times == pytest.approx([index / 30 for index in range(60)], abs=1e-3)
+
+
+@pytest.mark.parametrize(("degrees", "aspect"), [(0, Fraction(4, 3)), (90, Fraction(3, 4))])
+def test_sample_aspect_ratio(tmp_path: Path, degrees: int, aspect: Fraction) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(degrees)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_quarters(), format="rgb24")))
+        container.mux(stream.encode(None))
+    with open_video(tmp_path / "a.mp4") as video:
+        assert video.sample_aspect == aspect
+        with VideoWriter(tmp_path / "b.mp4", video.fps, sample_aspect=video.sample_aspect) as writer:
+            writer.write(next(iter(video)))
+    with open_video(tmp_path / "b.mp4") as video:
+        assert video.sample_aspect == aspect
+    with av.open(str(tmp_path / "b.mp4")) as container:  # what players go by
+        assert container.streams.video[0].sample_aspect_ratio == aspect
+
+
+def test_square_pixels_without_a_ratio(make_video: MakeVideo) -> None:
+    with open_video(make_video(count=2)) as video:
+        assert video.sample_aspect == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "transfer", "said"),
+    [({"flags": "+ildct+ilme"}, 1, "interlaced video is read as it is"), ({}, 16, "HDR (PQ)"), ({}, 18, "HDR (HLG)")],
+)
+def test_what_frames_do_not_hold_is_said_once(
+    tmp_path: Path, options: dict[str, str], transfer: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.color_trc = transfer
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_quarters(), format="rgb24")))
+        container.mux(stream.encode(None))
+    with open_video(tmp_path / "a.mp4") as video:
+        assert len(list(video)) == 3
+    assert [said in record.getMessage() for record in caplog.records] == [True]

@@ -1,4 +1,4 @@
-"""`singletrack convert`: weights, official or ours, as safetensors under our names."""
+"""`singletrack convert`: convert a checkpoint to safetensors with the tensor names of this package."""
 
 from __future__ import annotations
 
@@ -8,31 +8,47 @@ import click
 
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.files import check_file, writing
+from singletrack.registry import find_model
 
 
-@click.command(short_help="Turn weights, official or ours, into safetensors.")
+@click.command(short_help="Convert a checkpoint to safetensors.")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--model", "model_name", required=True, help="The model it holds, such as ostrack-256.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
+@click.option("--model", "model_name", required=True, help="Model of the weights, such as ostrack-256.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Output file (.safetensors).")
 @click.option(
     "--blend",
     "other",
     type=click.Path(path_type=Path),
-    help="Mix in other weights: what SOURCE was trained on from, or what was from it.",
+    help="Second weights file to blend in, such as the weights that SOURCE was fine-tuned from.",
 )
-@click.option("--share", type=click.FloatRange(0, 1), help="Of --blend's weights in the result.  [default: 0.5]")
-@click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size.")
-def command(source: Path, model_name: str, out: Path, other: Path | None, share: float | None, half: bool) -> None:
-    """Turn SOURCE, an official checkpoint such as OSTrack_ep0300.pth.tar or weights of ours, into safetensors.
+@click.option(
+    "--blend-weight", type=click.FloatRange(0, 1), help="Share of the --blend weights in the result.  [default: 0.5]"
+)
+@click.option("--half", is_flag=True, help="Round the weights to 16 bits (half the file size).")
+def command(
+    source: Path, model_name: str, out: Path, other: Path | None, blend_weight: float | None, half: bool
+) -> None:
+    """Convert SOURCE to safetensors.
 
-    No code from the file is run. Every tensor must be there, with the shape that the model expects.
+    SOURCE is an official checkpoint such as OSTrack_ep0300.pth.tar, or a weights file of this package. No code from the
+    file is run. Every tensor must be present with the shape that the model expects.
     """
-    if share is not None and other is None:
-        raise click.UsageError(f"expected --blend with --share; got --share {share} alone; give both, or neither")
+    if blend_weight is not None and other is None:
+        raise click.UsageError(
+            f"--blend-weight needs --blend; got --blend-weight {blend_weight} alone; give both or neither"
+        )
     check_file(out, (".safetensors",), make_folders=True)
     require_packages("converting", *TRAIN_EXTRA)
     from singletrack.models.checkpoints import convert
 
     with writing(out):
-        convert(source, model_name, out, half=half, other=other, share=0.5 if share is None else share)
+        convert(
+            source,
+            find_model(model_name).network,
+            out,
+            name=model_name,
+            half=half,
+            other=other,
+            share=0.5 if blend_weight is None else blend_weight,
+        )
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

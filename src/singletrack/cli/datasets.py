@@ -1,4 +1,4 @@
-"""`singletrack datasets`: which benchmarks can be read, and whether a copy of one is whole."""
+"""`singletrack datasets`: list the data sets, or check a copy of one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from singletrack.datasets.tracking_datasets import BENCHMARKS
 PROBLEMS_SHOWN = 50
 
 
-@click.group(short_help="List the benchmarks, or check a copy of one.")
+@click.group(short_help="List data sets, or check a copy of one.")
 def command() -> None:
-    """The benchmarks that can be read, and whether a copy of one is whole."""
+    """List data sets, or check a copy of one."""
 
 
 @command.command("list")
 def list_datasets() -> None:
-    """List the data sets: their names, splits and numbers of sequences."""
-    rows = [("NAME", "SPLITS", "WHAT")]
+    """List the data sets with their splits and numbers of sequences."""
+    rows = [("NAME", "SPLITS", "DESCRIPTION")]
     for name, benchmark in BENCHMARKS.items():
         splits = {split: count for split, count in benchmark.splits.items() if not split.startswith("train_")}
-        told = ", ".join(f"{split} ({count})" if count else split for split, count in splits.items())
-        rows.append((name, told, benchmark.about))
+        counts = ", ".join(f"{split} ({count})" if count else split for split, count in splits.items())
+        rows.append((name, counts, benchmark.about))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -34,12 +34,12 @@ def list_datasets() -> None:
 
 @command.command("check")
 @click.argument("name", metavar="NAME", type=click.Choice(list(BENCHMARKS)))
-@click.option("--root", required=True, type=click.Path(path_type=Path), help="Its folder, .zip or .tar.")
-@click.option("--split", default="", help="One of its splits; without it, the one that is evaluated.")
-@click.option("--split-file", type=click.Path(path_type=Path), help="A list of the split's sequences.")
-@click.option("--exclude-file", type=click.Path(path_type=Path), help="A list of sequences to leave out.")
-@click.option("--quick", is_flag=True, help="Decode only the first and the last frame of each sequence.")
-@click.option("--all", "show_all", is_flag=True, help=f"Show every problem, not only the first {PROBLEMS_SHOWN}.")
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder, .zip or .tar of the data set.")
+@click.option("--split", default="", help="Split to check.  [default: the evaluation split]")
+@click.option("--split-file", type=click.Path(path_type=Path), help="File with the sequence names of the split.")
+@click.option("--exclude-file", type=click.Path(path_type=Path), help="File with sequence names to leave out.")
+@click.option("--quick", is_flag=True, help="Decode only the first and last frame of each sequence.")
+@click.option("--all", "show_all", is_flag=True, help=f"Show all problems instead of the first {PROBLEMS_SHOWN}.")
 def check(
     name: str,
     root: Path,
@@ -49,10 +49,10 @@ def check(
     quick: bool,
     show_all: bool,
 ) -> int:
-    """Walk a copy of data set NAME and say what is missing or wrong with it.
+    """Check a copy of data set NAME for missing or damaged files.
 
-    It counts sequences, holds boxes and flags against frames and decodes every picture. The exit code is 1 where
-    something is amiss.
+    The check counts sequences, compares the numbers of boxes, flags and frames, and decodes every image. The exit code
+    is 1 if there are problems.
     """
 
     def progress(names: Iterable[str]) -> Iterable[str]:
@@ -66,7 +66,7 @@ def check(
 
 
 def show(report: DatasetCheck, problems: int) -> None:
-    """Print a report, with so many of its problems."""
+    """Print a report with at most ``problems`` of its problems."""
     of_expected = "" if report.expected is None else f" of {report.expected}"
     click.echo(f"{report.dataset} {report.split}: {report.sequences}{of_expected} sequences, {report.frames} frames")
     click.echo(f"names of the split: sha256 {report.digest}")
@@ -76,6 +76,6 @@ def show(report: DatasetCheck, problems: int) -> None:
     if len(report.problems) > problems:
         click.echo(f"  ... and {len(report.problems) - problems} more (--all shows them)")
     if report.problems:
-        click.echo(f"NOT WHOLE: something is missing or wrong in {len(report.problems)} places")
+        click.echo(f"INCOMPLETE: problems in {len(report.problems)} places")
     else:
-        click.echo("whole: nothing is missing or wrong")
+        click.echo("complete: no problems found")

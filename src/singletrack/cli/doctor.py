@@ -1,4 +1,4 @@
-"""`singletrack doctor`: what is installed here, whether it works and how fast."""
+"""`singletrack doctor`: check the installation and measure its speed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from singletrack.doctor import examine, format_facts
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the same facts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
     default=5.0,
     show_default=True,
-    help="How long the speed check may take; 0 leaves it out.",
+    help="Time limit of the speed check; 0 skips it.",
 )
 def command(as_json: bool, seconds: float) -> None:
-    """Tell what is installed here, whether it works and how fast, ready to paste into a bug report.
+    """Check the installation and print a report for bug reports.
 
-    Engines with their devices and precisions, processor, threads, versions, the cache, the bundled weights, and a
-    made clip followed on each engine. Nothing is changed. Ends with exit code 1 where something does not work.
+    The report covers engines with their devices and precisions, CPU, threads, versions, the cache, the bundled weights,
+    and the speed of tracking a generated clip on each engine. Nothing is changed. The exit code is 1 if a check fails.
     """
     facts = examine(seconds=seconds)
     click.echo(json.dumps(facts, indent=1) if as_json else format_facts(facts))

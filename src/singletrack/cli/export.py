@@ -1,4 +1,4 @@
-"""`singletrack export`: a model as a file for engines, run after writing and compared with PyTorch."""
+"""`singletrack export`: export a model to a file, then compare it with PyTorch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
-from singletrack import loading, registry
+from singletrack import loading
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_file, writing
+from singletrack.registry import find_model, make_tracker
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
 CALIBRATION_LOOKS = 200
 
 
-@click.command(short_help="Write a model as ONNX or OpenVINO IR and check its numbers.")
+@click.command(short_help="Export a model to ONNX or OpenVINO and verify it.")
 @click.argument("model")
 @click.option(
     "--format",
@@ -23,20 +24,20 @@ CALIBRATION_LOOKS = 200
     type=click.Choice(list(ENDINGS)),
     default="onnx",
     show_default=True,
-    help="onnx for every engine; openvino for its own, .xml with a .bin beside it.",
+    help="onnx (for all engines) or openvino (.xml with a .bin file next to it).",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The .onnx or .xml file to write.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights; without it, the bundled ones.")
-@click.option("--keep-ratio", type=float, help="Share of tokens an elimination keeps; 1 turns it off.")
-@click.option("--half", is_flag=True, help="Round the weights to 16 bits: half the size, still computed in 32.")
-@click.option("--decode", is_flag=True, help="Put the window, the peak and the box into the graph, beside the maps.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Output file (.onnx or .xml).")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]")
+@click.option("--keep-ratio", type=float, help="Share of search tokens that each elimination keeps; 1 turns it off.")
+@click.option("--half", is_flag=True, help="Store 16-bit weights (half the file size); computation stays in 32 bits.")
+@click.option("--decode", is_flag=True, help="Add outputs with the decoded boxes and their scores to the graph.")
 @click.option(
-    "--int8", is_flag=True, help="8-bit integers: a quarter of the size. Needs --photos; see docs/engines.md."
+    "--int8", is_flag=True, help="Quantize to 8 bits (a quarter of the file size). Needs --photos; see docs/engines.md."
 )
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Folder of photos, to calibrate --int8 and compare on their crops.",
+    help="Folder of photos for calibrating --int8 and for the comparison with PyTorch.",
 )
 def command(
     model: str,
@@ -49,16 +50,15 @@ def command(
     int8: bool,
     photos: Path | None,
 ) -> None:
-    """Write MODEL, a name such as ostrack-tiny, as one file that needs no PyTorch.
+    """Export MODEL, such as ostrack-tiny, to one file that runs without PyTorch.
 
-    The file takes any batch size. It is run in every installed engine and compared with PyTorch, on made pictures, on
-    the crops of a made clip and on those of --photos; the largest difference of each map and of the box is printed.
-    A file that disagrees is not kept.
+    The file takes any batch size. It is run in every installed engine and compared with PyTorch on generated images, on
+    crops of a generated clip and on crops of --photos. The largest differences of each map and of the box are printed.
+    A file that differs too much is not kept.
     """
-    if model not in registry.MODELS:
-        raise InputError(f"expected a model among {', '.join(registry.MODELS)}; got {model!r}; give one of these")
+    spec = find_model(model)
     if int8 and photos is None:
-        raise InputError("expected --photos with --int8; got none; give a folder of photos to calibrate on")
+        raise InputError("--int8 needs --photos; got none; give a folder of photos for calibration")
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
@@ -69,17 +69,16 @@ def command(
 
     path = loading.existing_file(weights) if weights else loading.bundled_file(model, ".safetensors")
     network = loading.build_model(model, path, ratio)
-    settings = registry.MODELS[model].settings
-    normalization = loading.normalization_of(settings)
+    normalization = loading.normalization_of(spec.network)
     listener = RecordingNetwork(TorchNetwork(network, "cpu", normalization=normalization))
-    tracker = registry.make_tracker(listener, settings)
-    looks = {"made clip": clip_looks(tracker, listener)}
+    tracker = make_tracker(listener, spec.tracker_settings)
+    looks = {"generated clip": clip_looks(tracker, listener)}
     calibration = []
     if photos is not None:
         looks["photos"] = photo_looks(tracker, listener, photos, 50)
         if int8:
             calibration = photo_looks(tracker, listener, photos, CALIBRATION_LOOKS, seed=1)
-    click.echo(f"largest differences from PyTorch{' with weights rounded alike' if half else ''}:")
+    click.echo(f"largest differences from PyTorch{' with the same rounded weights' if half else ''}:")
     with writing(out):
         differences = export_onnx(
             network,
@@ -93,7 +92,7 @@ def command(
     for difference in differences:
         click.echo(f"  {difference}")
     if half:
-        click.echo("and with weights not rounded:")
+        click.echo("with unrounded weights:")
         for difference in compare_with_module(out, network):
             click.echo(f"  {difference}")
     for inputs, each in looks.items():

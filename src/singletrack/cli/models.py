@@ -1,4 +1,4 @@
-"""`singletrack models`: what can be loaded."""
+"""`singletrack models`: list the available models."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from singletrack.registry import MODELS
 
 @click.command()
 def command() -> None:
-    """List the models that can be loaded, where their weights come from, and how well they score."""
-    rows = [("MODEL", "WEIGHTS", "WHAT", "SCORES")]
+    """List the available models, the source of their weights, and their scores."""
+    rows = [("MODEL", "WEIGHTS", "DESCRIPTION", "SCORES")]
     for name, entry in MODELS.items():
-        weights = "in the package" if entry.bundled else "--weights PATH"
+        weights = "bundled" if entry.bundled else "--weights PATH"
         rows.append((name, weights, entry.description, entry.reported_results))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -1,19 +1,23 @@
-"""Options that several verbs have: `--set`, settings of a tracker, and `--precision`."""
+"""Options that several commands share: those of a model, and folders of data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from singletrack.engines import PRECISIONS
+from singletrack.engines import ENGINES, PRECISIONS
+from singletrack.errors import InputError
+from singletrack.loading import DEFAULT_MODEL, LoadOptions, check_keep_ratio
 
 WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 
 
 def parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
-    """Texts of NAME=VALUE -> what to change; a value is a number, true, false or none."""
+    """Parse repeated NAME=VALUE options; a value is a number, true, false or none."""
     settings = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -23,7 +27,8 @@ def parse_settings(context: click.Context, parameter: click.Parameter, texts: Se
             equals = ""
         if not equals:
             raise click.BadParameter(
-                f"expected NAME=VALUE with a number, true, false or none, as update_interval=25; got {text!r}"
+                f"expected NAME=VALUE with a number, true, false or none as VALUE; got {text!r}; "
+                "example: update_interval=25"
             )
     return settings
 
@@ -34,19 +39,87 @@ def _parse_value(text: str) -> int | float | bool | None:
     return float(text) if "." in text else int(text)
 
 
-settings_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    callback=parse_settings,
-    metavar="NAME=VALUE",
-    help="Change a setting of the model's tracker, as update_interval=25; may be given several times.",
-)
+def parse_keep_ratio(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Parse a keep ratio, above 0 and at most 1."""
+    try:
+        return None if text is None else check_keep_ratio(text)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
 
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="What it computes in; auto is bf16 with openvino on processors that have it, else fp32.",
-)
+
+OPTIONS = {
+    "model": click.option(
+        "--model", default=DEFAULT_MODEL, show_default=True, help="Model name; `singletrack models` lists them."
+    ),
+    "weights": click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]"),
+    "engine": click.option(
+        "--engine",
+        type=click.Choice(["auto", *ENGINES]),
+        default="auto",
+        show_default=True,
+        help="Engine that runs the network.",
+    ),
+    "device": click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="Device, as the engine calls it: cpu for all; GPU for openvino; cuda for torch and onnx.",
+    ),
+    "precision": click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="auto",
+        show_default=True,
+        help="Number format to compute in. auto: bf16 with openvino on CPUs that have it, else fp32.",
+    ),
+    "keep_ratio": click.option(
+        "--keep-ratio",
+        callback=parse_keep_ratio,
+        metavar="RATIO",
+        help="Share of search tokens that each elimination keeps, above 0 and at most 1.  [default: the model's]",
+    ),
+    "threads": click.option(
+        "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: the engine's choice]"
+    ),
+    "long_term": click.option(
+        "--long-term/--short-term",
+        default=None,
+        help="Search the complete frame for a lost target, or only around its last box.  [default: the model's]",
+    ),
+    "settings": click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        callback=parse_settings,
+        metavar="NAME=VALUE",
+        help="Change a setting of the tracker, such as update_interval=25. Repeatable.",
+    ),
+}
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which model runs and how; the command gets ``model`` and ``options: LoadOptions``."""
+    names = [name for name in OPTIONS if name != "model"]
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **given: Any) -> Any:
+        options = LoadOptions(**{name: given.pop(name) for name in names})
+        return function(*arguments, options=options, **given)
+
+    decorated: Callable[..., Any] = call
+    for option in reversed(OPTIONS.values()):
+        decorated = option(decorated)
+    return decorated
+
+
+def parse_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """Parse repeated NAME=DIR values into a folder for each data set."""
+    folders = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not (name and equals and folder):
+            raise click.BadParameter(f"expected NAME=DIR, such as lasot=/data/LaSOT; got {value!r}")
+        if not Path(folder).is_dir():
+            raise click.BadParameter(f"folder of {name} not found: {folder}")
+        folders[name] = Path(folder)
+    return folders

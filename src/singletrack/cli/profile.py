@@ -1,4 +1,4 @@
-"""`singletrack profile`: what models cost, and how fast they are here."""
+"""`singletrack profile`: measure the cost and speed of models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLOT_ENDINGS = (".png", ".pdf", ".svg")
 
 
 def several(parse: Callable[[str], Value]) -> Callable[[click.Context, click.Parameter, str | None], list[Value]]:
-    """A parser of values with commas between them."""
+    """Return a parser of comma-separated values."""
 
     def parse_all(context: click.Context, parameter: click.Parameter, text: str | None) -> list[Value]:
         try:
@@ -33,11 +33,11 @@ def several(parse: Callable[[str], Value]) -> Callable[[click.Context, click.Par
 
 
 def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
-    """A parser of one of these words."""
+    """Return a parser that accepts one of ``known``."""
 
     def parse(word: str) -> str:
         if word not in known:
-            raise ValueError(f"expected some of {', '.join(known)} with commas between them; got {word!r}")
+            raise ValueError(f"expected a comma-separated list of {', '.join(known)}; got {word!r}")
         return word
 
     return parse
@@ -45,30 +45,36 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
 
 @click.command(no_args_is_help=True)
 @click.argument("models", nargs=-1, required=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the model.  [default: its own, or none]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled, else random]")
 @click.option(
-    "--keep-ratio", callback=several(check_keep_ratio), help="Ratios to compare, as 1,0.7; 1 turns elimination off."
+    "--keep-ratio",
+    callback=several(check_keep_ratio),
+    help="Keep ratios to compare, such as 1,0.7; 1 turns elimination off.",
 )
 @click.option(
-    "--engines", callback=several(one_of(tuple(ENGINES))), help="Engines to compare.  [default: those installed]"
+    "--engines", callback=several(one_of(tuple(ENGINES))), help="Engines to compare.  [default: all installed]"
 )
 @click.option(
     "--precisions",
     default="auto",
     show_default=True,
     callback=several(one_of(PRECISIONS)),
-    help="Precisions to compare, as fp32,bf16.",
+    help="Precisions to compare, such as fp32,bf16.",
 )
 @click.option(
-    "--batches", default="1", show_default=True, callback=several(int), help="How many targets at once, as 1,4,16."
+    "--batches",
+    default="1",
+    show_default=True,
+    callback=several(int),
+    help="Batch sizes (numbers of targets) to compare, such as 1,4,16.",
 )
-@click.option("--device", default="auto", show_default=True, help="As for `singletrack track`.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the processor.  [default: the engine's]")
-@click.option("--frames", type=click.IntRange(min=1), default=20, show_default=True, help="Timed frames for each line.")
-@click.option("--count-only", is_flag=True, help="Count products and parameters; time nothing.")
-@click.option("--parts", is_flag=True, help="Time the parts of each network in PyTorch too.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="File for the timed lines, .json.")
-@click.option("--plot", type=click.Path(path_type=Path), help="File for a picture of them: .png, .pdf, .svg.")
+@click.option("--device", default="auto", show_default=True, help="Device name of the engine, such as cpu or cuda.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's]")
+@click.option("--frames", type=click.IntRange(min=1), default=20, show_default=True, help="Timed frames per row.")
+@click.option("--count-only", is_flag=True, help="Count parameters and operations without timing.")
+@click.option("--parts", is_flag=True, help="Also time the parts of each network in PyTorch.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Output file for the timings (.json).")
+@click.option("--plot", type=click.Path(path_type=Path), help="Output file for a plot (.png, .pdf or .svg).")
 def command(
     models: tuple[str, ...],
     weights: Path | None,
@@ -84,13 +90,13 @@ def command(
     json_path: Path | None,
     plot: Path | None,
 ) -> None:
-    """Count and time what MODELS do: parameters, products, each stage, memory, frames a second.
+    """Measure MODELS: parameters, operations, time per stage, memory, frames per second.
 
-    A MAC is one multiplication with its addition. Papers count those of convolutions and linear layers; what attention
-    multiplies beside is in the next column. Norms, activations and softmax are not counted.
+    A MAC is one multiply-add. Papers count those of convolutions and linear layers; the next column adds the matrix
+    products of attention. Norms, activations and softmax are not counted.
 
-    Without --weights, a model that does not come with the package is run untrained, which takes as long. The paper's
-    table 3: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7
+    Without --weights, a model that is not bundled runs with random weights, which takes the same time. To reproduce
+    Table 3 of the OSTrack paper: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7
     """
     ratios: list[float | None] = [*keep_ratio] or [None]
     if json_path:

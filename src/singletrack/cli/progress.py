@@ -1,4 +1,4 @@
-"""The progress bar that `track` and `demo` show, and what they say at the end."""
+"""The progress bar and final summary of `track` and `demo`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from singletrack.api import Step
 
 
 class Progress:
-    """Counts the steps and shows them on stderr, where that is a terminal; use it as a context manager.
+    """Context manager that counts steps and shows a progress bar on stderr if it is a terminal.
 
-    However the work ends, leaving it says how far it came and which files hold it.
+    On exit, even after an error, it prints the number of tracked frames and the files that were written.
     """
 
     def __init__(self, frame_count: int | None, files: list[Path]) -> None:
@@ -25,11 +25,11 @@ class Progress:
 
     @property
     def frames_per_second(self) -> float:
-        """Speed of the tracker alone: updates after the first, which warms up, by the time they took; 0 before."""
+        """Frames per second of the tracker alone, without the first update (warm-up); 0 before the second."""
         return (self.steps - 2) / self._seconds if self._seconds else 0.0
 
     def show(self, step: Step) -> None:
-        """Count one step."""
+        """Add one step."""
         self.steps += 1
         self._seconds += step.seconds if self.steps > 2 else 0.0
         if len(step.results) == 1:
@@ -49,6 +49,6 @@ class Progress:
         self._bar.close()
         if self.steps:
             speed = f" at {self.frames_per_second:.1f} frames/s (tracker alone)" if self._seconds else ""
-            click.echo(f"followed {self.steps} frames{speed}")
+            click.echo(f"tracked {self.steps} frames{speed}")
             for path in self._files:
                 click.echo(f"wrote {path}")

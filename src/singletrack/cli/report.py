@@ -1,4 +1,4 @@
-"""`singletrack report`: results of one or more trackers as tables, pictures and one page."""
+"""`singletrack report`: score results of one or more trackers as tables, plots and an HTML page."""
 
 from __future__ import annotations
 
@@ -22,17 +22,29 @@ from singletrack.evaluation.run_store import RunFolder
 REPORT_EXTRA = (("matplotlib", "jinja2"), 'pip install "singletrack[report]"')
 
 
-@click.command(short_help="Score results: tables, plots, one page.")
+@click.command(short_help="Score results: tables, plots and an HTML page.")
 @click.argument("runs", metavar="[LABEL=]FOLDER...", nargs=-1, required=True)
-@click.option("--root", required=True, type=click.Path(path_type=Path), help="The data set's folder, .zip or .tar.")
-@click.option("--data", type=click.Choice(list(BENCHMARKS)), help="The data set; run folders name theirs.")
-@click.option("--split", default="", help="One of its splits; run folders name theirs.")
-@click.option("--split-file", type=click.Path(path_type=Path), help="A list of the split's sequences.")
-@click.option("--attributes", type=click.Path(path_type=Path), help="Challenges of the sequences: a folder or .json.")
-@click.option("--protocol", type=click.Choice(list(PROTOCOLS)), help="Whose rules; else those of its papers.")
-@click.option("--common", is_flag=True, help="Score the sequences that all have, not insist on every one.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html, tables and pictures.")
-@click.option("--strips", type=click.IntRange(min=0), default=3, help="Best and worst sequences to show, each.")
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder, .zip or .tar of the data set.")
+@click.option(
+    "--data", type=click.Choice(list(BENCHMARKS)), help="Name of the data set.  [default: from the run folder]"
+)
+@click.option("--split", default="", help="Split of the data set.  [default: from the run folder]")
+@click.option("--split-file", type=click.Path(path_type=Path), help="File with the sequence names of the split.")
+@click.option(
+    "--attributes", type=click.Path(path_type=Path), help="Challenge attributes of the sequences: a folder or .json."
+)
+@click.option(
+    "--protocol", type=click.Choice(list(PROTOCOLS)), help="Scoring rules.  [default: those of the data set's papers]"
+)
+@click.option("--common-only", is_flag=True, help="Score only sequences that every tracker has results for.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder for report.html, tables and plots.")
+@click.option(
+    "--strips",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Number of best and of worst sequences to show.",
+)
 def command(
     runs: tuple[str, ...],
     root: Path,
@@ -41,19 +53,19 @@ def command(
     split_file: Path | None,
     attributes: Path | None,
     protocol: str | None,
-    common: bool,
+    common_only: bool,
     out: Path | None,
     strips: int,
 ) -> None:
-    """Score what trackers gave on a data set, and compare the first one with the others.
+    """Score the results of trackers on a data set, and compare the first tracker with the others.
 
-    A FOLDER is a run of `singletrack evaluate`, or holds the .txt files of another tracker as PyTracking, got10k or
-    pysot write them: published raw results stand in the same table. LABEL= gives it a name there. The table is
-    printed; with --out everything is written, also as one page that needs no other file.
+    FOLDER is a run of `singletrack evaluate`, or a folder with the .txt results of another tracker in the format of
+    PyTracking, got10k or pysot, such as published raw results. LABEL= sets its name in the report. The table is
+    printed. --out writes everything, including a single self-contained HTML page.
     """
     if out is not None:
-        require_packages("a report with pictures", *REPORT_EXTRA)
-    labeled = [_parted(run) for run in runs]
+        require_packages("writing a report", *REPORT_EXTRA)
+    labeled = [_split_label(run) for run in runs]
     data, split, names = _what_ran([folder for _, folder in labeled if is_run_folder(folder)], data, split)
     sequences = open_dataset(
         data,
@@ -62,7 +74,7 @@ def command(
         split_file=split_file,
         attributes=attributes,
         names=None if split_file else names,
-        incomplete=common,
+        incomplete=common_only,
     )
     report = build_report(
         _read_all(labeled, sequences),
@@ -71,7 +83,7 @@ def command(
         split=split,
         title=root.resolve().stem if data == "folder" else "",
         protocol=protocol,
-        common=common,
+        common=common_only,
         sequence_count=BENCHMARKS[data].splits[split] or len(names or sequences),
         progress=lambda results: tqdm(results, unit=" trackers", disable=None, dynamic_ncols=True),
     )
@@ -83,47 +95,47 @@ def command(
 
 
 def show(report: Report) -> None:
-    """Print the tables that fit on a screen."""
+    """Print the main tables."""
     click.echo(main_table(report).text())
     if len(report.trackers) > 1:
         click.echo(difference_table(report).text())
     click.echo(report.about_protocol)
 
 
-def _parted(run: str) -> tuple[str, Path]:
-    """LABEL=FOLDER or FOLDER -> label, or "", and folder; a folder that is there may have = in its name."""
+def _split_label(run: str) -> tuple[str, Path]:
+    """Split LABEL=FOLDER into label ("" if absent) and folder; an existing folder may have = in its name."""
     label, mark, folder = run.partition("=")
     return ("", Path(run)) if not mark or Path(run).exists() else (label, Path(folder))
 
 
 def _what_ran(run_folders: Iterable[Path], data: str | None, split: str) -> tuple[str, str, list[str] | None]:
-    """The data set, split and sequences that the user and the runs name; the sequences are None without a run.
+    """Find the data set, split and sequences from the options and the runs; the sequences are None without a run.
 
-    Raises InputError where two of these differ, or nothing names the data set.
+    Raises InputError if they disagree, or if nothing names the data set.
     """
     names: dict[str, None] = {}
-    told = [("the options", data or "", split)]
+    named = [("the options", data or "", split)]
     for folder in run_folders:
         facts = RunFolder.open(folder).facts
-        told.append((str(folder), facts.dataset, facts.split))
+        named.append((str(folder), facts.dataset, facts.split))
         names |= dict.fromkeys(facts.sequences)
-    data, split = (next(filter(None, values), "") for values in list(zip(*told, strict=True))[1:])
+    data, split = (next(filter(None, values), "") for values in list(zip(*named, strict=True))[1:])
     if not data:
         raise InputError(
-            "expected to know the data set of these results; got no run of `singletrack evaluate`, which would name "
-            f"it; give --data ({', '.join(BENCHMARKS)})"
+            "cannot tell the data set of these results: no folder is a run of `singletrack evaluate`; "
+            f"give --data ({', '.join(BENCHMARKS)})"
         )
-    for where, other, other_split in told:
+    for where, other, other_split in named:
         if (other or data, other_split or split) != (data, split):
             raise InputError(
                 f"expected results on one data set; got {data} {split} and, in {where}, {other} {other_split}; "
-                "report them apart"
+                "report them separately"
             )
     return data, split or next(iter(BENCHMARKS[data].splits)), list(names) or None
 
 
 def _read_all(labeled: list[tuple[str, Path]], sequences: list[VideoSequence]) -> list[TrackerResults]:
-    """The results of each folder; of several that would be called alike, by the name of the folder."""
+    """Read the results of each folder; trackers with equal labels are named after their folders."""
     results = [read_tracker_results(folder, sequences, label=label) for label, folder in labeled]
     count = Counter(each.label for each in results)
     return [

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from singletrack import loading
 from singletrack.api import follow
-from singletrack.cli.options import precision_option, settings_option
+from singletrack.cli.options import model_options
 from singletrack.cli.progress import Progress
-from singletrack.engines import ENGINES, Precision
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.loading import LoadOptions
 from singletrack.video import open_video
 
 
@@ -82,36 +81,10 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     show_default=True,
     help="First frame to follow from, the one that the box is in; those before it are passed over.",
 )
-@click.option(
-    "--model", default="ostrack-tiny", show_default=True, help="One of those that `singletrack models` lists."
-)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights to use instead of the model's own.")
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", *ENGINES]),
-    default="auto",
-    show_default=True,
-    help="What runs the network.",
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Where it runs, as the engine calls it: cpu for all; GPU for openvino; cuda for torch.",
-)
-@precision_option
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the processor to compute with.  [default: the engine's]"
-)
-@click.option(
-    "--long-term/--short-term",
-    default=None,
-    help="Search the whole frame for a lost target, or only round its last box.  [default: as the model has it]",
-)
-@settings_option
+@model_options
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
-    "--boxes",
+    "--save-boxes",
     type=click.Path(path_type=Path),
     help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
     "each line tells the id too, and .txt is that of MOTChallenge.",
@@ -122,47 +95,33 @@ def command(
     targets: Path | None,
     start: int,
     model: str,
-    weights: Path | None,
-    engine: str,
-    device: str,
-    precision: Precision,
-    threads: int | None,
-    long_term: bool | None,
-    settings: dict[str, Any],
+    options: LoadOptions,
     out: Path | None,
-    boxes: Path | None,
+    save_boxes: Path | None,
 ) -> None:
     """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
-    the address of a stream (rtsp://..., http://...). With neither --out nor --boxes, followed.mp4 is written.
+    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written.
 
     Ctrl-C ends it; what was written until then is kept and plays.
     """
     if bool(boxes_given) == (targets is not None):
         raise click.UsageError(
-            "Missing option '--box': expected --box X,Y,W,H once or more, or --targets FILE; --boxes is a file to write"
+            "Missing option '--box': expected --box X,Y,W,H once or more, or --targets FILE "
+            "(--save-boxes names a file to write)"
             if targets is None
             else "expected --box or --targets; got both; put all boxes into the file"
         )
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
     single = targets is None and len(boxes_given) == 1
     first_frame = min(first_boxes, default=0)
-    if out is None and boxes is None:
+    if out is None and save_boxes is None:
         out = Path("followed.mp4")
     with open_video(source) as video:
-        tracker = loading.load(
-            model,
-            weights=weights,
-            engine=engine,
-            device=device,
-            precision=precision,
-            threads=threads,
-            long_term=long_term,
-            settings=settings,
-        )
+        tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
-        with Progress(remaining, [path for path in (out, boxes) if path]) as progress:
+        with Progress(remaining, [path for path in (out, save_boxes) if path]) as progress:
             follow(
                 video,
                 boxes_given[0] if single else None,
@@ -170,6 +129,6 @@ def command(
                 boxes=None if single else first_boxes,
                 start=start if single else 0,
                 video_path=out,
-                boxes_path=boxes,
+                boxes_path=save_boxes,
                 on_step=progress.show,
             )

@@ -1,4 +1,4 @@
-"""`singletrack train`: run a training recipe."""
+"""`singletrack train`: train a model with a recipe."""
 
 from __future__ import annotations
 
@@ -10,82 +10,72 @@ from pathlib import Path
 import click
 
 from singletrack.cache import cache_folder
+from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
 
 
-def read_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
-    """NAME=DIR, as often as given -> folders by name."""
-    folders = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        if not (name and equals and folder):
-            raise click.BadParameter(f"expected NAME=DIR, such as lasot=/data/LaSOT; got {value!r}")
-        if not Path(folder).is_dir():
-            raise click.BadParameter(f"expected the folder of {name}; got {folder}, where there is none")
-        folders[name] = Path(folder)
-    return folders
-
-
-@click.command(short_help="Train a model by a recipe.")
+@click.command(short_help="Train a model with a recipe.")
 @click.argument("recipe")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Folder of photos to make pairs from. [default: none, made pictures]",
+    help="Folder of photos for synthetic pairs.  [default: generated images]",
 )
 @click.option(
     "--data",
     "folders",
     multiple=True,
     metavar="NAME=DIR",
-    callback=read_folders,
-    help="Folder of a data set that the recipe wants, such as lasot=/data/LaSOT; once for each.",
+    callback=parse_folders,
+    help="Folder of a data set that the recipe needs, such as lasot=/data/LaSOT. Repeatable.",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), help="Steps of the whole run, shared by its stages.  [default: the recipe's]"
+    "--steps", type=click.IntRange(min=1), help="Total number of steps over all stages.  [default: the recipe's]"
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Start from these weights of the recipe's model.  [default: from nothing]",
+    help="Initial weights file.  [default: train from scratch]",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/RECIPE]")
-@click.option("--device", default="cpu", show_default=True, help="Where it runs: cpu or cuda.")
+@click.option("--resume", is_flag=True, help="Resume from the last checkpoint in --out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/RECIPE]")
+@click.option("--device", default="cpu", show_default=True, help="Device: cpu or cuda.")
 @click.option(
     "--devices",
     type=click.IntRange(min=1),
-    help="Processes that share each batch, on cuda a device each.  [default: 1, or torchrun's]",
+    help="Number of training processes (one GPU each on CUDA).  [default: 1, or set by torchrun]",
 )
 @click.option(
     "--workers",
     default=0,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Processes that make samples, for each that trains.",
+    help="Data loading processes per training process.",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Samples a step in every stage, instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(min=1), help="Batch size of every stage.  [default: the recipe's]")
 @click.option(
     "--precision",
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    help="Bits of the passes; auto is bf16 where the device has it.",
+    help="Precision of forward and backward passes. auto: bf16 if the device supports it, else fp32.",
 )
 @click.option(
     "--grad-accum-steps",
     default=1,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Parts of a batch that are passed one after the other, to save memory.",
+    help="Split each batch into N parts to save memory.",
 )
 @click.option(
-    "--reduced-decoding", is_flag=True, help="Decode frames at reduced size where the crop is smaller still: faster."
+    "--reduced-decoding", is_flag=True, help="Decode JPEGs at reduced size where the crop is even smaller (faster)."
 )
-@click.option("--activation-checkpointing", is_flag=True, help="Compute activations twice, to save memory.")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
+@click.option(
+    "--activation-checkpointing", is_flag=True, help="Recompute activations in the backward pass to save memory."
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
 @click.option(
     "--log",
     "boards",
@@ -93,7 +83,7 @@ def read_folders(context: click.Context, option: click.Parameter, values: tuple[
     default=("tensorboard",),
     show_default=True,
     type=click.Choice(["tensorboard", "wandb", "trackio"]),
-    help="Where curves are drawn, beside log.jsonl; may be given several times.",
+    help="Logger for curves, in addition to log.jsonl. Repeatable.",
 )
 def command(
     recipe: str,
@@ -114,11 +104,11 @@ def command(
     compiled: bool,
     boards: tuple[str, ...],
 ) -> None:
-    """Train a model by RECIPE (see singletrack/training/recipes.py), for example ostrack_tiny.
+    """Train a model with RECIPE, such as ostrack_tiny (see singletrack/training/recipes).
 
-    Everything of the run goes to its folder: recipe, log, pictures, checkpoint and weights. It may be cut off
-    at any moment and go on with --resume and the same flags. --devices N uses N processes of this machine; to use
-    several machines, start it on each with torchrun -m singletrack train RECIPE ...
+    The run folder stores the recipe, log, images, checkpoint and weights. An interrupted run resumes with --resume and
+    the same options. --devices N starts N processes on this machine. For several machines, start
+    torchrun -m singletrack train RECIPE ... on each.
     """
     require_packages("training", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import find_device
@@ -131,16 +121,15 @@ def command(
     if recipe not in RECIPES:
         near = difflib.get_close_matches(recipe, RECIPES, n=5) or list(RECIPES)[:5]
         raise InputError(
-            f"expected a recipe of singletrack/training/recipes.py, such as {', '.join(near)}; got {recipe!r}; "
-            "check the spelling"
+            f"unknown recipe {recipe!r}; choose one of singletrack/training/recipes, such as {', '.join(near)}"
         )
     where = str(find_device(device))
     check_devices(devices or 1, where)
     folder = out or Path("runs") / recipe
     if photos and folder.resolve().is_relative_to(photos.resolve()):
         raise InputError(
-            f"expected a run folder outside the photos; got {folder} in {photos}, where the run's pictures would be "
-            "taken for photos; choose another --out"
+            f"the run folder must be outside the photo folder; got {folder} in {photos}, where the run's images would "
+            "be used as photos; choose another --out"
         )
     make_folder(folder)
     chosen = RECIPES[recipe]()
@@ -160,6 +149,7 @@ def command(
         activation_checkpointing=activation_checkpointing,
         compiler="inductor" if compiled else None,
         boards=boards,
+        report=click.echo,
     )
     run = partial(train, chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
     left = run() if devices in (None, 1) else launch(devices, run)

@@ -6,7 +6,7 @@ a recorded draw gives the recorded crops. The crop is the one that tracking take
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -49,7 +49,7 @@ class Augmentation:
     label_shift: pixels of the crop by which labels lie up-left of where tracking reads boxes; published: 0.5.
     flip_shift: pixels by which a box of a mirrored frame lies left of where its target is; published: 1.
     mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
-    templates: 2 for pairs with the target's newest look beside its first one, see ``frame_pairs.newest_frame``.
+    num_templates: 2 for pairs with the target's newest look beside its first one, see ``frame_pairs.newest_frame``.
     """
 
     template_factor: float = 2.0
@@ -65,7 +65,11 @@ class Augmentation:
     label_shift: float = 0.0
     flip_shift: float = 0.0
     mark_template: bool = False
-    templates: Literal[1, 2] = 1
+    num_templates: Literal[1, 2] = 1
+
+    def for_validation(self) -> Augmentation:
+        """Return the same crops without gray, flips and changes of brightness."""
+        return replace(self, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ import numpy as np
 
 from singletrack.datasets.annotations import read_regions, read_table
 from singletrack.datasets.base import Array, Frames, VideoSequence
-from singletrack.datasets.layouts import SequencePaths, SequenceReaders, has_size, in_folder, read, sequence
+from singletrack.datasets.layouts import (
+    SequencePaths,
+    SequenceReaders,
+    has_size,
+    in_folder,
+    read,
+    read_language,
+    sequence,
+)
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames
 from singletrack.errors import InputError

@@ -72,7 +72,7 @@ class TupleRules:
     negatives: float = 0.0
 
     @property
-    def templates(self) -> int:
+    def num_templates(self) -> int:
         """How many there are in a sample."""
         return 2 if self.mode == "trident" else 1
 

@@ -7,12 +7,13 @@ finding one takes as long as training on a pair.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from singletrack.files import atomic_write
 
 Image = NDArray[np.uint8]
 
@@ -60,7 +61,6 @@ def cached_object(path: Path, picture: Image, folder: Path) -> Image | None:
         return None if found is None else found.astype(np.uint8)
     mask = find_object(picture)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(b"" if mask is None else cv2.imencode(".png", mask)[1].tobytes())
-    unfinished.replace(kept)
+    with atomic_write(kept) as unfinished:
+        unfinished.write_bytes(b"" if mask is None else cv2.imencode(".png", mask)[1].tobytes())
     return mask

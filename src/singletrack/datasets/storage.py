@@ -21,7 +21,8 @@ from pathlib import Path
 
 from singletrack.datasets.base import Image
 from singletrack.errors import InputError, VideoError
-from singletrack.video.images import PICTURE_ENDINGS, decode_picture, natural_key
+from singletrack.video.frames import FrameConverter
+from singletrack.video.images import PICTURE_ENDINGS, decode_picture, may_be_deep, natural_key
 
 ARCHIVE_ENDINGS = (".zip", ".tar")
 # These must be read from their start to reach a frame.
@@ -143,6 +144,7 @@ class StoredFrames:
         self.folder = folder
         # thousands of sequences count their frames alike: one string for all that are called 00000001.jpg
         self.names = tuple(map(sys.intern, names))
+        self._convert: FrameConverter | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -162,10 +164,20 @@ class StoredFrames:
             raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
         if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
             data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is gray
-        picture = decode_picture(data, shrunk)
+        picture = decode_picture(data, shrunk, self._converter(index, data))
         if picture is None:
             raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")
         return picture
+
+    def _converter(self, index: int, data: bytes) -> FrameConverter | None:
+        """What brings pictures of more than 8 bits to 8: by the values of the first, whichever is read first."""
+        if not may_be_deep(data):
+            return None
+        if self._convert is None:
+            self._convert = FrameConverter(str(self.folder))
+            if index != 0:
+                self.picture(0)
+        return self._convert
 
     def is_cut_short(self, index: int) -> bool:
         """Is the file of a frame a JPEG that lacks the mark of its end? Published tools read it, and so is it here."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISION_ALIASES: dict[str, Precision] = {"f32": "fp32", "f16": "fp16", "float32": "fp32", "float16": "fp16"}
 EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
 # the packages of the [train] extra, and the command that installs them
 TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), 'pip install "singletrack[train]"')

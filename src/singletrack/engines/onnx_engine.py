@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -18,6 +17,10 @@ from onnx.utils import Extractor
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.engines.cpu import usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
+from singletrack.telemetry import without_telemetry
+
+with without_telemetry():
+    import onnxruntime  # type: ignore[import-untyped]
 
 FloatArray = NDArray[np.float32]
 Provider = tuple[str, dict[str, str]]
@@ -42,6 +45,8 @@ class ONNXRuntimeNetwork:
     Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
     not an exported model, InputError if there is no such device or precision.
     """
+
+    engine = "onnx"
 
     def __init__(
         self,

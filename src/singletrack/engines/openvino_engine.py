@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from openvino import opset13
-from openvino.preprocess import PrePostProcessor  # type: ignore[import-untyped]
-from openvino.properties import cache_dir, hint, inference_num_threads  # type: ignore[import-untyped]
-from openvino.properties import device as device_properties
 
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.engines.cpu import allowed_cores, usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
 from singletrack.errors import InputError
+from singletrack.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino  # type: ignore[import-untyped]
+    from openvino import opset13
+    from openvino.preprocess import PrePostProcessor  # type: ignore[import-untyped]
+    from openvino.properties import cache_dir, hint, inference_num_threads  # type: ignore[import-untyped]
+    from openvino.properties import device as device_properties
 
 FloatArray = NDArray[np.float32]
 CROPS = ("template", "search")
@@ -28,6 +31,9 @@ METADATA = "framework"
 # the second to be dropped gives back the stack of the first, which may be gone by then; and the next signal that
 # Python handles, such as Ctrl-C, ends the process with a segmentation fault (OpenVINO 2026.4).
 CORE = openvino.Core()
+
+
+TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
 
 
 class OpenVINONetwork:
@@ -48,6 +54,8 @@ class OpenVINONetwork:
     not an exported model, InputError if there is no such device, or threads are asked of one that has none.
     """
 
+    engine = "openvino"
+
     def __init__(
         self,
         path: str | Path,
@@ -62,7 +70,7 @@ class OpenVINONetwork:
         self.precision = self._choose_precision(precision)
         self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
         if self.precision != "auto":
-            self._settings[hint.inference_precision()] = getattr(openvino.Type, self.precision)
+            self._settings[hint.inference_precision()] = TYPES[self.precision]
         if threads is not None and self.device != "CPU":
             raise InputError(f"expected device cpu with a number of threads; got {self.device}; leave one of them out")
         if self.device == "CPU" and (threads is not None or usable_cores() < allowed_cores()):

@@ -42,6 +42,8 @@ class TorchNetwork:
     Features are a Tensor on that device, or what the module makes of them.
     """
 
+    engine = "torch"
+
     def __init__(
         self,
         module: nn.Module,

@@ -21,6 +21,7 @@ from singletrack.evaluation.run_store import SequenceResult
 from singletrack.geometry.boxes import Box
 from singletrack.tracking import multi
 from singletrack.tracking.base import BatchTracker, FloatArray, Inputs, Result, Tracker
+from singletrack.tracking.resizing import FrameResizer
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -76,20 +77,21 @@ def check_batch_tracker(tracker: Tracker) -> BatchTracker:
 def _follow_one(tracker: Tracker, sequence: VideoSequence, on_frames: OnFrames) -> SequenceResult:
     notes = _Notes(sequence)
     for index in range(len(sequence)):
-        frame = sequence.frames[index]
+        frame = notes.resizer.fit(sequence.frames[index])
         start = time.perf_counter()
         result = notes.begin(tracker, frame) if index == 0 else tracker.update(frame)
-        notes.add(result, time.perf_counter() - start)
+        notes.add(notes.resizer.to_own(result), time.perf_counter() - start)
         del frame  # before the next one is read: one at a time
         on_frames(1)
     return notes.result()
 
 
 class _Notes:
-    """The results of one sequence so far."""
+    """The results of one sequence so far; and what makes its frames equally large."""
 
     def __init__(self, sequence: VideoSequence) -> None:
         self.sequence = sequence
+        self.resizer = FrameResizer()
         self.boxes: list[Box] = []
         self.scores: list[float] = []
         self.lost: list[bool] = []
@@ -158,9 +160,9 @@ class _Lane:
         following = len(self.notes.boxes) + 1
         if following < len(self.notes.sequence):
             self._coming = self._read(following)
-        return frame
+        return self.notes.resizer.fit(frame)
 
-    def preprocess_at(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
+    def preprocess(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
         """What the network should see of this frame, where it is asked at all."""
         if isinstance(frame, Failure):
             return frame
@@ -171,10 +173,11 @@ class _Lane:
     def answer(
         self, look: Inputs | Result | Failure | None, maps: Mapping[str, FloatArray] | Failure | None
     ) -> Result | Failure:
-        """The result of this frame, from what ``preprocess_at`` gave and what the network made of it."""
+        """The result of this frame, from what ``preprocess`` gave and what the network made of it."""
         if isinstance(look, (Result, Failure)):
             return look
-        return maps if isinstance(maps, Failure) else _attempt(self.tracker.postprocess, maps)
+        found = maps if isinstance(maps, Failure) else _attempt(self.tracker.postprocess, maps)
+        return found if isinstance(found, Failure) else self.notes.resizer.to_own(found)
 
 
 def _follow_together(
@@ -193,7 +196,7 @@ def _follow_together(
                 return
             frames = [_attempt(lane.next_frame) for lane in lanes]
             start = time.perf_counter()
-            looks = list(readers.map(_Lane.look, lanes, frames))
+            looks = list(readers.map(_Lane.preprocess, lanes, frames))
             del frames  # before the ones after the next are read
             seen = _attempt(network.locate_each, [look for look in looks if isinstance(look, Inputs)])
             maps: Iterator[Mapping[str, FloatArray] | Failure] = (

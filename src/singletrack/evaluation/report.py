@@ -6,7 +6,7 @@ Needs no optional package; the pictures and the page are made in ``page``. Knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from collections.abc import VideoSequence as Ordered
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -161,7 +161,7 @@ def _check_complete(results: Ordered[TrackerResults], sequences: Ordered[VideoSe
             named = ", ".join(missing[:MISSING_IN_MESSAGE]) + (", ..." if len(missing) > MISSING_IN_MESSAGE else "")
             raise InputError(
                 f"expected results of {result.label} for all {len(sequences)} sequences; {len(missing)} are missing: "
-                f"{named}; finish that run, or ask for the sequences that all have (--common)"
+                f"{named}; finish that run, or ask for the sequences that all have (--common-only)"
             )
 
 

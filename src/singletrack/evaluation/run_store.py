@@ -50,7 +50,8 @@ class RunFacts:
 
     dataset, split: as the catalog has them. sequences: name -> frames, of all that were asked for so far.
     model, engine, device, precision: as the zoo and the engine name them. weights: digest of the file.
-    settings: of the tracker. batch: how many sequences went through the network together. threads: of each process;
+    settings: of the tracker. keep_ratio: None for the model's own.
+    batch: how many sequences went through the network together. threads: of each process;
         some engines add in another order with more of them.
     integers: whether the boxes are cut to whole pixels. version: of singletrack. processor: its own name.
     """
@@ -64,6 +65,7 @@ class RunFacts:
     device: str
     precision: str
     settings: Mapping[str, Any]
+    keep_ratio: float | None = None
     batch: int = 1
     threads: int = 1
     integers: bool = False

@@ -24,6 +24,7 @@ import cv2
 from singletrack.datasets.base import VideoSequence
 from singletrack.errors import SingletrackError
 from singletrack.evaluation.ope import Failure, OnFrames, Outcome, follow_sequences
+from singletrack.telemetry import without_telemetry
 from singletrack.tracking.base import Tracker
 
 MakeTracker = Callable[[], Tracker]
@@ -169,7 +170,8 @@ def follow_on_ray(
 
     Raises SingletrackError where no cluster answers.
     """
-    ray: Any = import_module("ray")
+    with without_telemetry():
+        ray: Any = import_module("ray")
     waiting = list(sequences)
     groups = [waiting[start : start + batch] for start in range(0, len(waiting), batch)]
     try:

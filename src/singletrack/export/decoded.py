@@ -11,8 +11,6 @@ from singletrack.errors import InputError
 from singletrack.geometry.windows import hann_window
 from singletrack.models.build import Network
 from singletrack.models.layers import center_head
-from singletrack.models.ostrack import OSTrack
-from singletrack.models.two_stream import Aligned
 
 
 class Decoded(nn.Module):
@@ -27,7 +25,7 @@ class Decoded(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        if not isinstance(network, (OSTrack, Aligned)):
+        if not network.config.center_head:
             raise InputError(
                 f"expected a network with a center head, such as ostrack-256, to be decoded in the graph; got "
                 f"{type(network).__name__}; export it without"

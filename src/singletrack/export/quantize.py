@@ -10,6 +10,7 @@ import onnx
 from singletrack.engines import require_packages
 from singletrack.engines.preprocessing import Normalization, as_network_input
 from singletrack.export.calibration import CropPair
+from singletrack.telemetry import without_telemetry
 
 INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
 
@@ -22,7 +23,8 @@ def quantize(graph: onnx.ModelProto, looks: Sequence[CropPair], normalization: N
     Raises MissingDependencyError without NNCF.
     """
     require_packages("8-bit integers", *INT8_EXTRA)
-    import nncf  # type: ignore[import-not-found]
+    with without_telemetry():
+        import nncf  # type: ignore[import-not-found]
 
     inputs = [
         {

@@ -29,14 +29,8 @@ from singletrack.export.calibration import CropPair
 from singletrack.export.decoded import Decoded, Exportable
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
-from singletrack.export.verify import Difference, compare_networks, compare_with_module, require_agreement
+from singletrack.export.verify import OutputDifference, compare_networks, compare_with_module, require_agreement
 from singletrack.models.build import Network
-from singletrack.models.dasiamrpn import DaSiamRPN
-from singletrack.models.ostrack import OSTrack
-from singletrack.models.siamrpn import SiamRPN
-
-# Of the config of an OSTrack, what its file tells beside the sizes.
-OSTRACK_FACTS = ("keep_ratio", "mark_template", "templates")
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
@@ -53,7 +47,7 @@ def export_onnx(
     calibration: Sequence[CropPair] = (),
     normalization: Normalization | None = None,
     tolerance: float = 1e-4,
-) -> list[Difference]:
+) -> list[OutputDifference]:
     """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
 
     path: ends in .onnx; or in .xml for OpenVINO's own format, with a .bin beside it.
@@ -86,7 +80,7 @@ def export_onnx(
     config = model.config
     facts = {
         "model": name,
-        **({fact: getattr(model.config, fact) for fact in OSTRACK_FACTS} if isinstance(model, OSTrack) else {}),
+        **config.metadata,
         "template_size": config.template_size,
         "search_size": config.search_size,
         "weights": "int8" if calibration else "float16" if half else "float32",
@@ -127,7 +121,7 @@ def trace(network: Exportable) -> onnx.ModelProto:
     """The graph of ``network``, which must be in evaluation mode on the CPU."""
     config = network.config
     # Two samples: with one, the batch would be taken for a constant.
-    samples = 1 if isinstance(network, SiamRPN) else 2
+    samples = 1 if config.fixed_batch else 2
     crops = torch.zeros(samples, *config.template_shape), torch.zeros(samples, *config.search_shape)
     with _quiet_exporter(), torch.no_grad():
         maps = list(network(*crops))
@@ -160,9 +154,9 @@ def free_axes(network: Exportable) -> tuple[dict[int, torch.export.Dim], dict[in
     Always the batch, but for SiamRPN++: its kernels are a convolution of as many groups as channels of one sample, and
     an engine takes several samples one by one.
     """
-    batch: dict[int, torch.export.Dim] = {} if isinstance(network, SiamRPN) else {0: torch.export.Dim("batch")}
+    batch: dict[int, torch.export.Dim] = {} if network.config.fixed_batch else {0: torch.export.Dim("batch")}
     sides: dict[int, torch.export.Dim] = {}
-    if isinstance(network, (SiamRPN, DaSiamRPN)) and network.config.sizes_free:
+    if network.config.free_search_size:
         sides = dict.fromkeys((2, 3), torch.export.Dim("side", min=127, max=4095))
     return batch, batch | sides
 

@@ -20,9 +20,7 @@ from singletrack.errors import ExportError, InputError
 from singletrack.export.calibration import CropPair
 from singletrack.export.decoded import Exportable
 from singletrack.models import stark
-from singletrack.models.dasiamrpn import DaSiamRPN
 from singletrack.models.layers import center_head
-from singletrack.models.siamrpn import SiamRPN
 from singletrack.tracking.anchors import anchor_grid, decode_proposals, proposal_scores
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def compare_networks(
     for batch in batches:
         template = made_input(batch, config.template_shape, seed=batch)
         search = made_input(batch, config.search_shape, seed=100 + batch)
-        if isinstance(model, (SiamRPN, DaSiamRPN)):  # which take pixels as they are
+        if config.raw_pixels:
             template, search = (np.clip(50 * crops + 127, 0, 255).round() for crops in (template, search))
         expected = reference.locate(reference.encode(template), search)
         for engine, network in networks.items():

@@ -1,1 +1,1 @@
-"""Arithmetic on boxes and pixels: pure functions of arrays. Knows nothing of networks, video or torch."""
+"""Pure functions for boxes, crops and windows."""

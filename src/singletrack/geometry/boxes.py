@@ -1,6 +1,6 @@
-"""Boxes: overlap, clipping, and the check of a user's box.
+"""Box overlap, clipping and validation.
 
-The order stands in the name: xywh is top-left corner and size, xyxy two corners, cxcywh center and size.
+Names state the order: xywh is top-left corner and size, xyxy two corners, cxcywh center and size.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ Array = NDArray[np.floating[Any]]
 
 
 def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
-    """Intersection over union, 0 to 1, of boxes that broadcast: (..., 4), (..., 4) -> (...).
+    """Compute the intersection over union of boxes.
 
-    Coordinates are continuous (no pixel is added to a side). Two boxes without area overlap by 0.
+    Coordinates are continuous: no pixel is added to a side. Two boxes without area have an IoU of 0.
+
+    Args:
+        a_xywh: boxes of shape (..., 4).
+        b_xywh: boxes of shape (..., 4) that broadcast with ``a_xywh``.
+
+    Returns:
+        IoU of shape (...), 0 to 1.
     """
     ax, ay, aw, ah = _columns(a_xywh)
     bx, by, bw, bh = _columns(b_xywh)
@@ -33,11 +40,18 @@ def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
 
 
 def clip_box(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: float = 10.0) -> Box:
-    """The box with both corners inside the frame and at least `margin` pixels wide and high.
+    """Clip a box so that both corners lie inside the frame.
 
-    As published with OSTrack: the top-left corner stays `margin` pixels away from the right and bottom edge,
-    the bottom-right corner as far from the left and top edge. In a frame smaller than the margin, the box is
-    the frame.
+    As in the published code of OSTrack: the top-left corner stays ``margin`` pixels away from the right and bottom
+    edges, the bottom-right corner from the left and top edges.
+
+    Args:
+        box_xywh: x, y, width, height in pixels.
+        size_wh: width and height of the frame in pixels.
+        margin: minimum width and height of the result in pixels.
+
+    Returns:
+        The clipped box. In a frame smaller than the margin, this is the frame.
     """
     (x, width), (y, height) = (
         _clip_span(start, length, limit, min(margin, limit))
@@ -53,9 +67,10 @@ def _clip_span(start: float, length: float, limit: float, margin: float) -> tupl
 
 
 def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: float = 10.0) -> Box:
-    """As ``clip_box``, but only the top-left corner is brought into the frame; the box may reach beyond it.
+    """Clip only the top-left corner of a box to the frame, as MMTracking does; the box may extend beyond the frame.
 
-    As in MMTracking: width and height stay, between `margin` and those of the frame.
+    Width and height are kept, but limited to between ``margin`` and the size of the frame. See ``clip_box`` for the
+    arguments.
     """
     (x, width), (y, height) = (
         (min(max(0.0, start), limit - min(margin, limit)), min(max(min(margin, limit), length), limit))
@@ -65,26 +80,31 @@ def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: 
 
 
 def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
-    """The box as four floats, if it can be meant in a frame of this size; one pixel wide is enough.
+    """Validate a user's box.
 
-    Raises InputError for a box that is not four finite numbers, has no area or lies wholly outside the frame.
+    Args:
+        box_xywh: x, y, width, height in pixels. It may extend beyond the frame.
+        size_wh: width and height of the frame in pixels.
+
+    Returns:
+        The box as four floats.
+
+    Raises:
+        InputError: the box is not four finite numbers, has no area, or lies completely outside the frame.
     """
-    expected = "expected a box as x, y, width, height in pixels, top-left corner first"
+    order = "boxes are x, y, width, height in pixels"
     try:
         x, y, width, height = (float(value) for value in box_xywh)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{expected}; got {box_xywh!r}; give four numbers") from error
-    got = f"got {x:g},{y:g},{width:g},{height:g}"
+        raise InputError(f"box must have four numbers; got {box_xywh!r}; {order}") from error
+    got = f"got ({x:g}, {y:g}, {width:g}, {height:g})"
     if not all(math.isfinite(value) for value in (x, y, width, height)):
-        raise InputError(f"{expected}; {got}; every number must be finite")
+        raise InputError(f"box must have finite numbers; {got}; {order}")
     if width <= 0 or height <= 0:
-        raise InputError(f"{expected}; {got}; width and height must be above zero (are these two corners?)")
+        raise InputError(f"width and height of a box must be positive; {got}; {order}, not two corners")
     frame_width, frame_height = size_wh
     if x >= frame_width or y >= frame_height or x + width <= 0 or y + height <= 0:
-        raise InputError(
-            f"expected a box that overlaps the frame of {frame_width} x {frame_height} pixels; {got}, "
-            "which lies outside; measure it in pixels of this very frame"
-        )
+        raise InputError(f"box must overlap the {frame_width} x {frame_height} frame; {got}; {order} of this frame")
     return x, y, width, height
 
 
@@ -93,5 +113,5 @@ def _columns(boxes: ArrayLike) -> tuple[Array, Array, Array, Array]:
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
     if array.ndim == 0 or array.shape[-1] != 4:
-        raise InputError(f"expected boxes of shape (..., 4); got {array.shape}; put the four numbers last")
+        raise InputError(f"boxes must have shape (..., 4); got {array.shape}; put the four numbers last")
     return array[..., 0], array[..., 1], array[..., 2], array[..., 3]

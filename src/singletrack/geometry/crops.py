@@ -1,7 +1,7 @@
-"""The square crop round a box, and boxes from frame to crop and back: both directions in one file.
+"""Square crops around a box, and the mapping of boxes between frame and crop.
 
-Follows the published code of OSTrack to the pixel, quirks included. Knows nothing of networks. Tracking crops with
-it; training renders its pairs straight into crops, and a test holds them to show what is cut here.
+Matches the published code of OSTrack to the pixel, including its quirks. Tracking uses these functions. Training
+renders its pairs straight into crops, and a test checks that both agree.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Columns = NDArray[np.intp]
 Weights = NDArray[np.int32]
 
-# Mean and deviation of ImageNet's RGB in 0 to 1, as published with OSTrack: crops are normalized with them.
+# Mean and standard deviation of ImageNet RGB in 0 to 1, used for normalization in the published code of OSTrack.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# A box is drawn into a template in this color, which scenes hardly have.
+# Color of a box that is drawn into a template; rare in real scenes.
 MARK = (255, 0, 255)
-# A larger square is never built: only the pixels that bilinear sampling reads are gathered from the frame.
+# Larger squares are never built; only the pixels that bilinear sampling reads are gathered from the frame.
 LARGEST_DENSE_SIDE = 4096
 
 
 @dataclass(frozen=True)
 class Square:
-    """A square of whole pixels round a box; it may reach beyond the frame.
+    """A square around a box at integer pixels. It may extend beyond the frame.
 
-    left, top, side: in pixels of the frame.
+    Attributes:
+        left: x of the left edge in frame pixels.
+        top: y of the top edge in frame pixels.
+        side: side length in frame pixels.
     """
 
     left: int
@@ -46,25 +49,33 @@ class Square:
 
     @classmethod
     def around(cls, box_xywh: Sequence[float], factor: float) -> Square:
-        """The square with `factor` squared times the area of the box.
+        """Build the square whose area is ``factor`` squared times the area of the box.
 
-        Its side is rounded up and its corner to the nearest even number at a tie, as published.
+        As in the published code, the side is rounded up, and the corner is rounded to the nearest integer, ties to
+        even.
+
+        Args:
+            box_xywh: x, y, width, height in frame pixels.
+            factor: side of the square relative to the square root of the box area.
+
+        Raises:
+            InputError: the box or the factor gives no finite positive side.
         """
         x, y, width, height = (float(value) for value in box_xywh)
         extent = math.sqrt(width * height) * factor if width > 0 and height > 0 else 0.0
         if not 0 < extent < math.inf:
             raise InputError(
-                f"expected a box with a finite area above zero and a factor above zero; "
-                f"got {x:g},{y:g},{width:g},{height:g} and {factor:g}; check the box before cropping"
+                f"box must have a finite positive area, and the factor must be positive; "
+                f"got ({x:g}, {y:g}, {width:g}, {height:g}) and {factor:g}; check the box before cropping"
             )
         side = math.ceil(extent)
         return cls(round(x + 0.5 * width - side * 0.5), round(y + 0.5 * height - side * 0.5), side)
 
     def inside(self, size_wh: tuple[int, int]) -> tuple[slice, slice]:
-        """Rows and columns of the frame that the crop shows; the rest of it is padding.
+        """Compute the rows and columns of the frame that the crop shows; the rest is padding.
 
-        A square that reaches the last column or row of the frame loses that column or row to the padding: the
-        published code pads one pixel too many on the right and at the bottom, and networks learned with it.
+        If the square reaches the last column or row of the frame, that column or row becomes padding: the published
+        code pads one pixel too many on the right and at the bottom, and networks are trained with it.
         """
         width, height = size_wh
         return _span(self.top, self.side, height), _span(self.left, self.side, width)
@@ -76,19 +87,25 @@ def _span(start: int, length: int, limit: int) -> slice:
 
 
 def check_frame(frame: Any) -> Image:
-    """The frame as (H, W, 3) uint8 RGB; a gray one is repeated three times, of RGBA the opacity is left out.
+    """Validate a frame and convert it to RGB.
 
-    Raises InputError for everything whose meaning would be a guess: other shapes and types (are floats 0 to
-    1 or 0 to 255?), and frames without pixels.
+    Args:
+        frame: (H, W, 3) uint8 RGB; (H, W) or (H, W, 1) gray is repeated three times; (H, W, 4) RGBA loses its alpha.
+
+    Returns:
+        The frame as (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: another shape or type (floats would be ambiguous: 0 to 1 or 0 to 255), or an empty frame.
     """
-    expected = "expected a frame as an (H, W, 3) uint8 RGB array"
+    expected = "frame must be an (H, W, 3) uint8 RGB array"
     if not isinstance(frame, np.ndarray):
         raise InputError(f"{expected}; got {type(frame).__name__}; convert it with numpy.asarray")
     got = f"got {frame.shape} {frame.dtype}"
     if frame.dtype != np.uint8:
         raise InputError(f"{expected}; {got}; scale it to 0 ... 255 and convert it with .astype(numpy.uint8)")
     if frame.size == 0:
-        raise InputError(f"{expected}; {got}, without a single pixel; was the frame read at all?")
+        raise InputError(f"{expected}; {got}, which is empty; check that the frame was read")
     if frame.ndim == 2:
         frame = frame[..., None]
     if frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
@@ -97,11 +114,19 @@ def check_frame(frame: Any) -> Image:
 
 
 def square_crop(frame: Image, box_xywh: Sequence[float], *, factor: float, size: int) -> tuple[Image, float]:
-    """Cut the square round a box out of a frame and resize it.
+    """Crop the square around a box and resize it. Time and memory are bounded for any box size.
 
-    frame: (H, W, C) uint8, any C. Returns the crop, (size, size, C) uint8, padded with black, and its scale:
-    crop pixels per frame pixel. Time and memory stay bounded, however large the box.
-    Raises InputError when the box has no area.
+    Args:
+        frame: (H, W, C) uint8, any number of channels.
+        box_xywh: x, y, width, height in frame pixels.
+        factor: side of the square relative to the square root of the box area.
+        size: side of the crop in pixels.
+
+    Returns:
+        The crop, (size, size, C) uint8, padded with black, and its scale in crop pixels per frame pixel.
+
+    Raises:
+        InputError: the box has no area.
     """
     square = Square.around(box_xywh, factor)
     if square.side > max(LARGEST_DENSE_SIDE, 4 * size):
@@ -112,15 +137,19 @@ def square_crop(frame: Image, box_xywh: Sequence[float], *, factor: float, size:
 
 
 def mark_box(template: Crop, box_xywh: Sequence[float] | NDArray[Any]) -> None:
-    """Draw the outline of its box, in pixels of the crop, round it into a template crop, (T, T, 3) RGB, in place.
+    """Draw the outline of the target box into a template crop, in place.
 
-    The crop alone tells where the box is and how large, but not its proportions: a part of a thing, or a loose box,
-    cannot be told from a tight one. Lines of a 56th of the side, as far as they are inside the crop. After the type
-    embeddings of LoRAT (arXiv 2403.05231), which tell a template's tokens on the target from those beside it.
+    The crop itself shows the position and area of the box but not its aspect ratio, and cannot distinguish a tight box
+    from a loose one or from a box around a part. The lines are 1/56 of the crop side wide, just outside the box.
+    Inspired by the type embeddings of LoRAT (arXiv 2403.05231), which mark the template tokens on the target.
+
+    Args:
+        template: (T, T, 3) RGB crop, changed in place.
+        box_xywh: x, y, width, height in crop pixels.
     """
     line = max(1, round(template.shape[0] / 56))
     x, y, width, height = box_xywh
-    # OpenCV counts from the middles of pixels, here in sixteenths
+    # OpenCV measures from pixel centers, here in 1/16 pixels
     low = [round((start - line / 2 - 0.5) * 16) for start in (x, y)]
     high = [round((end + line / 2 - 0.5) * 16) for end in (x + width, y + height)]
     cv2.rectangle(template, low, high, MARK, line, cv2.LINE_AA, shift=4)
@@ -129,9 +158,9 @@ def mark_box(template: Crop, box_xywh: Sequence[float] | NDArray[Any]) -> None:
 def square_crop_unrounded(
     frame: Image, box_xywh: Sequence[float], *, factor: float, size: int
 ) -> tuple[NDArray[np.float32], float]:
-    """As ``square_crop``, but float32: what resizing gives between two levels of brightness is kept (MMTracking).
+    """Crop like ``square_crop``, but as float32 without rounding after the resize, as MMTracking does.
 
-    A square of more than `LARGEST_DENSE_SIDE` pixels a side is rounded all the same.
+    Squares with a side of more than ``LARGEST_DENSE_SIDE`` pixels are rounded anyway.
     """
     square = Square.around(box_xywh, factor)
     if square.side > max(LARGEST_DENSE_SIDE, 4 * size):
@@ -142,9 +171,17 @@ def square_crop_unrounded(
 def square_padding(
     size_wh: tuple[int, int], box_xywh: Sequence[float], *, factor: float, size: int
 ) -> NDArray[np.bool_]:
-    """Which pixels of ``square_crop`` show, at least in part, what is beyond the frame: (size, size), True there.
+    """Compute the padding mask of ``square_crop``.
 
-    size_wh: of the frame. The last column and row of the frame count as beyond it where the square reaches them.
+    Args:
+        size_wh: width and height of the frame in pixels.
+        box_xywh: x, y, width, height in frame pixels.
+        factor: side of the square relative to the square root of the box area.
+        size: side of the crop in pixels.
+
+    Returns:
+        (size, size) bool, True where a pixel lies at least partly outside the frame. If the square reaches the last
+        column and row of the frame, these count as outside.
     """
     square = Square.around(box_xywh, factor)
     rows, columns = square.inside(size_wh)
@@ -153,7 +190,7 @@ def square_padding(
 
 
 def _beyond(start: int, side: int, visible: slice, size: int) -> NDArray[np.bool_]:
-    """Along one axis, which of `size` outputs mix in anything that is not visible; cv2 repeats the outermost."""
+    """Find the outputs along one axis that mix in padding; cv2 repeats the outermost input."""
     near, fraction = _positions(side, size)
     inside = (near >= 0) & (near < side - 1)
     near, fraction = near.clip(0, side - 1), np.where(inside, fraction, 0)
@@ -162,7 +199,7 @@ def _beyond(start: int, side: int, visible: slice, size: int) -> NDArray[np.bool
 
 
 def _cut(frame: Image, square: Square) -> Image:
-    """The square at its own size, padded with black."""
+    """Cut out the square without resizing, padded with black."""
     rows, columns = square.inside((frame.shape[1], frame.shape[0]))
     if rows.stop - rows.start == square.side and columns.stop - columns.start == square.side:
         return frame[rows, columns]
@@ -177,14 +214,14 @@ def _cut(frame: Image, square: Square) -> Image:
 
 def _resize(image: NDArray[Pixel], size: int) -> NDArray[Pixel]:
     resized = np.asarray(cv2.resize(image, (size, size)), image.dtype)
-    return resized.reshape(size, size, *image.shape[2:])  # cv2 drops a last axis of length one
+    return resized.reshape(size, size, *image.shape[2:])  # cv2 drops a last dimension of length one
 
 
 def _crop_sparse(frame: Image, square: Square, size: int) -> Image:
-    """The same pixels as `_cut` and `_resize` give, without the padded image: for squares much larger than the crop.
+    """Compute the pixels of ``_cut`` and ``_resize`` without the padded image, for squares much larger than the crop.
 
-    cv2.resize on uint8 mixes two columns, then two rows, with weights in 1/2048, and drops four bits in
-    between (the fixed-point arithmetic of OpenCV's imgproc); a test holds the two ways equal to the pixel.
+    cv2.resize on uint8 blends two columns, then two rows, with weights in 1/2048, and drops four bits in between
+    (fixed-point arithmetic of OpenCV's imgproc). A test checks that both ways agree to the pixel.
     """
     visible_rows, visible_columns = square.inside((frame.shape[1], frame.shape[0]))
     rows, row_weights = _taps(square.top, square.side, visible_rows, size)
@@ -200,7 +237,7 @@ def _crop_sparse(frame: Image, square: Square, size: int) -> Image:
 
 
 def _taps(start: int, side: int, visible: slice, size: int) -> tuple[tuple[Columns, Columns], tuple[Weights, Weights]]:
-    """For each output the two frame indices that it mixes, and their weights in 1/2048 (0: padding)."""
+    """Compute the two frame indices that each output blends, and their weights in 1/2048 (0: padding)."""
     near, fraction = _positions(side, size)
     indices, weights = [], []
     for index, share in ((near, np.float32(1) - fraction), (near + 1, fraction)):
@@ -212,14 +249,23 @@ def _taps(start: int, side: int, visible: slice, size: int) -> tuple[tuple[Colum
 
 
 def _positions(side: int, size: int) -> tuple[Columns, NDArray[np.float32]]:
-    """Where each of `size` outputs lies among `side` inputs, as cv2.resize has it: the one before, and how far on."""
+    """Map ``size`` outputs to ``side`` inputs as cv2.resize does: index of the input before, and fraction beyond it."""
     position = ((np.arange(size) + 0.5) * (1.0 / (size / side)) - 0.5).astype(np.float32)
     near = np.floor(position).astype(np.intp)
     return near, position - near.astype(np.float32)
 
 
 def normalize(crop: Crop, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
-    """(H, W, 3) RGB in 0 to 255, uint8 or float32 -> (1, 3, H, W) float32, each channel (value / 255 - mean) / std."""
+    """Normalize a crop: (value / 255 - mean) / std for each channel.
+
+    Args:
+        crop: (H, W, 3) RGB in 0 to 255, uint8 or float32.
+        mean: mean of each channel, in 0 to 1.
+        std: standard deviation of each channel, in 0 to 1.
+
+    Returns:
+        (1, 3, H, W) float32.
+    """
     if crop.dtype != np.uint8:
         scaled = (crop / np.float32(255) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
         return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
@@ -231,11 +277,19 @@ def normalize(crop: Crop, mean: Sequence[float], std: Sequence[float]) -> NDArra
 def box_to_crop(
     box_xywh: Sequence[float], around_xywh: Sequence[float], *, scale: float, size: int, shift: float = 0.5
 ) -> NDArray[np.float64]:
-    """A box of the frame -> cx, cy, width, height in the crop taken round another box: a training label.
+    """Map a box from the frame to a crop, as a training label.
 
-    Fractions of the crop, not clipped. scale and size: of `square_crop`. shift: the crop pixels by which
-    labels lie up-left of where `box_from_crop` reads them; 0.5 as published (the crop's center is at (size -
-    1) / 2 in training and at size / 2 in tracking), 0 makes the two directions exact inverses.
+    Args:
+        box_xywh: x, y, width, height in frame pixels.
+        around_xywh: the box around which the crop was taken.
+        scale: crop pixels per frame pixel, from ``square_crop``.
+        size: side of the crop in pixels.
+        shift: crop pixels by which labels lie up-left of where ``box_from_crop`` reads them. 0.5 as published (the
+            center of the crop is at (size - 1) / 2 in training and at size / 2 in tracking); 0 makes the two functions
+            exact inverses.
+
+    Returns:
+        (4,) cx, cy, width, height as fractions of the crop, not clipped.
     """
     x, y, width, height = box_xywh
     around_x, around_y, around_width, around_height = around_xywh
@@ -247,10 +301,19 @@ def box_to_crop(
 def box_from_crop(
     box_cxcywh: Sequence[float] | NDArray[Any], around_xywh: Sequence[float], *, scale: float, size: int
 ) -> Box:
-    """cx, cy, width, height as fractions of the crop -> x, y, width, height in the frame, not clipped.
+    """Map a box from a crop to the frame.
 
-    Measured from the unrounded center of the box that the crop was taken round, though the crop itself lies
-    on whole pixels: up to half a pixel apart, as published.
+    As published, the box is measured from the exact center of ``around_xywh``, although the crop lies on integer
+    pixels: the two differ by up to half a pixel.
+
+    Args:
+        box_cxcywh: cx, cy, width, height as fractions of the crop.
+        around_xywh: the box around which the crop was taken, in frame pixels.
+        scale: crop pixels per frame pixel, from ``square_crop``.
+        size: side of the crop in pixels.
+
+    Returns:
+        x, y, width, height in frame pixels, not clipped.
     """
     cx, cy, width, height = (float(value) * size / scale for value in box_cxcywh)
     x, y, around_width, around_height = around_xywh

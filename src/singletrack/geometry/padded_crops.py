@@ -1,7 +1,6 @@
-"""The square crop of SiamRPN++ and DaSiamRPN: the whole frame is seen, and beyond it a color, the first frame's mean.
+"""Square crops of SiamRPN++ and DaSiamRPN, padded with the mean color of the first frame.
 
-``geometry.crops`` cuts as OSTrack and STARK do, which is another way: round a box, with black beyond the frame. Knows
-nothing of networks.
+``geometry.crops`` has the crops of OSTrack and STARK, which are padded with black and rounded differently.
 """
 
 from __future__ import annotations
@@ -16,16 +15,25 @@ Color = tuple[int, int, int]
 
 
 def mean_color(frame: Image) -> Color:
-    """The mean of each channel of a frame (H, W, 3), cut to a whole number, as published."""
+    """Compute the mean of each channel of an (H, W, 3) frame, truncated to integers as published."""
     first, second, third = (int(value) for value in frame.mean((0, 1)))
     return first, second, third
 
 
 def padded_crop(frame: Image, square: Square, size: int, color: Color) -> Image:
-    """Cut a square out of a frame (H, W, 3) and resize it: (size, size, 3) uint8, with ``color`` beyond the frame.
+    """Crop a square and resize it, padded with a color.
 
-    A square of more than `LARGEST_DENSE_SIDE` pixels a side is sampled where the crop's pixels lie, instead of being
-    built: time and memory stay bounded, and a place is rounded to 1/32 of a pixel.
+    Squares with a side of more than ``LARGEST_DENSE_SIDE`` pixels are sampled at the crop's pixels instead of being
+    built. This bounds time and memory; positions are then rounded to 1/32 pixel.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        square: the region in frame pixels.
+        size: side of the crop in pixels.
+        color: padding color, one value per channel.
+
+    Returns:
+        (size, size, 3) uint8.
     """
     if square.side > max(LARGEST_DENSE_SIDE, 4 * size):
         step = square.side / size
@@ -37,12 +45,12 @@ def padded_crop(frame: Image, square: Square, size: int, color: Color) -> Image:
 
 
 def bgr_pixels(crop: Image) -> Image:
-    """A crop as these networks' engine takes it: (H, W, 3) RGB -> (1, H, W, 3) BGR."""
+    """Convert a crop to network input: (H, W, 3) RGB -> (1, H, W, 3) BGR."""
     return np.ascontiguousarray(crop[None, ..., ::-1])
 
 
 def _cut(frame: Image, square: Square, color: Color) -> NDArray[np.uint8]:
-    """The square at its own size."""
+    """Cut out the square without resizing."""
     left, top, side = square.left, square.top, square.side
     height, width = frame.shape[:2]
     rows, columns = slice(max(0, top), min(top + side, height)), slice(max(0, left), min(left + side, width))

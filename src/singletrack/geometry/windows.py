@@ -1,4 +1,4 @@
-"""Windows laid over a score map: a mild belief that the target stays near where it was."""
+"""Windows that weight a score map toward the last position of the target."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def hann_window(cells: int) -> NDArray[np.float32]:
-    """A square Hann window, (cells, cells), symmetric, its ends above zero.
+    """Build a symmetric 2-D Hann window of shape (cells, cells) with positive ends.
 
-    One axis is 0.5 (1 - cos(2 pi k / (cells + 1))) for k = 1 ... cells, as published with OSTrack: for 16
-    cells 0.034 at the ends and 0.991 at the two in the middle.
+    Each axis is 0.5 (1 - cos(2 pi k / (cells + 1))) for k = 1 ... cells, as in the published code of OSTrack. For 16
+    cells this is 0.034 at the ends and 0.991 at the two middle cells.
     """
     k = np.arange(1, cells + 1)
     axis = 0.5 * (1.0 - np.cos(2.0 * np.pi * k / (cells + 1)))

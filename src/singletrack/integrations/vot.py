@@ -15,20 +15,25 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import loading, registry
-from singletrack.engines import Precision, require_packages
+from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.files import writing
 from singletrack.geometry.boxes import Box
+from singletrack.loading import DEFAULT_MODEL, LoadArguments, make_options
 from singletrack.tracking.base import Tracker
 from singletrack.video.images import read_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Picture = str | Mapping[str, NDArray[np.uint8]]
 Target = tuple[Any, Mapping[str, Any]]  # region and properties, as the toolkit gives them
@@ -50,23 +55,18 @@ class VOTTracker:
 
     multiobject = True  # which the toolkit reads
 
-    def __init__(
-        self,
-        model: str = "ostrack-tiny",
-        weights: str | Path | None = None,
-        engine: str = "auto",
-        device: str = "auto",
-        precision: Precision = "auto",
-        settings: Mapping[str, Any] | str | None = None,
-    ) -> None:
-        """The arguments are those of ``loading.load``, and raise what it raises.
+    def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
+        """Load the model.
 
-        settings: also as JSON, since a trackers.ini holds text.
+        Args:
+            model: as for ``loading.load``.
+            **options: those of ``loading.LoadOptions``; also as text, since a trackers.ini holds text.
+
+        Raises:
+            InputError: and the other errors of ``loading.load``.
         """
-        changes = _read_settings(settings) if isinstance(settings, str) else settings
-        self._loaded = loading.load(
-            model, weights=weights, engine=engine, device=device, precision=precision, settings=changes
-        )
+        values = {name: _from_text(name, value) for name, value in options.items()}
+        self._loaded = loading.load_with(model, make_options(values))
         self._trackers: list[Tracker] = []
         noise = {"color": np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)}
         self.init(noise, [((32.0, 32.0, 32.0, 32.0), {})])
@@ -127,6 +127,22 @@ def _read_settings(text: str) -> dict[str, Any]:
     return settings
 
 
+def _from_text(name: str, value: Any) -> Any:
+    """Convert an option that a trackers.ini holds as text."""
+    if not isinstance(value, str):
+        return value
+    if name == "settings":
+        return _read_settings(value)
+    try:
+        if name == "threads":
+            return int(value)
+        if name == "long_term":
+            return {"true": True, "false": False}[value.lower()]
+    except (ValueError, KeyError):
+        raise InputError(f"invalid {name} in the trackers.ini: {value!r}; register the tracker again") from None
+    return value  # LoadOptions checks the others
+
+
 def _as_word(value: Any) -> str:
     """A setting as `--set` takes it."""
     return np.format_float_positional(value, trim="0") if isinstance(value, float) else str(value).lower()
@@ -148,65 +164,64 @@ def serve(tracker: VOTTracker) -> None:
 
 
 def make_entry(
-    name: str,
-    *,
-    model: str = "ostrack-tiny",
-    weights: Path | None = None,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    settings: Mapping[str, Any] | None = None,
-    in_process: bool = False,
+    name: str, *, model: str = DEFAULT_MODEL, in_process: bool = False, **arguments: Unpack[LoadArguments]
 ) -> str:
-    """A tracker as it stands in the toolkit's trackers.ini.
+    """Return a tracker's section in the toolkit's trackers.ini.
 
-    name: letters, digits, - and _. model to settings: as for ``loading.load``.
-    in_process: for a process of the toolkit's own interpreter, which must then have singletrack; else the toolkit
-        starts this interpreter, and may itself be installed elsewhere.
+    Args:
+        name: letters, digits, - and _.
+        model, arguments: as for ``loading.load``.
+        in_process: run in a process of the toolkit's own interpreter, which must then have singletrack; else the
+            toolkit starts this interpreter, and may itself be installed elsewhere.
 
-    Raises InputError for a name that the toolkit would pass over.
+    Raises:
+        InputError: for a name that the toolkit would ignore.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise InputError(f"expected a name of letters, digits, - and _; got {name!r}; give one with --name")
-    # paths are made absolute, for the toolkit starts trackers in folders of its own
-    options = {"model": model if model in registry.MODELS else str(Path(model).resolve())}
-    if weights is not None:
-        options["weights"] = str(weights.resolve())
-    chosen = {"engine": engine, "device": device, "precision": precision}
-    options |= {key: value for key, value in chosen.items() if value != "auto"}
+        raise InputError(f"name may have letters, digits, - and _; got {name!r}; give another with --name")
+    options = make_options(arguments)
+    # paths are made absolute, because the toolkit starts trackers in folders of its own
+    chosen: dict[str, str] = {"model": model if model in registry.MODELS else str(Path(model).resolve())}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name != "settings" and value != field.default:
+            chosen[field.name] = str(Path(value).resolve()) if field.name == "weights" else _as_word(value)
+    settings = options.settings or {}
     if in_process:
         entry = {"protocol": "python", "command": f"{__name__}:{VOTTracker.__name__}", "convert": "rectangle"}
-        entry |= {f"arg_{key}": value for key, value in options.items()}
+        entry |= {f"arg_{key}": value for key, value in chosen.items()}
         if settings:
             entry["arg_settings"] = json.dumps(dict(settings))
         entry["timeout"] = str(IN_PROCESS_TIMEOUT)
     else:
         words = [sys.executable, "-m", "singletrack", "vot", "serve"]
-        words += [word for key, value in options.items() for word in (f"--{key}", value)]
-        words += [word for key, value in (settings or {}).items() for word in ("--set", f"{key}={_as_word(value)}")]
+        if "long_term" in chosen:
+            words.append("--long-term" if chosen.pop("long_term") == "true" else "--short-term")
+        words += [word for key, value in chosen.items() for word in (f"--{key.replace('_', '-')}", value)]
+        words += [word for key, value in settings.items() for word in ("--set", f"{key}={_as_word(value)}")]
         join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
         entry = {"protocol": "trax", "command": join(words)}
-    registry = configparser.ConfigParser()
-    registry[name] = {key: value.replace("%", "%%") for key, value in {"label": name, **entry}.items()}
+    ini = configparser.ConfigParser()
+    ini[name] = {key: value.replace("%", "%%") for key, value in {"label": name, **entry}.items()}
     text = io.StringIO()
-    registry.write(text)
+    ini.write(text)
     return text.getvalue()
 
 
-def add_entry(registry: Path, name: str, entry: str) -> None:
+def add_entry(path: Path, name: str, entry: str) -> None:
     """Add an entry to a trackers.ini, which is made if it is not there; what stands in it stays as it is.
 
     Raises InputError for a file that is none or has this name already, SingletrackError if it cannot be written.
     """
     held = configparser.ConfigParser()
     try:
-        held.read(registry, encoding="utf-8")
+        held.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise InputError(f"expected a trackers.ini; cannot read {registry} ({error}); mend it first") from error
+        raise InputError(f"expected a trackers.ini; cannot read {path} ({error}); repair it first") from error
     if held.has_section(name):
         raise InputError(
-            f"expected a name that is new to {registry}; got {name!r}, which is there; remove that section, or "
+            f"expected a name that is new to {path}; got {name!r}, which is there; remove that section, or "
             "give another --name"
         )
-    with writing(registry), registry.open("a", encoding="utf-8") as file:
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(f"\n{entry}")

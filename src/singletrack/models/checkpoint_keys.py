@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from singletrack.models import dasiamrpn, siamrpn, stark
+from singletrack.models import siamrpn
+from singletrack.models.configs import DaSiamRPNConfig, NetworkConfig, OSTrackConfig, SiamRPNConfig, STARKConfig
 from singletrack.models.layers import alexnet
 
 Table = dict[str, str | None]
@@ -59,7 +60,7 @@ def _resnet_layers(blocks: Iterable[int]) -> dict[str, str]:
     return layers
 
 
-def _stark_resnet(config: stark.STARKConfig, prefix: str, counted: bool) -> Table:
+def _stark_resnet(config: STARKConfig, prefix: str, counted: bool) -> Table:
     """The ResNet, whose layers have torchvision's names everywhere. counted: whether its norms are BatchNorm."""
     names: Table = {}
     for convolution, norm in _resnet_layers(config.blocks).items():
@@ -70,7 +71,7 @@ def _stark_resnet(config: stark.STARKConfig, prefix: str, counted: bool) -> Tabl
     return names
 
 
-def _stark_official(config: stark.STARKConfig) -> Table:
+def _stark_official(config: STARKConfig) -> Table:
     """researchmm/Stark. Its first stage of training has a score head already, which nothing has trained yet."""
     names = _stark_resnet(config, "backbone.0.body", counted=False)
     names |= _layer("bottleneck", "reduce")
@@ -101,7 +102,7 @@ def _stark_official(config: stark.STARKConfig) -> Table:
     return names
 
 
-def _stark_mmtracking(config: stark.STARKConfig) -> Table:
+def _stark_mmtracking(config: STARKConfig) -> Table:
     """open-mmlab/mmtracking. Its first stage of training has no score head."""
     names = _stark_resnet(config, "backbone", counted=True)
     names |= _layer("neck.convs.0.conv", "reduce")
@@ -131,7 +132,7 @@ def _stark_mmtracking(config: stark.STARKConfig) -> Table:
     return names
 
 
-def _siamrpnpp_official(config: siamrpn.SiamRPNConfig) -> Table:
+def _siamrpnpp_official(config: SiamRPNConfig) -> Table:
     """STVIR/pysot."""
     names = _siamrpnpp_backbone(config)
     several = len(config.widths) > 1
@@ -152,7 +153,7 @@ def _siamrpnpp_official(config: siamrpn.SiamRPNConfig) -> Table:
     return names
 
 
-def _siamrpnpp_backbone(config: siamrpn.SiamRPNConfig) -> Table:
+def _siamrpnpp_backbone(config: SiamRPNConfig) -> Table:
     """The backbone, whose tensors have the same names there and here."""
     names: Table = {}
     if config.backbone == "alexnet":
@@ -190,11 +191,20 @@ def _dasiamrpn_official() -> Table:
     return names
 
 
-OFFICIAL_NAMES: dict[str, Table] = {
-    "ostrack-256": _ostrack_official(),
-    "ostrack-384": _ostrack_official(),
-    **{name: _stark_official(config) for name, config in stark.CONFIGS.items()},
-    **{name: _siamrpnpp_official(config) for name, config in siamrpn.CONFIGS.items()},
-    **dict.fromkeys(dasiamrpn.CONFIGS, _dasiamrpn_official()),
-}
-MMTRACKING_NAMES: dict[str, Table] = {name: _stark_mmtracking(config) for name, config in stark.CONFIGS.items()}
+def official_keys(config: NetworkConfig) -> Table:
+    """Return the official checkpoint's name of each tensor -> ours; empty where no checkpoint was released."""
+    match config:
+        case OSTrackConfig(stem="patch"):
+            return _ostrack_official()
+        case STARKConfig():
+            return _stark_official(config)
+        case SiamRPNConfig():
+            return _siamrpnpp_official(config)
+        case DaSiamRPNConfig():
+            return _dasiamrpn_official()
+    return {}
+
+
+def mmtracking_keys(config: NetworkConfig) -> Table:
+    """Return MMTracking's name of each tensor -> ours; empty where it has no such model."""
+    return _stark_mmtracking(config) if isinstance(config, STARKConfig) else {}

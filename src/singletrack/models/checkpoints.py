@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError
+from singletrack.files import atomic_write
 from singletrack.models.build import build_network
-from singletrack.models.checkpoint_keys import COUNT, MMTRACKING_NAMES, OFFICIAL_NAMES, Table
-from singletrack.registry import MODELS
+from singletrack.models.checkpoint_keys import COUNT, Table, mmtracking_keys, official_keys
+from singletrack.models.configs import NetworkConfig
 
 # The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -51,17 +52,18 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: st
     Raises CheckpointError, naming the first mismatches, unless every tensor of the network is in the file
     with the same shape and nothing else is.
     """
-    expected = module.state_dict()
-    weights = _counted(_under_our_names(read_weights(path), model_name), expected)
-    _check(weights, expected, path, model_name)
+    expected, config = module.state_dict(), getattr(module, "config", None)
+    weights = _counted(_under_our_names(read_weights(path), config), expected)
+    _check(weights, expected, path, model_name, config)
     module.load_state_dict(weights)
 
 
 def convert(
     source: str | os.PathLike[str],
-    model_name: str,
+    config: NetworkConfig,
     out: str | os.PathLike[str],
     *,
+    name: str,
     half: bool = False,
     other: str | os.PathLike[str] | None = None,
     share: float = 0.5,
@@ -73,19 +75,19 @@ def convert(
     does not hold this model, InputError for a model that there is not.
     """
     with torch.device("meta"):  # shapes alone: nothing is drawn at random
-        expected = build_network(MODELS[model_name].network).state_dict()
+        expected = build_network(config).state_dict()
 
     def checked(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-        weights = _counted(_under_our_names(read_weights(path), model_name), expected)
-        _check(weights, expected, path, model_name)
+        weights = _counted(_under_our_names(read_weights(path), config), expected)
+        _check(weights, expected, path, name, config)
         return weights
 
     weights = checked(source)
     if other is not None:
         weights = blend(weights, checked(other), share)
     if half:
-        weights = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in weights.items()}
-    save_safetensors(weights, out, model_name)
+        weights = {key: tensor.half() if tensor.dim() > 1 else tensor for key, tensor in weights.items()}
+    save_safetensors(weights, out, name)
 
 
 def blend(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
@@ -105,13 +107,9 @@ def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str],
     """Write weights with the model's name beside them; the file appears whole or not at all."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".unfinished")
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    try:  # written here: safetensors' own writer leaves a file that only its owner may read
+    with atomic_write(out) as unfinished:  # safetensors' own writer leaves a file that only its owner may read
         unfinished.write_bytes(safetensors.torch.save(copies, {"format": "pt", "model": model_name}))
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -176,17 +174,13 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
 # --- names ---
 
 
-def _tables(model_name: str) -> list[Table]:
-    """Other people's names for this model's tensors."""
-    return [table[model_name] for table in (OFFICIAL_NAMES, MMTRACKING_NAMES) if model_name in table]
-
-
-def _under_our_names(weights: dict[str, Tensor], model_name: str) -> dict[str, Tensor]:
+def _under_our_names(weights: dict[str, Tensor], config: NetworkConfig | None) -> dict[str, Tensor]:
     """Other people's names turned into ours, unused tensors dropped; names in no table stay as they are.
 
     Whose names they are is told by how many of them are known.
     """
-    names: Table = max(_tables(model_name), key=lambda table: len(weights.keys() & table.keys()), default={})
+    tables = [] if config is None else [official_keys(config), mmtracking_keys(config)]
+    names: Table = max(tables, key=lambda table: len(weights.keys() & table.keys()), default={})
     if len(weights.keys() & names.keys()) <= len(weights.keys() & set(names.values())):
         return weights
     renamed = {names.get(name, name): tensor for name, tensor in weights.items()}
@@ -204,9 +198,10 @@ def _check(
     expected: Mapping[str, Tensor],
     path: str | os.PathLike[str],
     model_name: str,
+    config: NetworkConfig | None,
 ) -> None:
     """Raise CheckpointError unless names and shapes agree."""
-    official = {ours: name for name, ours in OFFICIAL_NAMES.get(model_name, {}).items()}
+    official = {ours: name for name, ours in (official_keys(config) if config else {}).items()}
 
     def spell(name: str) -> str:
         other = official.get(name, name)

@@ -13,49 +13,17 @@ is what their sum sees, up to ``adjust``, which only places boxes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
+from singletrack.models.configs import DaSiamRPNConfig
 from singletrack.models.layers.alexnet import alexnet
 
 ANCHORS = 5  # in each cell
 KERNEL_SIDE = 4  # cells, of a template of 127 pixels
 SCORES, SHIFTS = 2 * ANCHORS, 4 * ANCHORS  # kernels that score, and that place
-
-
-@dataclass(frozen=True, kw_only=True)
-class DaSiamRPNConfig:
-    """All that shapes the network. The defaults are those of SiamRPNvot and SiamRPNotb.
-
-    template_size, search_size: side of the square crops in pixels; search crops may be smaller or larger.
-    widths: channels behind each convolution of the AlexNet; the kernels have as many as its last.
-    sizes_free: whether an exported file takes search crops of any size: small targets and lost ones need others.
-    """
-
-    template_size: int = 127
-    search_size: int = 271
-    widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
-    sizes_free: bool = True
-
-    @property
-    def template_shape(self) -> tuple[int, ...]:
-        """Of what ``encode`` takes, without the batch: BGR, pixels."""
-        return (3, self.template_size, self.template_size)
-
-    @property
-    def search_shape(self) -> tuple[int, ...]:
-        """Of what ``locate`` takes beside the features, without the batch: BGR, pixels."""
-        return (3, self.search_size, self.search_size)
-
-
-CONFIGS: dict[str, DaSiamRPNConfig] = {
-    "dasiamrpn-vot": DaSiamRPNConfig(),
-    "dasiamrpn-otb": DaSiamRPNConfig(),
-    "dasiamrpn-big": DaSiamRPNConfig(widths=(192, 512, 768, 768, 512)),
-}
 
 
 def correlate(kernels: Tensor, image: Tensor) -> Tensor:

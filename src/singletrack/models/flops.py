@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from singletrack.models.build import Network, build_network
-from singletrack.registry import MODELS
+from singletrack.models.configs import NetworkConfig
 
 BLOCKS = re.compile(r"^(.*?)\.(\d+)(?:\.|$)")  # a part of one of several like blocks
 GROUP = 3  # so many blocks are told as one: between two eliminations of OSTrack there are three
@@ -70,11 +70,11 @@ class Cost:
 
 
 @torch.inference_mode()
-def count(name: str, keep_ratio: float | None = None) -> Cost:
-    """What the network of a model costs; raises InputError for a name that is none."""
+def count(config: NetworkConfig, keep_ratio: float | None = None) -> Cost:
+    """What the network of a model costs; raises InputError for a keep ratio without elimination."""
     with torch.device("meta"):
         network = (
-            build_network(MODELS[name].network, keep_ratio).eval().requires_grad_(False)
+            build_network(config, keep_ratio).eval().requires_grad_(False)
         )  # the counter minds what needs gradients
         template = torch.empty(1, *network.config.template_shape)
         search = torch.empty(1, *network.config.search_shape)
@@ -162,10 +162,10 @@ def _wait(tensor: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def write_untrained(name: str, path: Path) -> None:
+def write_untrained(config: NetworkConfig, path: Path) -> None:
     """A file of weights as they are before training, always the same, with which a model is as fast as with others."""
     torch.manual_seed(0)
-    weights = {each: tensor.contiguous() for each, tensor in build_network(MODELS[name].network).state_dict().items()}
+    weights = {each: tensor.contiguous() for each, tensor in build_network(config).state_dict().items()}
     # one fact beside them at most: safetensors writes several in any order, and exports are known by the bytes
     path.write_bytes(safetensors.torch.save(weights, {"format": "pt"}))
 

@@ -19,115 +19,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singletrack.errors import InputError
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
-from singletrack.models.layers.pos_embed import TemplateRows, centered_positions, template_rows
+from singletrack.models.layers.pos_embed import centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_key
-
-
-@dataclass(frozen=True, kw_only=True)
-class OSTrackConfig:
-    """All that shapes the network. The defaults are OSTrack-256 with elimination.
-
-    template_size, search_size: side of the square crops in pixels.
-    mark_template: it was taught with the target's box drawn into the template, see ``geometry.crops.mark_box``.
-    templates: 2 for a network that sees the target's newest look beside its first one, see ``Fusion``.
-    eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
-    template_rows: template tokens whose attention ranks the search tokens: the one token up-left of the
-        center ("point", CTR_POINT), the 2x2 around the center ("rectangle", CTR_REC), or all.
-    stem: "patch" is ViT's single strided convolution, "convolution" four of them with residual blocks between.
-    grid_convolutions: so many first blocks are preceded by a depth-wise 3x3 convolution on each grid.
-    attention_to_head: blocks whose template attention joins the head's input, one channel each.
-    head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and what the
-        convolutional stem sees at half their stride.
-    """
-
-    template_size: int = 128
-    search_size: int = 256
-    mark_template: bool = False
-    templates: Literal[1, 2] = 1
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
-    drop_path: float = 0.1
-    eliminate_in: tuple[int, ...] = (3, 6, 9)
-    keep_ratio: float = 0.7
-    template_rows: TemplateRows = "point"
-    head_channels: int = 256
-    stem: Literal["patch", "convolution"] = "patch"
-    grid_convolutions: int = 0
-    attention_to_head: tuple[int, ...] = ()
-    head: Literal["center", "fine"] = "center"
-
-    def __post_init__(self) -> None:
-        if self.head == "fine" and self.stem != "convolution":
-            raise InputError(f"expected a convolutional stem with a fine head; got {self.stem!r}; take head 'center'")
-        if self.grid_convolutions > min(self.eliminate_in, default=self.depth) + 1:
-            raise InputError(
-                f"expected grid_convolutions before tokens are eliminated in blocks {self.eliminate_in}; got "
-                f"{self.grid_convolutions}; a thinned-out grid has no neighbors, so take fewer"
-            )
-
-    @property
-    def template_shape(self) -> tuple[int, ...]:
-        """Of what ``encode`` takes, without the batch: RGB, pixels; of two templates side by side K, RGB, pixels."""
-        crop = (3, self.template_size, self.template_size)
-        return crop if self.templates == 1 else (self.templates, *crop)
-
-    @property
-    def search_shape(self) -> tuple[int, ...]:
-        """Of what ``locate`` takes beside the features, without the batch: RGB, pixels."""
-        return (3, self.search_size, self.search_size)
-
-    @property
-    def template_grid(self) -> int:
-        """Tokens along one side of the template."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_grid(self) -> int:
-        """Tokens along one side of the search region."""
-        return self.search_size // self.patch_size
-
-    @property
-    def cell_size(self) -> int:
-        """Pixels of the search region along one side of a cell of the maps."""
-        return self.patch_size if self.head == "center" else self.patch_size // 2
-
-
-CONFIGS: dict[str, OSTrackConfig] = {
-    "ostrack-256": OSTrackConfig(),
-    "ostrack-384": OSTrackConfig(template_size=192, search_size=384),
-    "ostrack-tiny": OSTrackConfig(
-        template_size=112,
-        search_size=224,
-        mark_template=True,
-        num_templates=2,
-        width=192,
-        depth=8,
-        heads=3,
-        mlp_ratio=3.0,
-        drop_path=0.0,
-        eliminate_in=(2, 4, 6),
-        keep_ratio=0.4,
-        template_rows="rectangle",
-        head_channels=96,
-        stem="convolution",
-        grid_convolutions=3,
-        attention_to_head=(2, 4, 6),
-        head="fine",
-    ),
-}
 
 
 @dataclass

@@ -13,55 +13,18 @@ the stages say is averaged, with learned weights. Crops are BGR, 0 to 255, as th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singletrack.models.configs import SiamRPNConfig
 from singletrack.models.layers.alexnet import alexnet
 
 ANCHORS = 5  # in each cell
 CLS, LOC = 2 * ANCHORS, 4 * ANCHORS  # channels of the two maps
 KEPT = 7  # cells of the template's middle that are kept behind a padded backbone: the rest saw the padding
 
-
-@dataclass(frozen=True, kw_only=True)
-class SiamRPNConfig:
-    """All that shapes the network. The defaults are those of siamrpn_r50_l234_dwxcorr.
-
-    template_size, search_size: side of the square crops in pixels; search crops may be smaller or larger.
-    widths: channels of each stage behind the neck; a network without a neck has one stage of that many.
-    weighted: whether stages are weighed by what was learned; otherwise they count alike.
-    sizes_free: whether an exported file takes search crops of any size, as long-term tracking needs.
-    """
-
-    template_size: int = 127
-    search_size: int = 255
-    backbone: Literal["resnet", "mobilenet", "alexnet"] = "resnet"
-    widths: tuple[int, ...] = (256, 256, 256)
-    weighted: bool = True
-    sizes_free: bool = False
-
-    @property
-    def template_shape(self) -> tuple[int, ...]:
-        """Of what ``encode`` takes, without the batch: BGR, pixels."""
-        return (3, self.template_size, self.template_size)
-
-    @property
-    def search_shape(self) -> tuple[int, ...]:
-        """Of what ``locate`` takes beside the features, without the batch: BGR, pixels."""
-        return (3, self.search_size, self.search_size)
-
-
-CONFIGS: dict[str, SiamRPNConfig] = {
-    "siamrpnpp-r50": SiamRPNConfig(),
-    "siamrpnpp-r50-otb": SiamRPNConfig(weighted=False),
-    "siamrpnpp-r50-lt": SiamRPNConfig(widths=(128, 256, 512), sizes_free=True),
-    "siamrpnpp-mobilenet": SiamRPNConfig(backbone="mobilenet", weighted=False),
-    "siamrpnpp-alex": SiamRPNConfig(backbone="alexnet", search_size=287, widths=(256,), weighted=False),
-}
 
 # --- the ResNet ---
 

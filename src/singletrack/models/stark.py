@@ -14,67 +14,15 @@ template, which its tracker renews while a small head calls the answer trustwort
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singletrack.models.configs import RESNET_STRIDE, STARKConfig
 from singletrack.models.layers.encoder_decoder import Decoder, Encoder, similarity, sine_positions
 from singletrack.models.layers.towers import convolution_tower
-
-STRIDE = 16  # of the ResNet up to its third stage: pixels of a crop for one token
-
-
-@dataclass(frozen=True, kw_only=True)
-class STARKConfig:
-    """All that shapes the network. The defaults are STARK-S50.
-
-    template_size, search_size: side of the square crops in pixels.
-    num_templates: how many templates are looked at together.
-    blocks: of the ResNet's first three stages; it has no fourth.
-    resnet_width: channels of the first stage's inner convolutions; its output has sixteen times as many.
-    score_head: whether a head tells how much the answer can be trusted.
-    """
-
-    template_size: int = 128
-    search_size: int = 320
-    num_templates: int = 1
-    blocks: tuple[int, int, int] = (3, 4, 6)
-    resnet_width: int = 64
-    width: int = 256
-    heads: int = 8
-    hidden: int = 2048
-    encoder_layers: int = 6
-    decoder_layers: int = 6
-    dropout: float = 0.1
-    score_head: bool = False
-
-    @property
-    def template_shape(self) -> tuple[int, ...]:
-        """Of what ``encode`` takes, without the batch: K, RGB and padding, pixels."""
-        return (self.num_templates, 4, self.template_size, self.template_size)
-
-    @property
-    def search_shape(self) -> tuple[int, ...]:
-        """Of what ``locate`` takes beside the features, without the batch: RGB and padding, pixels."""
-        return (4, self.search_size, self.search_size)
-
-    @property
-    def template_tokens(self) -> int:
-        """Tokens of all templates together."""
-        return self.num_templates * (self.template_size // STRIDE) ** 2
-
-
-CONFIGS: dict[str, STARKConfig] = {
-    "stark-s50": STARKConfig(),
-    "stark-st50": STARKConfig(num_templates=2, score_head=True),
-    "stark-st101": STARKConfig(num_templates=2, score_head=True, blocks=(3, 4, 23)),
-    # after the first of the two stages of training: nothing tells yet when to renew the second template
-    "stark-st50-stage1": STARKConfig(num_templates=2),
-    "stark-st101-stage1": STARKConfig(num_templates=2, blocks=(3, 4, 23)),
-}
 
 
 class Tokens(NamedTuple):
@@ -236,7 +184,9 @@ class STARK(nn.Module):
     def see(self, crops: Tensor) -> Tokens:
         """Crops (B, 4, H, W) -> their tokens, each crop by itself."""
         content = self.reduce(self.backbone(crops[:, :3])).flatten(2).transpose(1, 2)
-        padding = crops[:, 3, ::STRIDE, ::STRIDE] > 0.5  # a token's first pixel: nearest interpolation, as published
+        padding = (
+            crops[:, 3, ::RESNET_STRIDE, ::RESNET_STRIDE] > 0.5
+        )  # a token's first pixel: nearest interpolation, as published
         return Tokens(content, sine_positions(padding, self.config.width), padding.flatten(1))
 
     def relate(self, templates: Tokens, search: Tokens) -> tuple[Tensor, Tensor]:

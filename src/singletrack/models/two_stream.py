@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from singletrack.models.configs import AlignedConfig, RelationConfig
 from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.encoder_decoder import (
     Attention,
@@ -31,80 +32,6 @@ from singletrack.models.layers.encoder_decoder import (
 from singletrack.models.layers.pos_embed import centered_positions, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import MLP, Block, DropPath, init_linear_layers, tie_query_key
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelationConfig:
-    """What shapes the module that relates the two streams. The defaults are STARK's.
-
-    kind: "encoder-decoder" is STARK's, "concatenation" SwinTrack's. hidden: width inside a feed-forward part.
-    """
-
-    kind: Literal["encoder-decoder", "concatenation"] = "encoder-decoder"
-    width: int = 256
-    heads: int = 8
-    hidden: int = 2048
-    encoder_layers: int = 6
-    decoder_layers: int = 6
-    dropout: float = 0.1
-    drop_path: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignedConfig:
-    """All that shapes the network. The backbone's and the head's defaults are OSTrack-256's.
-
-    template_size, search_size: side of the square crops in pixels.
-    stem: "patch" is ViT's single strided convolution, "convolution" that of ``ostrack-tiny``.
-    """
-
-    template_size: int = 128
-    search_size: int = 256
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
-    drop_path: float = 0.1
-    stem: Literal["patch", "convolution"] = "patch"
-    relation: RelationConfig = field(default_factory=RelationConfig)
-    head_channels: int = 256
-
-    @property
-    def template_shape(self) -> tuple[int, ...]:
-        """Of what ``encode`` takes, without the batch: RGB, pixels."""
-        return (3, self.template_size, self.template_size)
-
-    @property
-    def search_shape(self) -> tuple[int, ...]:
-        """Of what ``locate`` takes beside the features, without the batch: RGB, pixels."""
-        return (3, self.search_size, self.search_size)
-
-    @property
-    def template_grid(self) -> int:
-        """Tokens along one side of the template."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_grid(self) -> int:
-        """Tokens along one side of the search region, and cells along one side of the maps."""
-        return self.search_size // self.patch_size
-
-    @property
-    def cell_size(self) -> int:
-        """Pixels of the search region along one side of a cell of the maps."""
-        return self.patch_size
-
-
-CONFIGS: dict[str, AlignedConfig] = {
-    "stark-aligned": AlignedConfig(),
-    # SwinTrack-B's fusion
-    "swintrack-aligned": AlignedConfig(
-        relation=RelationConfig(
-            kind="concatenation", width=512, encoder_layers=8, decoder_layers=1, dropout=0.0, drop_path=0.1
-        )
-    ),
-}
 
 
 @dataclass

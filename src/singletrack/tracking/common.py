@@ -18,7 +18,7 @@ from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Squar
 
 Settings = TypeVar("Settings", bound="CropSettings | LostSettings")
 
-FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "templates", "mark_template")  # by the network
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")  # by the network
 
 
 @dataclass(frozen=True, kw_only=True)

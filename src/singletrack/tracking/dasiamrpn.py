@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import Image, Square, check_frame
+from singletrack.geometry.crops import Image, Square
 from singletrack.geometry.padded_crops import Color, bgr_pixels, mean_color, padded_crop
 from singletrack.tracking.anchors import (
     STRIDE,
@@ -32,8 +32,9 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import Candidate, FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import Candidate, FloatArray, Inputs, Result
 from singletrack.tracking.common import LostSettings, LostState, check_next_frame, shows_nothing
+from singletrack.tracking.shell import TrackerShell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,50 +145,30 @@ class Candidates(NamedTuple):
     scores: Array
 
 
-class DaSiamRPNTracker:
-    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it."""
+class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
+    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it.
 
-    def __init__(self, network: Network, settings: DaSiamRPNSettings | None = None) -> None:
-        self.network = network
-        self.settings = settings or DaSiamRPNSettings()
-        self._target: _Target | None = None
+    The score is that of the chosen proposal, before penalty and window.
+    """
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-        """Take the target from the first frame; may be called again, to start anew.
+    default_settings = DaSiamRPNSettings
 
-        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
-        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
-        cannot be meant.
-        """
+    def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         settings = self.settings
-        frame = check_frame(frame)
-        frame_wh = (frame.shape[1], frame.shape[0])
-        center_xy, box_wh = center_and_size(check_box(box, frame_wh))
-        size, covered = settings.search_size, box_wh[0] * box_wh[1] / (frame_wh[0] * frame_wh[1])
+        center_xy, box_wh = center_and_size(box)
+        size, covered = settings.search_size, box_wh[0] * box_wh[1] / (size_wh[0] * size_wh[1])
         if settings.small_search_size is not None and covered < settings.small_below:
             size = settings.small_search_size
         padding = mean_color(frame)
         template = template_crop(frame, center_xy, box_wh, padding, settings.template_size)
         features = self.network.encode(template)
-        self._target = _Target(template, features, frame_wh, padding, size, size, center_xy, box_wh)
-
-    def update(self, frame: NDArray[np.uint8]) -> Result:
-        """Find the target in the next frame, of the same size as the first.
-
-        The score is that of the chosen proposal, before penalty and window. A frame in which nothing can be seen
-        (one color all round the box), or for which the network gives numbers that are none, scores 0 and leaves
-        the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
-        """
-        inputs = self.preprocess(frame)
-        return self.postprocess(None if inputs is None else self.network.locate(self.features, inputs.search))
+        return _Target(template, features, size_wh, padding, size, size, center_xy, box_wh)
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
-        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
         return self._look(frame, target.center_xy, target.box_wh, target.search_size)
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         searching = settings.local_to_global and target.lost_state.lost
         influence = 0.0 if searching else settings.window_influence
@@ -248,11 +229,6 @@ class DaSiamRPNTracker:
         """The template crop, (1, T, T, 3), of whatever is in a box of a frame."""
         x, y, width, height = (float(value) for value in box_cxcywh)
         return template_crop(frame, (x, y), (width, height), self._followed().padding, self.settings.template_size)
-
-    def _followed(self) -> _Target:
-        if self._target is None:
-            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
-        return self._target
 
     def _scale(self, box_wh: Pair) -> float:
         """Crop pixels per pixel of the frame, for a box of that size."""

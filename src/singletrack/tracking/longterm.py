@@ -191,7 +191,7 @@ class LongTermTracker:
 
     def _started(self) -> _Search:
         if self._search is None:
-            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
+            raise InputError("call init(frame, box) before update(frame); there is no target yet")
         return self._search
 
     def _locate(self, inputs: Inputs) -> Mapping[str, FloatArray]:

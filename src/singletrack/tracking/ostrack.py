@@ -17,8 +17,9 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
 from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, mark_box, square_crop
 from singletrack.geometry.windows import hann_window
-from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Result
 from singletrack.tracking.common import CropSettings, LostSettings, LostState, check_next_frame, shows_nothing
+from singletrack.tracking.shell import TrackerShell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class OSTrackSettings(CropSettings, LostSettings):
         them from the square.
     mark_template: draw the box into the template, for a network that was taught so, see ``geometry.crops.mark_box``;
         False as published.
-    num_templates: 2 for a network that takes the target's newest look beside its first one, as the same crop round a later
+    num_templates: 2 for a network that also takes a dynamic template, the crop around a recent confident
         box; 1 as published.
     update_interval, update_above: every so many frames the newest look becomes that of this frame, if the score is over
         this and the target is not in doubt; None keeps the first one.
@@ -65,7 +66,7 @@ class OSTrackSettings(CropSettings, LostSettings):
             )
         if self.num_templates not in (1, 2):
             raise InputError(
-                f"expected templates of 1 or 2; got {self.num_templates}; give as many as the network takes"
+                f"num_templates must be 1 or 2; got {self.num_templates}; give as many as the network takes"
             )
         if self.update_interval is not None and self.update_interval < 1:
             raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
@@ -123,25 +124,16 @@ class _Target:
     frame: Image | None = None
 
 
-class OSTrackTracker:
-    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it."""
+class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
+    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it.
 
-    def __init__(self, network: Network, settings: OSTrackSettings | None = None) -> None:
-        self.network = network
-        self.settings = settings or OSTrackSettings()
-        self._target: _Target | None = None
+    The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window.
+    """
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-        """Take the target from the first frame; may be called again, to start anew.
+    default_settings = OSTrackSettings
 
-        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
-        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
-        cannot be meant.
-        """
+    def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         settings = self.settings
-        frame = check_frame(frame)
-        size_wh = (frame.shape[1], frame.shape[0])
-        box = check_box(box, size_wh)
         template = self._template(frame, box)
         if settings.num_templates > 1:
             template = np.concatenate([template[:, None]] * settings.num_templates, 1)
@@ -152,33 +144,15 @@ class OSTrackTracker:
             seen = self._decode(maps, box)
             if seen and seen.score >= settings.lost_below:
                 target.correction = _Correction.of_error(seen.box, box, settings.first_frame_correction)
-        self._target = target
-
-    def update(self, frame: NDArray[np.uint8]) -> Result:
-        """Find the target in the next frame, of the same size as the first.
-
-        The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window. A frame in which nothing
-        can be seen (one color all round the box), or for which the network gives numbers that are not
-        finite, scores 0 and leaves the box where it was. Raises InputError before `init` and for a frame
-        that cannot be meant.
-        """
-        inputs = self.preprocess(frame)
-        if inputs is None:
-            return self.postprocess(None)
-        target = self._followed()
-        if target.features is None:
-            target.features = self.network.encode(inputs.template)
-        return self.postprocess(self.network.locate(target.features, inputs.search))
+        return target
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
-        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
         inputs = self.preprocess_at(frame, target.box)
         target.frame, target.frames = check_frame(frame), target.frames + 1
         return inputs
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
         box, score = self._place(maps, target) or (target.box, 0.0)
@@ -210,11 +184,6 @@ class OSTrackTracker:
         target = self._followed()
         target.box = target.last_confident_box = check_box(box, target.size_wh)
         target.lost_state = LostState()
-
-    def _followed(self) -> _Target:
-        if self._target is None:
-            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
-        return self._target
 
     def _template(self, frame: Image, box: Box) -> CropArray:
         """The crop round a box, with a batch of 1, and the box drawn into it if the settings say so."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import Image, Square, check_frame
+from singletrack.geometry.crops import Image, Square
 from singletrack.geometry.padded_crops import Color, bgr_pixels, mean_color, padded_crop
 from singletrack.tracking.anchors import (
     STRIDE,
@@ -29,8 +29,9 @@ from singletrack.tracking.anchors import (
     read_proposals,
     smooth_size,
 )
-from singletrack.tracking.base import Candidate, FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import Candidate, FloatArray, Inputs, Result
 from singletrack.tracking.common import LostSettings, LostState, check_next_frame, shows_nothing
+from singletrack.tracking.shell import TrackerShell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,44 +85,24 @@ class _Target:
     lost_state: LostState = field(default_factory=LostState)
 
 
-class SiamRPNTracker:
-    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it."""
+class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
+    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it.
 
-    def __init__(self, network: Network, settings: SiamRPNSettings | None = None) -> None:
-        self.network = network
-        self.settings = settings or SiamRPNSettings()
-        self._target: _Target | None = None
+    The score is that of the chosen proposal, before penalty and window.
+    """
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-        """Take the target from the first frame; may be called again, to start anew.
+    default_settings = SiamRPNSettings
 
-        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
-        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
-        cannot be meant.
-        """
-        frame = check_frame(frame)
-        frame_wh = (frame.shape[1], frame.shape[0])
-        x, y, width, height = check_box(box, frame_wh)
+    def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
+        x, y, width, height = box
         # the middle of the first and the last pixel: published so, though boxes are given out as if it were width / 2
         center_xy, box_wh = (x + (width - 1) / 2, y + (height - 1) / 2), (width, height)
         padding = mean_color(frame)
         square = _square(center_xy, float(padded_side(*box_wh)))
         template = bgr_pixels(padded_crop(frame, square, self.settings.template_size, padding))
-        self._target = _Target(template, self.network.encode(template), frame_wh, padding, center_xy, box_wh)
-
-    def update(self, frame: NDArray[np.uint8]) -> Result:
-        """Find the target in the next frame, of the same size as the first.
-
-        The score is that of the chosen proposal, before penalty and window. A frame in which nothing can be seen
-        (one color all round the box), or for which the network gives numbers that are none, scores 0 and leaves
-        the box where it was. Raises InputError before `init` and for a frame that cannot be meant.
-        """
-        inputs = self.preprocess(frame)
-        features = self._followed().features
-        return self.postprocess(None if inputs is None else self.network.locate(features, inputs.search))
+        return _Target(template, self.network.encode(template), size_wh, padding, center_xy, box_wh)
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
-        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target, settings = self._followed(), self.settings
         size = settings.search_size
         if target.lost_state.lost and settings.lost_search_size is not None:
@@ -129,7 +110,6 @@ class SiamRPNTracker:
         return self._look(frame, target.center_xy, target.box_wh, size)
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         holds = settings.lost_search_size is not None
         influence = settings.lost_window_influence if holds and target.lost_state.lost else settings.window_influence
@@ -169,11 +149,6 @@ class SiamRPNTracker:
         target = self._followed()
         target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
         target.lost_state = LostState()
-
-    def _followed(self) -> _Target:
-        if self._target is None:
-            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
-        return self._target
 
     def _scale(self, box_wh: Pair) -> float:
         """Crop pixels per pixel of the frame, for a box of that size."""

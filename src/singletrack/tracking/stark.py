@@ -20,14 +20,14 @@ from singletrack.geometry.crops import (
     Image,
     Square,
     box_from_crop,
-    check_frame,
     normalize,
     square_crop,
     square_crop_unrounded,
     square_padding,
 )
-from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Network, Result
+from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Result
 from singletrack.tracking.common import CropSettings, LostSettings, LostState, check_next_frame, shows_nothing
+from singletrack.tracking.shell import TrackerShell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class STARKSettings(CropSettings, LostSettings):
         super().__post_init__()
         if self.num_templates < 1:
             raise InputError(
-                f"expected 1 template or more; got {self.num_templates}; give as many as the network takes"
+                f"num_templates must be 1 or more; got {self.num_templates}; give as many as the network takes"
             )
         if self.update_interval is None:
             return
@@ -77,7 +77,7 @@ class STARKSettings(CropSettings, LostSettings):
 class _Target:
     """All that is remembered from one frame to the next.
 
-    num_templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
+    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
     frames: how many came after the first.
     frame: the one that the network is being asked about.
     """
@@ -91,52 +91,25 @@ class _Target:
     frame: Image | None = None
 
 
-class STARKTracker:
-    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it."""
+class STARKTracker(TrackerShell[STARKSettings, _Target]):
+    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it.
 
-    def __init__(self, network: Network, settings: STARKSettings | None = None) -> None:
-        self.network = network
-        self.settings = settings or STARKSettings()
-        self._target: _Target | None = None
+    The score is the score head's, or, without a score head, how sharp the two corners are: see ``read_corners``.
+    """
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-        """Take the target from the first frame; may be called again, to start anew.
+    default_settings = STARKSettings
 
-        frame: (H, W, 3) uint8 RGB; gray is repeated, opacity left out. box: x, y, width, height in pixels;
-        it may reach beyond the frame and be as small as a pixel. Raises InputError for a box or frame that
-        cannot be meant.
-        """
-        frame = check_frame(frame)
-        size_wh = (frame.shape[1], frame.shape[0])
-        box = check_box(box, size_wh)
+    def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         templates = np.concatenate([self._template(frame, box)[:, None]] * self.settings.num_templates, 1)
-        self._target = _Target(templates, self.network.encode(templates), size_wh, box)
-
-    def update(self, frame: NDArray[np.uint8]) -> Result:
-        """Find the target in the next frame, of the same size as the first.
-
-        The score is the score head's; or, where the network has none, how far it is decided on two corners:
-        see `read_corners`. A frame in which nothing can be seen (one color all round the box), or for which
-        the network gives numbers that are not finite, scores 0 and leaves the box where it was. Raises
-        InputError before `init` and for a frame that cannot be meant.
-        """
-        inputs = self.preprocess(frame)
-        if inputs is None:
-            return self.postprocess(None)
-        target = self._followed()
-        if target.features is None:
-            target.features = self.network.encode(inputs.template)
-        return self.postprocess(self.network.locate(target.features, inputs.search))
+        return _Target(templates, self.network.encode(templates), size_wh, box)
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
-        """The first half of ``update``: what the network should see; None where the frame shows nothing."""
         target = self._followed()
         target.frame = check_next_frame(frame, target.size_wh)
         target.frames += 1
         return self.preprocess_at(frame, target.box)
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
         target.box, score = self.decode_at(maps, target.box) or Candidate(target.box, 0.0)
@@ -174,11 +147,6 @@ class STARKTracker:
         target = self._followed()
         target.box = check_box(box, target.size_wh)
         target.lost_state = LostState()
-
-    def _followed(self) -> _Target:
-        if self._target is None:
-            raise InputError("expected init(frame, box) before update(frame); got no target; call init first")
-        return self._target
 
     def _template(self, frame: Image, box: Box) -> CropArray:
         """The template crop round a box, as the network takes it."""

@@ -5,14 +5,14 @@ What a machine has is asked of it: 16 bits that it must emulate are a hundred ti
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from singletrack.engines import Precision
 from singletrack.errors import InputError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.errors import CheckpointError, InputError
+from singletrack.files import atomic_write
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.training.base import Recipe, Stage, Task
 
@@ -155,8 +155,8 @@ def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
         "optimizer": progress.optimizer.state_dict(),
         "scaler": progress.scaler.state_dict(),
     }
-    torch.save(state, out / "last.pt.part")
-    os.replace(out / "last.pt.part", out / "last.pt")
+    with atomic_write(out / "last.pt") as unfinished:
+        torch.save(state, unfinished)
     save_safetensors(progress.result(), out / "weights.safetensors", recipe.model)
 
 

@@ -30,20 +30,21 @@ from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack
-from singletrack.registry import MODELS
+from singletrack.registry import find_model, network_config
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import Batch, DataPaths, DataSource, Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.data.video import FramePairStream
 from singletrack.training.distributed import Distributed
 from singletrack.training.losses import LossWeights
-from singletrack.training.recipes import TINY_PAIRS
+from singletrack.training.recipes.ostrack_tiny import TINY_PAIRS
 from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.trainer import RunSettings, train
 from singletrack.training.validation import tracking_overlap
 
-Trained = Literal["all", "head", "light"]
+Trainable = Literal["all", "head", "light"]
 HELD_OUT_EVERY = 5
 LONGEST_FOLLOWED = 150  # frames of a held-out sequence
 
@@ -52,17 +53,17 @@ LONGEST_FOLLOWED = 150  # frames of a held-out sequence
 class FineTuning(OSTrackTask):
     """OSTrack's objective, with some of the network as it was.
 
-    trained: "all"; "head" alone, the backbone frozen; or "light", the head and, of the backbone, biases and
+    trainable: "all"; "head" alone, the backbone frozen; or "light", the head and, of the backbone, biases and
         normalizations, which is little to keep for each of many domains.
     """
 
-    trained: Trained = "all"
+    trainable: Trainable = "all"
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
         backbone, head = super().groups(model, stage)
-        if self.trained == "head":
+        if self.trainable == "head":
             return [head]
-        if self.trained == "light":
+        if self.trainable == "light":
             backbone["params"] = [value for value in backbone["params"] if value.dim() == 1]
         return [backbone, head]
 
@@ -101,7 +102,7 @@ class CustomPairs(DataSource):
         return Mixture(own, self.made.samples(stage, data, seed), self.replay_share, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        plain = replace(self.augmentation, gray=0.0, flip=0.0, brightness=0.0)
+        plain = self.augmentation.for_validation()
         return self._stream(1, plain, stage, data, seed)
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
@@ -224,7 +225,7 @@ def finetune_recipe(
     steps: int = 1000,
     batch: int = 16,
     lr: float = 1e-4,
-    trained: Trained = "all",
+    trainable: Trainable = "all",
     replay_share: float = 0.0,
     patience: int = 4,
     settings: OSTrackSettings | None = None,
@@ -233,16 +234,14 @@ def finetune_recipe(
 
     settings: of the tracker that validates it. For the others see ``FineTuning``, ``CustomPairs`` and ``Stage``.
     """
-    if model not in CONFIGS:
-        raise InputError(f"expected a model among {', '.join(CONFIGS)} to fine-tune; got {model!r}; give one of these")
-    config = MODELS[model].network
+    config = network_config(model, OSTrackConfig)
     settings = settings or OSTrackSettings()
     dense = config.stem == "convolution"
     stage = Stage(
         name="finetune",
         task=FineTuning(
             config=config,
-            trained=trained,
+            trainable=trainable,
             loss_weights=LossWeights(attention=0.5 if config.attention_to_head else 0.0, dense=dense),
             keep_ratio=config.keep_ratio,
             settings=settings,
@@ -288,16 +287,16 @@ def finetune(
     data: DataPaths,
     out: Path,
     *,
-    kept: float = 0.5,
+    old_weights: float = 0.5,
     resume_run: bool = False,
     settings: RunSettings | None = None,
 ) -> FinetuneResult:
     """Run a recipe of ``finetune_recipe`` from ``weights``; what comes of it is left as OUT/finetuned.safetensors.
 
-    kept: share of the old weights in the result, beside those that follow the held-out sequences best: of what these
-    have learned little is lost, and of what the old ones knew most is kept (``checkpoints.blend``). Where the mixture
-    is no better than the old weights, the best are the result.
-    Raises InputError where no held-out sequence can be followed, and as ``loop.train`` does.
+    old_weights: weight of the old weights in the result, 0 to below 1. They are averaged with the weights that score
+        best on the held-out sequences (``checkpoints.blend``), which keeps most of what both know. If the average is
+        no better than the old weights, the best weights are the result.
+    Raises InputError where no held-out sequence can be followed, and as ``trainer.train`` does.
     """
     settings = settings or RunSettings()
     before = overlap_of(recipe, weights, data, settings)
@@ -306,9 +305,10 @@ def finetune(
     if best is None or best["ao"] <= before:
         return FinetuneResult(before=before, best=before, after=before, weights=None)
     result = out / "finetuned.safetensors"
-    if kept:
+    if old_weights:
         mixed = out / "mixed.safetensors"
-        convert(out / "best.safetensors", recipe.model, mixed, other=weights, share=kept)
+        network = find_model(recipe.model).network
+        convert(out / "best.safetensors", network, mixed, name=recipe.model, other=weights, share=old_weights)
         after = overlap_of(recipe, mixed, data, settings)
         if after > before:
             mixed.replace(result)

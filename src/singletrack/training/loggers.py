@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.errors import InputError
+from singletrack.files import atomic_write
+from singletrack.telemetry import without_telemetry
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.checkpoint import TrainState, described
 
@@ -85,7 +87,8 @@ def _wandb(out: Path, facts: Mapping[str, Any]) -> Board:
 
 
 def _trackio(out: Path, facts: Mapping[str, Any]) -> Board:
-    import trackio  # type: ignore[import-not-found]
+    with without_telemetry():
+        import trackio  # type: ignore[import-not-found]
 
     return Hosted(trackio, out, facts)
 
@@ -108,13 +111,19 @@ def check_boards(names: Sequence[str]) -> None:
 
 
 class Log:
-    """The run folder's ``recipe.json``, ``log.jsonl`` and ``pictures/``, the boards, and a line on the terminal."""
+    """The run folder's ``recipe.json``, ``log.jsonl`` and ``pictures/``, the boards, and a line of text."""
 
     def __init__(
-        self, out: Path, recipe: Recipe, progress: TrainState, how: Mapping[str, Any], boards: Sequence[str] = ()
+        self,
+        out: Path,
+        recipe: Recipe,
+        progress: TrainState,
+        how: Mapping[str, Any],
+        boards: Sequence[str] = (),
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """how: what this start of the run was asked for, beside its recipe."""
-        self.out, self.recipe = out, recipe
+        """how: what this start of the run was asked for, beside its recipe. report: gets a line of text at times."""
+        self.out, self.recipe, self.report = out, recipe, report
         facts = write_facts(out, recipe, progress, how)
         (out / "pictures").mkdir(exist_ok=True)
         self.boards = [BOARDS[name][0](out, facts) for name in boards]
@@ -131,7 +140,7 @@ class Log:
         for board in self.boards:
             board.numbers({f"{stage.name}/{name}": value for name, value in numbers.items()}, self.step(progress))
         text = "  ".join(f"{name} {numbers[name]:.3f}" for name in SHOWN if name in numbers)
-        print(f"{stage.name} {progress.step}/{stage.steps}  {text}", flush=True)
+        self.report(f"{stage.name} {progress.step}/{stage.steps}  {text}")
 
     def picture(self, progress: TrainState, image: Image) -> None:
         name = f"{progress.stage}_{progress.step:06d}.jpg"
@@ -166,9 +175,8 @@ def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[st
         "data": progress.data,
         "starts": [*before.get("starts", []), start],
     }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(facts, indent=1) + "\n")
-    unfinished.replace(path)
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 
 

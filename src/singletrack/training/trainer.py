@@ -17,7 +17,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,14 +25,16 @@ from math import isfinite
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from singletrack.engines import Precision
 from singletrack.errors import InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
-from singletrack.training.amp import Autocast, Precision, choose_precision
+from singletrack.training.amp import Autocast, choose_precision
 from singletrack.training.base import Batch, DataPaths, Recipe, Stage
 from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training
 from singletrack.training.data.loading import batches, shares
@@ -45,17 +47,23 @@ from singletrack.training.visualize import picture
 PICTURED = 6  # held-out samples
 
 
+def ignore(line: str) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """How the steps of a run are computed; what it changes is rounding, time and memory.
 
     device: "cpu", or "cuda", where each process takes its own. workers: processes that draw samples, for each process
         that trains. precision: of the passes; "auto" is bf16 where the device has it.
-    grad_accum_steps: parts into which a process's share of a batch is cut, to be passed one after the other. Statistics of
-        batch normalization are those of a part.
+    grad_accum_steps: number of micro-batches that each process accumulates gradients over in a step. Batch norm
+        statistics are those of a micro-batch.
     compiler: of ``torch.compile``, such as "inductor"; None for none.
-    activation_checkpointing: compute what the objective calls repeatable once more in the backward pass, to save memory.
-    boards: where curves are drawn, among ``logs.BOARDS``.
+    activation_checkpointing: compute the activations of the task's ``repeatable`` parts again in the backward pass,
+        which saves memory.
+    boards: where curves are drawn, among ``loggers.BOARDS``.
+    report: called with a line of text every few steps and after each validation, in the first process.
     """
 
     device: str = "cpu"
@@ -67,6 +75,7 @@ class RunSettings:
     boards: Sequence[str] = ("tensorboard",)
     log_every: int = 20
     save_seconds: float = 120.0
+    report: Callable[[str], None] = ignore
 
 
 def train(
@@ -110,7 +119,7 @@ def train(
                 "precision": precision,
                 "grad_accum_steps": settings.grad_accum_steps,
             }
-            log = Log(out, recipe, progress, how, settings.boards)
+            log = Log(out, recipe, progress, how, settings.boards, settings.report)
             ending.callback(log.close)
         signals = ending.enter_context(deferred_signals())
         run = Run(recipe, data, out, settings, distributed, precision, log, signals, stop_after)
@@ -170,7 +179,7 @@ class Run:
         indices = shares(progress.step, stage.steps, stage.batch, distributed.rank, distributed.world)
         since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
         for batch in batches(samples, indices, settings.workers, pin=distributed.device.type == "cuda"):
-            torch.manual_seed(hash((recipe.seed, progress.stage, progress.step, distributed.rank)))
+            torch.manual_seed(step_seed(recipe.seed, progress.stage, progress.step, distributed.rank))
             numbers = train_step(network, progress, batch, recipe, distributed, settings.grad_accum_steps)
             self.taken, fresh = self.taken + 1, fresh + 1
             sound = isfinite(numbers["loss"]) and (isfinite(numbers["norm"]) or progress.scaler.is_enabled())
@@ -276,12 +285,12 @@ def train_step(
     sums: dict[str, Tensor] = {}
     for index, part in enumerate(cut(batch, grad_accum_steps)):
         shared = network.network
-        last = index + 1 == accumulate
+        last = index + 1 == grad_accum_steps
         with shared.no_sync() if isinstance(shared, DistributedDataParallel) and not last else nullcontext():
             loss, log = task.loss(network, part | counts, progress.step / stage.steps)
             scaler.scale(loss / grad_accum_steps).backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": loss.detach(), **log}.items():
-            sums[name] = sums.get(name, 0.0) + value / accumulate
+            sums[name] = sums.get(name, 0.0) + value / grad_accum_steps
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or float("inf"))
     rate = learning_rate(stage, progress.step)
@@ -294,6 +303,11 @@ def train_step(
     progress.step += 1
     numbers = {name: value.item() for name, value in sums.items()}
     return numbers | {"norm": norm.item(), "lr": optimizer.param_groups[0]["lr"]}
+
+
+def step_seed(*numbers: int) -> int:
+    """Return a seed for PyTorch, 64 bits, that follows from these numbers alone, on every machine."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -7,28 +7,31 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.video.frames import Frame, FrameConverter
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a container is opened
     import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-Frame = NDArray[np.uint8]
-
 ASSUMED_FPS = 30.0  # where the source tells no rate: folders of frames, some cameras and streams
 # Where every packet is one frame and knows its time, so that frames can be counted without being decoded. In others
 # there are frames that are never shown (VP8), and times are made up (AVI).
 COUNTED_FORMATS = ("mp4", "matroska")
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # as H.273 numbers them
+JOINT = 3  # packets before a joint that may be marked as damaged because the next ones do not follow from them
 COUNTED_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores")
 
 
@@ -38,6 +41,7 @@ class Container:
     url: path or address. name: what errors call it.
     timeout: seconds to wait for a stream before it counts as broken.
     size_wh: of the upright frames. frame_count: as announced; None where nobody knows.
+    sample_aspect: width of a pixel by its height, as it is to be shown.
 
     A source that breaks off is delivered as far as it decodes; then DamagedVideoError is raised. Raises VideoError
     where not one frame can be had.
@@ -49,16 +53,18 @@ class Container:
         self._container = self._open()
         try:
             plain_text = self._container.format.name == "tty"  # which FFmpeg would paint as pictures
-            if plain_text or not self._container.streams.video:
+            stream = None if plain_text else picture_track(self._container)
+            if stream is None:
                 raise VideoError(self._refusal("it has no picture track"))
-            stream = self._container.streams.video[0]
             self._pictures: Iterator[tuple[float, av.VideoFrame]] = _decode(self._container, stream, name=name)
             try:
                 self._first_time, picture = next(self._pictures)
             except (DamagedVideoError, StopIteration) as error:
                 raise VideoError(self._refusal("not one frame of it decodes")) from error
-            self._upright = Upright()
+            self._upright = Upright(FrameConverter(name))
             self._first: Frame | None = self._upright(picture)
+            aspect = Fraction(stream.sample_aspect_ratio or 1)
+            self.sample_aspect = 1 / aspect if self._upright.sideways else aspect
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate else ASSUMED_FPS
             self.size_wh = (self._first.shape[1], self._first.shape[0])
@@ -108,7 +114,9 @@ class Container:
         place = index.find(number)
         container = self._open()
         try:
-            stream = container.streams.video[0]
+            stream = picture_track(container)
+            if stream is None:
+                raise DamagedVideoError(f"expected the picture track of {self._name}; it is gone; check the file")
             for moment in (place.key_pts, place.key_dts):  # by the one Matroska's index goes, by the other mp4's
                 container.seek(moment, stream=stream)
                 packet = next(container.demux(stream), None)
@@ -190,7 +198,9 @@ def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
     waiting: list[int] = []  # times of frames that an earlier one may still come before
     times = array("q")
     with av.open(f"file:{url}") as container:
-        stream = container.streams.video[0]
+        stream = picture_track(container)
+        if stream is None:
+            return None
         format_names = container.format.name.split(",")
         if stream.codec_context.name not in COUNTED_CODECS or not set(format_names) & set(COUNTED_FORMATS):
             return None
@@ -216,17 +226,29 @@ def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
     return FrameIndex(np.array(times, np.int64), np.array(keys, np.int64)) if times else None
 
 
+def picture_track(container: InputContainer) -> VideoStream | None:
+    """The first track of moving pictures; None where there is none. Covers and thumbnails are no video."""
+    from av.stream import Disposition
+
+    still = Disposition.attached_pic | Disposition.timed_thumbnails
+    return next((stream for stream in container.streams.video if not stream.disposition & still), None)
+
+
 def _decode(
     container: InputContainer, stream: VideoStream, *, name: str, packets: int = 0
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """Every picture that decodes, with its time in the file; faults are passed over and told at the end.
 
+    Times rise: where those of the file begin again, as in files that were joined, they go on from the last one.
     packets: how many were passed over before.
     """
     import av
 
     damaged = frames = 0
-    seconds, end = -1.0, 0.0
+    torn: list[int] = []  # numbers of the packets that the file marks as damaged
+    last: float | None = None
+    last_dts, end = -math.inf, 0.0
+    shift = 0.0  # from the times of the file to those given
     interval = float(1 / stream.average_rate) if stream.average_rate else 1 / ASSUMED_FPS
     broken_off = ""
     demuxed = container.demux(stream)
@@ -246,10 +268,19 @@ def _decode(
         except av.FFmpegError:
             damaged += 1
             continue
-        damaged += packet.is_corrupt
+        if packet.dts is not None:
+            if packet.dts < last_dts:  # files were joined here: that the count of packets jumps is no damage
+                torn = [place for place in torn if place < packets - JOINT]
+            last_dts = packet.dts
+        if packet.is_corrupt:
+            torn.append(packets)
         for picture in pictures:
             damaged += picture.is_corrupt and not packet.is_corrupt
-            seconds = seconds + interval if picture.time is None else picture.time
+            seconds = (0.0 if last is None else last + interval) if picture.time is None else picture.time + shift
+            if last is not None and seconds <= last:
+                shift += last + interval - seconds
+                seconds = last + interval
+            last = seconds
             frames += 1
             yield seconds, picture
     announced, announced_end = _announced_packets(container, stream), _announced_end(container, stream)
@@ -258,6 +289,7 @@ def _decode(
             broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {end:.2f}"
     elif announced is not None and packets < announced:
         broken_off = broken_off or f"it announces {announced} frames"
+    damaged += len(torn)
     if broken_off or damaged:
         faults = ", ".join(filter(None, [broken_off, f"damaged pieces: {damaged}" if damaged else ""]))
         raise DamagedVideoError(
@@ -294,22 +326,55 @@ class Upright:
     in 32-bit integers. Cameras write multiples of 90 degrees; others are rounded to the nearest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, convert: FrameConverter) -> None:
+        self._convert = convert
         self._rotation: int | None = None
         self._matrix: list[int] | None = None
+
+    @property
+    def sideways(self) -> bool:
+        """Whether width and height change places."""
+        return self._matrix is not None and abs(self._matrix[1]) > abs(self._matrix[0])
 
     def __call__(self, picture: av.VideoFrame) -> Frame:
         # Asked for its side data, a picture refers to itself, and stays in memory until Python looks for such cycles:
         # hundreds of them. So one picture is asked for all that are turned as it is.
         if picture.rotation != self._rotation:
             self._rotation, self._matrix = picture.rotation, _display_matrix(picture)
-        frame = picture.to_ndarray(format="rgb24")
+        for kind, change in _changes(picture):
+            self._convert.say(kind, change)
+        values = picture.to_ndarray(format=_array_format(picture))
         if self._matrix is not None:
-            a, b, _, c, d = self._matrix
-            if abs(b) > abs(a):
-                frame, a, d = frame.transpose(1, 0, 2), c, b
-            frame = frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-        return np.ascontiguousarray(frame, np.uint8)
+            a, _, _, c, d = self._matrix
+            if self.sideways:
+                values, a, d = values.swapaxes(0, 1), c, self._matrix[1]
+            values = values[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        return self._convert(values)
+
+
+def _array_format(picture: av.VideoFrame) -> str:
+    """What to ask PyAV for: RGB, or gray values of all their bits where there are more than 8."""
+    name = picture.format.name
+    if name.startswith("grayf32"):
+        return "grayf32le"
+    deep = max((component.bits for component in picture.format.components), default=8) > 8
+    return "gray16le" if deep and name.startswith(("gray", "ya")) else "rgb24"
+
+
+def _changes(picture: av.VideoFrame) -> Iterator[tuple[str, str]]:
+    """What a picture holds that its frame does not, with what to do about it."""
+    if picture.color_trc in HDR_TRANSFERS:
+        yield (
+            "hdr",
+            f"HDR ({HDR_TRANSFERS[picture.color_trc]}) is read without tone mapping: colors look dull, and so they do "
+            "in a video that is written; boxes are not affected",
+        )
+    if picture.interlaced_frame:
+        yield (
+            "interlaced",
+            "interlaced video is read as it is: what moves has comb edges; for better boxes deinterlace it first, for "
+            "example with ffmpeg -i IN -vf bwdif=send_frame OUT",
+        )
 
 
 def _display_matrix(picture: av.VideoFrame) -> list[int] | None:

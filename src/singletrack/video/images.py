@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import VideoError
+from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.video.frames import Frame, FrameConverter, Values
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PNG_START = b"\x89PNG\r\n\x1a\n"  # 16 bytes later, the bits of a value
+TIFF_STARTS = (b"II*\0", b"MM\0*")
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
@@ -18,10 +21,10 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
 
 
-def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[np.uint8] | None:
-    """A file's content -> (H, W, 3) uint8 RGB, turned as its metadata says; None where it is no picture.
+def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | None:
+    """A file's content -> (H, W) or (H, W, C) of any depth, RGB, turned as its metadata says; None if it is no picture.
 
-    shrunk: 1, 2, 4 or 8: sides are so many times shorter, rounded up; each pixel is a mean of those it stands for.
+    shrunk: 1, 2, 4 or 8: the sides are divided by it, rounded up; each pixel is a mean of those it covers.
     """
     import cv2
 
@@ -32,21 +35,86 @@ def decode_picture(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> NDArray[
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }
     content = np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(content, flags[shrunk]) if content.size else None
+    tiff = content[:4].tobytes() in TIFF_STARTS  # OpenCV reads its floats in no other way
+    try:
+        mode = cv2.IMREAD_UNCHANGED if tiff else flags[shrunk] | cv2.IMREAD_ANYDEPTH
+        picture = cv2.imdecode(content, mode) if content.size else None
+    except cv2.error:  # larger than OpenCV takes
+        return None
     if picture is None:
         return None
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    values: Values = picture
+    if tiff and shrunk > 1:
+        sides = [-(-side // shrunk) for side in values.shape[:2]]
+        values = cv2.resize(picture, sides[::-1], interpolation=cv2.INTER_AREA)
+    return _as_rgb(values)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """The picture of a file, (H, W, 3) uint8 RGB. Raises VideoError where it cannot be read or decoded."""
+def _as_rgb(values: Values) -> Values:
+    """An array as OpenCV decodes it, with red first."""
+    import cv2
+
+    if values.ndim == 3 and values.dtype in (np.uint8, np.uint16, np.float32):
+        return cv2.cvtColor(values, cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return values[..., [2, 1, 0]] if values.ndim == 3 else values  # types that OpenCV does not swap
+
+
+def may_be_deep(data: bytes) -> bool:
+    """Whether a file's content is a picture of more than 8 bits for each color, as far as its first bytes say."""
+    return data[:4] in TIFF_STARTS or (data.startswith(PNG_START) and data[24:25] == b"\x10")
+
+
+def decode_picture(
+    data: bytes | NDArray[np.uint8], shrunk: int = 1, convert: FrameConverter | None = None
+) -> Frame | None:
+    """A file's content -> (H, W, 3) uint8 RGB, see ``decode_values``; None where it is no picture.
+
+    convert: that of the source it belongs to; None for a picture by itself.
+    """
+    values = decode_values(data, shrunk)
+    return None if values is None else (convert or FrameConverter("picture"))(values)
+
+
+def read_picture(path: Path, convert: FrameConverter | None = None) -> Frame:
+    """The picture of a file, (H, W, 3) uint8 RGB. Raises VideoError where it cannot be read or decoded.
+
+    convert: that of the source it belongs to; None for a picture by itself.
+    """
     try:  # read by Python and not by OpenCV, which takes no path outside ASCII on Windows
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise VideoError(f"expected a picture; cannot read {path} ({error.strerror}); check the file") from error
-    picture = decode_picture(data)
-    if picture is None:
+    frame = decode_picture(data, convert=convert or FrameConverter(str(path)))
+    if frame is None:
         raise VideoError(
             f"expected a picture; got {path} ({data.size} bytes), which does not decode; replace or remove it"
         )
-    return picture
+    return frame
+
+
+def has_opacity(path: Path) -> bool:
+    """Whether a PNG, WebP or TIFF file holds opacity, which decoding leaves out."""
+    import cv2
+
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    return picture is not None and picture.ndim == 3 and picture.shape[2] == 4
+
+
+def count_pages(path: Path) -> int:
+    """How many pictures a TIFF file holds; 0 where it is none."""
+    import cv2
+
+    try:
+        return int(cv2.imcount(str(path), cv2.IMREAD_UNCHANGED))
+    except cv2.error:
+        return 0
+
+
+def read_page(path: Path, index: int, convert: FrameConverter) -> Frame:
+    """One picture of a TIFF file. Raises DamagedVideoError where it does not decode."""
+    import cv2
+
+    read, pages = cv2.imreadmulti(str(path), index, 1, flags=cv2.IMREAD_UNCHANGED)
+    if not read or not pages:
+        raise DamagedVideoError(f"expected page {index} of {path}; it does not decode; get a whole copy for the rest")
+    return convert(_as_rgb(pages[0]))

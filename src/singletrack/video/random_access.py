@@ -11,19 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from singletrack.errors import DamagedVideoError, InputError, VideoError
-from singletrack.video.containers import ASSUMED_FPS, Container, FrameIndex, Upright, index_frames
-from singletrack.video.images import read_picture
-from singletrack.video.reader import find_pictures
+from singletrack.video.containers import ASSUMED_FPS, Container, FrameIndex, Upright, index_frames, picture_track
+from singletrack.video.frames import Frame, FrameConverter
+from singletrack.video.images import count_pages, read_page, read_picture
+from singletrack.video.reader import find_pictures, is_paged
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
     import av
     from av.container import InputContainer
-
-Frame = NDArray[np.uint8]
 
 # Decoders of these mark frames that no other frame needs; on the way to a frame they are left out.
 SKIPPING_CODECS = ("h264", "hevc")
@@ -65,9 +61,10 @@ class FrameReader:
         self._closed = False
         self._frames: _Frames | None = None
         paths = find_pictures(source)
-        if paths is not None:
-            first = _Pictures(paths).read(0)
-            self._frames, self.fps = _Pictures(paths), ASSUMED_FPS
+        if paths is not None or is_paged(self._path):
+            self._frames = _Pages(self._path) if paths is None else _Pictures(paths, name=text)
+            first = self._frames.read(0)
+            self.fps = ASSUMED_FPS
             self.size_wh = (first.shape[1], first.shape[0])
             self._first: Frame | None = first
             return
@@ -137,11 +134,26 @@ class FrameReader:
 class _Pictures:
     """A folder of frames."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], *, name: str) -> None:
         self._paths, self.frame_count = paths, len(paths)
+        self._convert = FrameConverter(name)
 
     def read(self, number: int) -> Frame:
-        return read_picture(self._paths[number])
+        return read_picture(self._paths[number], self._convert)
+
+    def close(self) -> None:
+        pass
+
+
+class _Pages:
+    """A TIFF file of many pages."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.frame_count = path, count_pages(path)
+        self._convert = FrameConverter(str(path))
+
+    def read(self, number: int) -> Frame:
+        return read_page(self._path, number, self._convert)
 
     def close(self) -> None:
         pass
@@ -159,10 +171,12 @@ class _Indexed:
 
         self._index, self.frame_count = index, len(index.times)
         self._container: InputContainer = av.open(f"file:{url}")
-        self._stream = self._container.streams.video[0]
+        stream = picture_track(self._container)
+        assert stream is not None  # or there would be no index
+        self._stream = stream
         self._stream.thread_type = "AUTO"
         self._skips = self._stream.codec_context.name in SKIPPING_CODECS
-        self._upright = Upright()
+        self._upright = Upright(FrameConverter(url))
         self._pictures: Iterator[av.VideoFrame] = iter(())
         self._next: int | None = None  # number of the frame that decoding on would give
         self._wanted_pts = 0

@@ -12,18 +12,17 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.ahead import read_ahead
 from singletrack.video.containers import ASSUMED_FPS, Container
-from singletrack.video.images import PICTURE_ENDINGS, natural_key, read_picture
-
-Frame = NDArray[np.uint8]
+from singletrack.video.frames import Frame, FrameConverter
+from singletrack.video.images import PICTURE_ENDINGS, count_pages, has_opacity, natural_key, read_page, read_picture
 
 # So many frames are decoded ahead, in a thread, while the last one is looked at: one would do if all took as long,
 # but key frames take longer. Each holds 6 MB at 1080p, 25 MB at 4K. Cameras and streams are read when asked, so that
@@ -38,6 +37,7 @@ class VideoReader:
     size_wh: width and height of the upright frames, in pixels.
     frame_count: number of frames that the source announces; None where nobody knows (cameras, streams).
     path: the video file that is being read; None for any other source.
+    sample_aspect: width of a pixel by its height, as it is to be shown. Frames and boxes are in the pixels as stored.
 
     ahead: how many frames are fetched in a thread before they are asked for.
     skip_frames: passes over that many frames, before the first is fetched, and gives how many there were.
@@ -53,11 +53,13 @@ class VideoReader:
         size_wh: tuple[int, int],
         frame_count: int | None = None,
         path: Path | None = None,
+        sample_aspect: Fraction = Fraction(1),
         ahead: int = 0,
         skip_frames: Callable[[int], int] | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.fps, self.size_wh, self.frame_count, self.path = fps, size_wh, frame_count, path
+        self.sample_aspect = sample_aspect
         self._timed_frames = iter(timed_frames)
         self._ahead = ahead
         self._skip_frames = skip_frames
@@ -114,9 +116,9 @@ class VideoReader:
 def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReader:
     """Open a source and read its first frame, so that what cannot be read is refused here.
 
-    source: a video file; a folder of pictures (jpg, png, bmp, webp) or a glob such as "frames/*.png", read in
-        natural order (2 before 10); the number of a camera, as 0, or "0" where no file or folder is called so;
-        a stream, as rtsp:// or http:// URL.
+    source: a video file; a folder of pictures (jpg, png, bmp, webp, tif) or a glob such as "frames/*.png", read in
+        natural order (2 before 10); a TIFF file of many pages; the number of a camera, as 0, or "0" where no file or
+        folder is called so; a stream, as rtsp:// or http:// URL.
     timeout: seconds to wait for a stream before it counts as broken.
 
     Raises VideoError when there is nothing to read.
@@ -128,7 +130,10 @@ def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReade
         return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
     paths = find_pictures(source)
     if paths is not None:
-        return _open_pictures(paths)
+        return _open_pictures(paths, name=text)
+    path = Path(source)
+    if is_paged(path):
+        return _open_pages(path)
     return _open_container(text, name=text, timeout=timeout)
 
 
@@ -161,8 +166,16 @@ def find_pictures(source: str | Path) -> list[Path] | None:
     return paths
 
 
-def _open_pictures(paths: list[Path]) -> VideoReader:
-    first = read_picture(paths[0])
+def is_paged(path: Path) -> bool:
+    """Whether a file is a TIFF of many pages, each of them a frame."""
+    return path.suffix.lower() in (".tif", ".tiff") and path.is_file() and count_pages(path) > 1
+
+
+def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
+    convert = FrameConverter(name)
+    first = read_picture(paths[0], convert)
+    if has_opacity(paths[0]):
+        convert.say_opacity()
     start = 0
 
     def skip(count: int) -> int:
@@ -175,7 +188,7 @@ def _open_pictures(paths: list[Path]) -> VideoReader:
             yield 0.0, first
         for index, path in enumerate(paths[max(1, start) :], start=max(1, start)):
             try:
-                frame = read_picture(path)
+                frame = read_picture(path, convert)
             except VideoError as error:
                 raise DamagedVideoError(f"{index} of {len(paths)} frames were read, then: {error}") from error
             yield index / ASSUMED_FPS, frame
@@ -185,6 +198,31 @@ def _open_pictures(paths: list[Path]) -> VideoReader:
         fps=ASSUMED_FPS,
         size_wh=_size_wh(first),
         frame_count=len(paths),
+        ahead=READ_AHEAD,
+        skip_frames=skip,
+    )
+
+
+def _open_pages(path: Path) -> VideoReader:
+    """A TIFF file of many pages, each of them a frame."""
+    convert, count = FrameConverter(str(path)), count_pages(path)
+    first = read_page(path, 0, convert)
+    start = 0
+
+    def skip(pages: int) -> int:
+        nonlocal start
+        start = min(pages, count)
+        return start
+
+    def timed_frames() -> Iterator[tuple[float, Frame]]:
+        for index in range(start, count):
+            yield index / ASSUMED_FPS, first if index == 0 else read_page(path, index, convert)
+
+    return VideoReader(
+        timed_frames(),
+        fps=ASSUMED_FPS,
+        size_wh=_size_wh(first),
+        frame_count=count,
         ahead=READ_AHEAD,
         skip_frames=skip,
     )
@@ -209,14 +247,12 @@ def _open_camera(index: int) -> VideoReader:
         camera.release()
         raise VideoError(refusal)
     start = time.monotonic()
+    convert = FrameConverter(f"camera {index}")
 
     def timed_frames() -> Iterator[tuple[float, Frame]]:
         picture, there = first, True
         while there:
-            yield (
-                time.monotonic() - start,
-                cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False),
-            )
+            yield time.monotonic() - start, convert(picture[..., ::-1] if picture.ndim == 3 else picture)
             there, picture = camera.read()
         raise DamagedVideoError(f"expected more frames; camera {index} stopped giving them; check its cable")
 
@@ -239,6 +275,7 @@ def _open_container(url: str, *, name: str, timeout: float) -> VideoReader:
         size_wh=container.size_wh,
         frame_count=container.frame_count,
         path=None if container.live else Path(url),
+        sample_aspect=container.sample_aspect,
         ahead=0 if container.live else READ_AHEAD,
         skip_frames=container.skip,
         close=container.close,

@@ -25,18 +25,20 @@ ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
 BT709 = 1  # the number of this color standard in H.264, for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
+SQUARE = Fraction(1)  # pixels
 
 
 class VideoWriter:
     """Writes frames of one size to `path`, an .mp4 file, as they come; use it as a context manager.
 
     fps: frames per second, used where a frame comes without its time.
+    sample_aspect: width of a pixel by its height, as a player shows it.
 
     The file appears, or an older one is replaced, with the first frame. Raises InputError when `path` is no .mp4,
     SingletrackError when it cannot be written.
     """
 
-    def __init__(self, path: str | Path, fps: float) -> None:
+    def __init__(self, path: str | Path, fps: float, *, sample_aspect: Fraction = SQUARE) -> None:
         import av
 
         self.path = Path(path)
@@ -51,6 +53,7 @@ class VideoWriter:
         self._container = av.open(f"file:{self.path}", "w", options=movflags)
         self._stream: VideoStream | None = None
         self._fps = fps
+        self._sample_aspect = sample_aspect
         self._size_wh = (0, 0)
         self._frame_count = 0
         self._last_tick = -1
@@ -106,6 +109,7 @@ class VideoWriter:
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
+        stream.codec_context.sample_aspect_ratio = self._sample_aspect
         stream.codec_context.gop_size = max(1, round(self._fps))  # a fragment begins with each key frame
         stream.codec_context.colorspace = BT709
         stream.codec_context.color_primaries = BT709

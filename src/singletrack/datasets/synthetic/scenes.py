@@ -47,8 +47,8 @@ class PairSettings:
     fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centers, in widths
         and heights; of ``LOOSE`` of the pairs three times as much. Sizes are off by one and a half times that.
     mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
-    templates: 2 for pairs with the target's newest look beside its first one: mostly as in the search crop, cut round
-        a box that was followed, more or less well; at times older, or of something else.
+    num_templates: 2 for pairs with the target's newest look beside its first one: mostly as in the search crop, cut
+        round a box that was followed, more or less well; at times older, or of something else.
     """
 
     template_factor: float = 2.0
@@ -70,7 +70,7 @@ class PairSettings:
     coarse: float = 0.3
     fit: float = 0.02
     mark_template: bool = False
-    templates: Literal[1, 2] = 1
+    num_templates: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
         if self.tries < 1 or self.fit < 0:

@@ -20,8 +20,15 @@ class WideResidual(nn.Module):
         self.project = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.project(F.relu(self.expand(self.norm(self.spatial(x)))))
+        out: Tensor = x + self.project(F.relu(self.expand(self.norm(self._spread(x)))))
         return out
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """The 7x7 convolution; on a processor in fp32: oneDNN is 2.5 times slower at its bf16 gradient."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return torch.as_tensor(self.spatial(x.float()))
+        return torch.as_tensor(self.spatial(x))
 
 
 class FineHead(nn.Module):

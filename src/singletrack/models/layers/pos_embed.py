@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TemplateRows = Literal["point", "rectangle", "all"]
+from singletrack.models.configs import TemplateRows
 
 
 def centered_positions(grid: int, width: int) -> Tensor:

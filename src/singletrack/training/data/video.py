@@ -72,7 +72,7 @@ class DatasetPairs(DataSource):
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         """Neither gray nor mirrored nor brighter, as published; the crops are off the target as in training."""
-        plain = replace(self.augmentation, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
+        plain = self.augmentation.for_validation()
         return self._stream(self.held, replace(self._drawing(stage, plain), shared_light=None), data, seed)
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from singletrack.registry import MODELS
-
 from singletrack.datasets.augmentations import Augmentation, Jitter
 from singletrack.datasets.frame_pairs import SharedLight
 from singletrack.errors import InputError
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
+from singletrack.registry import network_config
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.training.base import DataSource, Recipe, Stage
 from singletrack.training.data.video import DatasetPairs, Part
@@ -166,7 +166,7 @@ def _recipe(
         light = SharedLight(batch=BATCH, share=BATCH // 4, steps=STEPS_AN_EPOCH)
         source = replace(source, augmentation=augmentation, unreadable="redraw", shared_light=light)
     task = PretrainedOSTrack(
-        config=MODELS[model].network,
+        config=network_config(model, OSTrackConfig),
         keep_ratio=0.7 if elimination else 1.0,
         keep_from=20,
         keep_over=eliminated_over,
@@ -220,7 +220,7 @@ def variants() -> Iterator[tuple[str, Callable[[], Recipe]]]:
 
 
 PRETRAININGS: tuple[Pretraining | None, ...] = ("mae", "deit", "augreg", None)
-PUBLISHED: dict[str, Callable[[], Recipe]] = dict(variants())
+OSTRACK: dict[str, Callable[[], Recipe]] = dict(variants())
 
 
 def with_reduced_decoding(recipe: Recipe) -> Recipe:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from singletrack.registry import MODELS
-
 from singletrack.datasets.augmentations import Augmentation, Jitter
 from singletrack.datasets.frame_tuples import TupleRules
+from singletrack.models.configs import STARKConfig
+from singletrack.registry import network_config
 from singletrack.tracking.stark import STARKSettings
 from singletrack.training.base import Recipe, Stage
+from singletrack.training.data.tuples import DatasetTuples
 from singletrack.training.data.video import DatasetPairs, Part
-from singletrack.training.tasks.stark import CornerTask, DatasetTuples, ScoreTask
+from singletrack.training.tasks.stark import CornerTask, ScoreTask
 
 SAMPLES_AN_EPOCH = 60_000
 BATCH = 128  # 16 on each of eight processors; the rates below belong to it
@@ -78,7 +79,7 @@ def _corners(name: str, model: str, frames: TupleRules, starts_from: str) -> Rec
     settings = STARKSettings(num_templates=frames.num_templates, update_interval=None, lost_below=0.25, found_above=0.4)
     stage = Stage(
         name="corners",
-        task=CornerTask(config=MODELS[model].network, settings=settings),
+        task=CornerTask(config=network_config(model, STARKConfig), settings=settings),
         source=_source(frames),
         template_size=128,
         search_size=320,
@@ -98,7 +99,7 @@ def _corners(name: str, model: str, frames: TupleRules, starts_from: str) -> Rec
 def _trust(name: str, model: str) -> Recipe:
     stage = Stage(
         name="trust",
-        task=ScoreTask(config=MODELS[model].network, settings=STARKSettings()),
+        task=ScoreTask(config=network_config(model, STARKConfig), settings=STARKSettings()),
         source=_source(TupleRules(mode="trident", negatives=0.5)),
         template_size=128,
         search_size=320,

@@ -1,30 +1,21 @@
-"""What DaSiamRPN is trained for, on which pairs, and its recipe. The published code has no training in it.
-
-The pairs follow the paper (arXiv 1808.06048, section 3.2), the losses those published with pysot; the numbers of the
-recipe are from memory of the two papers where it says so.
-"""
+"""The training task of DaSiamRPN. The published code has no training; the losses are those published with pysot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from singletrack.models.configs import DaSiamRPNConfig
-from singletrack.registry import MODELS
 from torch import Tensor
 
-from singletrack.datasets.sampling import FrameRules
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.configs import DaSiamRPNConfig
 from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn
 from singletrack.models.layers import alexnet
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
-from singletrack.training.base import Batch, Recipe, Stage, Task, counts_of
-from singletrack.training.data.dasiamrpn import DistractorAwarePairs
-from singletrack.training.data.video import Part
+from singletrack.training.base import Batch, Stage, Task, counts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,41 +74,3 @@ class DaSiamRPNTask(Task):
 def _pixels(crops: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 RGB -> float32 BGR, 0 to 255."""
     return crops.flip(1).to(torch.float32)
-
-
-def dasiamrpn_vot() -> Recipe:
-    """DaSiamRPN from nothing, with the paper's pairs, as far as their data sets are among ours.
-
-    Command: ``singletrack train dasiamrpn_vot --data lasot=DIR --data got10k=DIR --data coco=DIR --out RUN``.
-    The paper has ImageNet VID, YouTube-BB, ImageNet DET and COCO, and starts from ImageNet. SGD and 50 epochs with a
-    rate that falls from 1e-2 to 1e-4 by one factor each step: from memory. Batch, weight decay, clipping: pysot's. The
-    number of pairs, 60,000 an epoch, is ours. Cost: 3 million pairs at 6.6 GMACs each. Never run to its end by us.
-    """
-    pairs = DistractorAwarePairs(
-        parts=(
-            Part(dataset="got10k", split="train"),
-            Part(dataset="lasot", split="train"),
-            Part(dataset="coco", split="train"),
-        ),
-        held=(Part(dataset="got10k", split="val"),),
-        rules=FrameRules(longest_gap=100),
-    )
-    stage = Stage(
-        name="pairs",
-        task=DaSiamRPNTask(config=MODELS["dasiamrpn-vot"].network),
-        source=pairs,
-        template_size=127,
-        search_size=271,
-        steps=50 * 60_000 // 64,
-        batch=64,
-        lr=1e-2,
-        head_lr=1e-2,
-        schedule="exponential",
-        last_lr=1e-2,
-    )
-    return Recipe(
-        name="dasiamrpn_vot", model="dasiamrpn-vot", stages=(stage,), optimizer="sgd", weight_decay=1e-4, clip=10.0
-    )
-
-
-DASIAMRPN: dict[str, Callable[[], Recipe]] = {"dasiamrpn_vot": dasiamrpn_vot}

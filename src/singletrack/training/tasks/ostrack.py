@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from singletrack.models.configs import OSTrackConfig
 from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, init_from_similarity, restore
@@ -28,6 +28,8 @@ class OSTrackTask(Task):
         ``epochs``, counted from 1. All are kept up to epoch ``keep_from``; then a cosine leads down over ``keep_over``
         epochs.
     from_similarity: start the blocks with query = key (see ``init_from_similarity``).
+    frozen: names of parameters, or of the modules that hold them, that keep their values, such as
+        "backbone.patch_embed"; normalizations there keep their statistics.
     settings: of the tracker that validates it; its sizes are the stage's, and of templates it knows what the network
         does.
     """
@@ -39,6 +41,7 @@ class OSTrackTask(Task):
     keep_over: int = 0
     epochs: int = 1000
     from_similarity: bool = False
+    frozen: tuple[str, ...] = ()
     settings: OSTrackSettings = field(default_factory=OSTrackSettings)
 
     def build(self, stage: Stage) -> OSTrack:
@@ -49,10 +52,15 @@ class OSTrackTask(Task):
         return model
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
-        """The two published groups, backbone and head."""
+        """The two published groups, backbone and head, without what is frozen."""
+        named = [
+            (name, parameter)
+            for name, parameter in model.named_parameters()
+            if not any(name == frozen or name.startswith(f"{frozen}.") for frozen in self.frozen)
+        ]
         return [
-            {"params": list(model.backbone.parameters()), "lr": stage.lr, "peak": stage.lr},
-            {"params": list(model.head.parameters()), "lr": stage.head_lr, "peak": stage.head_lr},
+            {"params": [value for name, value in named if name.startswith(f"{part}.")], "lr": rate, "peak": rate}
+            for part, rate in (("backbone", stage.lr), ("head", stage.head_lr))
         ]
 
     def kept_share(self, progress: float) -> float:

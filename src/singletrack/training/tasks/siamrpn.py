@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from singletrack.models.configs import SiamRPNConfig
 from torch import Tensor
 
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
+from singletrack.models.configs import SiamRPNConfig
 from singletrack.models.siamrpn import ResNet, SiamRPN, build_siamrpn
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker

@@ -6,75 +6,27 @@ something by accident, ours does what was meant: see docs/stark.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from singletrack.models.configs import STARKConfig
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from singletrack.datasets.frame_pairs import PairDrawing
-from singletrack.datasets.frame_tuples import FrameTuples, TupleRules, draw_frame_tuple
-from singletrack.datasets.sampling import FramePairs
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import load_weights, read_weights
+from singletrack.models.configs import STARKConfig
 from singletrack.models.stark import STARK, build_stark, decode
 from singletrack.tracking.stark import STARKSettings, STARKTracker
-from singletrack.training.base import Batch, DataPaths, Stage, Task, counts_of, normalize
-from singletrack.training.data.video import DatasetPairs, Part
+from singletrack.training.base import Batch, Stage, Task, counts_of, normalize
 from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
 
 # what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
 UNUSED = ("layer4.", "fc.")
 COUNT = "num_batches_tracked"
-
-
-# --- samples ---
-
-
-class FrameTupleStream(Dataset[Batch]):
-    """Samples by index, drawn from footage, with "template_padding" (K, T, T) and "search_padding" (S, S), bool."""
-
-    def __init__(self, sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int]) -> None:
-        self.sets, self.drawing, self.seed = sets, drawing, list(seed)
-
-    def __getitem__(self, index: int) -> Batch:
-        sample = draw_frame_tuple(self.sets, self.drawing, self.seed, index)
-        return {
-            "template": torch.from_numpy(sample.templates).permute(0, 3, 1, 2),
-            "search": torch.from_numpy(sample.search).permute(2, 0, 1),
-            "template_padding": torch.from_numpy(sample.template_padding),
-            "search_padding": torch.from_numpy(sample.search_padding),
-            "box": torch.from_numpy(sample.box).float(),
-            "present": torch.tensor(sample.present),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetTuples(DatasetPairs):
-    """One search frame and STARK's templates, of the data sets that the user has. frames: how they are chosen."""
-
-    frames: TupleRules = field(default_factory=TupleRules)
-
-    def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        return self._sets(self.parts, self.frames, self._drawing(stage, self.augmentation), data, seed)
-
-    def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """As of pairs; and the target is always there."""
-        plain = replace(self.augmentation, gray=0.0, flip=0.0, flip_one=0.0, brightness=0.0)
-        return self._sets(self.held, replace(self.frames, negatives=0.0), self._drawing(stage, plain), data, seed)
-
-    def _sets(
-        self, parts: Sequence[Part], frames: TupleRules, drawing: PairDrawing, data: DataPaths, seed: Sequence[int]
-    ) -> FrameTupleStream:
-        footage = [self._footage(part, data) for part in parts]
-        pairs = FramePairs(footage, [part.share for part in parts], self.rules)
-        return FrameTupleStream(FrameTuples(pairs, frames), drawing, seed)
 
 
 def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:

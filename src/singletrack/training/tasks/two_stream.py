@@ -1,29 +1,27 @@
 """What the two-stream networks are trained for, and the one stream beside them where all are to be taught alike.
 
-Their losses and their tracker are OSTrack's. Recipes: OSTrack-256's own, with another network.
+Their losses and their tracker are those of OSTrack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from singletrack.models.configs import AlignedConfig
-from singletrack.registry import MODELS
 from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models import ostrack
+from singletrack.models.configs import AlignedConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.vit import Block
 from singletrack.models.pretrained import Pretraining, is_vision_transformer, load_pretrained
 from singletrack.models.two_stream import Aligned, TwoStreamTrace, build_aligned, init_from_similarity
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
-from singletrack.training.base import Batch, Recipe, Stage, Task, counts_of, normalize
+from singletrack.training.base import Batch, Stage, Task, counts_of, normalize
 from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_loss, to_xyxy
-from singletrack.training.recipes.ostrack import ostrack_256, suffix
 from singletrack.training.tasks.ostrack import OSTrackTask
 
 
@@ -108,32 +106,3 @@ def taught(
     maps = network(normalize(batch["template"]), normalize(batch["search"]), *more, trace)
     attention = {layer: value.float() for layer, value in trace.attention.items()}
     return ostrack_loss(maps, batch["box"], weights, batch["present"], attention, counts_of(batch))
-
-
-def stark_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
-    """STARK-aligned: ``ostrack_256`` without elimination, with STARK's relation behind a backbone of two streams.
-
-    Command and data: as of ``ostrack_256``, with this name. Cost: 300 epochs of 60,000 pairs at 32.6 GMACs each.
-    Published in OSTrack's paper: LaSOT AUC 67.6, GOT-10k AO 68.8; OSTrack without elimination 68.7 and 71.0.
-    """
-    return _beside_ostrack("stark-aligned", pretraining)
-
-
-def swintrack_aligned(*, pretraining: Pretraining | None = "mae") -> Recipe:
-    """SwinTrack-aligned: ``ostrack_256`` without elimination, with SwinTrack-B's relation behind two streams.
-
-    Command and data: as of ``ostrack_256``, with this name. Cost: 300 epochs of 60,000 pairs at 40.0 GMACs each.
-    Published in OSTrack's paper: LaSOT AUC 68.0, GOT-10k AO 69.5; OSTrack without elimination 68.7 and 71.0.
-    """
-    return _beside_ostrack("swintrack-aligned", pretraining)
-
-
-def _beside_ostrack(model: str, pretraining: Pretraining | None) -> Recipe:
-    before = ostrack_256(elimination=False, pretraining=pretraining)
-    task = TwoStreamTask(config=MODELS[model].network, pretraining=pretraining)
-    stages = tuple(replace(stage, task=task) for stage in before.stages)
-    name = model.replace("-", "_") + suffix(True, pretraining, False)
-    return replace(before, name=name, model=model, stages=stages)
-
-
-ALIGNED: dict[str, Callable[[], Recipe]] = {"stark_aligned": stark_aligned, "swintrack_aligned": swintrack_aligned}

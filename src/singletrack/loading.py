@@ -1,0 +1,336 @@
+"""Load a tracker: ``load`` opens a model's weights on an engine.
+
+Runs without PyTorch for a bundled model or an exported file. Other weights run on PyTorch, or are exported once for
+another engine and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from singletrack.cache import cache_folder, compiled_folder, digest
+from singletrack.engines import (
+    EXPORTED_ENDINGS,
+    PRECISION_ALIASES,
+    PRECISIONS,
+    TRAIN_EXTRA,
+    Precision,
+    installed_engines,
+    open_network,
+    require_engine,
+    require_packages,
+)
+from singletrack.engines.preprocessing import UNCHANGED, Normalization
+from singletrack.errors import CheckpointError, InputError
+from singletrack.files import atomic_write
+from singletrack.models.configs import NetworkConfig
+from singletrack.registry import MODELS, LoadedTracker, change_settings, find_model, make_tracker
+from singletrack.tracking.base import Network
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
+    from singletrack.engines.openvino_engine import OpenVINONetwork
+    from singletrack.models import build
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "ostrack-tiny"
+# Compiled networks of larger files, in bytes, are not kept: they are as large again and slow to read back.
+LARGEST_KEPT = 100_000_000
+# Facts of the network's config that an exported file must agree with; files from before 0.1.0 had other keys.
+METADATA_KEYS = ("mark_template", "num_templates")
+OLD_METADATA_KEYS = {"templates": "num_templates"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a model is loaded. ``load``, ``track`` and every command that names a model take these options.
+
+    Attributes:
+        weights: .safetensors, an official checkpoint, or an exported .onnx or .xml file; None for the bundled ones.
+        engine: "openvino", "onnx", "torch", or "auto" for the first of these that is installed; with device "cuda" or
+            "mps", for the first that supports it.
+        device: as the engine calls it, such as "cpu" or "cuda"; "auto" for the engine's usual one.
+        precision: "fp32", "bf16" or "fp16", where the engine supports it on the device; "auto" for bf16 in OpenVINO on
+            a CPU with bf16 instructions, and fp32 otherwise. See docs/engines.md.
+        keep_ratio: share of the search tokens that each elimination of an OSTrack keeps, above 0 and at most 1, which
+            turns elimination off; None for the model's own.
+        threads: number of CPU threads; None for the engine's choice, usually one for each core. PyTorch has one
+            number for the process.
+        long_term: search the complete frame for a lost target, see ``tracking.longterm``; None for the model's own.
+        settings: tracker settings that differ from the model's own, by the names of ``OSTrackSettings``,
+            ``STARKSettings``, ``DaSiamRPNSettings`` or ``SiamRPNSettings``, such as {"update_interval": 25}.
+
+    Raises:
+        InputError: for a precision, keep ratio or number of threads that is not valid.
+    """
+
+    weights: str | Path | None = None
+    engine: str = "auto"
+    device: str = "auto"
+    precision: Precision = "auto"
+    keep_ratio: float | None = None
+    threads: int | None = None
+    long_term: bool | None = None
+    settings: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", PRECISION_ALIASES.get(self.precision, self.precision))
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        if self.keep_ratio is not None:
+            object.__setattr__(self, "keep_ratio", check_keep_ratio(self.keep_ratio))
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be 1 or more; got {self.threads}; leave it out for the engine's choice")
+
+    @property
+    def arguments(self) -> LoadArguments:
+        """The options as keyword arguments of ``load``."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[return-value]
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Settings of the tracker that differ from the model's own, with ``long_term`` among them."""
+        return {**(self.settings or {}), **({} if self.long_term is None else {"long_term": self.long_term})}
+
+
+class LoadArguments(TypedDict, total=False):
+    """The fields of ``LoadOptions`` as keyword arguments, for type checkers."""
+
+    weights: str | Path | None
+    engine: str
+    device: str
+    precision: Precision
+    keep_ratio: float | None
+    threads: int | None
+    long_term: bool | None
+    settings: Mapping[str, Any] | None
+
+
+def load(name: str | Path = DEFAULT_MODEL, **options: Unpack[LoadArguments]) -> LoadedTracker:
+    """Load a tracker, ready for ``init``.
+
+    Args:
+        name: a model in ``registry.MODELS``, or the path of a file that ``singletrack export`` wrote, which names
+            its model.
+        **options: see ``LoadOptions``.
+
+    Returns:
+        The tracker.
+
+    Raises:
+        InputError: for an unknown name, engine, device or setting, or an invalid value.
+        CheckpointError: for weights that do not fit the model.
+        MissingDependencyError: for a package that is not installed.
+    """
+    return load_with(name, make_options(options))
+
+
+def make_options(options: Mapping[str, Any]) -> LoadOptions:
+    """Build ``LoadOptions`` from keyword arguments; raises InputError, listing the options, for an unknown one."""
+    known = LoadOptions.__dataclass_fields__
+    for option in options:
+        if option not in known:
+            raise InputError(f"unknown option {option!r}; choose among {', '.join(known)}")
+    return LoadOptions(**options)
+
+
+def load_with(name: str | Path, options: LoadOptions) -> LoadedTracker:
+    """Load a tracker with options in one object; see ``load``."""
+    weights = options.weights
+    models = [str(name)]
+    if str(name) not in MODELS and Path(name).suffix in EXPORTED_ENDINGS:
+        if weights is not None:
+            raise InputError(f"expected one weights file; got {name} and {weights}; leave one of them out")
+        models, weights = list(MODELS), name
+    elif str(name) not in MODELS:
+        raise InputError(
+            f"unknown model {str(name)!r}; choose one of {', '.join(MODELS)}, or give the path of an exported .onnx "
+            "or .xml file"
+        )
+    path = None if weights is None else existing_file(weights)
+    engine = options.engine
+    if engine == "auto":
+        engine = _choose_engine(options.device.lower(), path)
+    require_engine(engine)
+    options = replace(options, engine=engine)
+    if path is not None and path.suffix in EXPORTED_ENDINGS:
+        held, network = _open_exported(models, path, options)
+        return make_tracker(network, change_settings(held, options.changes))
+    settings = change_settings(models[0], options.changes)  # invalid ones are reported before anything is opened
+    open_model = _open_torch if engine == "torch" else _open_on_engine
+    return make_tracker(open_model(models[0], path, options), settings)
+
+
+def _choose_engine(device: str, path: Path | None) -> str:
+    """Choose the engine that "auto" means for a device and a weights file; it may turn out not to be installed."""
+    installed = installed_engines()
+    if device.startswith("mps"):  # which only PyTorch knows
+        return "torch"
+    if path is not None and path.suffix == ".xml":
+        return "openvino"
+    if device == "tensorrt":
+        return "onnx"
+    if device.startswith("cuda"):  # ONNX Runtime supports it in its GPU build, and PyTorch reads no .onnx
+        exported = path is not None and path.suffix == ".onnx"
+        return "torch" if "torch" in installed and not exported else "onnx"
+    return next(iter(installed), "openvino")
+
+
+def normalization_of(config: NetworkConfig) -> Normalization:
+    """Return what a network needs done to pixels."""
+    return UNCHANGED if config.raw_pixels else Normalization()
+
+
+def _open_file(path: Path, options: LoadOptions, name: str | None) -> OpenVINONetwork | ONNXRuntimeNetwork:
+    """Open the exported file of a model; None where the file itself says which model it holds."""
+    return open_network(
+        options.engine,
+        path,
+        options.device,
+        options.threads,
+        precision=options.precision,
+        normalization=None if name is None else normalization_of(MODELS[name].network),
+        cache=compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
+    )
+
+
+def _open_torch(name: str, path: Path | None, options: LoadOptions) -> Network:
+    from singletrack.engines.torch_engine import TorchNetwork
+
+    return TorchNetwork(
+        build_model(name, path or bundled_file(name, ".safetensors"), options.keep_ratio),
+        options.device,
+        threads=options.threads,
+        precision=options.precision,
+        normalization=normalization_of(MODELS[name].network),
+    )
+
+
+def _open_exported(
+    models: list[str], path: Path, options: LoadOptions
+) -> tuple[str, OpenVINONetwork | ONNXRuntimeNetwork]:
+    """Open an exported file, which must hold one of ``models``; returns which of them, and the network."""
+    if options.engine == "torch":
+        raise InputError(
+            f"engine torch needs .safetensors or an official checkpoint; got {path}; give one of these, or choose "
+            "engine openvino or onnx"
+        )
+    network = _open_file(path, options, models[0] if len(models) == 1 else None)
+    metadata = {OLD_METADATA_KEYS.get(key, key): value for key, value in network.metadata.items()}
+    held = metadata.get("model", "no name")
+    if held not in models:
+        raise CheckpointError(
+            f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
+            "or write the file with `singletrack export`"
+        )
+    config = MODELS[held].network
+    facts = {key: str(getattr(config, key)) for key in ("template_size", "search_size")}
+    # a file may leave out what is as published: files of the published models from before stated less
+    published = {"mark_template": "False", "num_templates": "1"}
+    for key in METADATA_KEYS:
+        if key in config.metadata and str(config.metadata[key]) != published[key]:
+            facts[key] = str(config.metadata[key])
+    _require_facts(path, metadata, facts, "export it again with this version")
+    if options.keep_ratio is not None:
+        advice = "export the weights again with --keep-ratio"
+        _require_facts(path, metadata, {"keep_ratio": str(options.keep_ratio)}, advice)
+    if len(models) > 1 and config.raw_pixels:
+        network = _open_file(path, options, held)
+    return held, network
+
+
+def _open_on_engine(name: str, path: Path | None, options: LoadOptions) -> Network:
+    """Open the bundled file if that is wanted, else an export of the weights."""
+    if path is None:
+        network = _open_file(bundled_file(name, ".onnx"), options, name)
+        if options.keep_ratio is None or network.metadata.get("keep_ratio") == str(options.keep_ratio):
+            return network
+        path = bundled_file(name, ".safetensors")
+    return _open_file(cached_export(name, path, options.keep_ratio), options, name)
+
+
+def _require_facts(path: Path, held: Mapping[str, str], wanted: Mapping[str, str], advice: str) -> None:
+    for key, value in wanted.items():
+        if held.get(key) != value:
+            raise InputError(f"expected a file with {key} {value}; got {path} with {held.get(key)}; {advice}")
+
+
+def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build.Network:
+    """Build the PyTorch network of a model with the weights of a file, in evaluation mode."""
+    require_engine("torch")
+    from singletrack.models.build import build_network
+    from singletrack.models.checkpoints import load_weights
+
+    model = build_network(find_model(name).network, keep_ratio).eval()
+    load_weights(model, path, name)
+    return model
+
+
+def bundled_file(name: str, suffix: str) -> Path:
+    """Return the path of a model's bundled weights; raises InputError, saying what to pass, where there are none."""
+    path = Path(str(resources.files("singletrack.weights") / f"{name}{suffix}"))
+    if not find_model(name).bundled or not path.is_file():
+        raise InputError(
+            f"no bundled weights for {name}; the package holds those of "
+            f"{', '.join(each for each in MODELS if MODELS[each].bundled)}; pass weights=PATH (--weights PATH), a "
+            ".safetensors file or the official checkpoint"
+        )
+    return path
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path if a file is there; raises InputError if not."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"weights file not found: {path}; check the path")
+    return path
+
+
+def check_keep_ratio(value: float | str) -> float:
+    """Return the keep ratio as a number above 0 and at most 1; raises InputError for anything else."""
+    try:
+        ratio = float(value)
+    except ValueError:
+        ratio = 0.0
+    if not 0.0 < ratio <= 1.0:
+        raise InputError(f"keep ratio must be above 0 and at most 1; got {value}; 1 turns elimination off")
+    return ratio
+
+
+def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
+    """Return the exported file of these weights, exporting now if the cache lacks it or it was damaged.
+
+    The file's name is a digest of the bytes of the weights and of the code that turns them into a graph.
+    """
+    key = digest(weights, *_sources(), name.encode(), str(keep_ratio).encode())
+    path = cache_folder() / f"{name}-{key}.onnx"
+    seal = path.with_suffix(".blake2b")
+    if path.is_file() and seal.is_file() and seal.read_text() == digest(path):
+        return path
+    require_packages(f"exporting {name} to another engine", *TRAIN_EXTRA)
+    from singletrack.export.to_onnx import export_onnx
+
+    log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
+    seal.unlink(missing_ok=True)
+    export_onnx(build_model(name, weights, keep_ratio), path, name=name)
+    with atomic_write(seal) as unfinished:
+        unfinished.write_text(digest(path))
+    return path
+
+
+def _sources() -> list[Path]:
+    """Return the code that a graph depends on."""
+    package = Path(__file__).parent
+    return [
+        *sorted((package / "models").rglob("*.py")),
+        package / "registry.py",
+        *(package / "export" / name for name in ("to_onnx.py", "simplify.py")),
+    ]

@@ -1,0 +1,284 @@
+"""The configs of all networks: sizes and layers, importable without PyTorch.
+
+Besides its fields, a config has traits that tell loading, export and profiling what its family needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from singletrack.errors import InputError
+
+TemplateRows = Literal["point", "rectangle", "all"]
+
+RESNET_STRIDE = 16  # of STARK's ResNet up to its third stage: pixels of a crop for one token
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What every config has.
+
+    Attributes:
+        template_size: side of the square template crop in pixels.
+        search_size: side of the square search crop in pixels.
+        raw_pixels: the network takes BGR pixels from 0 to 255, without normalization.
+        fixed_batch: an exported graph takes one crop at a time.
+    """
+
+    template_size: int = 128
+    search_size: int = 256
+    raw_pixels: ClassVar[bool] = False
+    fixed_batch: ClassVar[bool] = False
+
+    @property
+    def template_shape(self) -> tuple[int, ...]:
+        """Shape of the input of ``encode``, without the batch: (3, T, T)."""
+        return (3, self.template_size, self.template_size)
+
+    @property
+    def search_shape(self) -> tuple[int, ...]:
+        """Shape of the search input of ``locate``, without the batch: (3, S, S)."""
+        return (3, self.search_size, self.search_size)
+
+    @property
+    def cell_size(self) -> int:
+        """Side of a cell of the maps in pixels of the search crop; 0 for a network without a center head."""
+        return 0
+
+    @property
+    def center_head(self) -> bool:
+        """Whether the maps are read by ``models.layers.center_head``."""
+        return self.cell_size > 0
+
+    @property
+    def free_search_size(self) -> bool:
+        """Whether an exported graph takes search crops of any size."""
+        return False
+
+    @property
+    def eliminates(self) -> bool:
+        """Whether the network drops search tokens, by a keep ratio."""
+        return False
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Facts besides the sizes that an exported file states."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OSTrackConfig(NetworkConfig):
+    """Config of OSTrack (arXiv 2203.11991). The defaults are OSTrack-256 with elimination.
+
+    Attributes:
+        mark_template: trained with the target's box drawn into the template, see ``geometry.crops.mark_box``.
+        num_templates: 2 for a network that also takes a dynamic template, see ``models.ostrack.Fusion``.
+        eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
+        template_rows: template tokens whose attention ranks the search tokens: the token up-left of the center
+            ("point", CTR_POINT), the 2x2 around the center ("rectangle", CTR_REC), or all.
+        stem: "patch" is ViT's single strided convolution; "convolution" has four of them with residual blocks between.
+        grid_convolutions: number of first blocks that follow a depth-wise 3x3 convolution on each grid.
+        attention_to_head: blocks whose template attention joins the head's input, one channel each.
+        head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and from the
+            convolutional stem at half their stride.
+    """
+
+    mark_template: bool = False
+    num_templates: Literal[1, 2] = 1
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    drop_path: float = 0.1
+    eliminate_in: tuple[int, ...] = (3, 6, 9)
+    keep_ratio: float = 0.7
+    template_rows: TemplateRows = "point"
+    head_channels: int = 256
+    stem: Literal["patch", "convolution"] = "patch"
+    grid_convolutions: int = 0
+    attention_to_head: tuple[int, ...] = ()
+    head: Literal["center", "fine"] = "center"
+
+    def __post_init__(self) -> None:
+        if self.head == "fine" and self.stem != "convolution":
+            raise InputError(f"expected a convolutional stem with a fine head; got {self.stem!r}; take head 'center'")
+        if self.grid_convolutions > min(self.eliminate_in, default=self.depth) + 1:
+            raise InputError(
+                f"grid_convolutions must come before tokens are eliminated in blocks {self.eliminate_in}; got "
+                f"{self.grid_convolutions}; use fewer, because a thinned grid has no neighbors"
+            )
+
+    @property
+    def template_shape(self) -> tuple[int, ...]:
+        """Shape of the input of ``encode``, without the batch: (3, T, T), or (K, 3, T, T) for several templates."""
+        crop = (3, self.template_size, self.template_size)
+        return crop if self.num_templates == 1 else (self.num_templates, *crop)
+
+    @property
+    def template_grid(self) -> int:
+        """Tokens along one side of the template."""
+        return self.template_size // self.patch_size
+
+    @property
+    def search_grid(self) -> int:
+        """Tokens along one side of the search region."""
+        return self.search_size // self.patch_size
+
+    @property
+    def cell_size(self) -> int:
+        """Side of a cell of the maps in pixels of the search crop."""
+        return self.patch_size if self.head == "center" else self.patch_size // 2
+
+    @property
+    def eliminates(self) -> bool:
+        return bool(self.eliminate_in)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return {
+            "keep_ratio": self.keep_ratio,
+            "mark_template": self.mark_template,
+            "num_templates": self.num_templates,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class STARKConfig(NetworkConfig):
+    """Config of STARK (arXiv 2103.17154). The defaults are STARK-S50.
+
+    Attributes:
+        num_templates: number of templates that are taken together.
+        blocks: blocks of the ResNet's first three stages; it has no fourth.
+        resnet_width: channels of the first stage's inner convolutions; its output has sixteen times as many.
+        score_head: whether a head scores the answer.
+    """
+
+    search_size: int = 320
+    num_templates: int = 1
+    blocks: tuple[int, int, int] = (3, 4, 6)
+    resnet_width: int = 64
+    width: int = 256
+    heads: int = 8
+    hidden: int = 2048
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    dropout: float = 0.1
+    score_head: bool = False
+
+    @property
+    def template_shape(self) -> tuple[int, ...]:
+        """Shape of the input of ``encode``, without the batch: (K, 4, T, T), RGB and padding."""
+        return (self.num_templates, 4, self.template_size, self.template_size)
+
+    @property
+    def search_shape(self) -> tuple[int, ...]:
+        """Shape of the search input of ``locate``, without the batch: (4, S, S), RGB and padding."""
+        return (4, self.search_size, self.search_size)
+
+    @property
+    def template_tokens(self) -> int:
+        """Number of tokens of all templates together."""
+        return self.num_templates * (self.template_size // RESNET_STRIDE) ** 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiamRPNConfig(NetworkConfig):
+    """Config of SiamRPN++ (arXiv 1812.11703). The defaults are pysot's siamrpn_r50_l234_dwxcorr.
+
+    Attributes:
+        widths: channels of each stage behind the neck; a network without a neck has one stage.
+        weighted: whether stages have learned weights; otherwise they count equally.
+        free_sizes: whether an exported graph takes search crops of any size, as long-term tracking needs.
+    """
+
+    raw_pixels: ClassVar[bool] = True
+    # the kernels are a convolution with as many groups as one sample has channels
+    fixed_batch: ClassVar[bool] = True
+
+    template_size: int = 127
+    search_size: int = 255
+    backbone: Literal["resnet", "mobilenet", "alexnet"] = "resnet"
+    widths: tuple[int, ...] = (256, 256, 256)
+    weighted: bool = True
+    free_sizes: bool = False
+
+    @property
+    def free_search_size(self) -> bool:
+        return self.free_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaSiamRPNConfig(NetworkConfig):
+    """Config of DaSiamRPN (arXiv 1808.06048). The defaults are those of SiamRPNvot and SiamRPNotb.
+
+    Attributes:
+        widths: channels behind each convolution of the AlexNet; the kernels have as many as its last.
+        free_sizes: whether an exported graph takes search crops of any size: small and lost targets need others.
+    """
+
+    raw_pixels: ClassVar[bool] = True
+
+    template_size: int = 127
+    search_size: int = 271
+    widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
+    free_sizes: bool = True
+
+    @property
+    def free_search_size(self) -> bool:
+        return self.free_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationConfig:
+    """Config of the module that relates two streams. The defaults are STARK's.
+
+    Attributes:
+        kind: "encoder-decoder" is STARK's, "concatenation" SwinTrack's.
+        hidden: width inside a feed-forward part.
+    """
+
+    kind: Literal["encoder-decoder", "concatenation"] = "encoder-decoder"
+    width: int = 256
+    heads: int = 8
+    hidden: int = 2048
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    dropout: float = 0.1
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedConfig(NetworkConfig):
+    """Config of the aligned two-stream networks. The defaults of backbone and head are OSTrack-256's.
+
+    Attributes:
+        stem: "patch" is ViT's single strided convolution, "convolution" that of ``ostrack-tiny``.
+    """
+
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    drop_path: float = 0.1
+    stem: Literal["patch", "convolution"] = "patch"
+    relation: RelationConfig = field(default_factory=RelationConfig)
+    head_channels: int = 256
+
+    @property
+    def template_grid(self) -> int:
+        """Tokens along one side of the template."""
+        return self.template_size // self.patch_size
+
+    @property
+    def search_grid(self) -> int:
+        """Tokens along one side of the search region, and cells along one side of the maps."""
+        return self.search_size // self.patch_size
+
+    @property
+    def cell_size(self) -> int:
+        """Side of a cell of the maps in pixels of the search crop."""
+        return self.patch_size

@@ -1,0 +1,293 @@
+"""The models by name: one row for each, with its network, its tracker and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from singletrack.errors import InputError
+from singletrack.models.configs import (
+    AlignedConfig,
+    DaSiamRPNConfig,
+    NetworkConfig,
+    OSTrackConfig,
+    RelationConfig,
+    SiamRPNConfig,
+    STARKConfig,
+)
+from singletrack.tracking import common
+from singletrack.tracking.base import Network
+from singletrack.tracking.dasiamrpn import DaSiamRPNSettings, DaSiamRPNTracker
+from singletrack.tracking.distractors import DistractorAwareTracker
+from singletrack.tracking.longterm import LongTermTracker
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
+from singletrack.tracking.stark import STARKSettings, STARKTracker
+
+if TYPE_CHECKING:
+    from singletrack.models.checkpoint_keys import Table
+
+TrackerSettings = OSTrackSettings | STARKSettings | DaSiamRPNSettings | SiamRPNSettings
+ShortTermTracker = OSTrackTracker | STARKTracker | DaSiamRPNTracker | SiamRPNTracker
+LoadedTracker = ShortTermTracker | DistractorAwareTracker | LongTermTracker
+
+Config = TypeVar("Config", bound=NetworkConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One model.
+
+    Attributes:
+        network: config of the network, which ``models.build.build_network`` builds.
+        tracker: class of the tracker.
+        settings: how the tracker differs from the defaults of its settings class. Sizes and templates are the
+            network's and are not repeated here.
+        bundled: whether the package holds the weights, as weights/NAME.onnx and weights/NAME.safetensors.
+        description: one line.
+        reported_results: what was measured, where and by whom.
+    """
+
+    network: NetworkConfig
+    tracker: type[ShortTermTracker]
+    settings: Mapping[str, Any]
+    description: str
+    reported_results: str
+    bundled: bool = False
+
+    @property
+    def tracker_settings(self) -> TrackerSettings:
+        """The complete settings of the tracker; sizes, templates and marks are those of the network."""
+        kind = SETTINGS[self.tracker]
+        shared = {name: getattr(self.network, name) for name in common.FIXED_SETTINGS if hasattr(self.network, name)}
+        known = {name: value for name, value in shared.items() if name in kind.__dataclass_fields__}
+        return kind(**known, **self.settings)
+
+    @property
+    def checkpoint_keys(self) -> list[Table]:
+        """Names of tensors in published checkpoints -> ours, one table for each place they come from. Needs PyTorch."""
+        from singletrack.models.checkpoint_keys import mmtracking_keys, official_keys
+
+        return [table for table in (official_keys(self.network), mmtracking_keys(self.network)) if table]
+
+
+SETTINGS: dict[type[ShortTermTracker], type[TrackerSettings]] = {
+    OSTrackTracker: OSTrackSettings,
+    STARKTracker: STARKSettings,
+    DaSiamRPNTracker: DaSiamRPNSettings,
+    SiamRPNTracker: SiamRPNSettings,
+}
+
+# Without a score head nothing says when to update a template; a score then tells how sharp the corners are.
+STARK_WITHOUT_SCORE = {"update_interval": None, "lost_below": 0.25, "found_above": 0.4}
+
+MODELS: dict[str, ModelSpec] = {
+    "ostrack-tiny": ModelSpec(
+        network=OSTrackConfig(
+            template_size=112,
+            search_size=224,
+            mark_template=True,
+            num_templates=2,
+            width=192,
+            depth=8,
+            heads=3,
+            mlp_ratio=3.0,
+            drop_path=0.0,
+            eliminate_in=(2, 4, 6),
+            keep_ratio=0.4,
+            template_rows="rectangle",
+            head_channels=96,
+            stem="convolution",
+            grid_convolutions=3,
+            attention_to_head=(2, 4, 6),
+            head="fine",
+        ),
+        tracker=OSTrackTracker,
+        settings={
+            "search_factor": 3.5,
+            "exact_squares": True,
+            "update_interval": 5,
+            "hold_when_lost": True,
+            "size_momentum": 0.8,
+            "first_frame_correction": 0.6,
+            "lost_below": 0.4,
+            "found_above": 0.5,
+            "long_term": True,
+        },
+        bundled=True,
+        description="ours: small and bundled, for CPUs",
+        reported_results="measured by us: AO 0.751 on 20 real sequences",
+    ),
+    "ostrack-256": ModelSpec(
+        network=OSTrackConfig(),
+        tracker=OSTrackTracker,
+        settings={},
+        description="OSTrack with ViT-B at 256 px, as published",
+        reported_results="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
+    ),
+    "ostrack-384": ModelSpec(
+        network=OSTrackConfig(template_size=192, search_size=384),
+        tracker=OSTrackTracker,
+        settings={"search_factor": 5.0},
+        description="OSTrack with ViT-B at 384 px, as published",
+        reported_results="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
+    ),
+    "stark-s50": ModelSpec(
+        network=STARKConfig(),
+        tracker=STARKTracker,
+        settings=STARK_WITHOUT_SCORE,
+        description="STARK-S with ResNet-50, as published",
+        reported_results="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
+    ),
+    "stark-st50": ModelSpec(
+        network=STARKConfig(num_templates=2, score_head=True),
+        tracker=STARKTracker,
+        settings={},
+        description="STARK-ST with ResNet-50, as published",
+        reported_results="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
+    ),
+    "stark-st101": ModelSpec(
+        network=STARKConfig(num_templates=2, score_head=True, blocks=(3, 4, 23)),
+        tracker=STARKTracker,
+        settings={},
+        description="STARK-ST with ResNet-101, as published",
+        reported_results="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
+    ),
+    # after the first of the two stages of training, when nothing yet says when to update the second template
+    "stark-st50-stage1": ModelSpec(
+        network=STARKConfig(num_templates=2),
+        tracker=STARKTracker,
+        settings=STARK_WITHOUT_SCORE,
+        description="STARK-ST with ResNet-50 after its first stage",
+        reported_results="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
+    ),
+    "stark-st101-stage1": ModelSpec(
+        network=STARKConfig(num_templates=2, blocks=(3, 4, 23)),
+        tracker=STARKTracker,
+        settings=STARK_WITHOUT_SCORE,
+        description="STARK-ST with ResNet-101 after its first stage",
+        reported_results="not published",
+    ),
+    "dasiamrpn-vot": ModelSpec(
+        network=DaSiamRPNConfig(),
+        tracker=DaSiamRPNTracker,
+        settings={},
+        description="DaSiamRPN with the settings of VOT, as published",
+        reported_results="not published for these weights alone; the paper's complete tracker: VOT2016 EAO 0.411",
+    ),
+    "dasiamrpn-otb": ModelSpec(
+        network=DaSiamRPNConfig(),
+        tracker=DaSiamRPNTracker,
+        settings={"penalty_strength": 0.22, "window_influence": 0.40, "size_rate": 0.30},
+        description="DaSiamRPN with the settings of OTB, as published",
+        reported_results="published: OTB2015 AUC 65.5",
+    ),
+    "dasiamrpn-big": ModelSpec(
+        network=DaSiamRPNConfig(widths=(192, 512, 768, 768, 512)),
+        tracker=DaSiamRPNTracker,
+        settings={
+            "penalty_strength": 0.055,
+            "window_influence": 0.42,
+            "size_rate": 0.295,
+            "small_search_size": 287,
+        },
+        description="DaSiamRPN with twice the channels, as published",
+        reported_results="published: VOT2018 EAO 0.383",
+    ),
+    "siamrpnpp-r50": ModelSpec(
+        network=SiamRPNConfig(),
+        tracker=SiamRPNTracker,
+        settings={},
+        description="SiamRPN++ with ResNet-50, as published",
+        reported_results="in other papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
+    ),
+    "siamrpnpp-r50-otb": ModelSpec(
+        network=SiamRPNConfig(weighted=False),
+        tracker=SiamRPNTracker,
+        settings={"penalty_strength": 0.24, "window_influence": 0.5, "size_rate": 0.25},
+        description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
+        reported_results="published with pysot, from memory: OTB2015 AUC 69.6",
+    ),
+    "siamrpnpp-r50-lt": ModelSpec(
+        network=SiamRPNConfig(widths=(128, 256, 512), free_sizes=True),
+        tracker=SiamRPNTracker,
+        settings={
+            "window_influence": 0.28,
+            "size_rate": 0.22,
+            "lost_below": 0.8,
+            "found_above": 0.998,
+            "lost_after": 1,
+            "lost_search_size": 831,
+        },
+        description="SiamRPN++ with ResNet-50 for long videos, as published",
+        reported_results="published with pysot, from memory: VOT2018-LT F1 0.629",
+    ),
+    "siamrpnpp-mobilenet": ModelSpec(
+        network=SiamRPNConfig(backbone="mobilenet", weighted=False),
+        tracker=SiamRPNTracker,
+        settings={"penalty_strength": 0.04, "window_influence": 0.4, "size_rate": 0.5},
+        description="SiamRPN++ with MobileNetV2, as published",
+        reported_results="published with pysot, from memory: VOT2018 EAO 0.410",
+    ),
+    "siamrpnpp-alex": ModelSpec(
+        network=SiamRPNConfig(backbone="alexnet", search_size=287, widths=(256,), weighted=False),
+        tracker=SiamRPNTracker,
+        settings={"penalty_strength": 0.16, "window_influence": 0.4, "size_rate": 0.3},
+        description="SiamRPN++ with AlexNet, as published",
+        reported_results="published with pysot, from memory: VOT2018 EAO 0.352",
+    ),
+    "stark-aligned": ModelSpec(
+        network=AlignedConfig(),
+        tracker=OSTrackTracker,
+        settings={},
+        description="for comparison: OSTrack-256's ViT in two streams, related as in STARK",
+        reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
+    ),
+    "swintrack-aligned": ModelSpec(
+        # SwinTrack-B's fusion
+        network=AlignedConfig(
+            relation=RelationConfig(
+                kind="concatenation", width=512, encoder_layers=8, decoder_layers=1, dropout=0.0, drop_path=0.1
+            )
+        ),
+        tracker=OSTrackTracker,
+        settings={},
+        description="for comparison: OSTrack-256's ViT in two streams, related as in SwinTrack",
+        reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
+    ),
+}
+
+
+def find_model(name: str) -> ModelSpec:
+    """Return the row of a model; raises InputError, listing the models, for an unknown name."""
+    if name not in MODELS:
+        raise InputError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def network_config(name: str, kind: type[Config]) -> Config:
+    """Return the network config of a model of one family; raises InputError for an unknown name or another family."""
+    config = find_model(name).network
+    if not isinstance(config, kind):
+        names = [each for each, spec in MODELS.items() if isinstance(spec.network, kind)]
+        raise InputError(f"expected a model among {', '.join(names)}; got {name!r}; choose one of these")
+    return config
+
+
+def change_settings(name: str, changes: Mapping[str, Any]) -> TrackerSettings:
+    """Return the settings of a model with some of them changed; raises InputError for invalid changes."""
+    return common.change_settings(find_model(name).tracker_settings, changes, name)
+
+
+def make_tracker(network: Network, settings: TrackerSettings) -> LoadedTracker:
+    """Build the tracker of these settings around a network.
+
+    Raises:
+        InputError: for a long-term search that the tracker does not support.
+    """
+    if isinstance(settings, DaSiamRPNSettings) and settings.distractor_aware:
+        return DistractorAwareTracker(network, settings)
+    kind: Any = next(tracker for tracker, each in SETTINGS.items() if isinstance(settings, each))
+    tracker: ShortTermTracker = kind(network, settings)
+    return LongTermTracker(tracker) if settings.long_term else tracker

@@ -1,0 +1,88 @@
+"""What the trackers of one target share: the network, the state of the target, ``init`` and ``update``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack.errors import InputError
+from singletrack.geometry.boxes import Box, check_box
+from singletrack.geometry.crops import Image, check_frame
+from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+
+
+class FollowedTarget(Protocol):
+    """State of the target. ``features`` are those of the current template; None until they are needed."""
+
+    features: Any
+
+
+Settings = TypeVar("Settings")
+Target = TypeVar("Target", bound=FollowedTarget)
+
+
+class TrackerShell(ABC, Generic[Settings, Target]):
+    """Follows one target, as ``tracking.base.BatchTracker``. The network keeps no state: many trackers may share it.
+
+    A subclass starts the state of a target in ``_start`` and brings its own arithmetic in ``preprocess`` and
+    ``postprocess``.
+    """
+
+    default_settings: type[Settings]
+
+    def __init__(self, network: Network, settings: Settings | None = None) -> None:
+        self.network = network
+        self.settings: Settings = settings or self.default_settings()
+        self._target: Target | None = None
+
+    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+        """Set the target in the first frame. May be called again, to start over.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB; a gray frame is repeated, an alpha channel is dropped.
+            box: x, y, width, height in pixels. It may reach beyond the frame and be as small as a pixel.
+
+        Raises:
+            InputError: for an invalid frame or box.
+        """
+        frame = check_frame(frame)
+        size_wh = (frame.shape[1], frame.shape[0])
+        self._target = self._start(frame, check_box(box, size_wh), size_wh)
+
+    def update(self, frame: NDArray[np.uint8]) -> Result:
+        """Find the target in the next frame, (H, W, 3) uint8 RGB, of the same size as the first.
+
+        A frame with one color all around the box, or for which the network's maps are not finite, scores 0 and leaves
+        the box where it was.
+
+        Raises:
+            InputError: before ``init``, and for an invalid frame.
+        """
+        inputs = self.preprocess(frame)
+        if inputs is None:
+            return self.postprocess(None)
+        target = self._followed()
+        if target.features is None:
+            target.features = self.network.encode(inputs.template)
+        return self.postprocess(self.network.locate(target.features, inputs.search))
+
+    @abstractmethod
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
+        """Compute the network inputs for the next frame; None where the frame shows nothing."""
+
+    @abstractmethod
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
+        """Compute the result from the network's maps, each with a batch of 1, or from None."""
+
+    @abstractmethod
+    def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> Target:
+        """Start the state of a target in its first frame, whose size is size_wh."""
+
+    def _followed(self) -> Target:
+        if self._target is None:
+            raise InputError("call init(frame, box) before update(frame); there is no target yet")
+        return self._target

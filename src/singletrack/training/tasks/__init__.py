@@ -1,0 +1,1 @@
+"""Training tasks: what each model family learns, with its labels and losses."""

@@ -1,0 +1,130 @@
+"""SiamRPN++ learns: which parameters, from which files, and ten steps of its recipe at reduced size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from singletrack.errors import CheckpointError, InputError
+from singletrack.models.checkpoints import load_weights
+from singletrack.models.siamrpn import ResNet, build_siamrpn
+from singletrack.registry import MODELS
+from singletrack.training.base import DataPaths, Recipe
+from singletrack.training.data.pysot import CroppedPairs
+from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, siamrpnpp_r50
+from singletrack.training.schedules import learning_rate
+from singletrack.training.tasks.siamrpn import SiamRPNTask, start_from_imagenet
+from singletrack.training.trainer import RunSettings, train
+
+
+def make_crops(root: Path) -> Path:
+    """A folder as pysot's scripts leave it: one video of two frames, whose target is white on black."""
+    folder = root / "crop511" / "video"
+    folder.mkdir(parents=True)
+    crop = np.zeros((511, 511, 3), np.uint8)
+    crop[234:277, 213:299] = 255
+    for frame in ("000000", "000001"):
+        cv2.imwrite(str(folder / f"{frame}.00.x.jpg"), crop)
+    boxes = {"video": {"00": {"000000": [5, 5, 45, 25], "000001": [5, 5, 45, 25]}}}
+    (root / "train.json").write_text(json.dumps(boxes))
+    return root
+
+
+def test_groups_are_the_published_ones() -> None:
+    """First all but the backbone; then its last three stages as well, at a tenth of the rate."""
+    heads, whole = siamrpnpp_r50().stages
+    with torch.device("meta"):
+        model = build_siamrpn(MODELS["siamrpnpp-r50"].network)
+    (rest,) = heads.task.groups(model, heads)
+    behind = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
+    assert {id(p) for p in rest["params"]} == {id(p) for p in behind}
+    backbone, same = whole.task.groups(model, whole)
+    later = [
+        p
+        for name, p in model.named_parameters()
+        if name.startswith(("backbone.layer2", "backbone.layer3", "backbone.layer4"))
+    ]
+    assert {id(p) for p in backbone["params"]} == {id(p) for p in later}
+    assert same["params"] == rest["params"]
+    assert backbone["lr"] == pytest.approx(same["lr"] / 10)
+
+
+def test_the_rate_rises_and_falls_as_published() -> None:
+    heads, whole = siamrpnpp_r50().stages
+    rates = [
+        stage.head_lr * learning_rate(stage, epoch * STEPS_AN_EPOCH) for stage in (heads, whole) for epoch in range(10)
+    ]
+    assert rates[0] == pytest.approx(1e-3, rel=0.01)
+    assert rates[5] == pytest.approx(5e-3)
+    assert rates[10] == pytest.approx(5e-3 * 10 ** (-5 / 14))  # it goes on where the first stage ended
+    assert rates[19] == pytest.approx(5e-4, rel=0.02)
+
+
+def test_a_backbone_of_imagenet_fills_the_backbone() -> None:
+    backbone = ResNet()
+    given = {name: torch.full_like(value, 2) for name, value in backbone.state_dict().items()}
+    given = {name: value for name, value in given.items() if not name.endswith("num_batches_tracked")}
+    given["layer3.0.downsample.0.weight"] = torch.full((1024, 512, 1, 1), 3.0)  # as torchvision's
+    given["fc.weight"] = torch.zeros(1000, 2048)
+    start_from_imagenet(backbone, given, Path("resnet50.model"))
+    shortcut = backbone.get_parameter("layer3.0.downsample.0.weight")
+    assert (shortcut[..., 1, 1] == 3).all()
+    assert shortcut.sum() == 3 * 1024 * 512
+    assert (backbone.conv1.weight == 2).all()
+    del given["layer4.2.bn3.weight"]
+    with pytest.raises(
+        CheckpointError, match=r"expected layer4\.2\.bn3\.weight of \(2048,\).* got none in resnet50.model"
+    ):
+        start_from_imagenet(backbone, given, Path("resnet50.model"))
+
+
+def test_missing_data_are_named() -> None:
+    (stage, _) = siamrpnpp_r50().stages
+    with pytest.raises(InputError, match=r"--data vid=DIR .*got none for vid, youtubebb, det, coco"):
+        stage.source.samples(stage, DataPaths(), [1])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    root = tmp_path_factory.mktemp("pysot")
+    folders = {name: make_crops(root / name) for name in CroppedPairs().shares}
+    return DataPaths(folders=folders, cache=root / "cache")
+
+
+def replay_share() -> Recipe:
+    """The recipe with AlexNet, small search regions and five steps a stage."""
+    recipe = siamrpnpp_r50()
+    heads, whole = (
+        replace(
+            stage,
+            task=SiamRPNTask(config=MODELS["siamrpnpp-alex"].network),
+            search_size=159,
+            steps=5,
+            batch=2,
+            warmup=2 if stage.warmup else 0,
+            check_every=5,
+            check_samples=2,
+        )
+        for stage in recipe.stages
+    )
+    return replace(recipe, model="siamrpnpp-alex", stages=(heads, whole), starts_from="")
+
+
+def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
+    """The backbone stays in the first five and moves after; the weights load as the model's."""
+    settings = RunSettings(log_every=1, precision="fp32", boards=())
+    train(replay_share(), data, tmp_path, settings=settings)
+    losses = [
+        entry["loss"]
+        for line in (tmp_path / "log.jsonl").read_text().splitlines()
+        if "loss" in (entry := json.loads(line))
+    ]
+    assert len(losses) >= 10
+    assert all(loss == loss and loss < 100 for loss in losses)
+    load_weights(build_siamrpn(MODELS["siamrpnpp-alex"].network), tmp_path / "weights.safetensors", "siamrpnpp-alex")
