@@ -13,7 +13,7 @@ from singletrack.geometry.boxes import iou
 from singletrack.integrations import cvat
 
 if TYPE_CHECKING:
-    from conftest import Moving
+    from tests.integrations.conftest import Moving
 
 INSTALL = "pip install --no-deps -r tests/labeling/formats/tools.txt"
 pytestmark = pytest.mark.filterwarnings("ignore")

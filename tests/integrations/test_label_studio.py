@@ -16,7 +16,7 @@ from singletrack.geometry.boxes import Box, iou
 from singletrack.integrations import label_studio
 
 if TYPE_CHECKING:
-    from conftest import Moving
+    from tests.integrations.conftest import Moving
 
 INSTALL = "pip install --no-deps -r tests/labeling/formats/tools.txt"
 CONFIG = """<View>

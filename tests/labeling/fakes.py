@@ -26,12 +26,12 @@ class BrightTracker:
         self.inits.append((int(frame[0, 0, 0]), box))
         self._box, self._steps = box, 0
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Inputs | None:
+    def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         self._frame = frame
         self.frames.append(int(frame[0, 0, 0]))
         return None
 
-    def read(self, maps: Mapping[str, FloatArray] | None) -> Result:
+    def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         assert self._frame is not None
         self._steps += 1
         rows, columns = np.nonzero(self._frame[..., 0] > 128)
@@ -43,5 +43,5 @@ class BrightTracker:
         return Result(box=(x + self._steps * self.drift, y, width, height), score=0.75, lost=False)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
-        self.prepare(frame)
-        return self.read(None)
+        self.preprocess(frame)
+        return self.postprocess(None)

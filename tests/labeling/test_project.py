@@ -73,8 +73,8 @@ def test_keyframes_between_which_boxes_are_interpolated(project: Project) -> Non
     [
         (20, A, "frame must be from 0 to 19; got 20"),
         (-1, A, "got -1"),
-        (0, (70.0, 0.0, 5.0, 5.0), "outside"),
-        (0, (1.0, 1.0, 0.0, 5.0), "above zero"),
+        (0, (70.0, 0.0, 5.0, 5.0), "must overlap"),
+        (0, (1.0, 1.0, 0.0, 5.0), "must be positive"),
         (0, (1.0, float("nan"), 2.0, 5.0), "finite"),
     ],
 )

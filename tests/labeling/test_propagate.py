@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import BrightTracker
+from tests.labeling.fakes import BrightTracker
 
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("starlette", reason="needs the label page: pip install 'singletrack[web]'")
 pytest.importorskip("httpx2", reason="needs Starlette's test client: pip install httpx2")
 
-from served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 from starlette.testclient import TestClient
+from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.geometry.boxes import Box

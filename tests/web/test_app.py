@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 from starlette.testclient import TestClient
+from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 
 from singletrack.errors import VideoError
 from singletrack.geometry.boxes import Box

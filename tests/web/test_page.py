@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import ARGUMENTS, PATIENCE, Person, Server, find_browser
-from served import FRAMES, SIZE_WH
+from tests.web.browser import ARGUMENTS, PATIENCE, Person, Server, find_browser
+from tests.web.served import FRAMES, SIZE_WH
 
 from singletrack.geometry.boxes import Box, iou
 from singletrack.video import VideoWriter

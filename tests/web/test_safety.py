@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served import ADDRESS, TOKEN
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from tests.web.served import ADDRESS, TOKEN
 
 from singletrack.errors import InputError
 from singletrack.video import VideoWriter
