@@ -551,15 +551,13 @@ function showHint() {
     else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
     else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press Absent (A).";
-    else if (isFirstBox()) hint = "Press Track (T) to follow it through the clip.";
+    else if (row?.keyframe && target?.stale.length) {
+      const alone = [...target.boxes.values()].filter((each) => each.keyframe).length === 1;
+      hint = alone ? "Press Track (T) to follow it through the clip." : "Press Track (T) to track again what this changes.";
+    }
   }
   const element = find("hint");
   if (element.textContent !== hint) element.textContent = hint;
-}
-
-/** Whether one target is drawn and nothing is tracked yet. */
-function isFirstBox() {
-  return state.targets.length === 1 && [...state.targets[0].boxes.values()].filter((row) => row.source === "tracker").length === 0;
 }
 
 /** @param {number} seconds */

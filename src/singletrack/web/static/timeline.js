@@ -167,7 +167,7 @@ export class Timeline {
     context.rect(0, top, this.gutter - 8, ROW);
     context.clip();
     context.fillStyle = this.colors.text;
-    context.font = `${selected ? 600 : 400} 13px system-ui, sans-serif`;
+    context.font = `${selected ? 600 : 400} ${this.gutter < 100 ? 12 : 13}px system-ui, sans-serif`;
     context.textBaseline = "middle";
     context.fillText(track.name, 28, top + ROW / 2);
     context.restore();
