@@ -31,7 +31,7 @@ from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.simplify import SeparateAttention, simplify
 from singletrack.export.to_onnx import trace
 from singletrack.export.verify import made_input
-from singletrack.models.build import Network, build_network
+from singletrack.models.build import AnyNetwork, build_network
 from singletrack.models.layers.vit import Attention
 from singletrack.models.ostrack import OSTrack
 from singletrack.registry import MODELS
@@ -64,7 +64,7 @@ class WholeSeparateAttention(SeparateAttention):
         return self.proj(mixed), seen
 
 
-def made_whole(model: Network) -> Network:
+def made_whole(model: AnyNetwork) -> AnyNetwork:
     """A copy that computes whole matrices."""
     model = copy.deepcopy(model)
     for module in model.modules():
@@ -75,7 +75,7 @@ def made_whole(model: Network) -> Network:
     return model
 
 
-def variants(model: Network, folder: Path) -> dict[tuple[str, str], dict[str, base.Network]]:
+def variants(model: AnyNetwork, folder: Path) -> dict[tuple[str, str], dict[str, base.Network]]:
     """By engine and precision, the network with whole matrices and with rows."""
     plain = simplify(copy.deepcopy(model))
     both = {"whole": (made_whole(model), made_whole(plain)), "rows": (model, plain)}

@@ -3,7 +3,7 @@
 
     singletrack export ostrack-tiny --out tiny.onnx
     singletrack export ostrack-tiny --half --out half.onnx
-    singletrack export ostrack-tiny --int8 --photos photos --out int8.onnx        # pip install "singletrack[int8]"
+    singletrack export ostrack-tiny --int8 --photos photos --out int8.onnx        # pip install '.[int8]'
     python benchmarks/variants.py tiny.onnx:fp32 tiny.onnx:bf16 half.onnx:fp32 int8.onnx:fp32 int8.onnx:bf16 \\
         --dataset got10k --root GOT-10k --split val
 

@@ -12,7 +12,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "singletrack"
 
 LEVELS = {
-    "errors": 0,
+    "errors": -1,
+    "opencv": 0,
+    "install": 0,
     "telemetry": 0,
     "weights": 0,
     "files": 1,

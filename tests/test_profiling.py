@@ -95,3 +95,15 @@ def test_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest
 def test_options_that_cannot_be_meant(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", "ostrack-tiny", *options]) == 2
     assert f"Invalid value for '{options[0]}'" in (said := capsys.readouterr().err) or "a.gif" in said
+
+
+def test_a_model_without_elimination_is_measured_beside_others_at_a_ratio_of_1() -> None:
+    jobs = profiling.plan(["ostrack-256", "stark-aligned"], keep_ratios=[1.0], engines=["torch"])
+    assert [(job.model, job.keep_ratio) for job in jobs] == [("ostrack-256", 1.0), ("stark-aligned", None)]
+    with pytest.raises(InputError, match=r"stark-aligned eliminates no tokens, so its keep ratio is 1; got 0\.7"):
+        profiling.plan(["stark-aligned"], keep_ratios=[0.7], engines=["torch"])
+
+
+def test_settings_reach_the_tracker_that_is_measured() -> None:
+    (job,) = profiling.plan(["dasiamrpn-vot"], engines=["torch"], settings={"distractor_aware": True})
+    assert job.settings == {"distractor_aware": True}

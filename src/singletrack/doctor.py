@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from singletrack import cache, loading
+from singletrack import cache, loading, opencv
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines import ENGINES, installed_engines
 from singletrack.engines.cpu import allowed_cores, processor_name, usable_cores
@@ -32,8 +32,8 @@ Facts = dict[str, Any]
 
 MODEL = "ostrack-tiny"
 PACKAGES = (
-    *("numpy", "opencv-python-headless", "opencv-python", "av", "openvino", "onnx", "onnxruntime"),
-    *("onnxruntime-gpu", "torch", "safetensors", "tensorrt", "nncf", "click", "tqdm"),
+    *("numpy", *opencv.PACKAGES, "av", "openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "torch"),
+    *("safetensors", "tensorrt", "nncf", "click", "tqdm"),
 )
 # whatever sets how many threads there are, or which devices are seen
 VARIABLES = ("OMP_", "KMP_", "MKL_NUM", "OPENBLAS_", "OV_", "ORT_", "CUDA_VISIBLE", "PYTORCH_", "SINGLETRACK_")
@@ -54,12 +54,13 @@ def examine(*, seconds: float = 5.0) -> Facts:
         "system": platform.platform(),
         "processor": examine_processor(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "opencv": examine_opencv(),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
         "engines": {name: examine_engine(name) for name in ENGINES},
         "weights": examine_weights(),
         "cache": examine_cache(cache.cache_folder()),
     }
-    if seconds > 0:
+    if seconds > 0 and "error" not in facts["opencv"]:
         facts["speed"] = measure_speed(seconds)
     facts["faults"] = list(find_faults(facts))
     return facts
@@ -79,6 +80,16 @@ def examine_processor() -> Facts:
     if hasattr(os, "getloadavg"):
         facts["load"] = round(os.getloadavg()[0], 1)
     return facts
+
+
+def examine_opencv() -> Facts:
+    """Where the module cv2 is, whether it works, and whether several packages share it."""
+    module = opencv.load()
+    if isinstance(module, opencv.MissingOpenCV):
+        return {"error": module.problem}
+    facts: Facts = {"version": module.__version__, "folder": str(Path(module.__file__).parent)}
+    conflict = opencv.find_conflict()
+    return facts if conflict is None else {**facts, "note": conflict}
 
 
 def examine_engine(name: str) -> Facts:
@@ -151,6 +162,8 @@ def measure_speed(seconds: float) -> dict[str, Facts]:
 
 def find_faults(facts: Facts) -> Iterable[str]:
     """What does not work, a line each."""
+    if "error" in facts.get("opencv", {}):
+        yield facts["opencv"]["error"]
     for part in ("engines", "speed"):
         for name, engine in facts.get(part, {}).items():
             if "error" in engine:

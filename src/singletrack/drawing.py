@@ -64,7 +64,7 @@ def draw_box(
 
 def _draw_box(drawn: Frame, box: Sequence[float], label: str, color: Color, dashed: bool) -> None:
     """As ``draw_box``, on the frame itself."""
-    import cv2
+    from singletrack.opencv import cv2
 
     if not np.isfinite(box).all():
         return
@@ -95,7 +95,7 @@ def _dash(start: tuple[int, int], end: tuple[int, int], length: int) -> list[tup
 
 
 def _draw_label(drawn: Frame, label: str, corner: tuple[int, int], color: Color, thickness: int) -> None:
-    import cv2
+    from singletrack.opencv import cv2
 
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thickness**0.75
     (text_width, text_height), below = cv2.getTextSize(label, font, scale, thickness)

@@ -263,7 +263,7 @@ def _require_facts(path: Path, held: Mapping[str, str], wanted: Mapping[str, str
             raise InputError(f"expected a file with {key} {value}; got {path} with {held.get(key)}; {advice}")
 
 
-def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build.Network:
+def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build.AnyNetwork:
     """Build the PyTorch network of a model with the weights of a file, in evaluation mode."""
     require_engine("torch")
     from singletrack.models.build import build_network

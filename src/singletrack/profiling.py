@@ -24,10 +24,11 @@ from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines import TRAIN_EXTRA, installed_engines, require_packages
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.install import install_command
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
 
 WARM_UP = 3  # frames that are not counted
-REPORT_EXTRA = (("matplotlib",), 'pip install "singletrack[report]"')
+REPORT_EXTRA = (("matplotlib",), install_command("report"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +108,24 @@ def plan(
             settings=settings,
         )
         for model in models
-        for ratio in keep_ratios
+        for ratio in ratios_for(model, keep_ratios)
         for engine in (engines or installed_engines())
         for precision in precisions
         for batch in batches
     ]
+
+
+def ratios_for(model: str, keep_ratios: Sequence[float | None]) -> list[float | None]:
+    """Return the keep ratios that a model can be measured with.
+
+    A model without elimination keeps all tokens, which is a ratio of 1. Raises InputError for another ratio of it.
+    """
+    if registry.MODELS[model].network.eliminates:
+        return list(keep_ratios)
+    wrong = [ratio for ratio in keep_ratios if ratio not in (None, 1.0)]
+    if wrong:
+        raise InputError(f"{model} eliminates no tokens, so its keep ratio is 1; got {wrong[0]}; leave it out")
+    return [None]
 
 
 def measure_each(jobs: Iterable[Job]) -> Iterator[Row]:
@@ -224,7 +238,7 @@ def format_costs(models: Sequence[str], keep_ratios: Sequence[float | None]) -> 
         "|---|---|---|---|---|---|",
     ]
     for model in models:
-        for ratio in keep_ratios:
+        for ratio in ratios_for(model, keep_ratios):
             cost = count(registry.MODELS[model].network, ratio)
             lines.append(
                 f"| {model} | {_ratio(ratio)} | {cost.parameters / 1e6:.2f} | {cost.published / 1e9:.2f} "

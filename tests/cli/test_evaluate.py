@@ -19,6 +19,7 @@ from singletrack import loading
 from singletrack.cli.main import main
 from singletrack.errors import InputError
 from singletrack.evaluation.run_store import RunFolder
+from singletrack.install import install_command
 from singletrack.loading import LoadOptions
 from singletrack.tracking.base import Result
 
@@ -217,7 +218,7 @@ def test_ray_is_asked_for_where_it_is_missing(
 ) -> None:
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert evaluate(root, "--out", tmp_path / "run", "--ray", "auto") == 1
-    assert 'pip install "singletrack[ray]"' in capsys.readouterr().err
+    assert install_command("ray") in capsys.readouterr().err
 
 
 # --- killed and started again --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from singletrack.cli.main import main
 from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
+from singletrack.install import install_command
 
 NAMES = {"bird": 8, "car": 6}
 BOX = (12.0, 10.0, 20.0, 16.0)
@@ -130,6 +131,6 @@ def test_pictures_need_the_extra(
 ) -> None:
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert main(["report", str(run), "--root", str(root), "--out", str(tmp_path / "out")]) == 1
-    assert 'pip install "singletrack[report]"' in capsys.readouterr().err
+    assert install_command("report") in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(["report", str(run), "--root", str(root)]) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from singletrack.cli.main import main
+from singletrack.install import install_command
 from singletrack.integrations import vot
 from singletrack.loading import LoadOptions
 
@@ -49,7 +50,7 @@ def test_without_trax_only_a_process_of_the_toolkits_own_is_offered(
 ) -> None:
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     assert main(["vot", "register", "--workspace", str(tmp_path)]) == 1
-    assert 'pip install "singletrack[vot]"' in capsys.readouterr().err
+    assert install_command("vot") in capsys.readouterr().err
     assert main(["vot", "serve"]) == 1
     assert main(["vot", "register", "--workspace", str(tmp_path), "--in-process"]) == 0
 

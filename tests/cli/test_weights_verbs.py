@@ -14,6 +14,7 @@ import pytest
 from singletrack import engines
 from singletrack.cli.main import main
 from singletrack.engines import TRAIN_EXTRA
+from singletrack.install import install_command
 from singletrack.registry import MODELS
 from singletrack.training import trainer
 from singletrack.training.recipes import RECIPES
@@ -53,7 +54,7 @@ def test_a_missing_package_is_named(
     find = importlib.util.find_spec
     monkeypatch.setattr(engines, "find_spec", lambda name: None if name == package else find(name))
     assert main(CALLS[verb]) == 1
-    assert capsys.readouterr().err.endswith(f'got no {package}; run: pip install "singletrack[train]"\n')
+    assert capsys.readouterr().err.endswith(f"got no {package}; run: {install_command('train')}\n")
 
 
 @pytest.mark.parametrize("verb", CALLS)

@@ -24,6 +24,7 @@ from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork, download
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, normalize
+from singletrack.install import install_command
 
 Open = Callable[..., Any]
 
@@ -360,8 +361,8 @@ def test_engine_names(toy_file: Path) -> None:
     ("engine", "command"),
     [
         ("openvino", "pip install openvino"),
-        ("onnx", 'pip install "singletrack[onnx]"'),
-        ("torch", 'pip install "singletrack[train]"'),
+        ("onnx", install_command("onnx")),
+        ("torch", install_command("train")),
     ],
 )
 def test_missing_packages_name_the_command(engine: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:

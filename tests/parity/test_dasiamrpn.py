@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from tests.parity.conftest import Frames
+from tests.parity.deterministic import Weights, checksum, for_dasiamrpn, published_weights
+from tests.parity.records import DASIAMRPN, Record, Recorded, found, with_part
 
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
@@ -22,32 +19,32 @@ from singletrack.registry import MODELS, change_settings
 from singletrack.tracking.anchors import anchor_grid, anchor_shapes
 from singletrack.tracking.dasiamrpn import DaSiamRPNTracker
 
-Frames = dict[str, Callable[[int], np.ndarray]]
-Record = Mapping[str, np.ndarray]
-
-NAMES = {"dasiamrpn-vot": "SiamRPNvot", "dasiamrpn-otb": "SiamRPNotb", "dasiamrpn-big": "SiamRPNBIG"}
 PARAMETERS = {"dasiamrpn-vot": 22_632_932, "dasiamrpn-otb": 22_632_932, "dasiamrpn-big": 90_436_132}
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=found("dasiamrpn_{}", DASIAMRPN))
+def published_name(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen
 
 
 @pytest.fixture(scope="module")
-def record(name: str, recorded: Callable[[str], Record]) -> Record:
-    return recorded(f"dasiamrpn_{NAMES[name]}")
+def name(published_name: str) -> str:
+    return DASIAMRPN[published_name]
 
 
 @pytest.fixture(scope="module")
-def weights(name: str, record: Record, fixtures: Path, detweights: ModuleType) -> dict[str, Tensor]:
-    keys = json.loads((fixtures / "keys" / f"dasiamrpn_{NAMES[name]}.json").read_text())
-    return detweights.dasiamrpn_overrides(detweights.det_state_dict(keys))
+def record(published_name: str, recorded: Recorded) -> Record:
+    return recorded(f"dasiamrpn_{published_name}")
 
 
 @pytest.fixture(scope="module")
-def model(name: str, weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> DaSiamRPN:
+def weights(name: str) -> Weights:
+    return for_dasiamrpn(published_weights(name))
+
+
+@pytest.fixture(scope="module")
+def model(name: str, weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> DaSiamRPN:
     """From a file without counts of batches, as the official ones are."""
     published = {key: tensor for key, tensor in weights.items() if not key.endswith("num_batches_tracked")}
     assert len(published) == 40
@@ -67,8 +64,8 @@ def test_parameters_are_as_many_as_published(each: str) -> None:
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[each]
 
 
-def test_weights_are_those_of_the_record(record: Record, detweights: ModuleType, weights: dict[str, Tensor]) -> None:
-    assert detweights.checksum(weights) == record["weights_crc"]
+def test_weights_are_those_of_the_record(record: Record, weights: Weights) -> None:
+    assert checksum(weights) == record["weights_crc"]
 
 
 @torch.inference_mode()
@@ -92,6 +89,7 @@ def test_anchors(record: Record, origin: str) -> None:
 @pytest.mark.parametrize("origin", ["py2", "py3"])
 def test_loop(name: str, origin: str, record: Record, model: DaSiamRPN, frames: Frames) -> None:
     """The published demonstration, which tracks the first frame as well."""
+    with_part(record, f"boxes_{origin}")
     settings = change_settings(name, {"anchor_origin": f"{origin[:2]}thon{origin[2:]}"})
     network = TorchNetwork(model, "cpu", normalization=UNCHANGED)
     tracker = DaSiamRPNTracker(network, settings)  # type: ignore[arg-type]

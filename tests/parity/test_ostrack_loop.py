@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable, Mapping
-from types import ModuleType
 
 import numpy as np
 import pytest
+from tests.parity.conftest import Frames, PublishedOSTrack
+from tests.parity.deterministic import checksum, for_ostrack_loop, to_our_names
+from tests.parity.records import Recorded
 from torch import Tensor
 
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.geometry.crops import normalize, square_crop
-from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.ostrack import OSTrack
 from singletrack.registry import MODELS
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 
-LOOP = "ostrack_{}_vitb_256_mae_ce_32x4_ep300"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Frames = dict[str, Callable[[int], np.ndarray]]
-Recorded = Callable[[str], Mapping[str, np.ndarray]]
 
 
 class Listening(TorchNetwork):
@@ -34,20 +31,24 @@ class Listening(TorchNetwork):
 
 
 @pytest.fixture(scope="module")
-def loop_model(detweights: ModuleType, weights_256: dict[str, Tensor], model_256: OSTrack) -> OSTrack:
+def loop_model(ostrack: PublishedOSTrack) -> OSTrack:
     """The network with the three tensors that the record changed, so that the box does not run away."""
-    changed = detweights.ostrack_loop_overrides(weights_256, 4.0)
-    model = OSTrack(model_256.backbone, copy.deepcopy(model_256.head))
-    names = official_keys(MODELS["ostrack-256"].network)
-    model.load_state_dict({ours: changed[name] for name, ours in names.items() if ours is not None})
-    return model.eval()
+    changed = for_ostrack_loop(ostrack.weights, ostrack.search_factor)
+    model = copy.deepcopy(ostrack.model)
+    model.load_state_dict(to_our_names(changed, ostrack.name))
+    return model
 
 
 @pytest.mark.parametrize("sequence", ["loop", "synthloop"])
-def test_loop(sequence: str, recorded: Recorded, frames: Frames, loop_model: OSTrack) -> None:
-    record = recorded(LOOP.format(sequence))
+def test_loop(
+    sequence: str, recorded: Recorded, frames: Frames, ostrack: PublishedOSTrack, loop_model: OSTrack
+) -> None:
+    record = recorded(f"ostrack_{sequence}_{ostrack.config}")
+    assert checksum(for_ostrack_loop(ostrack.weights, ostrack.search_factor)) == record["weights_crc"]
     network = Listening(loop_model, "cpu")
-    tracker = OSTrackTracker(network, OSTrackSettings())
+    settings = MODELS[ostrack.name].tracker_settings
+    assert isinstance(settings, OSTrackSettings)
+    tracker = OSTrackTracker(network, settings)
     tracker.init(frames[sequence](0), tuple(record["init"]))
     boxes, scores, cells = [tuple(record["init"])], [], []
     for index in range(1, 21):
@@ -63,9 +64,11 @@ def test_loop(sequence: str, recorded: Recorded, frames: Frames, loop_model: OST
 
 
 @pytest.mark.parametrize("sequence", ["loop", "synthloop"])
-def test_crops_of_the_loop_to_the_bit(sequence: str, recorded: Recorded, frames: Frames) -> None:
-    record = recorded(LOOP.format(sequence))
-    for index, factor, size, name in ((0, 2.0, 128, "template"), (1, 4.0, 256, "search1")):
+def test_crops_of_the_loop_to_the_bit(
+    sequence: str, recorded: Recorded, frames: Frames, ostrack: PublishedOSTrack
+) -> None:
+    record, search = recorded(f"ostrack_{sequence}_{ostrack.config}"), ostrack.size
+    for index, factor, size, name in ((0, 2.0, search // 2, "template"), (1, ostrack.search_factor, search, "search1")):
         crop, _ = square_crop(frames[sequence](index), record["init"], factor=factor, size=size)
         np.testing.assert_array_equal(crop.transpose(2, 0, 1)[None], record[f"{name}_u8"])
         tensor = normalize(crop, MEAN, STD)

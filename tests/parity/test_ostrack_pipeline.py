@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from tests.parity.conftest import Frames
+from tests.parity.deterministic import make_tensor
+from tests.parity.records import Recorded, is_recorded
 
 from singletrack.datasets.augmentations import (
     Augmentation,
@@ -27,14 +29,14 @@ from singletrack.datasets.frame_pairs import view_of
 from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.pretrained import positions_on_a_grid
 from singletrack.training.base import normalize
+from singletrack.training.recipes.ostrack import CROPS
 
-Recorded = Callable[[str], Mapping[str, np.ndarray]]
 PUBLISHED = Augmentation(levels="float", label_shift=0.5, flip_shift=1.0)
-JITTERS = {"template": (Jitter(), 2.0, 128), "search": (Jitter(scale=0.25, center=3.0), 4.0, 256)}
+SIZES = [size for size in CROPS if is_recorded(f"ostrack_jitter_{size}")] or [256]
 
 
 @pytest.fixture(scope="module")
-def frame(fixtures: Path, frames: dict[str, Callable[[int], np.ndarray]]) -> Callable[[int], np.ndarray]:
+def frame(frames: Frames) -> Callable[[int], np.ndarray]:
     return frames["loop"]
 
 
@@ -42,9 +44,13 @@ def seen(size: np.ndarray, center: np.ndarray) -> ViewRoll:
     return ViewRoll(size.astype(np.float32), center.astype(np.float32), 1.0, False)
 
 
-@pytest.mark.parametrize("kind", JITTERS)
-def test_jittered_boxes_crops_and_labels(kind: str, recorded: Recorded, frame: Callable[[int], np.ndarray]) -> None:
-    record, (jitter, factor, size) = recorded("ostrack_jitter_256"), JITTERS[kind]
+@pytest.mark.parametrize("kind", ["template", "search"])
+@pytest.mark.parametrize("search_size", SIZES)
+def test_jittered_boxes_crops_and_labels(
+    search_size: int, kind: str, recorded: Recorded, frame: Callable[[int], np.ndarray]
+) -> None:
+    record = recorded(f"ostrack_jitter_{search_size}")
+    factor, jitter, size = (*CROPS[search_size], search_size) if kind == "search" else (2.0, Jitter(), search_size // 2)
     image = frame(int(record["frame_index"]))
     for row, numbers in enumerate(record[f"{kind}_gt4_n2_u2_jit4_boxincrop4"]):
         box = numbers[:4].astype(np.float32)
@@ -110,9 +116,9 @@ def test_a_whole_sample(recorded: Recorded, frame: Callable[[int], np.ndarray]) 
 
 
 @pytest.mark.parametrize("size", [256, 384])
-def test_positions_of_a_pretrained_vision_transformer(size: int, recorded: Recorded, detweights: ModuleType) -> None:
+def test_positions_of_a_pretrained_vision_transformer(size: int, recorded: Recorded) -> None:
     record = recorded("ostrack_posembed")
-    grid = positions_on_a_grid(detweights.det_tensor("backbone.pos_embed", (1, 197, 768)), Path("made"))
+    grid = positions_on_a_grid(make_tensor("backbone.pos_embed", (1, 197, 768)), Path("made"))
     for name, cells in (("z", size // 32), ("x", size // 16)):
         resized = resize_positions(grid, cells)[:, :, ::24]
         np.testing.assert_allclose(resized, record[f"{name}_{size}"], atol=1e-6)

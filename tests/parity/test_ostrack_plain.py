@@ -7,19 +7,19 @@ OSTrack-384, and both sizes without elimination.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.parity.records import Recorded
 from torch import Tensor
 
 from singletrack.models.ostrack import OSTrack, Trace, build_ostrack
 from singletrack.registry import MODELS
 
 Weights = Mapping[str, Tensor]
-Recorded = Callable[[str], Mapping[str, np.ndarray]]
 Plain = tuple[dict[str, Tensor], list[list[int]]]
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from tests.parity.conftest import PublishedOSTrack
+from tests.parity.deterministic import checksum
+from tests.parity.records import Record, Recorded
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD
 from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.layers.center_head import decode
-from singletrack.models.ostrack import OSTrack
 from singletrack.registry import MODELS
 from singletrack.training.amp import Autocast
 from singletrack.training.base import Batch, Recipe, Stage
@@ -23,11 +24,9 @@ from singletrack.training.checkpoint import TrainState, begin, optimizer_of
 from singletrack.training.distributed import Distributed
 from singletrack.training.labels import gaussian_radius, heatmaps, keep_ratio_at
 from singletrack.training.losses import clamped_xyxy, focal_loss, giou
-from singletrack.training.recipes.ostrack import ostrack_256
+from singletrack.training.recipes.ostrack import ostrack_256, ostrack_384
 from singletrack.training.trainer import train_step
 
-Recorded = Callable[[str], Mapping[str, np.ndarray]]
-TRAIN = "ostrack_train_vitb_256_mae_ce_32x4_ep300"
 EPOCHS = {"keep1": 1, "keep085": 60, "keep07": 300}  # at which the share of tokens kept was recorded
 
 
@@ -99,14 +98,18 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(recorded: Recorded, model_256: OSTrack, detweights: ModuleType, weights_256: dict[str, Tensor]) -> Bench:
-    record = recorded(TRAIN)
-    assert detweights.checksum(weights_256) == int(record["weights_crc"])
-    rng = np.random.default_rng(int(record["input_seed"]))
-    crops = [torch.from_numpy(rng.standard_normal((1, 2, 3, size, size), dtype=np.float32))[0] for size in (128, 256)]
+def record(ostrack: PublishedOSTrack, recorded: Recorded) -> Record:
+    return recorded(f"ostrack_train_{ostrack.config}")
+
+
+@pytest.fixture(scope="module")
+def bench(record: Record, ostrack: PublishedOSTrack) -> Bench:
+    assert checksum(ostrack.weights) == int(record["weights_crc"])
+    rng, sizes = np.random.default_rng(int(record["input_seed"])), (ostrack.size // 2, ostrack.size)
+    crops = [torch.from_numpy(rng.standard_normal((1, 2, 3, size, size), dtype=np.float32))[0] for size in sizes]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = [(crop * std + mean) * 255 for crop in crops]  # which the objective normalizes to what was recorded
-    recipe = ostrack_256()
+    recipe = (ostrack_256 if ostrack.size == 256 else ostrack_384)(elimination=ostrack.eliminates)
     (stage,) = recipe.stages
     config = replace(stage.task.config, drop_path=0.0)  # type: ignore[attr-defined]
     # all was recorded at the first rate, which the recipe itself has until epoch 240
@@ -115,7 +118,7 @@ def bench(recorded: Recorded, model_256: OSTrack, detweights: ModuleType, weight
     return Bench(
         recipe,
         begin(recipe, 0, None, torch.device("cpu")),
-        model_256.state_dict(),
+        ostrack.model.state_dict(),
         {
             "template": pixels[0],
             "search": pixels[1],
@@ -161,8 +164,10 @@ def official_norms(record: Mapping[str, np.ndarray], norms: Mapping[str, float])
 
 
 @pytest.mark.parametrize("case", EPOCHS)
-def test_training_step(case: str, recorded: Recorded, bench: Bench) -> None:
-    record, prefix = recorded(TRAIN), f"train_{case}"
+def test_training_step(case: str, record: Record, ostrack: PublishedOSTrack, bench: Bench) -> None:
+    if not ostrack.eliminates and case != "keep1":
+        pytest.skip("recorded only of networks that eliminate tokens")
+    prefix = f"train_{case}"
     progress, stage, network = bench.at(case)
     progress.model.train()
     maps, listening = said(progress.model)
@@ -201,8 +206,12 @@ def test_training_step(case: str, recorded: Recorded, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("case", EPOCHS)
-def test_losses_and_gradients_in_evaluation_mode(case: str, recorded: Recorded, bench: Bench) -> None:
-    record, prefix = recorded(TRAIN), f"eval_{case}"
+def test_losses_and_gradients_in_evaluation_mode(
+    case: str, record: Record, ostrack: PublishedOSTrack, bench: Bench
+) -> None:
+    if not ostrack.eliminates and case != "keep1":
+        pytest.skip("recorded only of networks that eliminate tokens")
+    prefix = f"eval_{case}"
     progress, stage, network = bench.at(case)
     progress.model.eval()
     maps, listening = said(progress.model)
@@ -218,14 +227,15 @@ def test_losses_and_gradients_in_evaluation_mode(case: str, recorded: Recorded, 
     np.testing.assert_allclose(totals(norms), record[f"{prefix}_grad_total"], rtol=1e-3)
 
 
-def test_nothing_recorded_is_left_out(recorded: Recorded) -> None:
+def test_nothing_recorded_is_left_out(record: Record, ostrack: PublishedOSTrack) -> None:
     """The names that the tests above read; the template's boxes play no part in a step."""
     both = ("loss", "pred_boxes", "score_map", "grad_norms", "grad_total")
     trained = (*both, "clip_return", "delta_norms", "bn_mean_delta", "bn_var_delta", "loss_after_step")
-    read = {f"eval_{case}_{name}" for case in EPOCHS for name in both}
-    read |= {f"train_{case}_{name}" for case in EPOCHS for name in trained} - {"train_keep085_loss_after_step"}
+    cases = EPOCHS if ostrack.eliminates else ["keep1"]
+    read = {f"eval_{case}_{name}" for case in cases for name in both}
+    read |= {f"train_{case}_{name}" for case in cases for name in trained} - {"train_keep085_loss_after_step"}
     read |= {"param_names", "search_anno", "template_anno", "input_seed", "weights_crc"}
-    assert set(recorded(TRAIN)) == read
+    assert set(record) - {"meta"} == read
 
 
 def test_true_boxes_are_clamped_to_the_crop() -> None:

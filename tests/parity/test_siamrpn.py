@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from tests.parity.conftest import Frames
+from tests.parity.deterministic import (
+    Weights,
+    checksum,
+    for_siamrpnpp,
+    published_shapes,
+    published_weights,
+    to_our_names,
+)
+from tests.parity.records import SHARED, SIAMRPNPP, Record, Recorded, found, is_recorded
 from torch import Tensor
 
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.models.build import build_network
-from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.siamrpn import SiamRPN, build_siamrpn
 from singletrack.registry import MODELS
 from singletrack.tracking.anchors import anchor_grid, cosine_window
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 
-Frames = dict[str, Callable[[int], np.ndarray]]
-Recorded = Callable[[str], Mapping[str, np.ndarray]]
-
-PYSOT = {
-    "siamrpnpp-r50": "siamrpn_r50_l234_dwxcorr",
-    "siamrpnpp-r50-otb": "siamrpn_r50_l234_dwxcorr_otb",
-    "siamrpnpp-r50-lt": "siamrpn_r50_l234_dwxcorr_lt",
-    "siamrpnpp-mobilenet": "siamrpn_mobilev2_l234_dwxcorr",
-    "siamrpnpp-alex": "siamrpn_alex_dwxcorr",
-}
 PARAMETERS = {
     "siamrpnpp-r50": 53_950_624,
     "siamrpnpp-r50-lt": 60_018_336,
@@ -44,39 +40,39 @@ PARAMETERS = {
 FRAMES = 10
 
 
-@pytest.mark.parametrize("name", PYSOT)
-def test_names_and_shapes_are_the_published(name: str, fixtures: Path) -> None:
-    shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_as_many_as_published(name: str) -> None:
     with torch.device("meta"):
         model = build_siamrpn(MODELS[name].network)
-    ours = {official_keys(MODELS[name].network)[theirs]: tuple(shape) for theirs, shape in shapes.items()}
-    assert ours == {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    if name in PARAMETERS:
-        assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("config", SIAMRPNPP)
+def test_names_and_shapes_are_the_published(config: str) -> None:
+    keys = SHARED / "keys" / f"pysot_{config}.json"
+    if not keys.is_file():
+        pytest.skip(f"needs ../shared/fixtures/keys/{keys.name}, which is not part of the repository")
+    shapes = {name: tuple(shape) for name, shape in json.loads(keys.read_text()).items()}
+    assert published_shapes(SIAMRPNPP[config]) == shapes
 
 
 class Case(NamedTuple):
-    """A model whose numbers were recorded. weights: under pysot's names. records: on made and on real frames."""
+    """A model whose numbers were recorded. weights: under pysot's names. record: of its maps, from either file."""
 
+    config: str
     name: str
     model: SiamRPN
-    weights: dict[str, Tensor]
-    records: dict[str, Mapping[str, np.ndarray]]
+    weights: Weights
+    record: Record
 
 
-@pytest.fixture(scope="module", params=PYSOT)
-def case(
-    request: pytest.FixtureRequest,
-    fixtures: Path,
-    recorded: Recorded,
-    detweights: ModuleType,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Case:
+@pytest.fixture(scope="module", params=found("pysot_synth_{}", SIAMRPNPP, "pysot_{}"))
+def case(request: pytest.FixtureRequest, recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """The network as a user gets it: from a checkpoint of pysot's training, whose names begin with module."""
-    name: str = request.param
-    records = {kind: recorded(f"pysot_{kind}{PYSOT[name]}") for kind in ("", "synth_")}
-    shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
-    weights = detweights.pysot_overrides(detweights.det_state_dict(shapes))
+    config: str = request.param
+    name, kind = SIAMRPNPP[config], "synth_" if is_recorded(f"pysot_synth_{config}") else ""
+    record = recorded(f"pysot_{kind}{config}")
+    weights = for_siamrpnpp(published_weights(name))
     path = tmp_path_factory.mktemp("weights") / "checkpoint_e20.pth"
     wrapped = {f"module.{key}": tensor for key, tensor in weights.items()}
     torch.save({"epoch": 19, "state_dict": wrapped, "optimizer": {"param_groups": [{"lr": 0.1}]}}, path)
@@ -84,20 +80,20 @@ def case(
     load_weights(model, path, name)
     path.unlink()
     assert isinstance(model, SiamRPN)
-    return Case(name, model, weights, records)
+    return Case(config, name, model, weights, record)
 
 
 def close(got: Tensor | np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
 
 
-def test_weights_are_those_of_the_record(case: Case, detweights: ModuleType) -> None:
-    assert detweights.checksum(case.weights) == case.records[""]["weights_crc"]
+def test_weights_are_those_of_the_record(case: Case) -> None:
+    assert checksum(case.weights) == case.record["weights_crc"]
 
 
 @torch.inference_mode()
 def test_every_map(case: Case) -> None:
-    record, config = case.records[""], case.model.config
+    record, config = case.record, case.model.config
     random = np.random.default_rng(int(record["input_seed"]))
     template, search = (
         torch.from_numpy(random.integers(0, 256, (1, 3, size, size)).astype(np.float32))
@@ -128,15 +124,15 @@ def test_a_batch_is_its_samples(case: Case) -> None:
 
 
 def test_anchors_and_window(case: Case) -> None:
-    record = case.records[""]
+    record = case.record
     cells = int(record["score_size"])
     close(anchor_grid(cells), record["anchors"], 0)
     close(cosine_window(cells)[: cells * cells], record["window"], 1e-12)
 
 
 @pytest.mark.parametrize("sequence", ["", "synth_"])
-def test_loop(case: Case, sequence: str, frames: Frames) -> None:
-    record, frame = case.records[sequence], frames["synthloop" if sequence else "loop"]
+def test_loop(case: Case, sequence: str, recorded: Recorded, frames: Frames) -> None:
+    record, frame = recorded(f"pysot_{sequence}{case.config}"), frames["synthloop" if sequence else "loop"]
     settings = MODELS[case.name].tracker_settings
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(case.model, "cpu", normalization=UNCHANGED), settings)
@@ -156,13 +152,11 @@ def test_loop(case: Case, sequence: str, frames: Frames) -> None:
     close(np.array(scores), record["scores"][:FRAMES], 1e-5)
 
 
-def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: ModuleType, frames: Frames) -> None:
+def test_long_term_toggles(recorded: Recorded, frames: Frames) -> None:
     record = recorded("pysot_lt_toggle")
     name = "siamrpnpp-r50-lt"
-    shapes = json.loads((fixtures / "keys" / f"pysot_{PYSOT[name]}.json").read_text())
-    weights = detweights.pysot_overrides(detweights.det_state_dict(shapes))
     model = build_siamrpn(MODELS[name].network).eval()
-    model.load_state_dict({official_keys(MODELS[name].network)[key]: tensor for key, tensor in weights.items()})
+    model.load_state_dict(to_our_names(for_siamrpnpp(published_weights(name)), name))
     settings = replace(MODELS[name].tracker_settings, lost_below=0.985, found_above=0.9865)
     assert isinstance(settings, SiamRPNSettings)
     tracker = SiamRPNTracker(TorchNetwork(model, "cpu", normalization=UNCHANGED), settings)
@@ -170,4 +164,5 @@ def test_long_term_toggles(recorded: Recorded, fixtures: Path, detweights: Modul
     tracker.init(frame(0), tuple(record["init"]))
     results = [tracker.update(frame(index)) for index in range(1, len(record["boxes"]) + 1)]
     close(np.array([result.box for result in results]), record["boxes"], 0.01)
-    assert [result.lost for result in results] == record["longterm"].astype(bool).tolist()
+    after = record["longterm_after" if "longterm_after" in record else "longterm"]  # the state after each frame
+    assert [result.lost for result in results] == after.astype(bool).tolist()

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+from tests.parity.records import Recorded
 
 from singletrack.evaluation import metrics
 from singletrack.evaluation.protocols import OSTRACK_THRESHOLDS, Score, mean_score, mean_speed, score_sequence
 
-Recorded = Callable[[str], Mapping[str, np.ndarray]]
 COUNT = 5
 CURVES = {"succ": "success", "prec": "precision", "nprec": "normalized_precision"}
 # as the toolkits' names for them stand in the records -> as the catalog of data sets has them

@@ -48,7 +48,7 @@ def test_conventions_agree_on_an_even_number_of_cells() -> None:
 
 
 def test_unknown_origin() -> None:
-    with pytest.raises(InputError, match="python2 and python3; got 'python4'"):
+    with pytest.raises(InputError, match="unknown anchor origin 'python4'; choose python2 or python3"):
         anchor_grid(19, "python4")  # type: ignore[arg-type]
 
 

@@ -48,7 +48,7 @@ def reduced(config: OSTrackConfig) -> OSTrackConfig:
     )
 
 
-def replay_share(name: str) -> Recipe:
+def reduced_recipe(name: str) -> Recipe:
     """The recipe with a narrow network, small crops and ten steps; all else stays."""
     recipe = OSTRACK[name]()
     (stage,) = recipe.stages
@@ -94,12 +94,12 @@ def runs(data: DataPaths, backbone: Path, tmp_path_factory: pytest.TempPathFacto
     folders = {}
     for name in NAMES:
         folders[name] = out = tmp_path_factory.mktemp("runs") / name
-        train(replay_share(name), data, out, weights=backbone, settings=SETTINGS, stop_after=6)
+        train(reduced_recipe(name), data, out, weights=backbone, settings=SETTINGS, stop_after=6)
         if name != NAMES[0]:
-            train(replay_share(name), data, out, settings=SETTINGS, resume_run=True)
+            train(reduced_recipe(name), data, out, settings=SETTINGS, resume_run=True)
             continue
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(RECIPES, name, partial(replay_share, name))
+            patch.setitem(RECIPES, name, partial(reduced_recipe, name))
             patch.setenv("SINGLETRACK_CACHE", str(data.cache))
             folder_flags = [part for flag in data.folders.items() for part in ("--data", "{}={}".format(*flag))]
             call("train", name, *folder_flags, "--out", out, "--precision", "fp32", "--resume")
@@ -123,7 +123,7 @@ def test_each_recipe_runs_and_goes_on(name: str, runs: dict[str, Path]) -> None:
 def test_a_run_cut_off_ends_as_one_that_was_not(
     runs: dict[str, Path], data: DataPaths, backbone: Path, tmp_path: Path
 ) -> None:
-    whole = load_file(train(replay_share(NAMES[0]), data, tmp_path / "whole", weights=backbone, settings=SETTINGS))
+    whole = load_file(train(reduced_recipe(NAMES[0]), data, tmp_path / "whole", weights=backbone, settings=SETTINGS))
     resumed = load_file(runs[NAMES[0]] / "weights.safetensors")
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 

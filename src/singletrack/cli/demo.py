@@ -1,4 +1,4 @@
-"""`singletrack demo`: a made clip, followed by the bundled model, and how well that went."""
+"""`singletrack demo`: track an object in a generated clip with the bundled model, and print the accuracy."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FPS = 30.0
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Folder for the files; made if it is not there.  [default: this folder]",
+    help="Folder for demo.mp4, demo.csv and demo-clip.mp4; created if needed.  [default: current folder]",
 )
 def command(out: Path) -> None:
-    """Follow an object in a made clip whose boxes are known.
+    """Track an object in a generated clip with known boxes.
 
-    Nothing is downloaded: the clip is drawn, and the model came with the package. demo.mp4 shows the box that
-    was found with its score, and the true box dashed; demo.csv holds the boxes. demo-clip.mp4 is the clip
-    itself, to try `singletrack label` on.
+    Nothing is downloaded: the clip is generated and the model is bundled. demo.mp4 shows the predicted box with its
+    score and the true box (dashed). demo.csv has the predicted boxes. demo-clip.mp4 is the clip itself, to try
+    `singletrack label` on.
     """
     make_folder(out)
     clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))

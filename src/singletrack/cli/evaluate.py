@@ -28,9 +28,10 @@ from singletrack.evaluation.result_readers import read_tracker_results
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
+from singletrack.install import install_command
 from singletrack.loading import LoadOptions
 
-RAY_EXTRA = (("ray",), 'pip install "singletrack[ray]"')
+RAY_EXTRA = (("ray",), install_command("ray"))
 
 
 @click.command(short_help="Run a tracker on a benchmark.")
@@ -113,7 +114,7 @@ def command(
         **_about(tracker, model, options.weights),
     )
     folder = RunFolder.start(out or Path("runs") / f"{dataset}-{split}-{facts.model}", facts)
-    with Progress(sequences, folder) as progress:
+    with EvaluationProgress(sequences, folder) as progress:
         failures = run_sequences(
             sequences,
             (lambda: tracker) if alone else load,
@@ -189,8 +190,8 @@ def _report(dataset: str, split: str, folder: RunFolder, sequences: list[VideoSe
     )
 
 
-class Progress:
-    """Progress bar over the remaining frames, on stderr if it is a terminal."""
+class EvaluationProgress:
+    """A progress bar over the remaining frames, on stderr if it is a terminal."""
 
     def __init__(self, sequences: list[VideoSequence], folder: RunFolder) -> None:
         left = [sequence for sequence in sequences if not folder.is_done(sequence.name)]
@@ -211,7 +212,7 @@ class Progress:
         failed = f", {self.failed} failed" if self.failed else ""
         self._bar.set_postfix_str(f"{self.ended} of {self.count} sequences{failed}")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> EvaluationProgress:
         return self
 
     def __exit__(

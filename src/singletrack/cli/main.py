@@ -1,6 +1,6 @@
-"""The command `singletrack`: its verbs, and what its errors look like. Knows nothing of what a verb does.
+"""The command `singletrack`: a table of commands, and how errors are printed.
 
-Exit codes: 0 done, 1 failed, 2 asked for something that cannot be meant, 130 stopped with Ctrl-C.
+Exit codes: 0 success, 1 failure, 2 invalid usage or input, 130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import click
 
 from singletrack.errors import InputError, SingletrackError
 
-# verb -> where its command stands, and its line in the help; a verb is imported only when it is called
+# name -> where the command is defined, and its line in the help; a command is imported only when it is used
 VERBS = {
-    "track": ("singletrack.cli.track:command", "Follow one object or many through a video."),
+    "track": ("singletrack.cli.track:command", "Track one or more objects through a video."),
     "label": ("singletrack.cli.label:command", "Draw, track and correct boxes in the browser."),
     "labels": ("singletrack.cli.labels:command", "Convert labels from one format to another."),
-    "demo": ("singletrack.cli.demo:command", "Follow an object in a made clip whose boxes are known."),
-    "models": ("singletrack.cli.models:command", "List the models that can be loaded."),
-    "convert": ("singletrack.cli.convert:command", "Turn weights, official or ours, into safetensors."),
-    "train": ("singletrack.cli.train:command", "Train a model by a recipe."),
-    "finetune": ("singletrack.cli.finetune:command", "Teach a model one's own kind of video."),
-    "export": ("singletrack.cli.export:command", "Write a model as ONNX and check its numbers."),
-    "datasets": ("singletrack.cli.datasets:command", "List the benchmarks, or check a copy of one."),
-    "evaluate": ("singletrack.cli.evaluate:command", "Follow the sequences of a benchmark."),
-    "submit": ("singletrack.cli.submit:command", "Pack a run for a benchmark's server."),
-    "report": ("singletrack.cli.report:command", "Score results: tables, plots, one page."),
-    "doctor": ("singletrack.cli.doctor:command", "Tell what is installed here, and whether it works."),
-    "profile": ("singletrack.cli.profile:command", "Count and time what a model does."),
-    "vot": ("singletrack.cli.vot:command", "Run a model in the VOT toolkit."),
+    "demo": ("singletrack.cli.demo:command", "Track an object in a generated clip with known boxes."),
+    "models": ("singletrack.cli.models:command", "List the available models."),
+    "convert": ("singletrack.cli.convert:command", "Convert a checkpoint to safetensors."),
+    "train": ("singletrack.cli.train:command", "Train a model with a recipe."),
+    "finetune": ("singletrack.cli.finetune:command", "Fine-tune a model on your own videos."),
+    "export": ("singletrack.cli.export:command", "Export a model to ONNX or OpenVINO and verify it."),
+    "datasets": ("singletrack.cli.datasets:command", "List data sets, or check a copy of one."),
+    "evaluate": ("singletrack.cli.evaluate:command", "Run a tracker on a benchmark."),
+    "submit": ("singletrack.cli.submit:command", "Pack a run for a benchmark server."),
+    "report": ("singletrack.cli.report:command", "Score results: tables, plots and an HTML page."),
+    "doctor": ("singletrack.cli.doctor:command", "Check the installation."),
+    "profile": ("singletrack.cli.profile:command", "Measure the cost and speed of a model."),
+    "vot": ("singletrack.cli.vot:command", "Run a tracker in the VOT toolkit."),
 }
 
 
 class Verbs(click.Group):
-    """A group that reads the table of verbs."""
+    """A command group that imports a command only when it is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
@@ -54,15 +54,15 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="singletrack", message="%(prog)s %(version)s")
 def singletrack() -> None:
-    """Follow one object through a video, given only its box in the first frame."""
+    """Track one or more objects through a video, given their boxes in one frame."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (that of the process, if None) and give its exit code."""
+    """Run a command line (by default that of the process) and return its exit code."""
     try:
         code = singletrack.main(arguments, prog_name="singletrack", standalone_mode=False)
     except click.exceptions.Abort:  # Ctrl-C
-        click.echo("singletrack: stopped", err=True)
+        click.echo("singletrack: interrupted", err=True)
         return 130
     except click.ClickException as error:
         error.show()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from singletrack import profiling
+from singletrack.cli.options import OPTIONS
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.files import check_file
@@ -70,6 +71,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
 )
 @click.option("--device", default="auto", show_default=True, help="Device name of the engine, such as cpu or cuda.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's]")
+@OPTIONS["settings"]
 @click.option("--frames", type=click.IntRange(min=1), default=20, show_default=True, help="Timed frames per row.")
 @click.option("--count-only", is_flag=True, help="Count parameters and operations without timing.")
 @click.option("--parts", is_flag=True, help="Also time the parts of each network in PyTorch.")
@@ -84,6 +86,7 @@ def command(
     batches: list[int],
     device: str,
     threads: int | None,
+    settings: dict[str, Any],
     frames: int,
     count_only: bool,
     parts: bool,
@@ -113,6 +116,7 @@ def command(
         threads=threads,
         batches=batches,
         frames=frames,
+        settings=settings,
     )
     click.echo(profiling.format_costs(models, ratios))
     if count_only:
@@ -123,7 +127,7 @@ def command(
         rows.append(row)
         click.echo(profiling.format_row(row))
     for model in models if parts else ():
-        for ratio in ratios:
+        for ratio in profiling.ratios_for(model, ratios):
             click.echo(f"\n{model}, keep ratio {ratio or 'own'}, torch\n")
             click.echo(profiling.format_parts(model, weights, ratio))
     if json_path:

@@ -18,8 +18,9 @@ from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import Report, build_report, difference_table, main_table
 from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
+from singletrack.install import install_command
 
-REPORT_EXTRA = (("matplotlib", "jinja2"), 'pip install "singletrack[report]"')
+REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
 
 
 @click.command(short_help="Score results: tables, plots and an HTML page.")

@@ -14,7 +14,7 @@ from singletrack.loading import LoadOptions
 
 @click.group(no_args_is_help=True)
 def command() -> None:
-    """Run a tracker in the VOT toolkit (pip install "singletrack[vot]").
+    """Run a tracker in the VOT toolkit (extra [vot], see docs/vot.md).
 
     In a workspace, run `singletrack vot register`, then `vot test ostrack-tiny` and `vot evaluate ostrack-tiny`.
     """

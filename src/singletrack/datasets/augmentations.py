@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image
 from singletrack.datasets.photos import Random
 from singletrack.geometry.crops import box_to_crop, square_crop, square_padding
+from singletrack.opencv import cv2
 
 Box = NDArray[np.float32]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Array, Image
 from singletrack.errors import InputError, VideoError
+from singletrack.opencv import cv2
 from singletrack.video import open_video
 from singletrack.video.images import read_picture
 

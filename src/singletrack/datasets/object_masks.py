@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.files import atomic_write
+from singletrack.opencv import cv2
 
 Image = NDArray[np.uint8]
 

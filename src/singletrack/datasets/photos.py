@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.object_masks import cached_object, find_object
 from singletrack.errors import InputError
+from singletrack.opencv import cv2
 from singletrack.video.images import PICTURE_ENDINGS
 
 Image = NDArray[np.uint8]

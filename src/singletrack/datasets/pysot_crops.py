@@ -18,13 +18,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image
 from singletrack.datasets.photos import Random
 from singletrack.errors import InputError, VideoError
+from singletrack.opencv import cv2
 from singletrack.video.images import decode_picture
 
 Array = NDArray[np.float64]

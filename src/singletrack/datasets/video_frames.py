@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-
 from singletrack.datasets.base import Image
 from singletrack.errors import DamagedVideoError, InputError, VideoError
 from singletrack.files import make_folder
+from singletrack.opencv import cv2
 from singletrack.video.reader import VideoReader, open_video
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+from singletrack.install import install_command
 
 if TYPE_CHECKING:
     from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
@@ -27,11 +28,11 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 PRECISION_ALIASES: dict[str, Precision] = {"f32": "fp32", "f16": "fp16", "float32": "fp32", "float16": "fp16"}
 EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
 # the packages of the [train] extra, and the command that installs them
-TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), 'pip install "singletrack[train]"')
+TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), install_command("train"))
 # engine -> the packages that it needs, and the command that installs them
 ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
     "openvino": (("openvino",), "pip install openvino"),
-    "onnx": (("onnxruntime", "onnx"), 'pip install "singletrack[onnx]"'),
+    "onnx": (("onnxruntime", "onnx"), install_command("onnx")),
     "torch": (("torch", "safetensors"), TRAIN_EXTRA[1]),
 }
 

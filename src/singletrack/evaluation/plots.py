@@ -153,7 +153,7 @@ def _one_plot() -> tuple[Figure, Axes]:
 
 def _smaller(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     """The frame at the width of a strip, and by how much it was scaled."""
-    import cv2
+    from singletrack.opencv import cv2
 
     scale = min(1.0, STRIP_WIDTH / frame.shape[1])
     size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))

@@ -19,11 +19,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import cv2
-
 from singletrack.datasets.base import VideoSequence
 from singletrack.errors import SingletrackError
 from singletrack.evaluation.ope import Failure, OnFrames, Outcome, follow_sequences
+from singletrack.opencv import cv2
 from singletrack.telemetry import without_telemetry
 from singletrack.tracking.base import Tracker
 

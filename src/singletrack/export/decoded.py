@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from singletrack.errors import InputError
 from singletrack.geometry.windows import hann_window
-from singletrack.models.build import Network
+from singletrack.models.build import AnyNetwork
 from singletrack.models.layers import center_head
 
 
@@ -23,7 +23,7 @@ class Decoded(nn.Module):
 
     window: Tensor
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: AnyNetwork) -> None:
         super().__init__()
         if not network.config.center_head:
             raise InputError(
@@ -51,4 +51,4 @@ class Decoded(nn.Module):
         return self.locate(self.encode(template), search)
 
 
-Exportable = Network | Decoded
+Exportable = AnyNetwork | Decoded

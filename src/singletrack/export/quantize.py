@@ -10,9 +10,10 @@ import onnx
 from singletrack.engines import require_packages
 from singletrack.engines.preprocessing import Normalization, as_network_input
 from singletrack.export.calibration import CropPair
+from singletrack.install import install_command
 from singletrack.telemetry import without_telemetry
 
-INT8_EXTRA = (("nncf",), 'pip install "singletrack[int8]"')
+INT8_EXTRA = (("nncf",), install_command("int8"))
 
 
 def quantize(graph: onnx.ModelProto, looks: Sequence[CropPair], normalization: Normalization) -> onnx.ModelProto:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from singletrack.models.build import Network
+from singletrack.models.build import AnyNetwork
 from singletrack.models.layers.fine_head import FineHead
 from singletrack.models.layers.vit import Attention, Block
 from singletrack.models.stark import FrozenBatchNorm
 
 
-def simplify(network: Network) -> Network:
+def simplify(network: AnyNetwork) -> AnyNetwork:
     """``network`` itself, in evaluation mode, changed for good: it can be exported, and trained no more."""
     fold_batch_norms(network)
     for module in network.modules():
@@ -30,7 +30,7 @@ def simplify(network: Network) -> Network:
     return network
 
 
-def fold_batch_norms(network: Network) -> Network:
+def fold_batch_norms(network: AnyNetwork) -> AnyNetwork:
     """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps.
 
     What follows what is told by the order of a module's children, so a norm of a sum is declared before its parts.

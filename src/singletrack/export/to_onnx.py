@@ -30,7 +30,7 @@ from singletrack.export.decoded import Decoded, Exportable
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
 from singletrack.export.verify import OutputDifference, compare_networks, compare_with_module, require_agreement
-from singletrack.models.build import Network
+from singletrack.models.build import AnyNetwork
 
 OPSET = 20  # the first with Gelu as one operator
 # Weights of fewer values stay in full precision: there is nothing to save.
@@ -38,7 +38,7 @@ LEAST_VALUES_TO_HALVE = 256
 
 
 def export_onnx(
-    model: Network,
+    model: AnyNetwork,
     path: str | Path,
     *,
     name: str,
@@ -177,7 +177,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 @torch.no_grad()
-def round_to_half(network: Network) -> None:
+def round_to_half(network: AnyNetwork) -> None:
     """Round every weight of ``network`` to the nearest 16-bit value; they stay float32 tensors."""
     for parameter in network.parameters():
         parameter.copy_(parameter.half().float())

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.opencv import cv2
 
 Image = NDArray[np.uint8]
 Crop = NDArray[np.uint8] | NDArray[np.float32]

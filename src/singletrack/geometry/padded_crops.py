@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.geometry.crops import LARGEST_DENSE_SIDE, Image, Square
+from singletrack.opencv import cv2
 
 Color = tuple[int, int, int]
 

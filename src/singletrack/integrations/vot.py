@@ -28,6 +28,7 @@ from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.files import writing
 from singletrack.geometry.boxes import Box
+from singletrack.install import install_command
 from singletrack.loading import DEFAULT_MODEL, LoadArguments, make_options
 from singletrack.tracking.base import Tracker
 from singletrack.video.images import read_picture
@@ -40,7 +41,7 @@ Target = tuple[Any, Mapping[str, Any]]  # region and properties, as the toolkit 
 Answer = tuple[Box, dict[str, float]]  # xywh in pixels, and what the toolkit's long-term measures read
 
 # the package that speaks TraX, and the command that installs it
-VOT_EXTRA = (("trax",), 'pip install "singletrack[vot]"')
+VOT_EXTRA = (("trax",), install_command("vot"))
 # Seconds that the toolkit waits for a process of its own: its 30 count the loading too. Over TraX they do not.
 IN_PROCESS_TIMEOUT = 120
 SETTINGS_EXAMPLE = '{"update_interval": 10}'

@@ -16,9 +16,9 @@ from singletrack.models.configs import (
     STARKConfig,
 )
 
-Network = ostrack.OSTrack | stark.STARK | siamrpn.SiamRPN | dasiamrpn.DaSiamRPN | two_stream.Aligned
+AnyNetwork = ostrack.OSTrack | stark.STARK | siamrpn.SiamRPN | dasiamrpn.DaSiamRPN | two_stream.Aligned
 
-BUILDERS: dict[type[NetworkConfig], Callable[..., Network]] = {
+BUILDERS: dict[type[NetworkConfig], Callable[..., AnyNetwork]] = {
     OSTrackConfig: ostrack.build_ostrack,
     STARKConfig: stark.build_stark,
     SiamRPNConfig: siamrpn.build_siamrpn,
@@ -27,7 +27,7 @@ BUILDERS: dict[type[NetworkConfig], Callable[..., Network]] = {
 }
 
 
-def build_network(config: NetworkConfig, keep_ratio: float | None = None) -> Network:
+def build_network(config: NetworkConfig, keep_ratio: float | None = None) -> AnyNetwork:
     """Build the network of a config, freshly initialized.
 
     Args:

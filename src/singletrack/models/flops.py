@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from singletrack.models.build import Network, build_network
+from singletrack.models.build import AnyNetwork, build_network
 from singletrack.models.configs import NetworkConfig
 
 BLOCKS = re.compile(r"^(.*?)\.(\d+)(?:\.|$)")  # a part of one of several like blocks
@@ -170,7 +170,7 @@ def write_untrained(config: NetworkConfig, path: Path) -> None:
     path.write_bytes(safetensors.torch.save(weights, {"format": "pt"}))
 
 
-def time_parts_of(network: Network, batch: int = 1, repeats: int = 5) -> dict[str, float]:
+def time_parts_of(network: AnyNetwork, batch: int = 1, repeats: int = 5) -> dict[str, float]:
     """``time_parts`` on noise, in PyTorch on the processor."""
     random = torch.Generator().manual_seed(0)
     template = torch.randn(batch, *network.config.template_shape, generator=random)

@@ -1,1 +1,1 @@
-"""From one frame to the next: trackers, each holding the state of one target. Knows nothing of engines or torch."""
+"""Trackers: each holds the state of one target and follows it from frame to frame."""

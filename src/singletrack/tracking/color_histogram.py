@@ -1,26 +1,31 @@
-"""How like two boxes are in color, whatever their light: what tells a target from its double in other colors.
-
-Knows nothing of networks and scores.
-"""
+"""Color histograms of boxes and their similarity, independent of brightness."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import Image
+from singletrack.opencv import cv2
 
-Colors = NDArray[np.float32]  # (CELLS, CELLS): shares of a box's pixels, of sum 1, over a* and b*
+Colors = NDArray[np.float32]  # (CELLS, CELLS): histogram over a* and b*, sum 1
 
-CELLS, CELL = 12, 8  # a cell of this many levels of a* and b* (CIE L*a*b*), gray in the middle of the grid
-INSIDE = 0.8  # of the box's width and height: less of what is behind the target
-LOOKED_AT = 32  # pixels of a side, at most
+CELLS, CELL = 12, 8  # bins per axis and levels per bin of a* and b* (CIE L*a*b*); gray is central
+INSIDE = 0.8  # share of the box width and height that is used, to exclude background
+LOOKED_AT = 32  # largest number of sampled pixels per side
 
 
 def colors_of(frame: Image, box: Box) -> Colors | None:
-    """The colors inside a box of a frame, (H, W, 3) uint8 RGB; None where no pixel of it is in the frame."""
+    """Compute the color histogram of a box.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        box: x, y, width, height in pixels.
+
+    Returns:
+        The histogram; None if no pixel of the box is in the frame.
+    """
     x, y, width, height = box
     margin = (1.0 - INSIDE) / 2
     low = np.floor([x + margin * width, y + margin * height])
@@ -37,5 +42,5 @@ def colors_of(frame: Image, box: Box) -> Colors | None:
 
 
 def similarity(one: Colors, other: Colors) -> float:
-    """0 for no color in common to 1 for the same shares of all (the Bhattacharyya coefficient)."""
+    """Compute the Bhattacharyya coefficient: 0 for no common color, 1 for equal histograms."""
     return float(np.sqrt(one * other).sum())

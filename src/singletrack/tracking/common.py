@@ -1,7 +1,4 @@
-"""What trackers share that look, frame by frame, at one square round the last box: settings, checks, and doubt.
-
-Knows nothing of any one model, of engines or torch.
-"""
+"""Settings, checks and the lost state that all trackers share."""
 
 from __future__ import annotations
 
@@ -18,17 +15,22 @@ from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Squar
 
 Settings = TypeVar("Settings", bound="CropSettings | LostSettings")
 
-FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")  # by the network
+# The network fixes these.
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropSettings:
-    """How crops are taken and boxes kept inside the frame.
+    """Settings of crops and of clipping boxes to the frame.
 
-    template_factor, search_factor: side of a crop, in square roots of the box's area.
-    template_size, search_size: side of a crop as the network takes it, in pixels.
-    mean, std: of RGB in 0 to 1; the network normalizes crops with them.
-    clip_margin: the box keeps this many pixels inside the frame and is never smaller.
+    Attributes:
+        template_factor: side of the template crop relative to the square root of the box area.
+        template_size: side of the template crop in network pixels.
+        search_factor: side of the search crop relative to the square root of the box area.
+        search_size: side of the search crop in network pixels.
+        mean: RGB mean for normalization, in 0 to 1.
+        std: RGB standard deviation for normalization, in 0 to 1.
+        clip_margin: minimum part of the box inside the frame, and minimum width and height, in pixels.
     """
 
     template_factor: float = 2.0
@@ -42,20 +44,25 @@ class CropSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LostSettings:
-    """When a target counts as lost: after `lost_after` frames in a row with a score under `lost_below`.
+    """When a target counts as lost, and how to search for it.
 
-    It counts as found again at the first score from `found_above` on.
+    A target is lost after ``lost_after`` consecutive frames with a score below ``lost_below``, and found again at the
+    first score of at least ``found_above``. The remaining settings belong to the search of the whole frame, see
+    ``tracking.longterm``.
 
-    long_term: search the whole frame for a lost target, see ``tracking.longterm``.
-    search_after: for how many frames the tracker first looks on alone, round its last box.
-    tiles_per_frame: at how many tiles of the frame it then looks as well; a frame takes that much longer.
-    tile_widen, tile_step: side of a tile, in search squares of the tracker; and how far apart the centers of two may
-        be, in square roots of the last box's area.
-    confirm_looks, confirm_share: what a tile shows with a score from `lost_below` on counts as the target once it was
-        seen in the same place in so many frames, with a mean score from `found_above` on and from this share of the
-        target's usual score on.
-    confirm_colors: and if its colors are as like the first frame's target as this share of how like they usually are;
-        0 takes any.
+    Attributes:
+        lost_below: scores below this count toward a loss, 0 to 1.
+        found_above: lowest score at which a lost target is found again, 0 to 1.
+        lost_after: number of consecutive low scores that make a loss.
+        long_term: search the whole frame for a lost target.
+        search_after: number of lost frames before the search of the whole frame starts.
+        tiles_per_frame: number of tiles to evaluate per frame. Each costs one more forward pass.
+        tile_scale: side of a tile relative to the search square of the tracker.
+        tile_step: largest distance between tile centers, relative to the square root of the area of the last box.
+        confirm_looks: number of frames in which a candidate must be seen at the same place.
+        confirm_share: a candidate's mean score must reach this share of the target's usual score, and ``found_above``.
+        confirm_colors: the similarity of a candidate's colors to the first frame must reach this share of its usual
+            value; 0 accepts any color.
     """
 
     lost_below: float = 0.25
@@ -73,70 +80,92 @@ class LostSettings:
     def __post_init__(self) -> None:
         if not self.lost_below <= self.found_above:
             raise InputError(
-                f"expected lost_below <= found_above; got {self.lost_below} and {self.found_above}; "
-                "leave a gap between them, so that one score near the threshold does not flip the verdict"
+                f"lost_below must not exceed found_above; got {self.lost_below} and {self.found_above}; "
+                "keep a gap between them, so that a score near the threshold does not flip the state"
             )
         if not isinstance(self.long_term, bool):
-            raise InputError(
-                f"expected long_term to be True or False; got {self.long_term!r}; a word counts as neither"
-            )
+            raise InputError(f"long_term must be True or False; got {self.long_term!r}; do not give it as text")
         if self.lost_after < 1:
-            raise InputError(f"expected lost_after of 1 or more; got {self.lost_after}; it counts frames")
+            raise InputError(f"lost_after must be at least 1; got {self.lost_after}; it is a number of frames")
         if self.search_after < 0 or min(self.tiles_per_frame, self.confirm_looks) < 1:
             raise InputError(
-                f"expected search_after of 0 or more, tiles_per_frame and confirm_looks of 1 or more; got "
+                f"search_after must be at least 0, tiles_per_frame and confirm_looks at least 1; got "
                 f"{self.search_after}, {self.tiles_per_frame} and {self.confirm_looks}; they are counts"
             )
         if self.tile_scale <= 0 or self.tile_step <= 0:
             raise InputError(
-                f"expected tile_widen and tile_step over 0; got {self.tile_scale} and {self.tile_step}; "
+                f"tile_scale and tile_step must be positive; got {self.tile_scale} and {self.tile_step}; "
                 "they are lengths"
             )
         if not 0.0 <= self.confirm_colors <= 1.0:
-            raise InputError(f"expected confirm_colors of 0 to 1; got {self.confirm_colors}; 0 takes any colors")
+            raise InputError(f"confirm_colors must be 0 to 1; got {self.confirm_colors}; 0 accepts any color")
 
 
 def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settings:
-    """The settings with some of them changed; raises InputError, naming their owner, for what cannot be meant."""
+    """Return a copy of the settings with some of them changed.
+
+    Args:
+        settings: the settings to change.
+        changes: new values by name.
+        owner: whose settings these are, for error messages.
+
+    Raises:
+        InputError: an unknown name or an invalid value.
+    """
     names = [field.name for field in fields(settings) if field.name not in FIXED_SETTINGS]
     for key in changes:
         if key not in names:
-            raise InputError(f"expected settings of {owner} among {', '.join(names)}; got {key!r}; give one of these")
+            raise InputError(f"unknown setting {key!r} of {owner}; choose among {', '.join(names)}")
     try:
         return replace(settings, **changes)
     except TypeError as error:
-        raise InputError(f"expected settings of the kind that {owner} has; got {dict(changes)} ({error})") from error
+        raise InputError(
+            f"invalid settings of {owner}: {dict(changes)} ({error}); check the types of the values"
+        ) from error
 
 
 @dataclass
 class LostState:
-    """Whether the target counts as lost, and for how many frames in a row its score has been too low."""
+    """Whether the target is lost.
+
+    Attributes:
+        frames: number of consecutive frames with a low score.
+        lost: True while the target counts as lost.
+    """
 
     frames: int = 0
     lost: bool = False
 
     def update(self, score: float, settings: LostSettings) -> None:
-        """Take in the score of the next frame."""
+        """Update the state with the score of the next frame."""
         self.frames = self.frames + 1 if score < settings.lost_below else 0
         self.lost = score < settings.found_above if self.lost else self.frames >= settings.lost_after
 
 
 def check_next_frame(frame: NDArray[np.uint8], size_wh: tuple[int, int]) -> Image:
-    """The frame as (H, W, 3) uint8 RGB. Raises InputError if it cannot be meant or is not as large as the first."""
+    """Validate a frame like ``check_frame``, and check its size.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        size_wh: width and height of the first frame.
+
+    Raises:
+        InputError: an invalid frame, or another size.
+    """
     frame = check_frame(frame)
     if (frame.shape[1], frame.shape[0]) != size_wh:
         raise InputError(
-            f"expected a frame of {size_wh[0]} x {size_wh[1]} pixels, as the first one; "
+            f"frame must be {size_wh[0]} x {size_wh[1]} pixels, as the first frame; "
             f"got {frame.shape[1]} x {frame.shape[0]}; resize it, or call init with a box of this frame"
         )
     return frame
 
 
 def shows_nothing(frame: Image, box: Box, factor: float) -> bool:
-    """Whether all pixels of the square round a box (or none, beyond the frame) have one color."""
+    """Check whether the square around a box has a single color or lies outside the frame."""
     rows, columns = Square.around(box, factor).inside((frame.shape[1], frame.shape[0]))
     image = frame[rows, columns]
     if image.size == 0:
         return True
-    # a sparse look settles it for nearly every image
+    # a sparse sample settles this for almost every image
     return bool((image[::16, ::16] == image[0, 0]).all() and (image == image[0, 0]).all())

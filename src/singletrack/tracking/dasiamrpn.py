@@ -1,8 +1,7 @@
-"""Follows one target with DaSiamRPN: crop, network, proposals, box; lost, it may look wider from frame to frame.
+"""The DaSiamRPN tracker.
 
-The loop is the published one (foolwood/DaSiamRPN, code/run_SiamRPN.py), which has neither of the two parts of the
-paper that are options here: the search from local to global, and ``tracking.distractors``. Holds the state of one
-target; knows nothing of the engine that runs the network, and of no benchmark.
+Reproduces the published loop (foolwood/DaSiamRPN, code/run_SiamRPN.py). Two parts of the paper that the published code
+lacks are options here: the local-to-global search, and the distractors of ``tracking.distractors``.
 """
 
 from __future__ import annotations
@@ -39,24 +38,33 @@ from singletrack.tracking.shell import TrackerShell
 
 @dataclass(frozen=True, kw_only=True)
 class DaSiamRPNSettings(LostSettings):
-    """How the loop round the network works. The defaults are those published with SiamRPNvot.
+    """Settings of the DaSiamRPN tracker. The defaults are those published with SiamRPNvot.
 
-    template_size, search_size: side of a crop as the network takes it, in pixels. The square of a template has the
-        box's area with half of width + height added to each side; a search crop shows more at the same scale.
-    small_search_size: in place of search_size for a target that covers less than `small_below` of the first frame;
-        None for the same.
-    anchor_origin: where the anchors lie. "python2" is what was published and scores better, "python3" what the
-        published code does under Python 3; see ``tracking.anchors.anchor_grid``.
-    penalty_strength, window_influence, size_rate: see ``tracking.anchors``; the last is what penalty and score are
-        multiplied with.
-    smallest_side: the box is never smaller, in pixels of the frame.
-    lost_below, found_above, lost_after: the paper's, for its search from local to global.
-    local_to_global: while lost, stay at the last box that was believed, and search round it in a region that is
-        wider by `search_step` pixels of the crop in each frame, up to `largest_search_size`, without a window, until
-        found (the paper's section 3.4; the step is ours, and so is leaving out the window, which would hold the
-        search to the middle). False follows the best proposal in every frame, as published.
-    distractor_aware: learn what else looks like the target, and rank by how much more a proposal looks like the
-        target; see ``tracking.distractors``, also for the four settings that follow. False as published.
+    Attributes:
+        template_size: side of the template crop in network pixels. It shows a square with the area of the box after
+            half of width + height was added to each side.
+        search_size: side of the search crop in network pixels, at the scale of the template.
+        small_search_size: search size for a target that covers less than ``small_below`` of the first frame; None for
+            ``search_size``.
+        small_below: share of the first frame below which a target is small.
+        anchor_origin: position of the anchors. "python2" matches the published results and scores better; "python3" is
+            what the published code does under Python 3. See ``tracking.anchors.anchor_grid``.
+        penalty_strength: weight of the penalty on changes of scale and aspect ratio, see ``tracking.anchors``.
+        window_influence: weight of the cosine window, 0 to 1.
+        size_rate: the box size follows the proposal by this factor times penalty times score.
+        smallest_side: minimum width and height of the box in frame pixels.
+        lost_below: from the paper, for its local-to-global search; so are ``found_above`` and ``lost_after``.
+        local_to_global: while lost, keep the last confident box and search around it in a growing region without a
+            window (paper, Section 3.4; the step and leaving out the window, which would confine the search to the
+            middle, are ours). False follows the best proposal in every frame, as published.
+        search_step: growth of the search region per lost frame, in crop pixels.
+        largest_search_size: largest search region, in crop pixels.
+        distractor_aware: learn distractors and rank proposals against them, see ``tracking.distractors``. False as
+            published.
+        distractor_weight: weight of the distractors in the ranking.
+        distractor_above: lowest score of a distractor.
+        distractor_overlap: largest IoU of a distractor with the target.
+        learning_rate: learning rate of templates and distractors, 0 to below 0.5.
     """
 
     template_size: int = 127
@@ -82,11 +90,10 @@ class DaSiamRPNSettings(LostSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        anchor_grid(1, self.anchor_origin)  # raises for a name that is none
+        anchor_grid(1, self.anchor_origin)  # raises for an unknown name
         if self.long_term and (self.local_to_global or self.distractor_aware):
             raise InputError(
-                "expected long_term without local_to_global, which searches as well, and without distractor_aware, "
-                "whose template is not the first frame's; got both; turn one of them off"
+                "long_term cannot be combined with local_to_global or distractor_aware; got both; turn one of them off"
             )
         sizes = {
             "search_size": self.search_size,
@@ -97,29 +104,29 @@ class DaSiamRPNSettings(LostSettings):
         for name, size in sizes.items():
             if size < self.template_size or (size - self.template_size) % STRIDE:
                 raise InputError(
-                    f"expected {name} of {self.template_size} + {STRIDE} i pixels; got {size}; maps have whole cells"
+                    f"{name} must be {self.template_size} + {STRIDE} n pixels; got {size}; choose another size"
                 )
         if self.largest_search_size < max(sizes["search_size"], sizes["small_search_size"]):
             raise InputError(
-                f"expected largest_search_size of {max(sizes['search_size'], sizes['small_search_size'])} or more; got "
-                f"{self.largest_search_size}; a lost target is searched for in a wider region"
+                f"largest_search_size must be at least {max(sizes['search_size'], sizes['small_search_size'])}; got "
+                f"{self.largest_search_size}; the region grows while the target is lost"
             )
         if self.search_step < STRIDE:
-            raise InputError(f"expected search_step of {STRIDE} or more; got {self.search_step}; the region must grow")
+            raise InputError(f"search_step must be at least {STRIDE}; got {self.search_step}; the region must grow")
         if self.distractor_weight < 0:
-            raise InputError(f"expected distractor_weight of 0 or more; got {self.distractor_weight}")
+            raise InputError(f"distractor_weight must be at least 0; got {self.distractor_weight}")
         for name in ("distractor_above", "distractor_overlap"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"expected {name} of 0 to 1; got {getattr(self, name)}")
+                raise InputError(f"{name} must be 0 to 1; got {getattr(self, name)}")
         if not 0 <= self.learning_rate < 0.5:
             raise InputError(
-                f"expected learning_rate of 0 up to 0.5; got {self.learning_rate}; weights would grow without end"
+                f"learning_rate must be at least 0 and below 0.5; got {self.learning_rate}; larger rates diverge"
             )
 
 
 @dataclass
 class _Target:
-    """All that is remembered from one frame to the next. center_xy and box_wh: in pixels of the frame."""
+    """State of a target. ``center_xy`` and ``box_wh`` are in frame pixels."""
 
     template: Image
     features: Any
@@ -133,20 +140,25 @@ class _Target:
 
     @property
     def box(self) -> Box:
-        """x, y, width, height in pixels of the frame; it may reach beyond the frame."""
+        """x, y, width, height in frame pixels; may extend beyond the frame."""
         (x, y), (width, height) = self.center_xy, self.box_wh
         return x - width / 2, y - height / 2, width, height
 
 
 class Candidates(NamedTuple):
-    """All proposals of one look: boxes_cxcywh (N, 4), in pixels of the frame, and scores (N,), 0 to 1."""
+    """All proposals in one search region.
+
+    Attributes:
+        boxes_cxcywh: (N, 4) in frame pixels.
+        scores: (N,) in 0 to 1.
+    """
 
     boxes_cxcywh: Array
     scores: Array
 
 
 class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
-    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it.
+    """DaSiamRPN tracker, a ``tracking.base.SearchingTracker``.
 
     The score is that of the chosen proposal, before penalty and window.
     """
@@ -181,11 +193,11 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
         return Result(box=target.box, score=score, lost=target.lost_state.lost)
 
     def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
-        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        """Compute the network inputs for the search region around a box; see ``tracking.base.SearchingTracker``."""
         return self._look(frame, *center_and_size(box), self._followed().base_size, search_scale)
 
     def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
-        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        """Find the best place in that search region; see ``tracking.base.SearchingTracker``."""
         seen = self.candidates(maps, box, search_scale)
         if seen is None:
             return None
@@ -200,7 +212,7 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
         return Candidate(inside, float(seen.scores[best]))
 
     def reset_to(self, box: Box) -> None:
-        """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
+        """Continue from this box as found; see ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
         target.search_size, target.lost_state = target.base_size, LostState()
@@ -208,9 +220,15 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
     def candidates(
         self, maps: Mapping[str, FloatArray] | None, box: Box | None = None, search_scale: float = 1.0
     ) -> Candidates | None:
-        """All that the network proposed round a box, None for the target's own; changes nothing, as ``decode_at``.
+        """Decode all proposals around a box without changing any state.
 
-        None where nothing can be read.
+        Args:
+            maps: network maps with a batch of 1.
+            box: x, y, width, height in frame pixels; None for the box of the target.
+            search_scale: factor on the side of the search region.
+
+        Returns:
+            The proposals; None if the maps cannot be decoded.
         """
         target = self._followed()
         read = read_proposals(maps, self.settings.anchor_origin)
@@ -222,22 +240,22 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
 
     @property
     def features(self) -> Any:
-        """Those of the first frame's template."""
+        """Features of the template of the first frame."""
         return self._followed().features
 
     def template(self, frame: Image, box_cxcywh: Array) -> Image:
-        """The template crop, (1, T, T, 3), of whatever is in a box of a frame."""
+        """Crop a template, (1, T, T, 3), around any box, cxcywh in frame pixels."""
         x, y, width, height = (float(value) for value in box_cxcywh)
         return template_crop(frame, (x, y), (width, height), self._followed().padding, self.settings.template_size)
 
     def _scale(self, box_wh: Pair) -> float:
-        """Crop pixels per pixel of the frame, for a box of that size."""
+        """Compute crop pixels per frame pixel for a box of this size."""
         return float(self.settings.template_size / padded_side(*box_wh))
 
     def _look(
         self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, search_scale: float = 1.0
     ) -> Inputs | None:
-        """A search crop of that size, whose scale is that of the template; None where it would have one color."""
+        """Crop a search region at the scale of the template; None if it has a single color."""
         target, settings = self._followed(), self.settings
         frame = check_next_frame(frame, target.frame_wh)
         margin = (size - settings.template_size) / 2 / self._scale(box_wh)
@@ -248,7 +266,7 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
         return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))
 
     def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
-        """Center and size of the target, as far inside the frame as published, and its score; None if not seen."""
+        """Decode the center and size of the target, clipped as published, and its score; None if not possible."""
         target, settings = self._followed(), self.settings
         read = read_proposals(maps, self.settings.anchor_origin)
         if maps is None or read is None:
@@ -276,12 +294,12 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
 
 
 def template_crop(frame: Image, center_xy: Pair, box_wh: Pair, padding: Color, size: int) -> Image:
-    """The crop from which the network takes what it looks for: (1, size, size, 3)."""
+    """Crop a template around a center: (1, size, size, 3) uint8 BGR."""
     return bgr_pixels(padded_crop(frame, square_about(center_xy, float(padded_side(*box_wh))), size, padding))
 
 
 def square_about(center_xy: Pair, side: float) -> Square:
-    """The square of whole pixels round a center, half a pixel up and left of it, ties to the even number: published."""
+    """Build the square around a center at integer pixels, as published: half a pixel up-left, ties to even."""
     whole = max(1, round(side))
     left, top = (round(center - (whole + 1) / 2) for center in center_xy)
     return Square(left, top, whole)

@@ -1,14 +1,14 @@
-"""DaSiamRPN's distractor-aware module (arXiv 1808.06048, section 3.3): ranks by what distractors do not share.
+"""The distractor-aware module of DaSiamRPN (arXiv 1808.06048, Section 3.3).
 
-The published code has none of it; this follows the paper's text. In each frame, what else scores high becomes a
-distractor d. A proposal p is then ranked by
+The published code lacks this module; it follows the text of the paper. In each frame, other high-scoring proposals
+become distractors d. A proposal p is then ranked by
 
     f(z, p) - weight * sum_i(a_i f(d_i, p)) / sum_i(a_i)
 
-with f the network's likeness, here the difference of its two logits. Correlation is linear: this is one pass with the
-kernels of z less the weighted mean of those of the d, and their running sums are all that is kept. Weight and rate of
-learning are the paper's (from memory); it gives no value for what scores high, and that a_i is the score of d_i, what
-overlaps too much and that learning stops in doubt are ours. Knows nothing of engines.
+where z is the target and f the similarity, here the difference of the two logits of the network. Correlation is linear,
+so one pass with the kernels of z minus the weighted mean of those of d suffices, and only running sums are stored. The
+weight and the learning rate are from the paper (from memory). The score threshold, a_i = score of d_i, the overlap
+limit and the stop of learning at low scores are ours.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ from singletrack.tracking.anchors import ANCHORS, Array
 from singletrack.tracking.base import Network, Result
 from singletrack.tracking.dasiamrpn import Candidates, DaSiamRPNSettings, DaSiamRPNTracker
 
-SCORE_KERNELS = slice(0, 2 * ANCHORS)  # of the features (1, 30, C, 4, 4); the others place boxes
-AT_MOST = 8  # distractors that are learned from one frame
+SCORE_KERNELS = slice(0, 2 * ANCHORS)  # of the features (1, 30, C, 4, 4); the others regress boxes
+AT_MOST = 8  # most distractors learned from one frame
 
 
 @dataclass
 class Memory:
-    """Running sums of kernels over the frames so far, of the target and of what looks like it.
+    """Running weighted sums of the kernels of the target and its distractors.
 
-    target, distractors: features, as ``encode`` gives them, weighed and summed; None before the first.
-    rate: of learning. Frame t counts (1 - r^t) / (1 - r) with r = rate / (1 - rate), which is the paper's sum of
-    powers: nearly the same for all frames.
+    Attributes:
+        rate: learning rate. Frame t has the weight (1 - r^t) / (1 - r) with r = rate / (1 - rate), the paper's sum of
+            powers. It is nearly the same for all frames.
+        target: weighted sum of the target's features; None before the first frame.
+        distractors: weighted sum of the distractors' features; None before the first distractor.
+        target_weight: sum of the weights of the target.
+        distractor_weight: sum of the weights of the distractors.
+        frames: number of frames so far.
     """
 
     rate: float
@@ -46,7 +51,7 @@ class Memory:
     frames: int = 0
 
     def learn(self, target: Any, distractors: list[tuple[Any, float]]) -> None:
-        """Take in the features of the target and, with the weight of each, of the distractors of the next frame."""
+        """Add the features of the target and of the weighted distractors of the next frame."""
         ratio = self.rate / (1 - self.rate)
         self.frames += 1
         share = (1 - ratio**self.frames) / (1 - ratio)
@@ -58,7 +63,7 @@ class Memory:
             self.distractor_weight += share * weight
 
     def kernels(self, weight: float) -> Any:
-        """The one template that ranks as above: those kernels that place boxes are the target's alone."""
+        """Build the template that ranks as above; the kernels that regress boxes are those of the target."""
         combined = self.target * (1 / self.target_weight)
         if self.distractors is not None:
             combined[:, SCORE_KERNELS] -= weight / self.distractor_weight * self.distractors[:, SCORE_KERNELS]
@@ -66,11 +71,11 @@ class Memory:
 
 
 class DistractorAwareTracker:
-    """A DaSiamRPN that learns, frame by frame, what the target looks like and what looks like the target.
+    """DaSiamRPN tracker that learns the target and its distractors while tracking.
 
-    It learns from frames that it does not doubt. Beside the search, each such frame costs one pass through the
-    template's half of the network for the target and one for each distractor, 8 at most. Its kernels are mixed from
-    many crops, so that it cannot share a pass with other trackers, as a ``tracking.base.BatchTracker`` does.
+    It learns from confident frames. Each of them costs one template pass for the target and one for each distractor (at
+    most 8), in addition to the search. Its template combines many crops, so it cannot share a forward pass with other
+    trackers like a ``tracking.base.BatchTracker``.
     """
 
     def __init__(self, network: Network, settings: DaSiamRPNSettings | None = None) -> None:
@@ -80,16 +85,16 @@ class DistractorAwareTracker:
         self._memory = Memory(self.settings.learning_rate)
 
     def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-        """Take the target from the first frame, as ``DaSiamRPNTracker.init``."""
+        """Set the target in the first frame; see ``DaSiamRPNTracker.init``."""
         follower, memory = DaSiamRPNTracker(self.network, self.settings), Memory(self.settings.learning_rate)
         follower.init(frame, box)
         memory.learn(follower.features, [])
         self._follower, self._memory = follower, memory
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
-        """Find the target in the next frame, as ``DaSiamRPNTracker.update``.
+        """Find the target in the next frame; see ``DaSiamRPNTracker.update``.
 
-        The score is that of the ranking: the likeness to the target that distractors do not share.
+        The score is that of the ranking against distractors.
         """
         follower, settings = self._follower, self.settings
         inputs = follower.preprocess(frame)
@@ -109,7 +114,7 @@ class DistractorAwareTracker:
         found = find_distractors(
             candidates, target, above=settings.distractor_above, overlap=settings.distractor_overlap
         )
-        # one by one: an engine may prepare each size of batch when it first meets it
+        # one by one, because an engine may compile each new batch size
         features = [
             self.network.encode(self._follower.template(frame, each))
             for each in (target, *candidates.boxes_cxcywh[found])
@@ -120,10 +125,17 @@ class DistractorAwareTracker:
 def find_distractors(
     candidates: Candidates, target_cxcywh: Array, *, above: float, overlap: float, at_most: int = AT_MOST
 ) -> list[int]:
-    """Numbers of the candidates that score over ``above`` and are neither the target nor each other, best first.
+    """Select distractors among candidates by non-maximum suppression.
 
-    Non-maximum suppression: one that overlaps the target, or a better one, by an IoU over ``overlap`` is taken for
-    the same thing.
+    Args:
+        candidates: all proposals of a frame.
+        target_cxcywh: (4,) box of the target in frame pixels.
+        above: lowest score of a distractor, exclusive.
+        overlap: candidates with a larger IoU with the target or a better distractor are dropped.
+        at_most: maximum number of distractors.
+
+    Returns:
+        Indices of the distractors, best first.
     """
     boxes = candidates.boxes_cxcywh.copy()
     boxes[:, :2] -= boxes[:, 2:] / 2

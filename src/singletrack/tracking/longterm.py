@@ -1,11 +1,9 @@
-"""Searches the whole frame for a lost target: a wrapper round any tracker that can be asked to look elsewhere.
+"""Long-term tracking: a wrapper that searches the whole frame for a lost target.
 
-From local to global: the tracker looks on round its last box in every frame; after a while some tiles of the frame are
-looked at as well, a few in each frame, so that no frame takes long, and the nearest first. What is seen in a tile is a
-candidate if its colors are the target's, and is looked at again, frame after frame, before it counts as the target:
-look-alikes elsewhere are not taken at once. While the target is not lost, every result is the tracker's own.
-
-Knows nothing of any one model, of engines or torch.
+While the target is lost, the tracker keeps searching around its last box. After a while, a few tiles of the frame are
+evaluated in each frame as well, nearest first, so that the time per frame stays bounded. A detection in a tile becomes
+a candidate if its colors match the target, and is evaluated again in the next frames before it counts as the target.
+This rejects look-alikes. While the target is not lost, every result is that of the wrapped tracker.
 """
 
 from __future__ import annotations
@@ -35,21 +33,20 @@ from singletrack.tracking.base import (
 from singletrack.tracking.color_histogram import Colors, colors_of, similarity
 from singletrack.tracking.common import LostSettings, check_next_frame
 
-SAME_PLACE = 0.3  # overlap from which on two looks in a row have seen the same thing
-# Weight of a frame in the running mean that is the target's usual score, where it scores higher and lower than that:
-# it rises in 20 frames and falls in 200, so that neither a loss that comes slowly nor a look-alike that was followed
-# for a while makes it easier to be taken for the target.
+SAME_PLACE = 0.3  # IoU from which two consecutive detections are the same object
+# Weight of a frame in the running mean of the target's score, for higher and lower scores: it rises over 20 frames and
+# falls over 200, so that neither a slow loss nor a look-alike that was followed for a while lowers the bar.
 USUAL_RISES, USUAL_FALLS = 0.05, 0.005
-# Of a frame in the running mean of the target's size. A box that touches the frame's edge shows a part of it alone.
+# Weight of a frame in the running mean of the target's size. A box at the edge of the frame may show only a part of it.
 USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
-COLORS_EVERY = 5  # frames between two looks at the target's own colors
-USUAL_SIMILARITY = 0.1  # of such a look in the running mean of their likeness to those of the first frame
+COLORS_EVERY = 5  # frames between two measurements of the target's colors
+USUAL_SIMILARITY = 0.1  # weight in the running mean of their similarity to the first frame
 
 
 @dataclass(frozen=True)
 class _TileCandidate:
-    """Something seen in a tile that may be the target: its last box, and its scores in the looks at it since then."""
+    """A detection in a tile that may be the target: its last box and its scores since then."""
 
     box: Box
     scores: tuple[float, ...] = ()
@@ -57,13 +54,21 @@ class _TileCandidate:
 
 @dataclass
 class _Search:
-    """All that is remembered beside the tracker's own state.
+    """State of the search, in addition to that of the tracker.
 
-    result: the last one. features: of the template that was encoded last. usual: the target's score while it is not
-    lost, on average. usual_wh: the target's width and height while all of it was seen, on average. colors: the
-    target's in the first frame. usual_likeness: how like these its own are while it is seen, on average. seen: how many
-    frames it was. frames: how many in a row it has been lost. tiles: boxes whose squares are left of this round.
-    candidate: what the network is being asked about; None for the tracker's own look. frame: that it is asked about.
+    Attributes:
+        size_wh: width and height of the frames.
+        result: the last result.
+        usual_wh: running mean of the target's width and height while it is completely visible.
+        colors: colors of the target in the first frame.
+        features: the template that was encoded last, and its features.
+        usual: running mean of the score while the target is not lost.
+        usual_similarity: running mean of the color similarity to the first frame.
+        seen: number of frames with a confident, complete target.
+        frames: number of consecutive lost frames.
+        tiles: boxes whose squares are left to search in this round.
+        candidate: the candidate under evaluation; None for the tracker's own search region.
+        frame: the current frame between ``preprocess`` and ``postprocess``.
     """
 
     size_wh: tuple[int, int]
@@ -81,24 +86,27 @@ class _Search:
 
 
 class LongTermTracker:
-    """Follows one target, as ``tracking.base.BatchTracker``, and searches for it in the whole frame once it is lost.
+    """A ``tracking.base.BatchTracker`` that searches the whole frame for a lost target.
 
-    tracker: its network, settings and state are used and changed as if there were no wrapper. Raises InputError for
-    one that cannot be asked to look elsewhere.
+    Args:
+        tracker: the tracker to wrap. Its network, settings and state are used and changed directly.
+
+    Raises:
+        InputError: the tracker is not a ``tracking.base.SearchingTracker``.
     """
 
     def __init__(self, tracker: BatchTracker) -> None:
         if not isinstance(tracker, SearchingTracker):
             raise InputError(
-                f"expected a tracker with look, see and move (tracking.base.SearchingTracker); got "
-                f"{type(tracker).__name__}; use it without a long-term search"
+                f"long-term search needs a tracking.base.SearchingTracker; got {type(tracker).__name__}; turn "
+                "long_term off"
             )
         self.tracker: SearchingTracker = tracker
         self._search: _Search | None = None
 
     @property
     def network(self) -> Network:
-        """The tracker's."""
+        """The network of the wrapped tracker."""
         return self.tracker.network
 
     @network.setter
@@ -107,7 +115,7 @@ class LongTermTracker:
 
     @property
     def settings(self) -> LostSettings:
-        """The tracker's."""
+        """The settings of the wrapped tracker."""
         return self.tracker.settings
 
     @settings.setter
@@ -116,11 +124,11 @@ class LongTermTracker:
         changeable.settings = settings
 
     def __copy__(self) -> LongTermTracker:
-        """One for another target, with the same network."""
+        """Return a tracker for another target, with the same network."""
         return LongTermTracker(copy.copy(self.tracker))
 
     def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-        """Take the target from the first frame, as the tracker does; may be called again, to start anew."""
+        """Set the target in the first frame, see ``tracking.base.Tracker``. May be called again to start over."""
         self.tracker.init(frame, box)
         frame = check_frame(frame)
         x, y, width, height = (float(value) for value in box)
@@ -128,17 +136,17 @@ class LongTermTracker:
         self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colors_of(frame, first.box))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
-        """Find the target in the next frame, of the same size as the first.
+        """Find the target in the next frame, which must have the size of the first.
 
-        While the target is lost the box is the last one of the tracker's own, and the score that of the look.
+        While tiles are searched, the box is the last one of the tracker, and the score is that of the candidate.
         """
         inputs = self.preprocess(frame)
         return self.postprocess(None if inputs is None else self._locate(inputs))
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
-        """The first half of ``update``: what the network should see; None where the frame shows nothing.
+        """Compute the network inputs for the next frame; None if it shows nothing.
 
-        While tiles are searched the network is asked about them here.
+        While tiles are searched, they are evaluated here.
         """
         search = self._started()
         search.frame = frame = check_next_frame(frame, search.size_wh)
@@ -149,7 +157,7 @@ class LongTermTracker:
         return self.tracker.preprocess_at(frame, search.candidate.box)
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """The second half of ``update``: what the network saw, each map with a batch of 1; None if it saw nothing."""
+        """Compute the result from the network's maps, each with a batch of 1, or from None."""
         search = self._started()
         if search.candidate is None:
             search.result = result = self.tracker.postprocess(maps)
@@ -166,7 +174,7 @@ class LongTermTracker:
         return result
 
     def _remember(self, search: _Search, result: Result) -> None:
-        """What the target is usually like, from a frame in which it is seen: its score, size and colors."""
+        """Update the usual score, size and colors of the target from a frame in which it is found."""
         usual = result.score if search.usual is None else search.usual
         rate = USUAL_RISES if result.score > usual else USUAL_FALLS
         search.usual = usual + rate * (result.score - usual)
@@ -182,7 +190,7 @@ class LongTermTracker:
             search.usual_similarity = before + USUAL_SIMILARITY * (like - before)
 
     def _has_its_colors(self, frame: Image, box: Box, search: _Search) -> bool:
-        """Whether what is in a box is in color as like the target of the first frame as it usually is itself."""
+        """Check whether the colors in a box are as similar to the first frame as the target usually is."""
         if search.colors is None or search.usual_similarity is None:
             return True
         seen = colors_of(frame, box)
@@ -201,7 +209,7 @@ class LongTermTracker:
         return self.network.locate(search.features[1], inputs.search)
 
     def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _TileCandidate | None:
-        """Look at the next tiles, until one of them shows something that may be the target."""
+        """Evaluate the next tiles until one of them shows a candidate."""
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
             if not search.tiles:
@@ -218,7 +226,7 @@ class LongTermTracker:
         return None
 
     def _judge(self, search: _Search, candidate: _TileCandidate, sight: Candidate | None) -> Result:
-        """Whether a candidate that was looked at again is the target, may be, or is not."""
+        """Decide whether a candidate that was evaluated again is the target, may be, or is not."""
         settings = self.settings
         search.candidate = None
         if sight is None:
@@ -234,21 +242,24 @@ class LongTermTracker:
 
 
 def touches_edge(box: Box, size_wh: tuple[int, int]) -> bool:
-    """Whether a box ends at the frame's edge or beyond, where more of the target may be."""
+    """Check whether a box reaches the edge of the frame, beyond which more of the target may be."""
     x, y, width, height = box
     return min(x, y, size_wh[0] - x - width, size_wh[1] - y - height) < EDGE
 
 
 def resized(box: Box, size_wh: tuple[float, float]) -> Box:
-    """The box with this width and height, about its own center."""
+    """Resize a box around its own center."""
     x, y, width, height = box
     return x + (width - size_wh[0]) / 2, y + (height - size_wh[1]) / 2, *size_wh
 
 
 def cover(size_wh: tuple[int, int], box: Box, step: float) -> list[Box]:
-    """Boxes as large as this one whose squares cover the frame, the nearest to it first.
+    """Cover a frame with boxes of one size, nearest to the given box first.
 
-    step: how far their centers may be apart, in square roots of the box's area.
+    Args:
+        size_wh: width and height of the frame in pixels.
+        box: x, y, width, height in pixels.
+        step: largest distance between centers, relative to the square root of the box area.
     """
     x, y, width, height = box
     distance = step * math.sqrt(width * height)

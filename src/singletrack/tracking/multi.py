@@ -1,7 +1,4 @@
-"""Several targets, one network: what is asked of it for all of them goes through it together.
-
-Knows nothing of videos, of engines or of any one model.
-"""
+"""Tracks many targets with one network, in shared batches."""
 
 from __future__ import annotations
 
@@ -19,29 +16,31 @@ from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
 from singletrack.tracking.common import change_settings, check_next_frame
 
-# Few sizes, for OpenVINO and CUDA graphs prepare each of them once, and powers of two, of which any number is made.
-# More than 16 at once gains nothing on a processor and costs memory.
+# Only a few sizes, since OpenVINO and CUDA graphs prepare each of them once, and powers of two, which add up to any
+# number. More than 16 at once gains nothing on a CPU and costs memory.
 BATCH_SIZES = (1, 2, 4, 8, 16)
-# A pass may be filled up by this much: 7 targets go as 8, 13 as 16; but 5 as 4 and 1, for on a processor empty places
-# cost as much as targets.
+# A batch may be padded by this factor: 7 targets run as 8, 13 as 16, but 5 as 4 and 1, because on a CPU an empty slot
+# costs as much as a target.
 FILLED_UP = 1.25
 
 Followed = TypeVar("Followed", bound=BatchTracker)
 
 
 class MultiTracker:
-    """Follows any number of targets of one video through one network; they come and go while it runs.
+    """Tracks any number of targets of one video with one network. Targets can be added and removed at any time.
 
-    tracker: as ``singletrack.load`` gives it, which is left as it is; each target gets a copy.
-    batch_sizes: of how many targets a pass through the network may be; an engine may prepare each when it is first
-        met.
+    Results equal those of separate trackers, up to floating-point rounding.
 
-    Boxes, scores and verdicts are those of a tracker for each target, but for the rounding of floats. Raises
-    InputError for a tracker that is no ``tracking.base.BatchTracker``.
+    Args:
+        tracker: a tracker from ``singletrack.load``. It is not changed; each target gets a copy.
+        batch_sizes: allowed batch sizes of a forward pass. An engine may prepare each size on first use.
+
+    Raises:
+        InputError: the tracker is not a ``tracking.base.BatchTracker``.
     """
 
     def __init__(self, tracker: Tracker, *, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
-        self._tracker = check_batch_tracker(tracker, "follow its targets one by one")
+        self._tracker = check_batch_tracker(tracker, "track its targets one by one")
         self._network = SharedNetwork(self._tracker.network, batch_sizes)
         self._targets: dict[int, BatchTracker] = {}
         self._size_wh = (0, 0)
@@ -49,17 +48,22 @@ class MultiTracker:
 
     @property
     def ids(self) -> list[int]:
-        """Numbers of the targets that are followed, in the order of their coming."""
+        """Ids of the current targets, in the order in which they were added."""
         return list(self._targets)
 
     def add(self, frame: NDArray[np.uint8], box: Box, *, settings: Mapping[str, Any] | None = None) -> int:
-        """Take one more target from a frame; it is followed from the next ``update`` on.
+        """Add a target. It is tracked from the next ``update`` on.
 
-        frame: (H, W, 3) uint8 RGB, as large as those of the other targets. box: x, y, width, height in pixels.
-        settings: what its tracker should do otherwise than the others', as for ``singletrack.load``.
+        Args:
+            frame: (H, W, 3) uint8 RGB, of the same size as the other frames.
+            box: x, y, width, height in pixels.
+            settings: tracker settings to change for this target, as for ``singletrack.load``.
 
-        Gives its id: 1 for the first, never given again. Raises InputError for a frame, box or setting that cannot be
-        meant.
+        Returns:
+            The id of the target. The first is 1; ids are never reused.
+
+        Raises:
+            InputError: an invalid frame, box or setting.
         """
         frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
         target = self._network.share(self._tracker)
@@ -72,15 +76,26 @@ class MultiTracker:
         return number
 
     def remove(self, id: int) -> None:
-        """Follow this target no longer. Raises InputError for an id that is none, or not any more."""
+        """Remove a target.
+
+        Raises:
+            InputError: there is no target with this id.
+        """
         if id not in self._targets:
-            raise InputError(f"expected the id of a target that is followed, among {self.ids}; got {id!r}")
+            raise InputError(f"unknown target id {id!r}; the current ids are {self.ids}")
         del self._targets[id]
 
     def update(self, frame: NDArray[np.uint8]) -> dict[int, Result]:
-        """Find all targets in the next frame: results by id, in the order of the targets' coming.
+        """Find all targets in the next frame.
 
-        frame: (H, W, 3) uint8 RGB, of the same size as those before. Raises InputError for one that cannot be meant.
+        Args:
+            frame: (H, W, 3) uint8 RGB, of the same size as the frames before.
+
+        Returns:
+            Results by id, in the order in which the targets were added.
+
+        Raises:
+            InputError: an invalid frame.
         """
         if self._targets:
             frame = check_next_frame(frame, self._size_wh)
@@ -93,27 +108,27 @@ class MultiTracker:
 
 
 class SharedNetwork:
-    """One network, asked for several trackers at once, in passes of a few sizes.
+    """Runs one network for several trackers at once, in batches of a few sizes.
 
-    Each template is encoded once, and its features are kept as long as the template.
+    Each template is encoded once. Its features are kept as long as the template exists.
     """
 
     def __init__(self, network: Network, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
         if not batch_sizes or min(batch_sizes) < 1:
-            raise InputError(f"expected batch sizes of 1 or more; got {list(batch_sizes)}; give one at least")
+            raise InputError(f"batch sizes must be at least 1; got {list(batch_sizes)}; give at least one")
         self.network = network
         self.batch_sizes = sorted(batch_sizes)
         self._features: dict[int, tuple[weakref.ref[CropArray], Any]] = {}
 
     def share(self, tracker: Followed) -> Followed:
-        """A copy of the tracker that follows another target, and asks for it here."""
+        """Return a copy of a tracker for another target that uses this network."""
         copied = copy.copy(tracker)
         if copied.network is self.network:
             copied.network = self
         return copied
 
     def encode(self, template: CropArray) -> Any:
-        """The features of one template."""
+        """Compute the features of a template, or return them from the cache."""
         key = id(template)
         if key not in self._features:
             gone = weakref.ref(template, lambda _: self._features.pop(key, None) and None)
@@ -121,11 +136,11 @@ class SharedNetwork:
         return self._features[key][1]
 
     def locate(self, features: Any, search: CropArray) -> Mapping[str, FloatArray]:
-        """As the network itself."""
+        """Run the network itself."""
         return self.network.locate(features, search)
 
     def locate_each(self, inputs: Sequence[Inputs]) -> list[Mapping[str, FloatArray]]:
-        """The maps of each, with a batch of 1. Those whose crops are of one size go together."""
+        """Compute the maps of each input, with a batch of 1. Crops of equal size share batches."""
         alike: dict[tuple[int, ...], list[int]] = {}
         for place, each in enumerate(inputs):
             alike.setdefault(each.search.shape, []).append(place)
@@ -134,7 +149,7 @@ class SharedNetwork:
             done = 0
             for size in split(len(places), self.batch_sizes):
                 asked = places[done : done + size]
-                # the first is repeated where there are too few, so that the engine meets no other size
+                # pad with the first input, so that the engine sees no other batch size
                 filled = [inputs[place] for place in [*asked, *[asked[0]] * (size - len(asked))]]
                 features = self._join([self.encode(each.template) for each in filled])
                 maps = self.network.locate(features, np.concatenate([each.search for each in filled]))
@@ -150,9 +165,11 @@ class SharedNetwork:
 
 
 def split(count: int, sizes: Sequence[int]) -> list[int]:
-    """Sizes of the passes for so many targets; the last may have places to spare, see ``FILLED_UP``.
+    """Split a number of targets into batch sizes. The last batch may be padded, see ``FILLED_UP``.
 
-    sizes: what there is to choose from, ascending.
+    Args:
+        count: number of targets.
+        sizes: allowed batch sizes, ascending.
     """
     passes = []
     while count > 0:
@@ -164,10 +181,10 @@ def split(count: int, sizes: Sequence[int]) -> list[int]:
 
 
 def check_batch_tracker(tracker: Tracker, advice: str) -> BatchTracker:
-    """The tracker, if its targets can share a pass of the network; raises InputError with the advice if not."""
+    """Return the tracker if it can share batches; raise InputError with the advice otherwise."""
     if not isinstance(tracker, BatchTracker):
         raise InputError(
-            f"expected a tracker with prepare and read (tracking.base.BatchTracker) for a batch; got "
+            f"batches need a tracker with preprocess and postprocess (tracking.base.BatchTracker); got "
             f"{type(tracker).__name__}; {advice}"
         )
     return tracker
@@ -177,6 +194,4 @@ def _change_settings(tracker: Any, changes: Mapping[str, Any]) -> None:
     try:
         tracker.settings = change_settings(tracker.settings, changes, "this tracker")
     except AttributeError as error:
-        raise InputError(
-            f"expected no settings for a {type(tracker).__name__}, whose settings cannot be changed; leave them out"
-        ) from error
+        raise InputError(f"the settings of a {type(tracker).__name__} cannot be changed; leave them out") from error

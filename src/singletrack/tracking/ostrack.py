@@ -1,7 +1,6 @@
-"""Follows one target with OSTrack: crop, network, window, box; and says when it has probably lost it.
+"""The OSTrack tracker.
 
-The loop is the published one (botaoye/OSTrack, lib/test/tracker) to the hundredth of a pixel. Holds the
-state of one target; knows nothing of the engine that runs the network.
+Reproduces the published loop (botaoye/OSTrack, lib/test/tracker) within a hundredth of a pixel.
 """
 
 from __future__ import annotations
@@ -24,25 +23,26 @@ from singletrack.tracking.shell import TrackerShell
 
 @dataclass(frozen=True, kw_only=True)
 class OSTrackSettings(CropSettings, LostSettings):
-    """How the loop round the network works. The defaults are those published for OSTrack-256.
+    """Settings of the OSTrack tracker. The defaults are those published for OSTrack-256.
 
-    size_momentum: 0 takes the network's width and height as they are, as published; otherwise the new ones weigh
-        1 - size_momentum (1 - score / 2) against those of the frame before.
-    first_frame_correction: 0 trusts the network's boxes, as published; otherwise the network is first asked for the
-        box of the first frame, which is known, and every later box is corrected by that error: the center by this
-        share of it, the size by its ratio to this power. What a network of few pairs gets wrong, the proportions of a
-        thin target above all, it gets wrong in the same way in each frame.
-    exact_squares: False measures boxes from the middle of the last box, as published, though the square that was cut
-        round it lies on whole pixels: they are up to half a pixel off, which is much of a small target. True measures
-        them from the square.
-    mark_template: draw the box into the template, for a network that was taught so, see ``geometry.crops.mark_box``;
-        False as published.
-    num_templates: 2 for a network that also takes a dynamic template, the crop around a recent confident
-        box; 1 as published.
-    update_interval, update_above: every so many frames the newest look becomes that of this frame, if the score is over
-        this and the target is not in doubt; None keeps the first one.
-    hold_when_lost: while lost, stay at the last box whose score reached `lost_below`, and search round it; False
-        follows the peak in every frame, as published, and reports `lost` beside it.
+    Attributes:
+        size_momentum: 0 uses the predicted width and height, as published. Otherwise the prediction has the weight
+            1 - size_momentum (1 - score / 2) against the previous size.
+        first_frame_correction: 0 uses the predicted boxes, as published. Otherwise the box of the first frame is also
+            predicted, and its known error corrects all later boxes: the center by this share of the error, the size by
+            its ratio to this power. A network trained on little data makes the same errors in every frame, in
+            particular in the aspect ratio of thin targets.
+        exact_squares: False measures boxes from the center of the last box, as published, although the crop lies on
+            integer pixels. This is off by up to half a pixel, which matters for small targets. True measures them from
+            the crop.
+        mark_template: draw the box into the template, for a network trained this way (``geometry.crops.mark_box``).
+            False as published.
+        num_templates: 2 for a network that also takes a dynamic template, the crop around a recent confident box; 1 as
+            published.
+        update_interval: number of frames between updates of the dynamic template; None keeps the first template.
+        update_above: lowest score for an update, 0 to 1. The target must also have no recent low score.
+        hold_when_lost: while lost, keep the last box with a score of at least ``lost_below`` and search around it.
+            False follows the peak in every frame, as published, and only reports ``lost``.
     """
 
     search_factor: float = 4.0
@@ -59,36 +59,36 @@ class OSTrackSettings(CropSettings, LostSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= self.size_momentum <= 1.0:
-            raise InputError(f"expected size_momentum of 0 to 1; got {self.size_momentum}; 0 is as published")
+            raise InputError(f"size_momentum must be 0 to 1; got {self.size_momentum}; 0 is as published")
         if not 0.0 <= self.first_frame_correction <= 1.0:
             raise InputError(
-                f"expected first_frame_correction of 0 to 1; got {self.first_frame_correction}; 0 is as published"
+                f"first_frame_correction must be 0 to 1; got {self.first_frame_correction}; 0 is as published"
             )
         if self.num_templates not in (1, 2):
             raise InputError(
-                f"num_templates must be 1 or 2; got {self.num_templates}; give as many as the network takes"
+                f"num_templates must be 1 or 2; got {self.num_templates}; give the number that the network takes"
             )
         if self.update_interval is not None and self.update_interval < 1:
-            raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
+            raise InputError(f"update_interval must be at least 1 or None; got {self.update_interval}")
         if self.update_interval is not None and self.num_templates < 2:
             raise InputError(
-                f"expected no update_interval with a single template, which stays the first frame's; got "
-                f"{self.update_interval}; give None, or a network of two templates"
+                f"update_interval must be None with a single template; got {self.update_interval}; use a network with "
+                "two templates to update one"
             )
         if not 0.0 <= self.update_above <= 1.0:
-            raise InputError(f"expected update_above of 0 to 1; got {self.update_above}; 1 keeps the first look alone")
+            raise InputError(f"update_above must be 0 to 1; got {self.update_above}; 1 keeps the first template")
 
 
 @dataclass(frozen=True)
 class _Correction:
-    """How the network errs with one target: size by its ratio, center in widths and heights of the network's box."""
+    """Systematic error of the network for one target: ratio of the sizes, and shift relative to the predicted size."""
 
     ratio_wh: tuple[float, float] = (1.0, 1.0)
     shift_xy: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def of_error(cls, seen: Box, known: Box, strength: float) -> _Correction:
-        """What leads from the box that was seen to the one that is known, at most a factor of 2 and a quarter box."""
+        """Compute the correction from a predicted to the known box, limited to a factor of 2 and a quarter of a box."""
         ratios = [min(2.0, max(0.5, known[side] / seen[side])) ** strength for side in (2, 3)]
         shifts = [
             strength * min(0.25, max(-0.25, (known[i] + known[i + 2] / 2 - seen[i] - seen[i + 2] / 2) / seen[i + 2]))
@@ -97,7 +97,7 @@ class _Correction:
         return cls((ratios[0], ratios[1]), (shifts[0], shifts[1]))
 
     def apply(self, box: Box) -> Box:
-        """The box with this error taken out of it."""
+        """Correct a predicted box."""
         x, y, width, height = box
         center_x = x + width / 2 + self.shift_xy[0] * width
         center_y = y + height / 2 + self.shift_xy[1] * height
@@ -107,10 +107,13 @@ class _Correction:
 
 @dataclass
 class _Target:
-    """All that is remembered from one frame to the next.
+    """State of a target.
 
-    template: as ``encode`` takes it. features: of it; None until they are needed. frames: how many came after the
-    first. frame: the one that the network is being asked about.
+    Attributes:
+        template: input of ``encode``.
+        features: features of the template; None until they are needed.
+        frames: number of frames after the first.
+        frame: the current frame between ``preprocess`` and ``postprocess``.
     """
 
     template: CropArray
@@ -125,9 +128,9 @@ class _Target:
 
 
 class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
-    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it.
+    """OSTrack tracker, a ``tracking.base.SearchingTracker``.
 
-    The score is that of the chosen cell, 1e-4 to 1 - 1e-4, before the window.
+    The score is that of the chosen cell before the window, 1e-4 to 1 - 1e-4.
     """
 
     default_settings = OSTrackSettings
@@ -167,11 +170,11 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         return Result(box=box, score=score, lost=target.lost_state.lost)
 
     def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
-        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        """Compute the network inputs for the search region around a box; see ``tracking.base.SearchingTracker``."""
         return self._look(frame, self._followed(), box, search_scale)
 
     def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
-        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        """Find the best place in that search region; see ``tracking.base.SearchingTracker``."""
         target = self._followed()
         seen = self._decode(maps, box, search_scale, window=False)
         if seen is None:
@@ -180,13 +183,13 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         return Candidate(clip_box(corrected, target.size_wh, margin=self.settings.clip_margin), seen.score)
 
     def reset_to(self, box: Box) -> None:
-        """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
+        """Continue from this box as found; see ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.box = target.last_confident_box = check_box(box, target.size_wh)
         target.lost_state = LostState()
 
     def _template(self, frame: Image, box: Box) -> CropArray:
-        """The crop round a box, with a batch of 1, and the box drawn into it if the settings say so."""
+        """Crop a template with a batch of 1, with the box drawn into it if ``mark_template`` is set."""
         settings = self.settings
         crop, scale = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
         if settings.mark_template:
@@ -195,7 +198,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         return crop[None]
 
     def _renew(self, frame: Image, target: _Target, score: float) -> None:
-        """Make the newest look that of this frame, if it is time and the target was surely seen."""
+        """Update the dynamic template if it is due and the target was found with confidence."""
         settings = self.settings
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
         if due and target.lost_state.frames == 0 and score > settings.update_above:
@@ -204,7 +207,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
             target.features = None
 
     def _look(self, frame: NDArray[np.uint8], target: _Target, box: Box, search_scale: float = 1.0) -> Inputs | None:
-        """The square round a box for the network; None where all of it would have one color."""
+        """Crop the search region around a box; None if it has a single color."""
         settings = self.settings
         frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * search_scale
         if shows_nothing(frame, box, factor):
@@ -213,7 +216,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         return Inputs(target.template, search[None])
 
     def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> Candidate | None:
-        """Where the target is, inside the frame, and its score; None where nothing can be read."""
+        """Decode the corrected and clipped box and its score; None if the maps cannot be decoded."""
         settings = self.settings
         seen = self._decode(maps, target.box)
         if seen is None:
@@ -225,11 +228,11 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
     def _decode(
         self, maps: Mapping[str, FloatArray] | None, around: Box, search_scale: float = 1.0, window: bool = True
     ) -> Candidate | None:
-        """The network's own box in the square round another, not clipped; None where nothing can be read."""
+        """Decode the predicted box in the square around another box, not clipped; None if that is not possible."""
         settings = self.settings
         if maps is None or not np.isfinite(maps["score"]).all():
             return None
-        if "boxes" in maps:  # the graph read them itself: see ``export.decoded``
+        if "boxes" in maps:  # decoded inside the graph: see ``export.decoded``
             box_cxcywh, score = maps["boxes"][0, 0 if window else 1], maps["peaks"][0, 0 if window else 1]
         else:
             box_cxcywh, score = read_maps(maps, window)
@@ -244,9 +247,14 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
 
 
 def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray, np.float32]:
-    """The box (4,), cxcywh in [0, 1] of the search crop, and its score, where the score of the first crop is highest.
+    """Decode the box at the highest score of the first crop in a batch.
 
-    window: under the published Hann window.
+    Args:
+        maps: the network maps ``score`` (B, 1, n, n), ``size`` and ``offset`` (B, 2, n, n).
+        window: weight the scores with the published Hann window first.
+
+    Returns:
+        The box (4,), cxcywh as fractions of the search crop, and its score before the window.
     """
     score = maps["score"][0]
     height, width = score.shape
@@ -256,7 +264,7 @@ def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray,
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:
-    """The box with its size moved only by `weight` from that of the box before, about its own center."""
+    """Move the size of a box only by ``weight`` away from the previous size, around its own center."""
     x, y, width, height = box
     damped_width = before[2] + weight * (width - before[2])
     damped_height = before[3] + weight * (height - before[3])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.geometry.boxes import Box
+from singletrack.opencv import cv2
 from singletrack.tracking.base import Result
 
 

@@ -1,7 +1,6 @@
-"""Follows one target with SiamRPN++: crop, network, proposals, box; the long-term version looks wider once lost.
+"""The SiamRPN++ tracker, including its long-term version.
 
-The loop is the published one (STVIR/pysot, siamrpn_tracker.py and siamrpnlt_tracker.py) to the hundredth of a pixel.
-Holds the state of one target; knows nothing of the engine that runs the network, and of no benchmark.
+Reproduces the published loops (STVIR/pysot, siamrpn_tracker.py and siamrpnlt_tracker.py) within a hundredth of a pixel.
 """
 
 from __future__ import annotations
@@ -36,17 +35,21 @@ from singletrack.tracking.shell import TrackerShell
 
 @dataclass(frozen=True, kw_only=True)
 class SiamRPNSettings(LostSettings):
-    """How the loop round the network works. The defaults are those published for siamrpn_r50_l234_dwxcorr.
+    """Settings of the SiamRPN++ tracker. The defaults are those published for siamrpn_r50_l234_dwxcorr.
 
-    template_size, search_size: side of a crop as the network takes it, in pixels. The square of a template has the
-        box's area with half of width + height added to each side; a search crop shows more at the same scale.
-    penalty_strength, window_influence, size_rate: see ``tracking.anchors``; the last is what penalty and score are
-        multiplied with.
-    smallest_side: the box is never smaller, in pixels of the frame.
-    lost_below, found_above, lost_after: the defaults are the pair of thresholds of DaSiamRPN's paper.
-    lost_search_size: side of the search crop while lost; the box then stays where it was until a score reaches
-        `lost_below`, and is believed wherever it is seen: the window counts by `lost_window_influence`. None follows
-        the best proposal in every frame, with one size.
+    Attributes:
+        template_size: side of the template crop in network pixels. It shows a square with the area of the box after
+            half of width + height was added to each side.
+        search_size: side of the search crop in network pixels, at the scale of the template.
+        penalty_strength: weight of the penalty on changes of scale and aspect ratio, see ``tracking.anchors``.
+        window_influence: weight of the cosine window, 0 to 1.
+        size_rate: the box size follows the proposal by this factor times penalty times score.
+        smallest_side: minimum width and height of the box in frame pixels.
+        lost_below: the default is the threshold of the DaSiamRPN paper.
+        found_above: the default is the threshold of the DaSiamRPN paper.
+        lost_search_size: side of the search crop while lost. The box then stays in place until a score reaches
+            ``lost_below``. None follows the best proposal in every frame, with one size.
+        lost_window_influence: weight of the cosine window while lost.
     """
 
     template_size: int = 127
@@ -65,15 +68,15 @@ class SiamRPNSettings(LostSettings):
         for name, size in (("search_size", self.search_size), ("lost_search_size", self.lost_search_size)):
             if size is not None and (size < self.template_size or (size - self.template_size) % STRIDE):
                 raise InputError(
-                    f"expected {name} of {self.template_size} + {STRIDE} i pixels; got {size}; maps have whole cells"
+                    f"{name} must be {self.template_size} + {STRIDE} n pixels; got {size}; choose another size"
                 )
 
 
 @dataclass
 class _Target:
-    """All that is remembered from one frame to the next. center_xy and box_wh: in pixels of the frame.
+    """State of a target. ``center_xy`` and ``box_wh`` are in frame pixels.
 
-    center_xy is the published one: of the first frame's box, half a pixel up and left of the middle.
+    As published, ``center_xy`` starts half a pixel up and left of the center of the first box.
     """
 
     template: Image
@@ -86,7 +89,7 @@ class _Target:
 
 
 class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
-    """Follows one target, as ``tracking.base.SearchingTracker``. The network remembers nothing: many may share it.
+    """SiamRPN++ tracker, a ``tracking.base.SearchingTracker``.
 
     The score is that of the chosen proposal, before penalty and window.
     """
@@ -95,7 +98,7 @@ class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
 
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         x, y, width, height = box
-        # the middle of the first and the last pixel: published so, though boxes are given out as if it were width / 2
+        # center between the first and the last pixel, as published, although results are computed with width / 2
         center_xy, box_wh = (x + (width - 1) / 2, y + (height - 1) / 2), (width, height)
         padding = mean_color(frame)
         square = _square(center_xy, float(padded_side(*box_wh)))
@@ -121,16 +124,16 @@ class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
             clip_pair(center_xy, 0.0, target.frame_wh),
             clip_pair(box_wh, settings.smallest_side, target.frame_wh),
         )
-        # the long-term version goes on from where the target was seen, the other from the box that it gives out
+        # the long-term version continues from the unclipped box, the other from the reported box
         target.center_xy, target.box_wh = (center_xy, box_wh) if holds else inside
         return Result(box=_box(*inside), score=score, lost=target.lost_state.lost)
 
     def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
-        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        """Compute the network inputs for the search region around a box; see ``tracking.base.SearchingTracker``."""
         return self._look(frame, *center_and_size(box), self.settings.search_size, search_scale)
 
     def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
-        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        """Find the best place in that search region; see ``tracking.base.SearchingTracker``."""
         read = read_proposals(maps)
         if read is None:
             return None
@@ -145,19 +148,19 @@ class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
         return Candidate(inside, float(scores[best]))
 
     def reset_to(self, box: Box) -> None:
-        """Go on from this box, believed, as ``tracking.base.SearchingTracker``."""
+        """Continue from this box as found; see ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.center_xy, target.box_wh = center_and_size(check_box(box, target.frame_wh))
         target.lost_state = LostState()
 
     def _scale(self, box_wh: Pair) -> float:
-        """Crop pixels per pixel of the frame, for a box of that size."""
+        """Compute crop pixels per frame pixel for a box of this size."""
         return float(self.settings.template_size / padded_side(*box_wh))
 
     def _look(
         self, frame: NDArray[np.uint8], center_xy: Pair, box_wh: Pair, size: int, search_scale: float = 1.0
     ) -> Inputs | None:
-        """A search crop of that size, whose scale is that of the template; None where it would have one color."""
+        """Crop a search region at the scale of the template; None if it has a single color."""
         target = self._followed()
         frame = check_next_frame(frame, target.frame_wh)
         square = _square(center_xy, float(padded_side(*box_wh)) * (size / self.settings.template_size) * search_scale)
@@ -166,7 +169,7 @@ class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
         return Inputs(target.template, bgr_pixels(padded_crop(frame, square, size, target.padding)))
 
     def _place(self, maps: Mapping[str, FloatArray] | None, window_influence: float) -> tuple[Pair, Pair, float] | None:
-        """Center and size of the target, not clipped, and its score; None where it cannot be read."""
+        """Decode the center and size of the target, not clipped, and its score; None if that is not possible."""
         target, settings = self._followed(), self.settings
         read = read_proposals(maps)
         if maps is None or read is None:
@@ -189,12 +192,12 @@ class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
 
 
 def _square(center_xy: Pair, side: float) -> Square:
-    """The square of whole pixels round a center, published: half a pixel up and left of it, ties down and right."""
+    """Build the square around a center at integer pixels, as published: half a pixel up-left, ties down-right."""
     whole = max(1, round(side))
     left, top = (math.floor(center - (whole + 1) / 2 + 0.5) for center in center_xy)
     return Square(left, top, whole)
 
 
 def _box(center_xy: Pair, box_wh: Pair) -> Box:
-    """x, y, width, height of the box with that center and size."""
+    """Convert center and size to x, y, width, height."""
     return center_xy[0] - box_wh[0] / 2, center_xy[1] - box_wh[1] / 2, *box_wh

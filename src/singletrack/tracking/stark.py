@@ -1,8 +1,7 @@
-"""Follows one target with STARK: crop, network, box; and renews the second template while the network is sure.
+"""The STARK tracker, with a dynamic template.
 
-The loop is the published one (researchmm/Stark, lib/test/tracker) to the hundredth of a pixel, and by two
-settings that of MMTracking. Holds the state of one target; knows nothing of the engine that runs the network,
-and of no benchmark: how often a template is renewed is a setting.
+Reproduces the published loop (researchmm/Stark, lib/test/tracker) within a hundredth of a pixel. Two settings reproduce
+that of MMTracking instead.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from singletrack.tracking.shell import TrackerShell
 
 @dataclass(frozen=True, kw_only=True)
 class STARKSettings(CropSettings, LostSettings):
-    """How the loop round the network works. The defaults are those published for STARK-ST on most benchmarks.
+    """Settings of the STARK tracker. The defaults are those published for STARK-ST on most benchmarks.
 
-    num_templates: how many the network looks at; all start as the first frame's.
-    update_interval: every so many frames the last template may be replaced by a crop of that frame; None keeps it.
-        What was published for which benchmark stands in docs/stark.md.
-    update_above: it is replaced only where the score is over this.
-    lost_below, found_above: by the score head, where there is one. It was trained to tell by 0.5 whether a crop
-        shows the target.
-    unrounded_crops: False resizes crops to whole levels of brightness, as published; True keeps what lies between,
-        as MMTracking does.
-    keep_size_at_border: False clips boxes to the frame, as published; True keeps their width and height, as
-        MMTracking does: they may then reach beyond it.
+    Attributes:
+        num_templates: number of templates that the network takes. All start with the first frame.
+        update_interval: number of frames between updates of the last template; None keeps it. docs/stark.md lists the
+            published values for each benchmark.
+        update_above: the template is updated only if the score is above this, 0 to 1.
+        lost_below: threshold on the score head, which is trained to separate at 0.5.
+        found_above: threshold on the score head, as ``lost_below``.
+        unrounded_crops: False rounds crops to integer pixel values, as published; True does not, as in MMTracking.
+        keep_size_at_border: False clips boxes to the frame, as published. True keeps their width and height, as in
+            MMTracking, so they may extend beyond the frame.
     """
 
     search_factor: float = 5.0
@@ -60,26 +59,28 @@ class STARKSettings(CropSettings, LostSettings):
         super().__post_init__()
         if self.num_templates < 1:
             raise InputError(
-                f"num_templates must be 1 or more; got {self.num_templates}; give as many as the network takes"
+                f"num_templates must be at least 1; got {self.num_templates}; give the number that the network takes"
             )
         if self.update_interval is None:
             return
         if self.update_interval < 1:
-            raise InputError(f"expected update_interval of 1 or more, or None; got {self.update_interval}")
+            raise InputError(f"update_interval must be at least 1 or None; got {self.update_interval}")
         if self.num_templates < 2:
             raise InputError(
-                f"expected no update_interval with a single template, which stays the first frame's; got "
-                f"{self.update_interval}; give None, or a network of two templates"
+                f"update_interval must be None with a single template; got {self.update_interval}; use a network with "
+                "two templates to update one"
             )
 
 
 @dataclass
 class _Target:
-    """All that is remembered from one frame to the next.
+    """State of a target.
 
-    templates: as ``encode`` takes them, one target's K side by side. features: of these; None until they are needed.
-    frames: how many came after the first.
-    frame: the one that the network is being asked about.
+    Attributes:
+        templates: input of ``encode``, with the K templates in the second dimension.
+        features: features of the templates; None until they are needed.
+        frames: number of frames after the first.
+        frame: the current frame between ``preprocess`` and ``postprocess``.
     """
 
     templates: CropArray
@@ -92,9 +93,9 @@ class _Target:
 
 
 class STARKTracker(TrackerShell[STARKSettings, _Target]):
-    """Follows one target, as ``tracking.base.BatchTracker``. The network remembers nothing: many may share it.
+    """STARK tracker, a ``tracking.base.SearchingTracker``.
 
-    The score is the score head's, or, without a score head, how sharp the two corners are: see ``read_corners``.
+    The score is that of the score head. Without one, it measures how sharp the corner maps are, see ``read_corners``.
     """
 
     default_settings = STARKSettings
@@ -123,7 +124,7 @@ class STARKTracker(TrackerShell[STARKSettings, _Target]):
         return Result(box=target.box, score=score, lost=target.lost_state.lost)
 
     def preprocess_at(self, frame: NDArray[np.uint8], box: Box, search_scale: float = 1.0) -> Inputs | None:
-        """What the network should see round any box, as ``tracking.base.SearchingTracker``."""
+        """Compute the network inputs for the search region around a box; see ``tracking.base.SearchingTracker``."""
         target, settings = self._followed(), self.settings
         frame, factor = check_next_frame(frame, target.size_wh), settings.search_factor * search_scale
         if shows_nothing(frame, box, factor):
@@ -131,7 +132,7 @@ class STARKTracker(TrackerShell[STARKSettings, _Target]):
         return Inputs(target.templates, self._crop(frame, box, factor, settings.search_size))
 
     def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
-        """What the network saw there, as ``tracking.base.SearchingTracker``."""
+        """Find the best place in that search region; see ``tracking.base.SearchingTracker``."""
         target, settings = self._followed(), self.settings
         if maps is None or not all(np.isfinite(values).all() for values in maps.values()):
             return None
@@ -143,17 +144,17 @@ class STARKTracker(TrackerShell[STARKSettings, _Target]):
         return Candidate(clip(seen, target.size_wh, margin=settings.clip_margin), score)
 
     def reset_to(self, box: Box) -> None:
-        """Go on from this box, as ``tracking.base.SearchingTracker``."""
+        """Continue from this box as found; see ``tracking.base.SearchingTracker``."""
         target = self._followed()
         target.box = check_box(box, target.size_wh)
         target.lost_state = LostState()
 
     def _template(self, frame: Image, box: Box) -> CropArray:
-        """The template crop round a box, as the network takes it."""
+        """Crop a template as network input."""
         return self._crop(frame, box, self.settings.template_factor, self.settings.template_size)
 
     def _crop(self, frame: Image, box: Box, factor: float, size: int) -> CropArray:
-        """A crop as the network takes it, pixels and padding. What is not rounded goes as float32."""
+        """Crop a region as network input: pixels and padding mask, uint8 or, if not rounded, float32."""
         settings = self.settings
         padding = square_padding((frame.shape[1], frame.shape[0]), box, factor=factor, size=size)
         if settings.unrounded_crops:
@@ -165,16 +166,22 @@ class STARKTracker(TrackerShell[STARKSettings, _Target]):
 
 
 def read_corners(corners: FloatArray) -> tuple[tuple[float, float, float, float], float]:
-    """Chances (2, n, n) of top left and bottom right -> cxcywh in [0, 1] of the crop, and how decided they are.
+    """Decode a box from corner maps.
 
-    A corner is where its chances are on average; cell i stands for coordinate i / n, as published. Width and height
-    may be negative. Decidedness, 0 to 1, is a measure of ours for networks without a score head: for each corner the
-    share of its chances within two cells of it, the lesser one. One sharp peak gives 1, several or none little.
+    Each corner is the expected position under its map. Cell i is at coordinate i / n, as published.
+
+    Args:
+        corners: (2, n, n) probabilities of the top-left and bottom-right corners.
+
+    Returns:
+        The box, cxcywh as fractions of the crop (width and height may be negative), and a measure of confidence, 0 to
+        1, for networks without a score head: for each corner the probability within two cells of it, the smaller of
+        both. One sharp peak gives 1, several peaks or none give little.
     """
     cells = np.arange(corners.shape[-1])
     places, shares = [], []
     for chances in corners.astype(np.float64):
-        chances /= chances.sum()  # which is 1 but for rounding, of bf16 at worst
+        chances /= chances.sum()  # 1 up to rounding, which matters in bf16
         place_yx = [float(chances.sum(axis) @ cells) for axis in (1, 0)]
         near = [np.abs(cells - place) <= 2 for place in place_yx]
         places.append(place_yx)

@@ -17,7 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.errors import InputError
 from singletrack.files import atomic_write
+from singletrack.opencv import cv2
 from singletrack.telemetry import without_telemetry
 from singletrack.training.base import Recipe, Stage
 from singletrack.training.checkpoint import TrainState, described

@@ -24,7 +24,6 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -34,6 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from singletrack.engines import Precision
 from singletrack.errors import InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
+from singletrack.opencv import cv2
 from singletrack.training.amp import Autocast, choose_precision
 from singletrack.training.base import Batch, DataPaths, Recipe, Stage
 from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training

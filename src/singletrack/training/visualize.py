@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from singletrack.opencv import cv2
 from singletrack.training.base import Batch, Stage
 from singletrack.training.losses import clamped_xyxy
 

@@ -26,7 +26,7 @@ def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | 
 
     shrunk: 1, 2, 4 or 8: the sides are divided by it, rounded up; each pixel is a mean of those it covers.
     """
-    import cv2
+    from singletrack.opencv import cv2
 
     flags = {
         1: cv2.IMREAD_COLOR,
@@ -52,7 +52,7 @@ def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | 
 
 def _as_rgb(values: Values) -> Values:
     """An array as OpenCV decodes it, with red first."""
-    import cv2
+    from singletrack.opencv import cv2
 
     if values.ndim == 3 and values.dtype in (np.uint8, np.uint16, np.float32):
         return cv2.cvtColor(values, cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
@@ -94,7 +94,7 @@ def read_picture(path: Path, convert: FrameConverter | None = None) -> Frame:
 
 def has_opacity(path: Path) -> bool:
     """Whether a PNG, WebP or TIFF file holds opacity, which decoding leaves out."""
-    import cv2
+    from singletrack.opencv import cv2
 
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     return picture is not None and picture.ndim == 3 and picture.shape[2] == 4
@@ -102,7 +102,7 @@ def has_opacity(path: Path) -> bool:
 
 def count_pages(path: Path) -> int:
     """How many pictures a TIFF file holds; 0 where it is none."""
-    import cv2
+    from singletrack.opencv import cv2
 
     try:
         return int(cv2.imcount(str(path), cv2.IMREAD_UNCHANGED))
@@ -112,7 +112,7 @@ def count_pages(path: Path) -> int:
 
 def read_page(path: Path, index: int, convert: FrameConverter) -> Frame:
     """One picture of a TIFF file. Raises DamagedVideoError where it does not decode."""
-    import cv2
+    from singletrack.opencv import cv2
 
     read, pages = cv2.imreadmulti(str(path), index, 1, flags=cv2.IMREAD_UNCHANGED)
     if not read or not pages:

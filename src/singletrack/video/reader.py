@@ -232,7 +232,7 @@ def _open_pages(path: Path) -> VideoReader:
 
 
 def _open_camera(index: int) -> VideoReader:
-    import cv2
+    from singletrack.opencv import cv2
 
     refusal = (
         f"expected a camera with number {index}, or a file or folder of that name; there is none; try another number, "

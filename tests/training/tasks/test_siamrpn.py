@@ -97,7 +97,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     return DataPaths(folders=folders, cache=root / "cache")
 
 
-def replay_share() -> Recipe:
+def reduced_recipe() -> Recipe:
     """The recipe with AlexNet, small search regions and five steps a stage."""
     recipe = siamrpnpp_r50()
     heads, whole = (
@@ -119,7 +119,7 @@ def replay_share() -> Recipe:
 def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     """The backbone stays in the first five and moves after; the weights load as the model's."""
     settings = RunSettings(log_every=1, precision="fp32", boards=())
-    train(replay_share(), data, tmp_path, settings=settings)
+    train(reduced_recipe(), data, tmp_path, settings=settings)
     losses = [
         entry["loss"]
         for line in (tmp_path / "log.jsonl").read_text().splitlines()
@@ -128,3 +128,9 @@ def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     assert len(losses) >= 10
     assert all(loss == loss and loss < 100 for loss in losses)
     load_weights(build_siamrpn(MODELS["siamrpnpp-alex"].network), tmp_path / "weights.safetensors", "siamrpnpp-alex")
+
+
+def test_a_folder_without_its_annotations_is_named(data: DataPaths, tmp_path: Path) -> None:
+    folders = {**data.folders, "coco": tmp_path}
+    with pytest.raises(InputError, match=r"expected coco as pysot prepares it.*run training_dataset/coco of pysot"):
+        CroppedPairs().fingerprints(replace(data, folders=folders))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from singletrack.datasets.photos import Array, Image, Pictures, Random
 from singletrack.datasets.synthetic.cutouts import Piece, cut_piece, outline_of
+from singletrack.opencv import cv2
 
 LIMBS = (0.6, 0.08, 0.14, 0.1, 0.08)  # shares of figures with 0 to 4 limbs
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from singletrack.datasets.photos import Array, Image, Pictures, Procedural, Random
@@ -15,6 +14,7 @@ from singletrack.datasets.synthetic.cutouts import box_of, cut_object, paste, pl
 from singletrack.datasets.synthetic.degradations import Light, frame_in_view, surrounded, with_box
 from singletrack.datasets.synthetic.warped_photo import Bend, Living, map_to
 from singletrack.errors import InputError
+from singletrack.opencv import cv2
 
 TRIES = 60  # photos in which a living clip looks for an object
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from singletrack.datasets.photos import Array, Found, Image, Pictures, Random
@@ -41,6 +40,7 @@ from singletrack.datasets.synthetic.scenes import (
     size_xy,
     wider,
 )
+from singletrack.opencv import cv2
 
 # Shares of scenes with none to three others beside the target.
 OTHERS = (0.3, 0.35, 0.2, 0.15)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from singletrack.datasets.photos import Array, Image, Pictures, Random
 from singletrack.datasets.synthetic.degradations import motion_kernel
+from singletrack.opencv import cv2
 
 
 @dataclass(frozen=True)

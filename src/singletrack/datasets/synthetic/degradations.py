@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.photos import Array, Image, Random
+from singletrack.opencv import cv2
 
 # Share of pairs of which one view is much dimmer than the other.
 DIMMED = 0.15

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from singletrack.datasets.synthetic.scenes import (
     wider,
 )
 from singletrack.datasets.synthetic.warped_photo import Bend, Living, behind, map_to
+from singletrack.opencv import cv2
 
 # A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
 LEAST_TEXTURE = 25

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from singletrack.datasets.photos import Array, Image, Random
 from singletrack.datasets.synthetic.cutouts import outline_of, turn
+from singletrack.opencv import cv2
 
 CELLS = 24  # of a bend's field, along a side
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from singletrack.datasets.photos import Random
 from singletrack.datasets.sampling import Drawn, FramePairs
 from singletrack.errors import InputError
 from singletrack.geometry.padded_crops import mean_color, padded_crop
+from singletrack.opencv import cv2
 from singletrack.tracking.anchors import padded_side
 from singletrack.tracking.dasiamrpn import square_about
 from singletrack.training.base import Batch, DataPaths, Stage

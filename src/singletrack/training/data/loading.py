@@ -8,9 +8,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 
-import cv2
 from torch.utils.data import DataLoader, Dataset
 
+from singletrack.opencv import cv2
 from singletrack.training.base import Batch
 
 

@@ -54,10 +54,10 @@ class CroppedPairs(DataSource):
         return self._stream(stage, data, seed, views, first=HELD_OUT)
 
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
-        return {
-            folder.name: hashlib.sha256((folder.root / "train.json").read_bytes()).hexdigest()
-            for folder in self.folders(data)
-        }
+        folders = self.folders(data)
+        for folder in folders:
+            _ = folder.tracks  # raises InputError for a folder without its annotations
+        return {each.name: hashlib.sha256((each.root / "train.json").read_bytes()).hexdigest() for each in folders}
 
     def folders(self, data: DataPaths) -> list[CropFolder]:
         """Those that the user gave. Raises InputError, naming all that are missing."""
@@ -76,5 +76,5 @@ class CroppedPairs(DataSource):
         views = replace(views, template_size=stage.template_size, search_size=stage.search_size)
         folders = self.folders(data)
         for folder in folders:
-            _ = folder.tracks  # a folder without its annotations should be told of now
+            _ = folder.tracks  # raises InputError for a folder without its annotations
         return CroppedPairStream(folders, list(self.shares.values()), views, seed, first)

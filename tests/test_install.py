@@ -1,0 +1,47 @@
+"""The command that adds an extra fits how singletrack was installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from singletrack import install
+from singletrack.install import command_for, install_command
+
+
+def test_from_pypi() -> None:
+    assert command_for({}, "train") == 'pip install "singletrack[train]"'
+
+
+def test_from_a_clone(tmp_path: Path) -> None:
+    folder = tmp_path / "my clone"
+    folder.mkdir()
+    origin = {"url": folder.as_uri(), "dir_info": {}}
+    assert command_for(origin, "train") == f'pip install "{folder}[train]"'
+    assert command_for({**origin, "dir_info": {"editable": True}}, "onnx") == f'pip install --editable "{folder}[onnx]"'
+
+
+def test_from_a_clone_that_is_gone(tmp_path: Path) -> None:
+    assert command_for({"url": (tmp_path / "gone").as_uri()}, "train") == 'pip install "singletrack[train]"'
+
+
+def test_from_a_repository() -> None:
+    origin = {"url": "https://example.org/it.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
+    assert command_for(origin, "vot") == 'pip install "singletrack[vot] @ git+https://example.org/it.git"'
+    origin["vcs_info"]["requested_revision"] = "v1"  # type: ignore[index]
+    assert command_for(origin, "vot") == 'pip install "singletrack[vot] @ git+https://example.org/it.git@v1"'
+
+
+def test_run_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(install.importlib.metadata, "distribution", absent)
+    install_command.cache_clear()
+    try:
+        root = Path(__file__).resolve().parent.parent
+        assert install_command("train") == f'pip install "{root}[train]"'
+    finally:
+        install_command.cache_clear()
