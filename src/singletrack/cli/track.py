@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from singletrack import loading
-from singletrack.api import follow
+from singletrack.api import Step, follow
 from singletrack.cli.options import model_options
 from singletrack.cli.progress import Progress
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.labeling.formats import FORMATS, LabelRecorder
 from singletrack.loading import LoadOptions
+from singletrack.results import FORMATS as RESULT_FORMATS
 from singletrack.video import open_video
 
 
@@ -87,7 +90,13 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     "--save-boxes",
     type=click.Path(path_type=Path),
     help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
-    "each line tells the id too, and .txt is that of MOTChallenge.",
+    "each line tells the id too, and .txt is that of MOTChallenge. .xml (CVAT), .parquet and --format write labels.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(FORMATS)),
+    metavar="NAME",
+    help="Write --save-boxes as labels in this format of `singletrack labels`, at the end.  [default: by its ending]",
 )
 def command(
     source: str,
@@ -98,6 +107,7 @@ def command(
     options: LoadOptions,
     out: Path | None,
     save_boxes: Path | None,
+    format: str | None,
 ) -> None:
     """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
 
@@ -113,6 +123,9 @@ def command(
             if targets is None
             else "expected --box or --targets; got both; put all boxes into the file"
         )
+    if format and not save_boxes:
+        raise click.UsageError("expected --save-boxes PATH with --format; got none; say where the labels go")
+    as_labels = format is not None or (save_boxes is not None and save_boxes.suffix.lower() not in RESULT_FORMATS)
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
     single = targets is None and len(boxes_given) == 1
     first_frame = min(first_boxes, default=0)
@@ -121,7 +134,17 @@ def command(
     with open_video(source) as video:
         tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
-        with Progress(remaining, [path for path in (out, save_boxes) if path]) as progress:
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(remaining, [path for path in (out, save_boxes) if path]))
+            labels = None
+            if save_boxes is not None and as_labels:
+                labels = stack.enter_context(LabelRecorder(save_boxes, format, source, video))
+
+            def note(step: Step) -> None:
+                if labels:
+                    labels.add(step.index, step.results)
+                progress.show(step)
+
             follow(
                 video,
                 boxes_given[0] if single else None,
@@ -129,6 +152,6 @@ def command(
                 boxes=None if single else first_boxes,
                 start=start if single else 0,
                 video_path=out,
-                boxes_path=save_boxes,
-                on_step=progress.show,
+                boxes_path=None if labels else save_boxes,
+                on_step=note,
             )

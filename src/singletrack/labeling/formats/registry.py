@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from singletrack.errors import InputError
+from singletrack.files import check_file
 from singletrack.labeling.formats import coco, cvat, datumaro, label_studio, mot, sequences, tables, voc, yolo
 from singletrack.labeling.formats.base import LabelFormat, WriteOptions
 from singletrack.labeling.formats.checks import Place, read_json, read_text, read_xml, words
@@ -151,12 +152,7 @@ def write_labels(
         VideoError: If `frames` cannot be read.
     """
     path = Path(path)
-    if format is None:
-        format = ENDINGS.get(path.suffix.lower())
-    if format is None:
-        raise InputError(
-            f"a file that ends in {', '.join(ENDINGS)} says its format; got {path}; give one of {', '.join(FORMATS)}"
-        )
+    format = _choose_format(path, format)
     row = _get(format)
     if not tolerance >= SMALLEST_TOLERANCE:
         raise InputError(f"tolerance must be {SMALLEST_TOLERANCE} pixels or more; got {tolerance}; leave it out for 1")
@@ -164,6 +160,31 @@ def write_labels(
         names = ", ".join(name for name, other in FORMATS.items() if other.pictures)
         raise InputError(f"pictures are written with {names}; got {format}; leave them out")
     row.write(labels, path, WriteOptions(tolerance=tolerance, frames=None if frames is None else Path(frames)))
+
+
+def check_output(path: Path, format: str | None) -> None:
+    """See that labels can be written, without leaving anything there.
+
+    Raises:
+        InputError: For an unknown format or ending, or a folder that is not empty.
+        SingletrackError: If the path cannot be written.
+    """
+    row = _get(_choose_format(path, format))
+    if row.folder and path.suffix.lower() != ".txt":
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path} must be a new or empty folder; it exists; give another path or remove it")
+    else:
+        check_file(path, {path.suffix.lower()})
+
+
+def _choose_format(path: Path, format: str | None) -> str:
+    found = ENDINGS.get(path.suffix.lower()) if format is None else format
+    if found is None:
+        raise InputError(
+            f"expected a format, or a file that ends in {', '.join(ENDINGS)}; got {path}; give one of "
+            f"{', '.join(FORMATS)}"
+        )
+    return found
 
 
 def _get(name: str) -> LabelFormat:
