@@ -292,15 +292,19 @@ class _Work:
 
     def _store(self, run: _Run, *, complete: bool) -> None:
         boxes = run.inside(run.unstored)
-        scores = np.array([each.score for each in boxes.values()])
-        lost = np.array([each.lost for each in boxes.values()], bool)
+        doubts, reasons = doubt_of_run(
+            np.array([each.box for each in boxes.values()], np.float64).reshape(-1, 4),
+            np.array([each.score for each in boxes.values()]),
+            np.array([each.lost for each in boxes.values()], bool),
+            np.abs(np.array(list(boxes), np.float64) - run.start),
+        )
         self._project.store_track(
             run.segment,
             boxes,
             complete=complete,
             replace=not run.stored,
             made_by=self._made_by,
-            doubts=dict(zip(boxes, zip(*doubt_of_run(scores, lost), strict=True), strict=True)),
+            doubts=dict(zip(boxes, zip(doubts.tolist(), reasons, strict=True), strict=True)),
         )
         run.unstored, run.stored = {}, True
 

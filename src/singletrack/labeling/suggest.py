@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+LEAST_DOUBT = 0.25  # frames with less are not worth a person's time: their boxes overlap the true ones by about 0.8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
@@ -14,7 +16,7 @@ class Suggestion:
         target: Id of the target.
         frame: Frame number.
         doubt: 0 (certain) to 1.
-        reason: "runs disagree", "low score", "lost", "size jumps" or "scene cut".
+        reason: "runs disagree", "low score", "lost", "size jumps", "scene cut" or "far from a keyframe".
     """
 
     target: int
