@@ -7,6 +7,7 @@ measured in widths and heights of the target.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,9 @@ LEAST_SCORE = 0.05  # lower scores count as this
 WINDOW = 5  # frames over which variances are averaged
 # Doubt that each frame of distance to the nearest keyframe adds: between two of them, and where there is only one.
 DOUBT_BETWEEN, DOUBT_BEYOND = 0.003, 0.006
+FURTHEST = 60  # frames from the only keyframe; beyond, doubt grows no more: a person goes on step by step
+HELPS_FRAMES = 6.0  # a keyframe settles the doubt in about so many frames on both sides
+LOST_DOUBT = 0.95
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ def join_runs(forward: Run, backward: Run) -> Joined:
     boxes = _to_boxes(sides)
     boxes[0], boxes[-1] = forward.boxes[0], backward.boxes[-1]
     distances = np.minimum(np.arange(count), np.arange(count)[::-1])
-    doubts, reasons = _doubt(disagreement, scores, boxes, DOUBT_BETWEEN * distances)
+    known = np.exp(-distances / HELPS_FRAMES)
+    signs = {"runs disagree": disagreement, "low score": _low_scores(scores), "size jumps": _jumps(boxes)}
+    doubts, reasons = _doubt({name: sign * (1.0 - known) for name, sign in signs.items()}, DOUBT_BETWEEN * distances)
     return Joined(boxes, scores, doubts, reasons)
 
 
@@ -106,8 +112,8 @@ def doubt_of_run(boxes: Array, scores: Array, lost: NDArray[np.bool_], distances
         boxes, scores, lost: (N, 4), (N,) and (N,), frame by frame.
         distances: (N,) frames between each one and the keyframe that the run started from.
     """
-    doubts, reasons = _doubt(np.zeros(len(scores)), scores, boxes, DOUBT_BEYOND * distances)
-    return np.where(lost, 1.0, doubts), ["lost" if gone else why for gone, why in zip(lost, reasons, strict=True)]
+    signs = {"lost": LOST_DOUBT * lost, "low score": _low_scores(scores), "size jumps": _jumps(boxes)}
+    return _doubt(signs, DOUBT_BEYOND * np.minimum(distances, FURTHEST))
 
 
 def share_of_error(count: int) -> Array:
@@ -148,23 +154,37 @@ def _weights(variances: Array) -> Array:
 
 
 def _smooth(values: Array) -> Array:
-    """Weighted mean over WINDOW frames, (N, 4)."""
+    """Weighted mean over WINDOW frames, column by column."""
     window = np.hanning(WINDOW + 2)[1:-1]
     padded = np.pad(values, ((WINDOW // 2, WINDOW // 2), (0, 0)), mode="edge")
     views = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=0)
     return np.asarray(views @ (window / window.sum()))
 
 
-def _doubt(disagreement: Array, scores: Array, boxes: Array, far: Array) -> tuple[Array, list[str]]:
-    """Doubt and its main reason, frame by frame; none in the frames that `far` says are keyframes (0)."""
+def _doubt(signs: Mapping[str, Array], far: Array) -> tuple[Array, list[str]]:
+    """Doubt and its main reason, frame by frame; none in the frames that `far` says are keyframes (0).
+
+    Args:
+        signs: (N,) 0 to 1 each, by what they are signs of. One frame alone says little: they are averaged.
+        far: (N,) doubt by the distance to the nearest keyframe.
+    """
+    values = _smooth(np.stack(list(signs.values()), 1)) if len(far) else np.zeros((0, len(signs)))
+    names = [*signs, "far from a keyframe"]
+    doubts = np.where(far > 0.0, 1.0 - (1.0 - values.max(1)) * np.exp(-far), 0.0)
+    places = np.concatenate([values, far[:, None]], 1).argmax(1)
+    return doubts, [names[place] if doubt > 0.0 else "" for place, doubt in zip(places, doubts, strict=True)]
+
+
+def _low_scores(scores: Array) -> Array:
+    """How much each score is below the usual one, 0 to 1."""
     usual = float(np.median(scores)) if len(scores) else 1.0
-    low = np.clip(1.0 - scores / max(usual, LEAST_SCORE), 0.0, 1.0)
+    return np.clip(1.0 - scores / max(usual, LEAST_SCORE), 0.0, 1.0)
+
+
+def _jumps(boxes: Array) -> Array:
+    """How much the area changes from the frame before, 0 to 1."""
     areas = np.log(np.nan_to_num(boxes[:, 2] * boxes[:, 3], nan=1.0))
-    jumps = 1.0 - np.exp(-np.abs(np.diff(areas, prepend=areas[:1])))
-    reasons = np.stack([disagreement, low, jumps, far])
-    names = ("runs disagree", "low score", "size jumps", "far from a keyframe")
-    doubts = np.where(far > 0.0, np.minimum(1.0, reasons[:3].max(0) + far), 0.0)
-    return doubts, [names[place] if doubt > 0.0 else "" for place, doubt in zip(reasons.argmax(0), doubts, strict=True)]
+    return np.asarray(1.0 - np.exp(-np.abs(np.diff(areas, prepend=areas[:1]))))
 
 
 def _to_sides(boxes: Array) -> Array:
