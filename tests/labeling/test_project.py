@@ -368,7 +368,21 @@ def test_suggestions_are_the_most_doubtful_frame_of_each_gap(project: Project) -
     project.store_track(between, {frame: tracked(A) for frame in range(1, 10)}, doubts=doubts)
     project.store_track(after, {15: tracked(B)}, doubts={15: (0.6, "lost")})
     found = project.suggestions()
-    assert [(each.frame, each.lost_state, each.reason) for each in found] == [(15, 0.6, "lost"), (4, 0.4, "size jumps")]
+    assert [(each.frame, each.doubt, each.reason) for each in found] == [(15, 0.6, "lost"), (4, 0.4, "size jumps")]
     assert project.suggestions(1) == found[:1]
     project.set_keyframe(id, 15, B)
     assert [each.frame for each in project.suggestions()] == [4]
+    assert [each.frame for each in project.suggestions(least=0.5)] == []
+
+
+def test_a_cut_that_ended_a_track_is_suggested(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, A)
+    (segment,) = project.stale_segments(id)
+    project.add_found_cuts([5, 12])
+    project.store_track(segment, {frame: tracked(A) for frame in range(1, 12)}, complete=False)
+    assert project.suggestions() == []
+    project.store_track(segment, {frame: tracked(A) for frame in range(1, 12)})
+    assert [(each.frame, each.reason) for each in project.suggestions()] == [(12, "scene cut")]
+    project.set_keyframe(id, 12, None)
+    assert project.suggestions() == []

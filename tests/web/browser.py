@@ -53,7 +53,10 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it has printed its address."""
         output = self.folder / "server.log"
-        environment = {**os.environ, "SINGLETRACK_CACHE": str(self.folder / "cache"), "PYTHONUNBUFFERED": "1"}
+        self.temporary = self.folder / "temporary"
+        self.temporary.mkdir(exist_ok=True)
+        own = {"SINGLETRACK_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, **own}
         command = [sys.executable, "-m", "singletrack", "label", *map(str, self.arguments), "--no-browser", "--port"]
         with output.open("w") as file:
             self.process = subprocess.Popen(

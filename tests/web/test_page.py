@@ -354,6 +354,9 @@ def test_a_server_that_dies_is_said_in_the_page_and_found_again(open_page: Open,
     server.kill()
     person.reads("#banner", "The server does not answer")
     assert person.page.locator("#track").is_disabled()
+    person.drag((130, 70), (150, 90))  # is not shown as done
+    person.reads("#hint", "Not saved")
+    assert person.box() == pytest.approx([100, 50, 60, 40], abs=1.5)
     server.start()
     person.page.locator("#banner").wait_for(state="hidden")
     assert list(person.boxes()["1"]) == [0]  # kill -9 lost nothing that was shown as done
@@ -389,9 +392,10 @@ def test_a_dropped_clip_opens_and_what_is_no_clip_gets_a_sentence(open_page: Ope
         person.see_frame(0)
         person.draw(100, 50, 60, 40)
         person.reads("#frame-state", "Keyframe")
+        assert {path.suffix for path in server.temporary.rglob("*") if path.is_file()} >= {".mp4", ".singletrack"}
     finally:
         server.stop()
-    assert not list(tmp_path.glob("*.singletrack"))  # deleted with the upload
+    assert list(server.temporary.iterdir()) == []  # deleted at the end
 
 
 def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open, clip: Path, tmp_path: Path) -> None:
@@ -434,7 +438,7 @@ def test_everything_has_a_name_for_a_screen_reader(open_page: Open, server: Serv
     nameless = person.page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, canvas, dialog')].filter((each) => !(
             each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length || each.hidden
-            || each.getAttribute('aria-labeledby'))).map((each) => each.outerHTML)"""
+            || each.getAttribute('aria-labelledby'))).map((each) => each.outerHTML)"""
     )
     assert nameless == []
     timeline = person.page.locator("#timeline")

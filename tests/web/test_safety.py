@@ -156,7 +156,13 @@ def test_loopback(host: str, loopback: bool) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
-def test_listening_beyond_this_machine_must_be_allowed(workspace: Workspace, host: str) -> None:
+def test_listening_beyond_this_machine_must_be_allowed(
+    workspace: Workspace, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listen(*_: object) -> None:
+        raise AssertionError("it listens")
+
+    monkeypatch.setattr("singletrack.web.server._listen", listen)
     with pytest.raises(InputError, match=r"add --allow-remote.*not encrypted"):
         serve(workspace, host=host)
 

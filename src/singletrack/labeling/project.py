@@ -21,13 +21,13 @@ from types import TracebackType
 from typing import Any
 
 from singletrack.errors import InputError, ProjectError, VideoError
-from singletrack.files import writing
 from singletrack.geometry.boxes import Box, check_box
 from singletrack.labeling.keyframes import interpolate, select_keyframes
 from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, LabelSet, VideoInfo, check_color
 from singletrack.labeling.locking import lock_file
-from singletrack.labeling.suggest import Suggestion, pick_suggestions
+from singletrack.labeling.suggest import LEAST_DOUBT, Suggestion, pick_suggestions
 from singletrack.video import open_frames
+from singletrack.video.files import writing
 from singletrack.video.reader import find_pictures
 
 APPLICATION_ID = 0x73746C62  # "stlb", in the header of each project file
@@ -430,23 +430,24 @@ class Project:
         with self._editing():
             self._store(segment, boxes, complete=complete, replace=replace, made_by=made_by, doubts=doubts or {})
 
-    def suggestions(self, n: int | None = None) -> list[Suggestion]:
-        """The frames most in doubt, the most doubtful first, never next to a keyframe; at most `n`."""
+    def suggestions(self, n: int | None = None, *, least: float = LEAST_DOUBT) -> list[Suggestion]:
+        """The frames most in doubt, the most doubtful first, never next to a keyframe.
+
+        Args:
+            n: How many at most. [default: all]
+            least: Frames with less doubt are left out.
+        """
         found: list[Suggestion] = []
         with self._reading():
+            cuts = self.cuts()
             for target in self.targets():
                 keyframes = self._keyframes(target.id)
-                doubtful = [
-                    Suggestion(target=target.id, frame=row["frame"], lost_state=row["doubt"], reason=row["reason"])
-                    for segment in segments_between(target.id, keyframes, self.video.frame_count)
-                    for row in self._database.rows(
-                        "SELECT track.* FROM track JOIN segment ON track.segment = segment.id "
-                        "WHERE segment.key = ? AND track.doubt > 0",
-                        _key(segment),
-                    )
-                ]
+                doubtful: list[Suggestion] = []
+                for segment in segments_between(target.id, keyframes, self.video.frame_count):
+                    doubtful += self._doubts(segment, least)
+                    doubtful += self._ends_at_cuts(segment, cuts)
                 found += pick_suggestions(doubtful, keyframes)
-        return sorted(found, key=lambda suggestion: -suggestion.lost_state)[:n]
+        return sorted(found, key=lambda suggestion: -suggestion.doubt)[:n]
 
     def cuts(self) -> tuple[int, ...]:
         """The first frame of each new scene that is known so far, ascending; ``track_segments`` finds them."""
@@ -577,6 +578,26 @@ class Project:
                 f"{self.video.frame_count} frames, numbered from 0"
             )
         return frame
+
+    def _doubts(self, segment: Segment, least: float) -> list[Suggestion]:
+        query = (
+            "SELECT track.* FROM track JOIN segment ON track.segment = segment.id "
+            "WHERE segment.key = ? AND track.doubt > 0 AND track.doubt >= ?"
+        )
+        return [
+            Suggestion(target=segment.target, frame=row["frame"], doubt=row["doubt"], reason=row["reason"])
+            for row in self._database.rows(query, _key(segment), least)
+        ]
+
+    def _ends_at_cuts(self, segment: Segment, cuts: Iterable[int]) -> list[Suggestion]:
+        """Cuts after which a segment that was tracked to its end has no box: is the target there, and where?"""
+        if not self._is_complete(segment):
+            return []
+        return [
+            Suggestion(target=segment.target, frame=cut, doubt=1.0, reason="scene cut")
+            for cut in cuts
+            if segment.first <= cut <= segment.last and not self._segment_boxes(segment, cut, cut)
+        ]
 
     def _is_complete(self, segment: Segment) -> bool:
         row = self._database.row("SELECT complete FROM segment WHERE key = ?", _key(segment))

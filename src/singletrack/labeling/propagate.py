@@ -273,18 +273,18 @@ class _Work:
         elif partner is None:  # the backward run comes later
             self._store(run, complete=False)
         elif partner.ended:
-            init_distributed = join_runs(_as_run(partner), _as_run(run))
+            joined = join_runs(_as_run(partner), _as_run(run))
             boxes = {
                 frame: LabeledBox(box=_box(box), score=float(score), source="tracker")
                 for frame, box, score in zip(
-                    range(partner.start, run.start + 1), init_distributed.boxes, init_distributed.scores, strict=True
+                    range(partner.start, run.start + 1), joined.boxes, joined.scores, strict=True
                 )
                 if segment.first <= frame <= segment.last and np.isfinite(box).all()
             }
             doubts = {
-                frame: (float(lost_state), reason)
-                for frame, lost_state, reason in zip(
-                    range(partner.start, run.start + 1), init_distributed.doubts, init_distributed.reasons, strict=True
+                frame: (float(doubt), reason)
+                for frame, doubt, reason in zip(
+                    range(partner.start, run.start + 1), joined.doubts, joined.reasons, strict=True
                 )
             }
             self._project.store_track(segment, boxes, made_by=self._made_by, doubts=doubts)
@@ -292,15 +292,19 @@ class _Work:
 
     def _store(self, run: _Run, *, complete: bool) -> None:
         boxes = run.inside(run.unstored)
-        scores = np.array([each.score for each in boxes.values()])
-        lost = np.array([each.lost for each in boxes.values()], bool)
+        doubts, reasons = doubt_of_run(
+            np.array([each.box for each in boxes.values()], np.float64).reshape(-1, 4),
+            np.array([each.score for each in boxes.values()]),
+            np.array([each.lost for each in boxes.values()], bool),
+            np.abs(np.array(list(boxes), np.float64) - run.start),
+        )
         self._project.store_track(
             run.segment,
             boxes,
             complete=complete,
             replace=not run.stored,
             made_by=self._made_by,
-            doubts=dict(zip(boxes, zip(*doubt_of_run(scores, lost), strict=True), strict=True)),
+            doubts=dict(zip(boxes, zip(doubts.tolist(), reasons, strict=True), strict=True)),
         )
         run.unstored, run.stored = {}, True
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+LEAST_DOUBT = 0.25  # frames with less are not worth a person's time: their boxes overlap the true ones by about 0.8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
@@ -14,12 +16,12 @@ class Suggestion:
         target: Id of the target.
         frame: Frame number.
         doubt: 0 (certain) to 1.
-        reason: "runs disagree", "low score", "lost", "size jumps" or "scene cut".
+        reason: "runs disagree", "low score", "lost", "size jumps", "scene cut" or "far from a keyframe".
     """
 
     target: int
     frame: int
-    lost_state: float
+    doubt: float
     reason: str
 
 
@@ -40,6 +42,6 @@ def pick_suggestions(doubtful: Sequence[Suggestion], keyframes: Collection[int])
         if suggestion.frame in near:
             continue
         gap = sum(frame < suggestion.frame for frame in ordered)
-        if gap not in best or suggestion.lost_state > best[gap].lost_state:
+        if gap not in best or suggestion.doubt > best[gap].doubt:
             best[gap] = suggestion
-    return sorted(best.values(), key=lambda suggestion: -suggestion.lost_state)
+    return sorted(best.values(), key=lambda suggestion: -suggestion.doubt)

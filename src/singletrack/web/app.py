@@ -339,7 +339,7 @@ def _pack_boxes(clip: Clip, target: int, first: int, last: int | None) -> list[l
 
 def _suggest(clip: Clip) -> list[dict[str, Any]]:
     return [
-        {"target": each.target, "frame": each.frame, "doubt": round(each.lost_state, 3), "reason": each.reason}
+        {"target": each.target, "frame": each.frame, "doubt": round(each.doubt, 3), "reason": each.reason}
         for each in clip.project.suggestions()
     ]
 

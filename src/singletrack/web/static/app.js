@@ -206,9 +206,18 @@ async function drawn(box) {
 async function setKeyframe(id, frame, box) {
   const target = targetOf(id);
   if (!target) return;
+  if (!state.online) {
+    say("Not saved: the server does not answer.");
+    return;
+  }
+  const before = target.boxes.get(frame);
   target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, source: "person" }); // at once; the answer follows
   showFrame();
-  await edit("PUT", `/targets/${id}/keyframes/${frame}`, { box: box && [box.x, box.y, box.w, box.h] });
+  const answer = await edit("PUT", `/targets/${id}/keyframes/${frame}`, { box: box && [box.x, box.y, box.w, box.h] });
+  if (answer || state.online) return;
+  if (before) target.boxes.set(frame, before); // it was not kept, so it is not shown
+  else target.boxes.delete(frame);
+  showFrame();
 }
 
 async function removeKeyframe() {
