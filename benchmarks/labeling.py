@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import singletrack
+from singletrack.engines.cpu import processor_name
 from singletrack.geometry.boxes import Box, iou
 from singletrack.labeling.join import Run, doubt_of_run, join_runs
 from singletrack.labeling.project import segments_between
 from singletrack.labeling.suggest import Suggestion, pick_suggestions
-from singletrack.runtimes.processor import processor_name
 from singletrack.video import open_frames
 
 Array = NDArray[np.float64]

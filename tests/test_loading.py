@@ -320,7 +320,6 @@ def test_bundled_weights(
     assert exports == ["ostrack-tiny 1.0"]
 
 
-@pytest.mark.skipif(not BUNDLED.is_file(), reason="the bundled weights are not trained yet")
 def test_bundled_model_without_torch() -> None:
     check = (
         "import sys; sys.modules['torch'] = None; from singletrack.loading import load; "

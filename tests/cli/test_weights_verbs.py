@@ -80,8 +80,8 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
             ["train", "ostrack_266"],
             "unknown recipe 'ostrack_266'; choose one of singletrack/training/recipes, such as ostrack_256, ",
         ),
-        ([*CALLS["convert"][:-1], "x.onnx"], "expected a file that ends in .safetensors; got x.onnx; change its name"),
-        ([*CALLS["export"][:-1], "x.xml"], "expected a file that ends in .onnx; got x.xml; change its name"),
+        ([*CALLS["convert"][:-1], "x.onnx"], "output file must end in .safetensors; got x.onnx; change its name"),
+        ([*CALLS["export"][:-1], "x.xml"], "output file must end in .onnx; got x.xml; change its name"),
     ],
 )
 def test_what_cannot_be_meant(

@@ -159,14 +159,6 @@ def bundled() -> OSTrackTracker:
     return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].tracker_settings)
 
 
-@pytest.fixture
-def needs_bundled_model() -> None:
-    try:
-        bundled_file("ostrack-tiny", ".onnx")
-    except InputError:
-        pytest.skip("needs src/singletrack/weights/ostrack-tiny.onnx, which is absent from this checkout")
-
-
 # --- one after the other -------------------------------------------------------------------------------------------
 
 
@@ -265,7 +257,6 @@ def test_boxes_that_are_no_numbers_are_a_failure(tmp_path: Path) -> None:
     assert not run.is_done("a")
 
 
-@pytest.mark.usefixtures("needs_bundled_model")
 def test_three_repetitions_give_the_same_bytes(tmp_path: Path) -> None:
     runs = [start(tmp_path / str(index), clips()) for index in range(3)]
     for run in runs:
@@ -320,7 +311,6 @@ def test_the_network_sees_one_size_of_batch() -> None:
     assert sorted(tracker.network.batches) == [1] * corrections + [2] * 6
 
 
-@pytest.mark.usefixtures("needs_bundled_model")
 def test_a_batch_of_the_bundled_model_gives_what_one_after_the_other_gives() -> None:
     tracker = bundled()
     alone = dict(follow_sequences(tracker, clips()))
@@ -368,7 +358,6 @@ def test_a_batch_needs_a_tracker_that_knows_batches() -> None:
 # --- processes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("needs_bundled_model")
 def test_processes_give_the_same_bytes(tmp_path: Path) -> None:
     runs = [start(tmp_path / str(jobs), clips()) for jobs in (1, 2)]
     frames: list[int] = []

@@ -9,7 +9,6 @@ import pytest
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines.openvino_engine import OpenVINONetwork
-from singletrack.errors import InputError
 from singletrack.loading import bundled_file
 from singletrack.registry import MODELS
 from singletrack.tracking.ostrack import OSTrackTracker
@@ -20,10 +19,7 @@ FRAMES = 300
 
 @pytest.fixture(scope="module")
 def tracker() -> OSTrackTracker:
-    try:
-        path = bundled_file("ostrack-tiny", ".onnx")
-    except InputError:
-        pytest.skip("needs src/singletrack/weights/ostrack-tiny.onnx, which is absent from this checkout")
+    path = bundled_file("ostrack-tiny", ".onnx")
     return OSTrackTracker(OpenVINONetwork(path, device="cpu", threads=1), MODELS["ostrack-tiny"].tracker_settings)
 
 

@@ -15,7 +15,7 @@ from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.loading import load
-from singletrack.tracking.base import BatchTracker, Inputs
+from singletrack.tracking.base import BatchTracker, Inputs, Result
 from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
@@ -185,17 +185,25 @@ def test_ids_that_are_none() -> None:
         MultiTracker(make_ostrack()).remove(1)
 
 
-def test_a_tracker_that_knows_no_batches() -> None:
+def test_trackers_without_batches_are_updated_one_after_the_other() -> None:
     class Lone:
-        def init(self, frame: Any, box: Any) -> None: ...
+        def init(self, frame: Any, box: Any) -> None:
+            self.box = box
 
-        def update(self, frame: Any) -> Any: ...
+        def update(self, frame: Any) -> Result:
+            x, y, width, height = self.box
+            self.box = x + 1, y, width, height
+            return Result(box=self.box, score=0.5, lost=False)
 
-    with pytest.raises(
-        InputError,
-        match=r"batches need a tracker with preprocess and postprocess \(tracking\.base\.BatchTracker\); got Lone",
-    ):
-        MultiTracker(Lone())
+    mine = Lone()
+    many = MultiTracker(mine)
+    picture = np.zeros((60, 80, 3), np.uint8)
+    assert (many.add(picture, (1, 2, 3, 4)), many.add(picture, (9, 8, 7, 6))) == (1, 2)
+    results = many.update(picture)
+    assert {number: result.box for number, result in results.items()} == {1: (2, 2, 3, 4), 2: (10, 8, 7, 6)}
+    assert not hasattr(mine, "box")
+    with pytest.raises(InputError, match="settings of a Lone cannot be changed"):
+        many.add(picture, (1, 2, 3, 4), settings={"lost_after": 3})
 
 
 # --- passes --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,4 @@
-"""What a benchmark is made of: sequences, each with its frames and what the benchmark says about its target.
-
-Knows nothing of files: the readers beside this module find them, evaluation and training use what stands here.
-"""
+"""Sequences: frames and annotations of one target in a data set."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Data sets made for detection that trackers are trained on: ILSVRC's VID and DET, and YouTube-BB, as handed out.
+"""Reads detection data sets that trackers train on: ILSVRC VID and DET, and YouTube-BB, in their original layout.
 
-Finders for the table of ``benchmarks``. What their annotations hold is known only from reading all of them, which
-takes minutes for the whole of VID or DET; ``footage`` does it once. Of pysot's crops, ``pysot_sources`` knows.
+Their contents are known only from all annotations. Reading these takes minutes for VID or DET; ``frame_index`` does
+it once. For the crops made by pysot, see ``pysot_crops``.
 """
 
 from __future__ import annotations

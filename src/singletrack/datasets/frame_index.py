@@ -1,17 +1,17 @@
-"""A data set as training needs it: every sequence's boxes and file names in a few flat arrays, kept on the disk.
+"""An index of a data set for training: boxes and file names of every sequence in a few flat arrays on disk.
 
-Reading a large data set's annotations takes minutes, and its sequences as objects gigabytes. So it is read once, with
-the readers of ``catalog``, and written down as arrays that every process maps into its memory; they are one copy,
-however many processes draw from them. Knows nothing of how frames are chosen or cut.
+Reading the annotations of a large data set takes minutes, and its sequences as objects take gigabytes. The data set
+is therefore read once, with the readers of ``registry``, and saved as arrays that all processes map into memory as
+one copy.
 
     folder/
-    ├── facts.json       data set, split, where sequences lie, and the fingerprint
+    ├── facts.json       data set, split, location of the sequences, and the fingerprint
     ├── names.npy        (n,) names of the sequences, bytes
-    ├── places.npy       (n,) which of the folders in facts.json each sequence's frames lie in
-    ├── starts.npy       (n + 1,) where each sequence's frames start in the arrays below
-    ├── files.npy        (frames,) names of the files, bytes
+    ├── places.npy       (n,) index of the folder in facts.json that holds the frames of each sequence
+    ├── starts.npy       (n + 1,) start of each sequence in the arrays below
+    ├── files.npy        (frames,) file names, bytes
     ├── boxes.npy        (frames, 4) float32 xywh, pixels
-    └── visible.npy      (frames,) there is a box, and the benchmark does not say that the target is absent or hidden
+    └── visible.npy      (frames,) True if there is a box and the target is not marked as absent or hidden
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Training pairs from data sets: the pair of an index is drawn, read, cut and changed here, in this order.
+"""Training pairs from data sets: sampled, read, cropped and augmented.
 
-What stands at an index follows from (seed, index) alone. Knows nothing of batches, tensors or epochs.
+The pair at an index depends only on (seed, index).
 """
 
 from __future__ import annotations

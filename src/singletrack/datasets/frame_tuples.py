@@ -1,8 +1,8 @@
-"""Training samples of one search frame and one template or several, as STARK learns from them, with their padding.
+"""Training samples of one search frame and one or more templates, with padding masks, as used by STARK.
 
-How frames are drawn (causal, trident, and frames that do not show the target) follows the published code
-(researchmm/Stark, lib/train/data); how crops are cut and changed is ``augmentations``. What stands at an index follows
-from (seed, index) alone.
+The sampling of frames (causal, trident, and frames without the target) follows the published code (researchmm/Stark,
+lib/train/data). Crops and augmentations are those of ``augmentations``. The sample at an index depends only on
+(seed, index).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the readers of all layouts share: a row of the table, where a sequence lies, and reading it whole.
-
-Knows nothing of any one benchmark or tool.
-"""
+"""Types and helpers that the readers of all layouts share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Data sets by name: opening one, and checking a copy of it.
+"""Opens data sets by name, and checks copies of them.
 
-An incomplete copy is never opened without a word: a result over what happens to be there is no result.
+An incomplete copy is refused unless requested, because scores over a part of a benchmark are not comparable.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which frames make a training pair: data set by share, sequence, template frame, search frame after it.
+"""Samples the frames of a training pair: data set by weight, sequence, template frame, later search frame.
 
-The rules are the published ones of OSTrack (causal sampling, after PyTracking). Knows nothing of pixels.
+The rules are those of the published code of OSTrack (causal sampling, after PyTracking).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Each benchmark's layout: which sequences a split has, where they lie, and how one of them is read.
+"""Readers of tracking benchmarks: the sequences of each split, their location and format.
 
-``BENCHMARKS``, at the end, is the table. A finder gives the sequences of a split, each as a function that reads it;
-what a benchmark does not ship, such as a list of names, comes from a file that the user points to. Boxes stay as the
-benchmark writes them. OTB, LaSOT, UAV123 and others made in Matlab count pixels from 1; published trackers and
-toolkits take these numbers as they are, and so does this, for the published scores were made that way.
+``BENCHMARKS``, at the end, is the table. A finder lists the sequences of a split, each as a function that reads it.
+What a benchmark does not include, such as a list of names, comes from a file given by the user. Boxes are read as
+written. OTB, LaSOT, UAV123 and others created with Matlab count pixels from 1; published trackers and toolkits use
+these numbers unchanged, so published scores are comparable only this way.
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ from types import TracebackType
 from typing import Any
 
 from singletrack.errors import InputError, ProjectError, VideoError
+from singletrack.files import writing
 from singletrack.geometry.boxes import Box, check_box
 from singletrack.labeling.keyframes import interpolate, select_keyframes
 from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, LabelSet, VideoInfo, check_color
 from singletrack.labeling.locking import lock_file
 from singletrack.labeling.suggest import LEAST_DOUBT, Suggestion, pick_suggestions
 from singletrack.video import open_frames
-from singletrack.video.files import writing
 from singletrack.video.reader import find_pictures
 
 APPLICATION_ID = 0x73746C62  # "stlb", in the header of each project file

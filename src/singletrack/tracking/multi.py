@@ -32,17 +32,15 @@ class MultiTracker:
     Results equal those of separate trackers, up to floating-point rounding.
 
     Args:
-        tracker: a tracker from ``singletrack.load``. It is not changed; each target gets a copy.
+        tracker: a tracker from ``singletrack.load``, or your own. It is not changed; each target gets a shallow copy.
+            Targets of a ``tracking.base.BatchTracker`` share forward passes; others are updated one after the other.
         batch_sizes: allowed batch sizes of a forward pass. An engine may prepare each size on first use.
-
-    Raises:
-        InputError: the tracker is not a ``tracking.base.BatchTracker``.
     """
 
     def __init__(self, tracker: Tracker, *, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
-        self._tracker = check_batch_tracker(tracker, "track its targets one by one")
-        self._network = SharedNetwork(self._tracker.network, batch_sizes)
-        self._targets: dict[int, BatchTracker] = {}
+        self._tracker = tracker
+        self._network = SharedNetwork(tracker.network, batch_sizes) if isinstance(tracker, BatchTracker) else None
+        self._targets: dict[int, Tracker] = {}
         self._size_wh = (0, 0)
         self._next_id = 1
 
@@ -66,7 +64,11 @@ class MultiTracker:
             InputError: an invalid frame, box or setting.
         """
         frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
-        target = self._network.share(self._tracker)
+        target: Tracker
+        if self._network is not None and isinstance(self._tracker, BatchTracker):
+            target = self._network.share(self._tracker)
+        else:
+            target = copy.copy(self._tracker)
         if settings:
             _change_settings(target, settings)
         target.init(frame, box)
@@ -99,11 +101,14 @@ class MultiTracker:
         """
         if self._targets:
             frame = check_next_frame(frame, self._size_wh)
-        looks = [target.preprocess(frame) for target in self._targets.values()]
-        seen = iter(self._network.locate_each([look for look in looks if look is not None]))
+        if self._network is None:
+            return {number: target.update(frame) for number, target in self._targets.items()}
+        targets = {number: target for number, target in self._targets.items() if isinstance(target, BatchTracker)}
+        inputs = [target.preprocess(frame) for target in targets.values()]
+        maps = iter(self._network.locate_each([each for each in inputs if each is not None]))
         return {
-            number: target.postprocess(None if look is None else next(seen))
-            for (number, target), look in zip(self._targets.items(), looks, strict=True)
+            number: target.postprocess(None if each is None else next(maps))
+            for (number, target), each in zip(targets.items(), inputs, strict=True)
         }
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from singletrack.labeling.formats.base import LabelFormat, WriteOptions
 from singletrack.labeling.formats.convert import convert_labels
 from singletrack.labeling.formats.recording import LabelRecorder
-from singletrack.labeling.formats.registry import FORMATS, find_format, read_labels, write_labels
+from singletrack.labeling.formats.registry import FORMATS, check_output, find_format, read_labels, write_labels
 
 __all__ = [
     "FORMATS",
     "LabelFormat",
     "LabelRecorder",
     "WriteOptions",
+    "check_output",
     "convert_labels",
     "find_format",
     "read_labels",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from singletrack.errors import VideoError
-from singletrack.labeling.formats.registry import check_output, write_labels
+from singletrack.labeling.formats.registry import write_labels
 from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, LabelSet, VideoInfo
 from singletrack.tracking.base import Result
 from singletrack.video import VideoReader
@@ -20,19 +20,14 @@ class LabelRecorder:
     """
 
     def __init__(self, path: Path, format: str | None, source: str, video: VideoReader) -> None:
-        """Check the path and the format, before the work begins.
+        """Keep what is needed to describe the video.
 
         Args:
             path: File or folder to write.
             format: One of ``FORMATS``. [default: by the ending of `path`]
             source: What `video` reads: a file, a folder of frames, or anything else, which has no frame names.
             video: The opened source.
-
-        Raises:
-            InputError: For an unknown format or ending, or a folder that is not empty.
-            SingletrackError: If the path cannot be written.
         """
-        check_output(path, format)
         self._path, self._format, self._video, self._source = path, format, video, source
         self._boxes: dict[int, dict[int, LabeledBox]] = {}
 

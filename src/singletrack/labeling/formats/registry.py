@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +163,15 @@ def write_labels(
     row.write(labels, path, WriteOptions(tolerance=tolerance, frames=None if frames is None else Path(frames)))
 
 
-def check_output(path: Path, format: str | None) -> None:
+def check_output(path: Path, format: str | None, inputs: Sequence[Path] = ()) -> None:
     """See that labels can be written, without leaving anything there.
 
+    Args:
+        path, format: As for ``write_labels``.
+        inputs: Files that must not be replaced.
+
     Raises:
-        InputError: For an unknown format or ending, or a folder that is not empty.
+        InputError: For an unknown format or ending, a folder that is not empty, or an input.
         SingletrackError: If the path cannot be written.
     """
     row = _get(_choose_format(path, format))
@@ -175,6 +180,8 @@ def check_output(path: Path, format: str | None) -> None:
             raise InputError(f"{path} must be a new or empty folder; it exists; give another path or remove it")
     else:
         check_file(path, {path.suffix.lower()})
+        if path.is_file() and any(each.exists() and path.samefile(each) for each in inputs):
+            raise InputError(f"expected a file to write that is not read; got {path}; rename it")
 
 
 def _choose_format(path: Path, format: str | None) -> str:
