@@ -128,6 +128,7 @@ class FrameReader:
         if self._frames is None:
             index = index_frames(self._name)
             self._frames = _Counted(self._name) if index is None else _Indexed(self._name, index)
+            self._first = None  # 25 MB at 4K; the index finds it again
         return self._frames
 
 

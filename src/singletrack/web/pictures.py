@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from singletrack.video import open_frames
 
-CACHE_BYTES = 96_000_000  # of JPEG; about 400 frames of 1080p
-CHUNK_BYTES = 100_000_000  # of decoded frames, kept while stepping backward
+CACHE_BYTES = 96_000_000  # about 400 frames of 1080p
+CHUNK = 12  # frames that are decoded at a time while stepping backward
 QUALITY = 88
 SCALES = (1, 2, 4)  # a frame is served with its sides divided by one of these
 
@@ -30,9 +30,6 @@ class Pictures:
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._free_bytes = cache_bytes
-        width, height = self._frames.size_wh
-        self._chunk = max(1, min(24, CHUNK_BYTES // (width * height * 3)))
-        self._decoded: dict[int, NDArray[np.uint8]] = {}
         self._last = -1
 
     def jpeg(self, number: int, scale: int = 1) -> bytes:
@@ -43,30 +40,25 @@ class Pictures:
                 self._cache.move_to_end((number, scale))
                 self._last = number
                 return found
-            encoded = _encode(self._read(number), scale)
+            # Backward, those before it will be wanted too, and decoding goes forward.
+            first = max(0, number - CHUNK + 1) if number == self._last - 1 else number
+            for each in range(first, number + 1):
+                self._keep((each, scale), _encode(self._frames.frame(each), scale))
             self._last = number
-            self._cache[number, scale] = encoded
-            self._free_bytes -= len(encoded)
-            while self._free_bytes < 0 and len(self._cache) > 1:
-                self._free_bytes += len(self._cache.popitem(last=False)[1])
-            return encoded
+            return self._cache[number, scale]
 
     def close(self) -> None:
         """Close the source."""
         with self._lock:
             self._frames.close()
             self._cache.clear()
-            self._decoded.clear()
 
-    def _read(self, number: int) -> NDArray[np.uint8]:
-        if number in self._decoded:
-            return self._decoded[number]
-        if number == self._last - 1:  # backward: those before it will be wanted too, and decoding goes forward
-            first = max(0, number - self._chunk + 1)
-            self._decoded = {each: self._frames.frame(each) for each in range(first, number + 1)}
-            return self._decoded[number]
-        self._decoded = {}
-        return self._frames.frame(number)
+    def _keep(self, key: tuple[int, int], encoded: bytes) -> None:
+        replaced = self._cache.pop(key, b"")
+        self._cache[key] = encoded
+        self._free_bytes += len(replaced) - len(encoded)
+        while self._free_bytes < 0 and len(self._cache) > 1:
+            self._free_bytes += len(self._cache.popitem(last=False)[1])
 
 
 def _encode(frame: NDArray[np.uint8], scale: int) -> bytes:
