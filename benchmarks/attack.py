@@ -6,7 +6,7 @@
 Each case runs in a worker process with limits on time and memory, and is made from its number alone, so that a case
 that fails can be run again: --case videos:123. The kinds and what counts as a right answer:
 
-    videos       bytes flipped, changed, zeroed, dropped or cut; every frame is delivered, or an error says what is missing
+    videos       bytes flipped, changed, zeroed, dropped or cut; every frame, or an error says what is missing
     boxes        boxes and frames of odd values, types and shapes; the result lies inside the frame
     checkpoints  checkpoints and exported files, changed as videos are, and pickles of random steps; same tensors
     files        archives and annotations, changed as videos are; every sequence with a box for each frame

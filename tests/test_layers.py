@@ -33,13 +33,15 @@ LEVELS = {
     "evaluation": 5,
     "export": 5,
     "loading": 6,
-    "api": 7,
-    "doctor": 7,
-    "profiling": 7,
-    "integrations": 7,
-    "cli": 8,
-    "__init__": 9,
-    "__main__": 9,
+    "labeling": 7,
+    "api": 8,
+    "doctor": 8,
+    "profiling": 8,
+    "integrations": 8,
+    "web": 9,
+    "cli": 10,
+    "__init__": 11,
+    "__main__": 11,
 }
 BESIDE = {("drawing", "tracking.base"), ("results", "tracking.base")}
 NEEDS_TORCH = ("models/", "training/", "export/", "engines/torch_engine.py")
