@@ -17,6 +17,7 @@ from onnx.utils import Extractor
 from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
 from singletrack.engines.cpu import usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
+from singletrack.engines.processes import ProcessBound
 from singletrack.telemetry import without_telemetry
 
 with without_telemetry():
@@ -31,7 +32,7 @@ INSTALL = {
 }
 
 
-class ONNXRuntimeNetwork:
+class ONNXRuntimeNetwork(ProcessBound):
     """Runs an exported file with any batch size. It may be shared by trackers and threads.
 
     Args:
@@ -63,6 +64,14 @@ class ONNXRuntimeNetwork:
         normalization: Normalization | None = None,
         cache: Path | None = None,
     ) -> None:
+        super().__init__(
+            path=path,
+            device=device,
+            precision=precision,
+            threads=threads,
+            normalization=normalization,
+            cache=cache,
+        )
         self.device, present = find_provider(device)
         known = ("auto", "fp32", "bf16", "fp16") if self.device == "tensorrt" else ("auto", "fp32")
         if precision not in known:
@@ -91,6 +100,7 @@ class ONNXRuntimeNetwork:
         return self._run("search", self._maps, {"search": search, "features": features})
 
     def _run(self, crop: str, outputs: list[str], inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        self.check_process()
         if self._alone and len(inputs[crop]) > 1:
             return one_by_one(partial(self._run, crop, outputs), inputs)
         values = self._session(crop, inputs[crop].dtype == np.uint8).run(outputs, inputs)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, iou
+from singletrack.geometry.boxes import Box, BoxLike, check_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
@@ -123,15 +123,18 @@ class LongTermTracker:
         changeable: Any = self.tracker
         changeable.settings = settings
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.tracker!r}>"
+
     def __copy__(self) -> LongTermTracker:
         """Return a tracker for another target, with the same network."""
         return LongTermTracker(copy.copy(self.tracker))
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame, see ``tracking.base.Tracker``. May be called again to start over."""
-        self.tracker.init(frame, box)
         frame = check_frame(frame)
-        x, y, width, height = (float(value) for value in box)
+        x, y, width, height = check_box(box, (frame.shape[1], frame.shape[0]))
+        self.tracker.init(frame, (x, y, width, height))
         first = Result(box=(x, y, width, height), score=1.0, lost=False)
         self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colors_of(frame, first.box))
 

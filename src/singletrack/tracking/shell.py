@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, check_box
+from singletrack.geometry.boxes import Box, BoxLike, check_box
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result
 
@@ -39,7 +39,7 @@ class TrackerShell(ABC, Generic[Settings, Target]):
         self.settings: Settings = settings or self.default_settings()
         self._target: Target | None = None
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame. May be called again, to start over.
 
         Args:
@@ -69,6 +69,10 @@ class TrackerShell(ABC, Generic[Settings, Target]):
         if target.features is None:
             target.features = self.network.encode(inputs.template)
         return self.postprocess(self.network.locate(target.features, inputs.search))
+
+    def __repr__(self) -> str:
+        state = "no target yet" if self._target is None else "following"
+        return f"<{type(self).__name__} with {self.network!r}, {state}>"
 
     @abstractmethod
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
