@@ -11,6 +11,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from singletrack.errors import SingletrackError
+from singletrack.files import make_folder, remove_unfinished
+
 OWN_FILES = re.compile(r"\.?.+-[0-9a-f]{32}(\.\d+\.part)?\.(onnx|blake2b|alias)")  # exports, also unfinished ones
 
 
@@ -47,6 +50,25 @@ def clear_cache(folder: Path) -> tuple[int, int]:
     for path in files:
         path.unlink(missing_ok=True)
     return len(files), size
+
+
+def check_cache(size: int) -> None:
+    """Make the cache folder and remove what killed processes left in it.
+
+    Raises SingletrackError, naming SINGLETRACK_CACHE, where nothing can be written or ``size`` bytes have no room.
+    """
+    folder = cache_folder()
+    advice = "make room, or set SINGLETRACK_CACHE to another folder"
+    try:
+        make_folder(folder)
+        free = shutil.disk_usage(folder).free
+    except (SingletrackError, OSError) as error:
+        raise SingletrackError(
+            f"expected a cache folder that can be written; got {folder} ({error}); {advice}"
+        ) from error
+    if free < size:
+        raise SingletrackError(f"expected {size} bytes of room in the cache folder {folder}; got {free}; {advice}")
+    remove_unfinished(folder)
 
 
 def compiled_folder() -> Path | None:

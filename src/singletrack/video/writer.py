@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
+LARGEST_SIDE = 16_384  # pixels, of libx264
 BT709 = 1  # the number of this color standard in H.264, for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
 SQUARE = Fraction(1)  # pixels
@@ -70,6 +71,11 @@ class VideoWriter:
 
         height, width = frame.shape[:2]
         if self._stream is None:
+            if max(width, height) > LARGEST_SIDE:
+                raise VideoError(
+                    f"expected frames of at most {LARGEST_SIDE} pixels a side, as H.264 takes them; got {width} x "
+                    f"{height}; write the boxes alone, or make the source smaller"
+                )
             self._stream = self._add_stream(width + width % 2, height + height % 2)
             self._size_wh = (width, height)
             if width % 2 or height % 2:
