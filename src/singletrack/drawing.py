@@ -94,7 +94,8 @@ def _draw_lines(drawn: Frame, box: Sequence[float], color: Color, dashed: bool) 
 
 def _line_width(frame: Frame) -> int:
     height, width = frame.shape[:2]
-    return max(1, round(min(height, width) / 240))
+    thickness: int = max(1, round(min(height, width) / 240))
+    return thickness
 
 
 def _near_frame(box: Sequence[float], frame: Frame) -> tuple[int, int, int, int]:
