@@ -19,7 +19,7 @@ LEVELS = {
     "interrupts": 0,
     "weights": 0,
     "files": 1,
-    "cache": 1,
+    "cache": 2,
     "models": 2,
     "video": 2,
     "geometry": 2,

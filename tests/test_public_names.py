@@ -25,3 +25,8 @@ def test_version() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'follow_all'"):
         singletrack.follow_all  # noqa: B018
+
+
+def test_dir_shows_public_names_alone() -> None:
+    assert [name for name in dir(singletrack) if not name.startswith("__")] == sorted(singletrack.__all__)
+    assert "__version__" in dir(singletrack)

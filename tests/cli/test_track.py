@@ -112,6 +112,15 @@ def test_without_a_file_named_a_video_is_written(
     monkeypatch.chdir(tmp_path)
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16"]) == 0
     assert (tmp_path / "followed.mp4").exists()
+    before = (tmp_path / "followed.mp4").read_bytes()
+    for _ in range(2):
+        assert main(["track", str(make_clip(2)), "--box", "4,5,20,16"]) == 0
+    assert (tmp_path / "followed.mp4").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("followed*")) == [
+        "followed-2.mp4",
+        "followed-3.mp4",
+        "followed.mp4",
+    ]
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "1,2,3,4,5", "a,b,c,d", "1;2;3;4", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,12 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
                 "correct or remove it"
             ) from None
     return targets
+
+
+def unused(path: Path) -> Path:
+    """The path, or where it is taken the first of NAME-2, NAME-3, ... that is not."""
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
 @click.command(no_args_is_help=True)
@@ -132,7 +139,8 @@ def command(
     """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
-    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written.
+    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written, or
+    followed-2.mp4 where there is one already.
 
     Ctrl-C ends it; what was written until then is kept and plays.
     """
@@ -150,7 +158,7 @@ def command(
     single = targets is None and len(boxes_given) == 1
     first_frame = min(first_boxes, default=0)
     if out is None and save_boxes is None:
-        out = Path("followed.mp4")
+        out = unused(Path("followed.mp4"))
     outputs = [path for path in (out, save_boxes) if path]
     weights = Path(options.weights) if options.weights else None
     inputs = [path for path in (targets, weights, Path(source)) if path]

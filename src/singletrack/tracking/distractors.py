@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.geometry.boxes import Box, iou
+from singletrack.geometry.boxes import Box, BoxLike, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.anchors import ANCHORS, Array
 from singletrack.tracking.base import Network, Result
@@ -86,7 +86,7 @@ class DistractorAwareTracker(KeepsState):
         self._follower = DaSiamRPNTracker(network, self.settings)
         self._memory = Memory(self.settings.learning_rate)
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame; see ``DaSiamRPNTracker.init``."""
         follower, memory = DaSiamRPNTracker(self.network, self.settings), Memory(self.settings.learning_rate)
         follower.init(frame, box)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, check_box, iou
+from singletrack.geometry.boxes import Box, BoxLike, check_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
@@ -139,13 +139,16 @@ class LongTermTracker(KeepsState):
         tracker.set_state(state.get("tracker"))
         self._search = search
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.tracker!r}>"
+
     def __copy__(self) -> LongTermTracker:
         """Return a tracker for another target, with the same network."""
         copied = LongTermTracker(copy.copy(self.tracker))
         copied.origin = self.origin
         return copied
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame, see ``tracking.base.Tracker``. May be called again to start over."""
         frame = check_frame(frame)
         x, y, width, height = box = check_box(box, (frame.shape[1], frame.shape[0]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, check_box
+from singletrack.geometry.boxes import Box, BoxLike, check_box
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result
 from singletrack.tracking.state import KeepsState, rebuild
@@ -44,7 +44,7 @@ class TrackerShell(KeepsState, ABC, Generic[Settings, Target]):
         self.settings: Settings = settings or self.default_settings()
         self._target: Target | None = None
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame. May be called again, to start over.
 
         Args:
@@ -89,6 +89,10 @@ class TrackerShell(KeepsState, ABC, Generic[Settings, Target]):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from a state; raises InputError where it is of another tracker."""
         self._target = rebuild(self.target_class, {"features": None, **state})
+
+    def __repr__(self) -> str:
+        state = "no target yet" if self._target is None else "following"
+        return f"<{type(self).__name__} with {self.network!r}, {state}>"
 
     @abstractmethod
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
