@@ -336,4 +336,4 @@ def check_outputs(inputs: Sequence[Path], video_path: Path | None, boxes_path: P
     for output in outputs:
         for other in (*inputs, *(path for path in outputs if path is not output)):
             if other.exists() and output.samefile(other):
-                raise InputError(f"output file {output} must not be {other}; choose another name")
+                raise InputError(f"output file {output} would overwrite {other}; choose another name")
