@@ -90,7 +90,7 @@ def test_a_run_may_start_from_weights(tmp_path: Path) -> None:
     second, fact = tmp_path / "second", {"name": "weights.safetensors", "sha256": hashed(first)}
     train(recipe, NOTHING, second, weights=first, stop_after=5)
     assert json.loads((second / "recipe.json").read_text())["started_from"] == fact
-    with pytest.raises(InputError, match=f"that the run in {second} started from, weights.safetensors .*; got other"):
+    with pytest.raises(InputError, match=f"the run in {second} started from weights.safetensors .*; got other"):
         train(recipe, NOTHING, second, weights=another(first, tmp_path), resume_run=True)
     train(recipe, NOTHING, second, weights=first, stop_after=1, resume_run=True)
     train(recipe, NOTHING, second, resume_run=True)

@@ -18,14 +18,14 @@ from singletrack.training.data.loading import batches
 from singletrack.training.distributed import Distributed
 from singletrack.training.losses import clamped_xyxy, giou
 
-AT_ONCE = 32  # samples
+AT_ONCE = 32  # samples per batch
 
 
 @torch.no_grad()
 def sample_overlap(
     model: nn.Module, stage: Stage, data: DataPaths, seed: int, distributed: Distributed, workers: int = 0
 ) -> float:
-    """Mean overlap of the model's boxes on the stage's held-out samples that show their target, always the same."""
+    """Compute the mean overlap on the held-out samples of the stage that show their target, always the same samples."""
     samples = stage.source.held_out(stage, data, [seed, 1, 0])
     count = stage.check_samples
     parts = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
@@ -40,9 +40,9 @@ def sample_overlap(
 
 
 def tracking_overlap(model: nn.Module, stage: Stage, data: DataPaths, distributed: Distributed) -> float | None:
-    """Average overlap (AO, 0 to 1) of following the source's held-out sequences; None where there is nothing to follow.
+    """Compute the average overlap (AO, 0 to 1) of tracking the held-out sequences; None without sequences.
 
-    The mean over sequences of the mean over their frames, without the first and without those that have no box.
+    It is the mean over sequences of the mean over their frames, without the first and without frames that have no box.
     """
     sequences = stage.source.sequences(data)
     tracker = stage.task.tracker(model, stage) if sequences else None
@@ -57,7 +57,9 @@ def tracking_overlap(model: nn.Module, stage: Stage, data: DataPaths, distribute
 
 
 def followed(tracker: Tracker, sequence: base.VideoSequence) -> float | None:
-    """Mean overlap over the frames of a sequence that have a box, the first left out; None where none has."""
+    """Compute the mean overlap over the frames of a sequence with a box, without the first; None without such
+    frames.
+    """
     truth = sequence.boxes_xywh
     x, y, width, height = truth[0].tolist()
     tracker.init(sequence.frames[0], (x, y, width, height))
