@@ -86,7 +86,7 @@ def test_too_little_to_hold_any_out(tmp_path: Path) -> None:
 def test_first_boxes_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
     write_clips(tmp_path, 2, frames=3)
     (tmp_path / "clip-1" / "groundtruth.txt").write_text("1,2,3,4\n")
-    with pytest.raises(InputError, match="clip-1 needs a box for each of its .* frames; got only the first"):
+    with pytest.raises(InputError, match=r"clip-1 needs a box for each of its .* frames; got only the first"):
         split_sequences("folder", data_of(tmp_path))
 
 
