@@ -205,7 +205,7 @@ sys.exit(main(sys.argv[1:]))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "singletrack: stopped" in errors
+    assert "singletrack: interrupted" in errors
     assert "Traceback" not in errors
     assert f"wrote {out}" in output
     count = len(read_results(boxes))
