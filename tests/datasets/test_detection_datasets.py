@@ -179,7 +179,7 @@ def test_youtubebb_whose_first_picture_is_none(tree: Tree) -> None:
     (tree.root / f"{LISTING}/0/AAAAAA_-AAA_11000_0_1.jpg").write_bytes(b"no picture")
     report = check_dataset("youtubebb", tree.root)
     assert list(report.problems) == ["AAAAAA_-AAA_0_1"]
-    assert "expected a picture" in report.problems["AAAAAA_-AAA_0_1"][0]
+    assert "cannot decode image" in report.problems["AAAAAA_-AAA_0_1"][0]
 
 
 @pytest.mark.parametrize("line", ["AAAAAA_-AAA,11000,0,person,0,present\n", "A,now,0,person,0,present,0,1,0,1\n"])
