@@ -137,7 +137,7 @@ def test_slivers_at_the_edge_are_known() -> None:
 
 
 def test_settings_out_of_range() -> None:
-    with pytest.raises(InputError, match="near_gap of 1 or more"):
+    with pytest.raises(InputError, match="near_gap must be at least 1"):
         replace(PLAIN, near_gap=0)
 
 

@@ -114,7 +114,7 @@ def test_truncated_file_is_delivered_as_far_as_it_decodes(
 ) -> None:
     frames, message = read_until_damaged(cut(make_video(name, codec=codec, count=60), share))
     assert 60 * share - 8 <= len(frames) < 60
-    assert f"{len(frames)} frames decoded" in message
+    assert f"{len(frames)} frames were decoded" in message
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_gray_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["frames", "frames/*.png"])
 def test_no_pictures(tmp_path: Path, source: str) -> None:
     (tmp_path / "frames").mkdir()
-    with pytest.raises(VideoError, match="found none"):
+    with pytest.raises(VideoError, match="no images"):
         open_video(str(tmp_path / source))
 
 
@@ -464,7 +464,7 @@ def test_stream_that_stays_silent_is_given_up() -> None:
 
 @pytest.mark.parametrize("number", [-1, -5, 10**30])
 def test_numbers_that_are_no_cameras(number: int) -> None:  # C15: -1 ended the process
-    with pytest.raises(VideoError, match="expected"):
+    with pytest.raises(VideoError, match="no camera"):
         open_video(number)
 
 
@@ -519,7 +519,7 @@ def test_announced_sizes(ending: str) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 5000, "b\0c", "frames/" + "a" * 300 + "/*.png"])
 def test_names_that_no_file_can_have(name: str) -> None:  # C9
-    with pytest.raises(VideoError, match="expected"):
+    with pytest.raises(VideoError, match=r"source not found|no images"):
         open_video(name)
 
 
