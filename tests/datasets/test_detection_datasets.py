@@ -97,7 +97,7 @@ def test_an_annotation_that_is_none(tree: Tree, text: str, message: str) -> None
 
 @pytest.mark.parametrize("name", ["vid", "det"])
 def test_ilsvrc_that_is_not_there(tree: Tree, name: str) -> None:
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="no sequences of"):
         open_dataset(name, tree.root)
 
 
