@@ -177,7 +177,7 @@ def test_a_sequence_that_fails_is_told_at_the_end(
     assert "2 of 4 sequences done" in said.out
     assert "100.0" in said.out
     assert "failed: bright: expected a darker frame; got 255; dim it" in said.err
-    assert "failed: torn: expected a picture" in said.err
+    assert "failed: torn: cannot decode image" in said.err
     assert said.err.splitlines()[-1] == "2 of 4 sequences failed; run the same command to retry them"
     assert "Traceback" not in said.err
 

@@ -57,7 +57,7 @@ def test_what_cannot_be_meant_is_refused(whole: Tree, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="check the path"):
         open_dataset("folder", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"expected sequences of folder test .*; found none"):
+    with pytest.raises(InputError, match="no sequences of folder test"):
         open_dataset("folder", tmp_path / "empty")
 
 

@@ -95,7 +95,7 @@ def test_trackeval_reads_mot(labels: LabelSet, tmp_path: Path) -> None:
                 "BREAK_ON_ERROR": True,
             }
         )
-        found_by_eval, _ = evaluator.evaluate([dataset], [trackeval.metrics.CLEAR(), trackeval.metrics.HOTA()])
+        found_by_eval, _messages = evaluator.evaluate([dataset], [trackeval.metrics.CLEAR(), trackeval.metrics.HOTA()])
     found = {name: found_by_eval["MotChallenge2DBox"][name]["clip"]["pedestrian"] for name in ("all", "fewer")}
     assert found["all"]["CLEAR"]["CLR_TP"] == 15  # 5 boxes of the car, 9 of the dog, 1 far away
     assert found["all"]["CLEAR"]["MOTA"] == 1
