@@ -384,7 +384,7 @@ def test_boxes_that_are_none(box: Any) -> None:  # C27
 
 @pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])
 def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match="boxes must be"):
         plan_targets(None, boxes, 0)
 
 

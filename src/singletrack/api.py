@@ -18,7 +18,7 @@ from singletrack.drawing import draw_result, draw_results, draw_truth
 from singletrack.errors import InputError, show_value
 from singletrack.files import check_file, check_writable
 from singletrack.geometry.box_formats import BoxFormat, resolve_box
-from singletrack.geometry.boxes import Box, BoxLike
+from singletrack.geometry.boxes import Box, BoxLike, four_numbers
 from singletrack.interrupts import Interrupts
 from singletrack.loading import make_options
 from singletrack.results import ResultWriter, format_of
@@ -145,21 +145,21 @@ def track(
             yield results[1] if boxes is None else results
 
 
-def _list_boxes(boxes: Any) -> list[BoxLike]:
+def _list_boxes(boxes: Any) -> list[Box]:
     """Return boxes as a list, from a sequence of boxes or an array (N, 4); raises InputError for anything else."""
     if isinstance(boxes, str | bytes | Mapping | Set | Iterator) or not hasattr(boxes, "__len__"):
         raise InputError(
             f"boxes must be a list of x, y, width, height; got {show_value(boxes)}; give a list or an array (N, 4)"
         )
-    return list(np.asarray(boxes).tolist() if isinstance(boxes, np.ndarray) else boxes)
+    return [four_numbers(box) for box in (np.asarray(boxes).tolist() if isinstance(boxes, np.ndarray) else boxes)]
 
 
-def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[BoxLike]]:
+def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[Box]]:
     """Return the boxes by the numbers of their frames, ascending; raises InputError where they contradict."""
     if (box is None) == (boxes is None):
         raise InputError("expected either a box or boxes; got both or neither; give one of them")
     if box is not None:
-        boxes = [box]
+        boxes = [four_numbers(box)]
     if isinstance(boxes, Mapping):
         if start:
             raise InputError(
@@ -180,7 +180,7 @@ def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[i
 
 
 def resolve_targets(
-    targets: Mapping[int, Sequence[BoxLike]],
+    targets: Mapping[int, Sequence[Box]],
     video: VideoReader,
     *,
     box_format: BoxFormat | None = None,

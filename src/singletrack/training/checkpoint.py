@@ -43,7 +43,8 @@ class TrainState:
 
     step: steps of the stage that are done. started_from: name and sha256 of the file of weights that the run started
     from; None: from nothing. data: fingerprints of the data. best: the highest AO of the stage, and its step; None
-    before the first. checks_since_best: validations since then. scaler: of fp16's gradients; idle in other precisions.
+    before the first. checks_since_best: validations since then. pending: numbers of the step whose validation was
+    interrupted, and comes first when the run is resumed. scaler: of fp16's gradients; idle in other precisions.
     """
 
     model: nn.Module
@@ -56,6 +57,7 @@ class TrainState:
     data: dict[str, str] = dataclasses.field(default_factory=dict)
     best: dict[str, float] | None = None
     checks_since_best: int = 0
+    pending: dict[str, float] | None = None
 
     def result(self) -> dict[str, Tensor]:
         """The weights that the run is for: averaged where there is an average."""
@@ -147,6 +149,7 @@ def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
         "data": progress.data,
         "best": progress.best,
         "checks_since_best": progress.checks_since_best,
+        "pending": progress.pending,
         "model": progress.model.state_dict(),
         "average": progress.average.values if progress.average else None,
         "updates": progress.average.updates if progress.average else 0,
@@ -213,7 +216,7 @@ def _continue(
     progress = begin(recipe, state["stage"], None, device, half)
     progress.step, progress.started_from = state["step"], state["started_from"]
     progress.data, progress.best = state["data"], state["best"]
-    progress.checks_since_best = state["checks_since_best"]
+    progress.checks_since_best, progress.pending = state["checks_since_best"], state.get("pending")
     progress.model.load_state_dict(state["model"])
     if progress.average:
         progress.average.values = state["average"]

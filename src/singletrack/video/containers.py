@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter
@@ -53,7 +55,7 @@ class Container:
         self._container = self._open()
         try:
             plain_text = self._container.format.name == "tty"  # which FFmpeg would paint as pictures
-            stream = None if plain_text else _picture_track(self._container)
+            stream = None if plain_text else picture_track(self._container)
             if stream is None:
                 raise VideoError(self._refusal("it has no picture track"))
             self._pictures: Iterator[tuple[float, av.VideoFrame]] = _decode(self._container, stream, name=name)
@@ -61,7 +63,7 @@ class Container:
                 self._first_time, picture = next(self._pictures)
             except (DamagedVideoError, StopIteration) as error:
                 raise VideoError(self._refusal("not one frame of it decodes")) from error
-            self._upright = _Upright(FrameConverter(name))
+            self._upright = Upright(FrameConverter(name))
             self._first: Frame | None = self._upright(picture)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
             self.sample_aspect = 1 / aspect if self._upright.sideways else aspect
@@ -91,6 +93,12 @@ class Container:
         """
         if count == 0 or (not self.live and self._jump(count)):
             return count
+        return self.decode_past(count)
+
+    def decode_past(self, count: int) -> int:
+        """Decode the first `count` frames without turning them into RGB; gives how many there were."""
+        if count == 0:
+            return 0
         self._first = None
         return 1 + sum(1 for _ in zip(range(count - 1), self._pictures, strict=False))
 
@@ -102,12 +110,13 @@ class Container:
         """Go to the frame of that number; False, with nothing changed, where that cannot be done exactly."""
         import av
 
-        place = _find_frame(self._url, number)
-        if place is None:
+        index = index_frames(self._url, up_to=number)
+        if index is None or number >= len(index.times):
             return False
+        place = index.find(number)
         container = self._open()
         try:
-            stream = _picture_track(container)
+            stream = picture_track(container)
             if stream is None:
                 raise DamagedVideoError(f"expected the picture track of {self._name}; it is gone; check the file")
             for moment in (place.key_pts, place.key_dts):  # by the one Matroska's index goes, by the other mp4's
@@ -161,7 +170,7 @@ class Container:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a frame is: its time, and those of the key frame that decoding must begin at, in ticks of the stream.
 
     packets: how many stand before the key frame's.
@@ -173,15 +182,39 @@ class _Place:
     packets: int
 
 
-def _find_frame(url: str, number: int) -> _Place | None:
-    """Where frame `number`, from 0, is in a file, by its packets alone; None where they do not tell for certain."""
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of a file, as its packets announce them.
+
+    times: (N,) time of each frame in ticks of the stream, in the order in which they are shown.
+    keys: (K, 3) of each key frame: its time, its decoding time and the number of packets before it.
+    """
+
+    times: NDArray[np.int64]
+    keys: NDArray[np.int64]
+
+    def find(self, number: int) -> Place:
+        """Where frame `number`, from 0, is."""
+        pts = int(self.times[number])
+        before = self.keys[self.keys[:, 0] <= pts]
+        key_pts, key_dts, packets = before[np.argmax(before[:, 0])].tolist()
+        return Place(pts, key_pts, key_dts, packets)
+
+
+def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
+    """Read the packets of a file, without decoding them, to know where each frame is.
+
+    up_to: number of the last frame that is needed; the rest of the file is then not read.
+
+    Returns None where packets do not say for certain which frames there are.
+    """
     import av
 
-    keys: list[tuple[int, int, int]] = []  # time, decoding time and number of packets before each key frame
+    keys: list[tuple[int, int, int]] = []
     waiting: list[int] = []  # times of frames that an earlier one may still come before
-    shown, last = 0, None
+    times = array("q")
     with av.open(f"file:{url}") as container:
-        stream = _picture_track(container)
+        stream = picture_track(container)
         if stream is None:
             return None
         format_names = container.format.name.split(",")
@@ -192,12 +225,10 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 ended = packet.size == 0
                 while waiting and (ended or (packet.dts is not None and waiting[0] < packet.dts)):
                     pts = heapq.heappop(waiting)
-                    if pts == last:
+                    if times and pts == times[-1]:
                         return None
-                    if shown == number:
-                        return _Place(pts, *max(key for key in keys if key[0] <= pts))
-                    shown, last = shown + 1, pts
-                if ended:
+                    times.append(pts)
+                if ended or (up_to is not None and len(times) > up_to):
                     break
                 if packet.pts is None or packet.is_corrupt or packet.is_discard:
                     return None
@@ -208,10 +239,10 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 heapq.heappush(waiting, packet.pts)
         except (av.FFmpegError, OSError):
             return None
-    return None
+    return FrameIndex(np.array(times, np.int64), np.array(keys, np.int64)) if times else None
 
 
-def _picture_track(container: InputContainer) -> VideoStream | None:
+def picture_track(container: InputContainer) -> VideoStream | None:
     """The first track of moving pictures; None where there is none. Covers and thumbnails are no video."""
     from av.stream import Disposition
 
@@ -331,7 +362,7 @@ def _announced_end(container: InputContainer, stream: VideoStream) -> float | No
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
-class _Upright:
+class Upright:
     """Pictures as they are to be shown: turned and mirrored by the display matrix, where they carry one.
 
     The matrix maps a stored point to x' = a x + c y, y' = b x + d y and lies row by row (a b u, c d v, ...)
