@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack import api
 from singletrack.api import follow, plan_targets, track
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.loading import LoadOptions
@@ -94,7 +94,7 @@ def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.Mon
         asked.append((name, options))
         return StepRight()
 
-    monkeypatch.setattr(api.loading, "load_with", load)
+    monkeypatch.setattr("singletrack.loading.load_with", load)
     assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
     assert asked == [("ostrack-256", LoadOptions(weights="w.safetensors", engine="torch", threads=2))]
 
@@ -137,11 +137,65 @@ def test_targets_that_begin_later(clip: Path, tmp_path: Path) -> None:
         assert len(list(video)) == 4
 
 
-def test_a_target_after_the_end_is_told_when_all_is_followed(clip: Path) -> None:
-    results = []
-    with pytest.raises(InputError, match="got boxes for 5, 9 in a source of 5 frames"):
+def test_a_target_after_the_end_is_refused_at_once(clip: Path) -> None:
+    results: list[object] = []
+    with pytest.raises(InputError, match="must be below the 5 frames of the source; got 5, 9; frames count from 0"):
         results.extend(track(clip, boxes={0: [BOX], 5: [BOX], 9: [OTHER]}, tracker=StepRightTogether()))
+    assert results == []
+
+
+def test_a_target_after_an_end_that_nobody_knew_is_refused_when_all_is_followed() -> None:
+    frames = (np.zeros((48, 64, 3), np.uint8) for _ in range(5))
+    results: list[object] = []
+    with pytest.raises(InputError, match="boxes for frames 5, 9 are beyond the end of the source, which has 5 frames"):
+        results.extend(track(frames, boxes={0: [BOX], 5: [BOX], 9: [OTHER]}, tracker=StepRightTogether()))
     assert len(results) == 5
+
+
+def test_results_know_their_frame_and_time(clip: Path) -> None:
+    results = list(track(clip, BOX, start=2, tracker=StepRight()))
+    assert [result.index for result in results] == [2, 3, 4]
+    assert [result.time for result in results] == pytest.approx([0.2, 0.3, 0.4], abs=1e-3)
+    assert [result.frame for result in results] == [None] * 3
+    *_, last = track(clip, boxes=[BOX, BOX], tracker=StepRightTogether(), frames=True)
+    for result in last.values():
+        assert result.index == 4
+        assert result.frame is not None
+        assert result.frame.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_frames_as_a_source(endless: bool) -> None:
+    frames = [np.full((48, 64), value, np.uint8) for value in range(3)]  # gray
+    source = iter(frames) if endless else frames
+    results = list(track(source, BOX, tracker=StepRight(), frames=True))
+    assert [(result.index, result.time) for result in results] == [(0, 0), (1, 1 / 30), (2, 2 / 30)]
+    assert [result.frame[0, 0].tolist() for result in results if result.frame is not None] == [
+        [n] * 3 for n in (0, 1, 2)
+    ]
+
+
+@pytest.mark.parametrize("source", [[], iter([]), 1.5, None, [np.zeros((2, 3, 5), np.uint8)]])
+def test_sources_that_are_none(source: Any) -> None:
+    with pytest.raises(VideoError, match=r"expected (frames|a path)"):
+        list(track(source, BOX, tracker=StepRight()))
+
+
+@pytest.mark.parametrize("box", [[10, 20, 30, 16], np.array(BOX), np.array(BOX, np.int64), range(10, 14)])
+def test_boxes_of_any_kind(clip: Path, box: Any) -> None:
+    x, y, width, height = (float(value) for value in box)
+    first, second = itertools.islice(track(clip, box, tracker=StepRight()), 2)
+    assert (first.box, second.box) == ((x, y, width, height), (x + 1, y, width, height))
+    *_, last = track(clip, boxes=np.array([BOX, OTHER]), tracker=StepRightTogether())
+    assert [result.box[0] for result in last.values()] == [14, 34]
+
+
+def test_box_formats(clip: Path) -> None:
+    assert next(track(clip, (10, 20, 40, 36), box_format="xyxy", tracker=StepRight())).box == BOX
+    assert next(track(clip, (0.25, 0.5, 0.5, 0.25), normalized=True, tracker=StepRight())).box == (16, 24, 32, 12)
+    for box in ((0.25, 0.5, 0.5, 0.25), (40, 30, 60, 40), (-29.5, 20, 30, 16)):
+        with pytest.raises(InputError, match="box must"):
+            next(track(clip, box, tracker=StepRight()))
 
 
 @pytest.mark.parametrize(
@@ -149,11 +203,10 @@ def test_a_target_after_the_end_is_told_when_all_is_followed(clip: Path) -> None
     [
         ({}, "either a box or boxes; got both or neither"),
         ({"box": BOX, "boxes": [BOX]}, "either a box or boxes; got both or neither"),
-        ({"boxes": []}, "expected one box or more; got none"),
-        ({"boxes": {2: []}}, "expected one box or more; got none"),
-        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes that name their frames"),
-        ({"boxes": {-2: [BOX]}}, "0 or more, to start from; got -2"),
-        ({"boxes": [BOX], "tracker": StepRight()}, "got StepRight; follow its targets one by one"),
+        ({"boxes": []}, "at least one box is needed; got none"),
+        ({"boxes": {2: []}}, "at least one box is needed; got none"),
+        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes with frame numbers"),
+        ({"boxes": {-2: [BOX]}}, "the start frame must be at least 0; got -2"),
     ],
 )
 def test_boxes_that_cannot_be_meant(clip: Path, given: dict[str, Any], message: str) -> None:
@@ -196,7 +249,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # kilobytes, o
 
 
 def test_follow_writes_video_and_boxes(clip: Path, tmp_path: Path) -> None:
-    steps = []
+    steps: list[Any] = []
     with open_video(clip) as video:
         follow(
             video,
@@ -231,10 +284,10 @@ def test_track_from_a_later_frame(clip: Path) -> None:
 
 @pytest.mark.parametrize("start", [5, 70])
 def test_a_start_that_the_source_does_not_reach(clip: Path, tmp_path: Path, start: int) -> None:
-    with open_video(clip) as video, pytest.raises(InputError, match=f"got {start} in a source of 5 frames; give a lo"):
+    with open_video(clip) as video, pytest.raises(InputError, match=f"below the 5 frames of the source; got {start};"):
         follow(video, BOX, StepRight(), start=start, video_path=tmp_path / "a.mp4", boxes_path=tmp_path / "a.csv")
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]
-    with pytest.raises(InputError, match="0 or more, to start from; got -1"):
+    with pytest.raises(InputError, match="the start frame must be at least 0; got -1"):
         list(track(clip, BOX, start=-1, tracker=StepRight()))
 
 
@@ -283,7 +336,10 @@ def test_refused_box_leaves_older_files_untouched(clip: Path, tmp_path: Path) ->
 def test_refused_path_leaves_both_older_files_untouched(clip: Path, tmp_path: Path, video: str, boxes: str) -> None:
     for name in ("a.mp4", "a.txt"):
         (tmp_path / name).write_text("older")
-    with open_video(clip) as source, pytest.raises(SingletrackError, match=r"file that ends in|place to write to"):
+    with (
+        open_video(clip) as source,
+        pytest.raises(SingletrackError, match=r"must end in|result file|cannot write"),
+    ):
         follow(source, BOX, StepRight(), video_path=tmp_path / video, boxes_path=tmp_path / boxes)
     assert [(tmp_path / name).read_text() for name in ("a.mp4", "a.txt")] == ["older"] * 2
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.mp4", "a.txt", "clip.mp4"]
@@ -323,12 +379,12 @@ def test_boxes_as_arrays(boxes: Any) -> None:  # C27
 def test_boxes_that_are_none(box: Any) -> None:  # C27
     for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
         with pytest.raises(InputError, match="box must have four numbers"):
-            plan_targets(*arguments, 0)
+            plan_targets(arguments[0], arguments[1], 0)
 
 
 @pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])
 def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match="boxes must be"):
         plan_targets(None, boxes, 0)
 
 

@@ -16,6 +16,7 @@ LEVELS = {
     "opencv": 0,
     "install": 0,
     "telemetry": 0,
+    "interrupts": 0,
     "weights": 0,
     "files": 1,
     "cache": 1,

@@ -83,8 +83,7 @@ def write_many(path: Path) -> list[str]:
 def test_many_targets(tmp_path: Path) -> None:
     assert write_many(tmp_path / "boxes.txt") == [
         "2,1,1.0000,2.0000,30.5000,40.2500,1.0000,-1,-1,-1",  # MOTChallenge counts frames from 1
-        "2,12,-1.2346,2.0000,30.0000,40.0000,0.1235,-1,-1,-1",
-    ]
+    ]  # which has no way to say that the second is lost
     assert write_many(tmp_path / "boxes.csv")[::2] == [
         "frame,time,id,x,y,width,height,score,lost",
         "1,0.0333,12,-1.2346,2.0000,30.0000,40.0000,0.1235,1",
@@ -97,10 +96,11 @@ def test_round_trip_of_many_targets(tmp_path: Path, ending: str) -> None:
     write_many(tmp_path / f"boxes{ending}")
     more = {} if ending == ".txt" else {"time": 0.0333}
     lost = [None, None] if ending == ".txt" else [False, True]
-    assert read_results(tmp_path / f"boxes{ending}") == [
+    records = [
         Record(frame=1, id=1, box=FIRST.box, score=1.0, lost=lost[0], **more),
         Record(frame=1, id=12, box=(-1.2346, 2.0, 30.0, 40.0), score=0.1235, lost=lost[1], **more),
     ]
+    assert read_results(tmp_path / f"boxes{ending}") == (records[:1] if ending == ".txt" else records)
 
 
 def test_files_without_frames(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_broken_line_is_named(tmp_path: Path, name: str, text: str, number: int)
 
 def test_csv_of_other_columns(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("x,y,w,h\n1,2,3,4\n")
-    with pytest.raises(InputError, match="to begin with frame,time"):
+    with pytest.raises(InputError, match="must begin with the line frame,time"):
         read_results(tmp_path / "boxes.csv")
 
 

@@ -1,7 +1,19 @@
-"""``python -m singletrack`` is the command ``singletrack``."""
+"""``python -m singletrack`` is the command ``singletrack``; both begin here."""
 
 import sys
 
-from singletrack.cli.main import main
+from singletrack.interrupts import ignore_interrupts, quit_on_interrupt
 
-sys.exit(main())
+
+def run() -> int:
+    """Run the command line of this process; returns its exit code."""
+    with quit_on_interrupt():
+        from singletrack.cli.main import main
+    code = main()
+    if code == 130:
+        ignore_interrupts()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run())

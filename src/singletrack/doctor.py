@@ -1,7 +1,4 @@
-"""What is installed here, whether it works and how fast: the facts that a bug report needs.
-
-Nothing is repaired, downloaded or written. Knows nothing of the command line.
-"""
+"""Checks the installation and collects the facts for a bug report, without changing anything."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Boxes and labels on a frame. Knows nothing of where they come from; never changes the frame it is given.
+"""Draws boxes and labels on a copy of a frame.
 
-Frames are (H, W, 3) uint8 RGB, boxes xywh in pixels of the frame, colors red, green, blue, 0 to 255.
+Frames are (H, W, 3) uint8 RGB, boxes xywh in frame pixels, colors RGB in 0 to 255.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ TRUTH = (64, 160, 255)
 
 
 def draw_result(frame: Frame, result: Result) -> Frame:
-    """A copy of the frame with the box and its score; while the target is lost, dashed and marked LOST."""
+    """Draw a result with its score on a copy of a frame; a lost target is dashed and marked LOST."""
     if result.lost:
         return draw_box(frame, result.box, label=f"LOST {result.score:.2f}", color=LOST, dashed=True)
     return draw_box(frame, result.box, label=f"{result.score:.2f}")
 
 
 def draw_results(frame: Frame, results: Mapping[int, Result]) -> Frame:
-    """A copy of the frame with all boxes, each in its target's color, with id and score; those of lost ones dashed."""
+    """Draw the results of many targets on a copy of a frame, each in its own color; lost targets are dashed."""
     drawn = frame.copy()
     for number, result in results.items():
         label = f"{number} LOST" if result.lost else f"{number}: {result.score:.2f}"
@@ -38,24 +38,30 @@ def draw_results(frame: Frame, results: Mapping[int, Result]) -> Frame:
 
 
 def target_color(id: int) -> Color:
-    """The color of a target: bright, and unlike those of the ids before and after it."""
-    # steps of the golden ratio part a circle of hues as evenly as can be, however many there are
+    """Choose a bright color for a target, different from those of neighboring ids."""
+    # golden-ratio steps divide the circle of hues evenly for any number of targets
     red, green, blue = colorsys.hsv_to_rgb((0.37 + 0.618034 * (id - 1)) % 1.0, 0.75, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_truth(frame: Frame, box: Sequence[float]) -> Frame:
-    """A copy of the frame with the box where the target truly is, dashed and in a color of its own."""
+    """Draw the true box on a copy of a frame, dashed and in a separate color."""
     return draw_box(frame, box, color=TRUTH, dashed=True)
 
 
 def draw_box(
     frame: Frame, box: Sequence[float], *, label: str = "", color: Color = FOLLOWED, dashed: bool = False
 ) -> Frame:
-    """A copy of the frame with one box, and its label on a plate above it, or inside where there is no room.
+    """Draw a box on a copy of a frame, with a label above it, or inside if there is no room.
 
-    What lies outside the frame is left out, and a box with NaN (no target there) draws nothing. Lines and letters
-    grow with the frame.
+    Line width and text size scale with the frame.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        box: x, y, width, height in pixels. It may extend beyond the frame; NaN draws nothing.
+        label: text on a plate in the color of the box.
+        color: RGB in 0 to 255.
+        dashed: draw a dashed line.
     """
     drawn = frame.copy()
     _draw_box(drawn, box, label, color, dashed)
@@ -63,14 +69,14 @@ def draw_box(
 
 
 def _draw_box(drawn: Frame, box: Sequence[float], label: str, color: Color, dashed: bool) -> None:
-    """As ``draw_box``, on the frame itself."""
+    """Draw like ``draw_box``, in place."""
     from singletrack.opencv import cv2
 
     if not np.isfinite(box).all():
         return
     height, width = drawn.shape[:2]
     thickness = max(1, round(min(width, height) / 240))
-    # a box far outside is cut near the frame: OpenCV's drawing overflows beyond 16 bits
+    # clip distant coordinates, because OpenCV drawing overflows beyond 16 bits
     left, right = (round(min(max(x, -99), width + 99)) for x in (box[0], box[0] + box[2]))
     top, bottom = (round(min(max(y, -99), height + 99)) for y in (box[1], box[1] + box[3]))
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -82,7 +88,7 @@ def _draw_box(drawn: Frame, box: Sequence[float], label: str, color: Color, dash
 
 
 def _dash(start: tuple[int, int], end: tuple[int, int], length: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """The line in pieces of about `length` pixels with gaps as long; it begins and ends with a piece."""
+    """Split a line into dashes and gaps of about ``length`` pixels; it begins and ends with a dash."""
     pieces = 2 * round(max(abs(end[0] - start[0]), abs(end[1] - start[1])) / (2 * length)) + 1
     points = [
         (

@@ -1,14 +1,14 @@
-"""Every error that singletrack raises on purpose, in one small tree. Knows nothing of the rest.
+"""The exceptions of singletrack.
 
     SingletrackError
-    ├── InputError            also a ValueError: a box, frame or setting that cannot be meant
-    ├── VideoError            a source that cannot be opened, read or written
-    │   └── DamagedVideoError   it could be read up to some frame; what came before is kept
-    ├── CheckpointError       weights that do not fit the model, are cut short or are unsafe to read
-    ├── ExportError           a written graph whose numbers differ from the network's
-    └── MissingDependencyError  also an ImportError: an optional part is not installed
+    ├── InputError              also a ValueError: an invalid box, frame or setting
+    ├── VideoError              a source that cannot be opened, read or written
+    │   └── DamagedVideoError   a source that is readable up to some frame; the results so far are kept
+    ├── CheckpointError         weights that do not fit the model, are truncated, or are unsafe to read
+    ├── ExportError             an exported graph whose numbers differ from the network
+    └── MissingDependencyError  also an ImportError: an optional dependency is not installed
 
-Each message says what was expected, what came, and what to do next.
+Each message says what was expected, what was given and what to do next.
 """
 
 from __future__ import annotations

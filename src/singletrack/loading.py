@@ -31,7 +31,7 @@ from singletrack.engines import (
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError
-from singletrack.files import atomic_write, writing
+from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
 from singletrack.models.configs import NetworkConfig
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
 from singletrack.tracking.anchors import ANCHORS
@@ -120,12 +120,12 @@ class LoadArguments(TypedDict, total=False):
     settings: Mapping[str, Any] | None
 
 
-def load(name: str | Path = DEFAULT_MODEL, **options: Unpack[LoadArguments]) -> LoadedTracker:
+def load(name: str | Path | None = None, **options: Unpack[LoadArguments]) -> LoadedTracker:
     """Load a tracker, ready for ``init``.
 
     Args:
         name: a model in ``registry.MODELS``, or the path of a file that ``singletrack export`` wrote, which names
-            its model.
+            its model. None is the model that the weights name, or without weights the bundled one.
         **options: see ``LoadOptions``.
 
     Returns:
@@ -148,8 +148,30 @@ def make_options(options: Mapping[str, Any]) -> LoadOptions:
     return LoadOptions(**options)
 
 
-def load_with(name: str | Path, options: LoadOptions) -> LoadedTracker:
+def choose_model(name: str | Path | None, options: LoadOptions) -> tuple[str | Path, LoadOptions]:
+    """Return the model to load, and the options, where no name was given: weights of ours hold the name of their model.
+
+    Raises InputError for weights that do not.
+    """
+    if name is not None:
+        return name, options
+    if options.weights is None:
+        return DEFAULT_MODEL, options
+    path = existing_file(options.weights)
+    if path.suffix in EXPORTED_ENDINGS:
+        return path, replace(options, weights=None)
+    held = safetensors_metadata(path).get("model")
+    if held in MODELS:
+        return held, options
+    raise InputError(
+        f"{path} does not name its model; add --model NAME (model=NAME), one of {', '.join(MODELS)}; or convert it "
+        "once with `singletrack convert`"
+    )
+
+
+def load_with(name: str | Path | None, options: LoadOptions) -> LoadedTracker:
     """Load a tracker with options in one object; see ``load``."""
+    name, options = choose_model(name, options)
     weights = options.weights
     models = [str(name)]
     if str(name) not in MODELS and Path(name).suffix in EXPORTED_ENDINGS:
@@ -329,6 +351,7 @@ def existing_file(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"weights file not found: {path}; check the path")
+    check_weights_kind(path)
     return path
 
 

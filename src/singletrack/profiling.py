@@ -1,7 +1,6 @@
-"""What a model costs and how fast it is here: products, time of each stage, memory, on each engine.
+"""Measures the cost and speed of models: operations, time per stage, and memory, on each engine.
 
-Each line of the table is measured in a process of its own, so that memory is that line's alone. Knows nothing of the
-command line.
+Each row of the table is measured in a separate process, so that its memory is measured separately.
 """
 
 from __future__ import annotations

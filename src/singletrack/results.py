@@ -1,16 +1,16 @@
-"""Boxes over time: the result files, written and read. Knows nothing of pictures or networks.
+"""Reads and writes result files of boxes over time.
 
-    .txt    x,y,width,height            one line a frame, as the benchmarks exchange them
-    .csv    frame,time,x,y,width,height,score,lost      with that line at the top
+    .txt    x,y,width,height            one line per frame, as the benchmarks exchange them
+    .csv    frame,time,x,y,width,height,score,lost      with this line at the top
     .jsonl  {"frame": 0, "time": 0.0, "box": [x, y, width, height], "score": 1.0, "lost": false}
 
-and for many targets, one line for each in each frame:
+For many targets, one line per target and frame:
 
-    .txt    frame,id,x,y,width,height,score,-1,-1,-1    as MOTChallenge has it, where frames count from 1
-    .csv    frame,time,id,x,y,width,height,score,lost   with that line at the top
+    .txt    frame,id,x,y,width,height,score,-1,-1,-1    the MOTChallenge format; frames count from 1
+    .csv    frame,time,id,x,y,width,height,score,lost   with this line at the top
     .jsonl  {"frame": 0, "time": 0.0, "id": 1, "box": ...}
 
-Boxes are xywh in pixels of the frame, top-left corner first; frames count from 0; time is in seconds.
+Boxes are xywh in frame pixels, top-left corner first. Frames count from 0. Time is in seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from singletrack.errors import InputError, show_value
-from singletrack.files import unwritable, writing
+from singletrack.files import is_stdout, is_stream, unwritable, writing
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
 
@@ -37,7 +37,13 @@ CSV_COLUMNS_OF_MANY = ("frame", "time", "id", *CSV_COLUMNS[2:])
 class Record:
     """One target in one frame of a result file.
 
-    time, score and lost are None where the file does not tell them (.txt), id where it is of a single target.
+    Attributes:
+        frame: index of the frame, from 0.
+        box: x, y, width, height in frame pixels.
+        id: id of the target; None in files of a single target.
+        time: seconds since the first frame of the source; None in .txt files.
+        score: confidence, 0 to 1; None in .txt files of a single target.
+        lost: whether the target is lost; None in .txt files.
     """
 
     frame: int
@@ -49,35 +55,44 @@ class Record:
 
 
 class ResultWriter:
-    """Writes one line a frame to `path`, in the format that its ending names; use it as a context manager.
+    """Context manager that writes results to a file, one line per frame and target.
 
-    many: whether there is a line for each of many targets, which tells its id.
+    path: "-" is standard output. That, pipes and devices get JSON lines where their name has no ending.
+    many: whether there is a line for each of many targets, with its id. The .txt of many, that of MOTChallenge, cannot
+        mark a target as lost, so frames in which it is lost have no line.
 
-    Each line is on its way to the disk before ``write`` returns: what was written outlives an interruption.
+    Args:
+        path: output file; its ending (.txt, .csv, .jsonl) selects the format.
+        many: write the id of the target in each line.
 
-    Raises InputError for an ending that is not .txt, .csv or .jsonl, SingletrackError where the file cannot be
-    written.
+    Raises:
+        InputError: another ending.
+        SingletrackError: the file cannot be written.
     """
 
     def __init__(self, path: str | Path, *, many: bool = False) -> None:
         self.path = Path(path)
         self._many = many
+        ending = format_of(self.path)
+        self._format_line = FORMATS[ending].format_line
+        self._leaves_out_lost = many and ending == ".txt"
         self._size = 0  # of the complete lines, in bytes
-        self._format_line = _find_format(self.path).format_line
         with writing(self.path):
-            self._file = self.path.open("w", encoding="utf-8", buffering=1, newline="\n")
-        if self.path.suffix.lower() == ".csv":
+            target = os.dup(1) if is_stdout(self.path) else self.path
+            self._file = open(target, "w", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115
+        if ending == ".csv":
             self._write_line(",".join(CSV_COLUMNS_OF_MANY if many else CSV_COLUMNS))
 
     def write(self, frame: int, seconds: float, result: Result, id: int = 1) -> None:
         """Add the result of one frame: its number from 0, its time in seconds; and the target's id, 1 or more."""
-        self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
+        if not (result.lost and self._leaves_out_lost):
+            self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
 
     def _write_line(self, line: str) -> None:
         try:
             self._file.write(line + "\n")
         except OSError as error:
-            with suppress(OSError):  # what is left in its buffer would fail once more
+            with suppress(OSError):  # flushing the rest of the buffer would fail again
                 self._file.close()
             with suppress(OSError):  # of a full disk: the part of a line that had room
                 if self.path.is_file():
@@ -100,29 +115,33 @@ class ResultWriter:
 
 
 def read_results(path: str | Path) -> list[Record]:
-    """The records of a .txt, .csv or .jsonl file, in the order of its lines.
+    """Read a result file.
 
-    Records tell their id where the file is one of many targets. In a .txt the numbers may be parted by commas, tabs
-    or spaces, as the benchmarks differ in that.
+    Args:
+        path: a .txt, .csv or .jsonl file. Numbers in a .txt may be separated by commas, tabs or spaces.
 
-    Raises InputError for another ending, a file that cannot be read, or a line that is no record.
+    Returns:
+        The records in the order of the lines.
+
+    Raises:
+        InputError: another ending, an unreadable file, or an invalid line.
     """
     path = Path(path)
     parse_line = _find_format(path).parse_line
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a result file; cannot read {path} ({error}); check the path") from error
+        raise InputError(f"cannot read result file {path} ({error}); check the path") from error
     lines = text.splitlines()
     if is_torn(text, path.suffix.lower()):
         raise InputError(
-            f"expected {path} to end with a complete line; got {show_value(lines[-1])}; remove that line, which was "
+            f"{path} must end with a complete line; got {show_value(lines[-1])}; remove that line, which was "
             "being written when the run was stopped"
         )
     header = 1 if path.suffix.lower() == ".csv" else 0
     if header and (not lines or tuple(lines[0].split(",")) not in (CSV_COLUMNS, CSV_COLUMNS_OF_MANY)):
         raise InputError(
-            f"expected {path} to begin with {','.join(CSV_COLUMNS)}; got {show_value(lines[:1])}; write that line"
+            f"{path} must begin with the line {','.join(CSV_COLUMNS)}; got {show_value(lines[:1])}; add that line"
         )
     records: list[Record] = []
     try:
@@ -131,8 +150,7 @@ def read_results(path: str | Path) -> list[Record]:
     except (ValueError, KeyError, TypeError) as error:
         number = header + len(records) + 1
         raise InputError(
-            f"expected {path} to hold one record a line; line {number} is {lines[number - 1]!r} ({error}); "
-            "mend or remove it"
+            f"{path} must have one record per line; line {number} is {lines[number - 1]!r} ({error}); fix or remove it"
         ) from error
     return records
 
@@ -236,10 +254,16 @@ FORMATS = {
 }
 
 
+def format_of(path: Path) -> str:
+    """The ending that names the format of a file to write; raises InputError for another."""
+    if not path.suffix and is_stream(path):
+        return ".jsonl"
+    _find_format(path)
+    return path.suffix.lower()
+
+
 def _find_format(path: Path) -> _Format:
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise InputError(
-            f"expected a result file with an ending of {', '.join(FORMATS)}; got {path}; choose one of these"
-        )
+        raise InputError(f"result file must end in {', '.join(FORMATS)}; got {path}; choose one of these endings")
     return FORMATS[ending]

@@ -58,10 +58,10 @@ def test_prints_the_largest_differences(
     ("arguments", "message"),
     [
         (["ostrack", "--out", "x.onnx"], "unknown model 'ostrack'; choose one of ostrack-tiny"),
-        (["ostrack-256", "--out", "x.xml"], r"expected a file that ends in \.onnx; got x\.xml"),
+        (["ostrack-256", "--out", "x.xml"], r"output file must end in \.onnx; got x\.xml"),
         (
             ["ostrack-256", "--out", "x.onnx", "--format", "openvino"],
-            r"expected a file that ends in \.xml; got x\.onnx",
+            r"output file must end in \.xml; got x\.onnx",
         ),
         (["ostrack-256", "--out", "x.onnx", "--int8"], "--int8 needs --photos; got none"),
         (["ostrack-256", "--out", "x.onnx"], "no bundled weights for ostrack-256"),

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +60,7 @@ def test_start(make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest
     clip, boxes = str(make_clip(6)), tmp_path / "boxes.csv"
     arguments = ["track", clip, "--box", "4,5,20,16", "--save-boxes", str(boxes), "--start"]
     assert main([*arguments, "6"]) == 2
-    assert "got 6 in a source of 6 frames" in capsys.readouterr().err
+    assert "must be below the 6 frames of the source; got 6" in capsys.readouterr().err
     assert not boxes.exists()
     assert main([*arguments, "4"]) == 0
     assert [record.frame for record in read_results(boxes)] == [4, 5]
@@ -133,7 +136,7 @@ def test_folder_that_is_not_there(
 ) -> None:
     path = tmp_path / "nowhere" / {"--save-boxes": "a.csv", "--out": "a.mp4"}[option]
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16", option, str(path)]) == 1
-    assert capsys.readouterr().err.startswith(f"singletrack: expected a place to write to; cannot write {path}")
+    assert capsys.readouterr().err.startswith(f"singletrack: cannot write {path} (No such file or directory)")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_files_that_cannot_be_meant(
     clip = make_clip(2)
     before = clip.read_bytes()
     assert main(["track", str(clip), "--box", "4,5,20,16", option, str(tmp_path / name)]) == 2
-    assert capsys.readouterr().err.startswith("singletrack: expected ")
+    assert f"got {tmp_path / name};" in capsys.readouterr().err or name == "clip.mp4"
     assert clip.read_bytes() == before
 
 
@@ -202,10 +205,159 @@ sys.exit(main(sys.argv[1:]))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "singletrack: interrupted" in errors
+    assert "singletrack: stopped" in errors
     assert "Traceback" not in errors
     assert f"wrote {out}" in output
     count = len(read_results(boxes))
     assert 5 <= count < 2000
     with open_video(out) as video:
-        assert len(list(video)) in (count, count - 1)
+        assert len(list(video)) == count
+
+
+# --- boxes that are questioned, files that are there, pipes ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("box", "options", "said"),
+    [
+        ("0.35,0.35,0.2,0.23", [], "add --normalized"),
+        ("30,20,60,40", [], "add --box-format xyxy"),
+        ("-19.5,5,20,16", [], "only 2.5 %"),
+        ("4,5,20,16,3", [], "expected four numbers"),
+    ],
+)
+def test_suspicious_boxes_are_refused_before_the_model_is_loaded(
+    make_clip: MakeClip,
+    loads: Loads,
+    box: str,
+    options: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["track", str(make_clip(2)), "--box", box, *options]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert loads == []
+
+
+@pytest.mark.parametrize(
+    ("box", "options"),
+    [
+        ("0.25,0.5,0.5,0.25", ["--normalized"]),
+        ("16,24,48,36", ["--box-format", "xyxy"]),
+        ("0.5,0.625,0.5,0.25", ["--normalized", "--box-format", "cxcywh"]),
+    ],
+)
+def test_boxes_in_other_forms(make_clip: MakeClip, loads: Loads, tmp_path: Path, box: str, options: list[str]) -> None:
+    boxes = tmp_path / "boxes.txt"
+    assert main(["track", str(make_clip(2)), "--box", box, "--save-boxes", str(boxes), *options]) == 0
+    assert boxes.read_text().splitlines()[0] == "16.0000,24.0000,32.0000,12.0000"
+
+
+def test_targets_beyond_the_end_are_refused_at_once(
+    make_clip: MakeClip,
+    loads: Loads,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "targets.txt").write_text("4,5,20,16\n4,5,20,16,7\n")
+    assert main(["track", str(make_clip(6)), "--targets", str(tmp_path / "targets.txt")]) == 2
+    assert "must be below the 6 frames of the source; got 7" in capsys.readouterr().err
+    assert loads == []
+
+
+def test_files_that_are_there_are_replaced_only_when_asked(
+    make_clip: MakeClip, loads: Loads, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("mine")
+    arguments = ["track", str(make_clip(2)), "--box", "4,5,20,16", "--save-boxes", str(boxes)]
+    assert main(arguments) == 2
+    assert f"{boxes} exists already; add --overwrite" in capsys.readouterr().err
+    assert boxes.read_text() == "mine"
+    assert loads == []
+    assert main([*arguments, "--overwrite"]) == 0
+    assert len(read_results(boxes)) == 2
+
+
+def test_on_a_terminal_it_is_a_question(
+    make_clip: MakeClip, loads: Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes, asked = tmp_path / "boxes.csv", []
+    boxes.write_text("mine")
+    arguments = ["track", str(make_clip(2)), "--box", "4,5,20,16", "--save-boxes", str(boxes)]
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda text, err: asked.append((text, err)))
+    assert main(arguments) == 2
+    assert asked == [(f"{boxes} exists already; replace it?", True)]
+    monkeypatch.setattr("click.confirm", lambda text, err: True)
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("victim", ["targets.txt", "clip.mp4"])
+def test_no_input_is_overwritten(make_clip: MakeClip, loads: Loads, tmp_path: Path, victim: str, link: str) -> None:
+    clip = make_clip(2)
+    (tmp_path / "targets.txt").write_text("4,5,20,16\n")
+    before = (tmp_path / victim).read_bytes()
+    getattr(tmp_path / "out.txt", link)(tmp_path / victim)
+    arguments = ["track", str(clip), "--targets", str(tmp_path / "targets.txt"), "--overwrite", "--save-boxes"]
+    assert main([*arguments, str(tmp_path / "out.txt")]) == 2
+    assert (tmp_path / victim).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_boxes_on_standard_output(
+    make_clip: MakeClip, loads: Loads, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if name != "-" and not Path(name).exists():
+        pytest.skip("this system has no /dev/stdout")
+    assert main(["track", str(make_clip(3)), "--box", "4,5,20,16", "--save-boxes", name]) == 0
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 1, 2]
+    assert "tracked 3 frames" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("name", ["pipe.csv", "pipe"])
+def test_boxes_into_a_named_pipe(make_clip: MakeClip, loads: Loads, tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert main(["track", str(make_clip(3)), "--box", "4,5,20,16", "--save-boxes", str(pipe)]) == 0
+    reader.join(timeout=60)
+    lines = received[0].splitlines()
+    assert len(lines) == (4 if name == "pipe.csv" else 3)
+    assert lines[-1].startswith("2,0.2" if name == "pipe.csv" else '{"frame": 2')
+
+
+@pytest.mark.parametrize("moment", ["before main", "while a verb is imported", "while the model is loaded"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_in_the_first_second_is_one_line(make_clip: MakeClip, tmp_path: Path, moment: str) -> None:
+    program = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+moment = sys.argv.pop(1)
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {"before main": "click", "while a verb is imported": "singletrack.cli.track",
+                    "while the model is loaded": "singletrack.engines.openvino_engine"}[moment]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from singletrack.__main__ import run
+sys.exit(run())
+"""
+    arguments = ["track", str(make_clip(2)), "--box", "4,5,20,16", "--out", str(tmp_path / "a.mp4")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, moment, *arguments], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "singletrack: stopped\n")

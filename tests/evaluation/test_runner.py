@@ -256,7 +256,7 @@ def test_boxes_that_are_no_numbers_are_a_failure(tmp_path: Path) -> None:
 
     run = start(tmp_path, [noise("a")])
     failures = run_sequences([noise("a")], Lost, run)
-    assert "expected boxes of four finite numbers" in failures["a"].error
+    assert "boxes must be four finite numbers" in failures["a"].error
     assert not run.is_done("a")
 
 
@@ -311,6 +311,7 @@ def test_the_network_sees_one_size_of_batch() -> None:
     tracker = dots_tracker()
     dict(follow_sequences(tracker, [noise("a", 6), noise("bb", 3), noise("ccc", 4)], batch=2))
     corrections = 3  # one crop for each first frame
+    assert isinstance(tracker.network, Dots)
     assert sorted(tracker.network.batches) == [1] * corrections + [2] * 6
 
 
@@ -396,7 +397,7 @@ def unmakeable() -> Fake:
 
 def test_processes_that_cannot_load_the_model_are_an_error(tmp_path: Path) -> None:
     run = start(tmp_path, [noise("a"), noise("bb")])
-    with pytest.raises(SingletrackError, match="ended with exit code 3 before it had the model"):
+    with pytest.raises(SingletrackError, match="ended with exit code 3 before it had loaded the model"):
         run_sequences([noise("a"), noise("bb")], unmakeable, run, jobs=2)
     assert run.done() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_boxes_are_those_that_are_read_in_python(path: Path, engine: str, precis
 class Blind:
     """Passes on what the network says, its maps but for their boxes and peaks made useless."""
 
-    def __init__(self, network: object) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
 
     def encode(self, template: np.ndarray) -> object:
@@ -81,5 +82,5 @@ def test_the_tracker_reads_nothing_else(path: Path) -> None:
 
 
 def test_networks_without_a_center_head_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a network with a center head.*got DaSiamRPN"):
+    with pytest.raises(InputError, match=r"needs a network with a center head.*got DaSiamRPN"):
         export_onnx(build_dasiamrpn(MODELS["dasiamrpn-vot"].network), tmp_path / "no.onnx", name="no", decoded=True)

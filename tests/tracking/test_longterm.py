@@ -281,7 +281,7 @@ def test_wrong_use_is_told() -> None:
     tracker = LongTermTracker(OSTrackTracker(BrightSquares(), SETTINGS))
     with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
         tracker.update(frame())
-    with pytest.raises(InputError, match=r"long-term search needs a tracking\.base.SearchingTracker"):
+    with pytest.raises(InputError, match=r"long-term search needs a tracking\.base\.SearchingTracker"):
         LongTermTracker(BrightSquares())  # type: ignore[arg-type]
     tracker.init(frame((BOX, 0.9)), BOX)
     with pytest.raises(InputError, match="frame must be 400 x 300 pixels, as the first frame"):

@@ -165,7 +165,7 @@ def test_it_can_be_asked_to_look_elsewhere(frame: np.ndarray) -> None:
 def test_settings_that_cannot_be_meant() -> None:
     with pytest.raises(InputError, match=r"lost_search_size must be 127 \+ 8 n pixels; got 830"):
         replace(LONG_TERM, lost_search_size=830)
-    with pytest.raises(InputError, match="call init"):
+    with pytest.raises(InputError, match=r"call init\(frame, box\) before update"):
         SiamRPNTracker(Told()).update(np.zeros((9, 9, 3), np.uint8))
 
 

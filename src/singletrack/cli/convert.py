@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.files import check_file, check_outputs, writing
+from singletrack.loading import existing_file
 from singletrack.registry import find_model
 
 
@@ -24,9 +26,16 @@ from singletrack.registry import find_model
 @click.option(
     "--blend-weight", type=click.FloatRange(0, 1), help="Share of the --blend weights in the result.  [default: 0.5]"
 )
+@overwrite_option
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits (half the file size).")
 def command(
-    source: Path, model_name: str, out: Path, other: Path | None, blend_weight: float | None, half: bool
+    source: Path,
+    model_name: str,
+    out: Path,
+    other: Path | None,
+    blend_weight: float | None,
+    half: bool,
+    overwrite: bool,
 ) -> None:
     """Convert SOURCE to safetensors.
 
@@ -37,7 +46,11 @@ def command(
         raise click.UsageError(
             f"--blend-weight needs --blend; got --blend-weight {blend_weight} alone; give both or neither"
         )
+    for path in (source, other):
+        if path is not None:
+            existing_file(path)
     check_outputs([out], [source, other])
+    ask_to_overwrite([out], overwrite)
     check_file(out, (".safetensors",), make_folders=True)
     require_packages("converting", *TRAIN_EXTRA)
     from singletrack.models.checkpoints import convert

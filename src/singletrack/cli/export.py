@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from singletrack import loading
+from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_file, check_outputs, writing
@@ -39,6 +40,7 @@ CALIBRATION_LOOKS = 200
     type=click.Path(path_type=Path),
     help="Folder of photos for calibrating --int8 and for the comparison with PyTorch.",
 )
+@overwrite_option
 def command(
     model: str,
     format_name: str,
@@ -49,6 +51,7 @@ def command(
     decode: bool,
     int8: bool,
     photos: Path | None,
+    overwrite: bool,
 ) -> None:
     """Export MODEL, such as ostrack-tiny, to one file that runs without PyTorch.
 
@@ -61,6 +64,7 @@ def command(
         raise InputError("--int8 needs --photos; got none; give a folder of photos for calibration")
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
     check_outputs([out, out.with_suffix(".bin")] if format_name == "openvino" else [out], [weights, photos])
+    ask_to_overwrite([out], overwrite)
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)
     from singletrack.engines.torch_engine import TorchNetwork

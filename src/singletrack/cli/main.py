@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from singletrack.errors import InputError, SingletrackError
+from singletrack.interrupts import STOPPED, quit_on_interrupt
 
 # name -> where the command is defined, and its line in the help; a command is imported only when it is used
 VERBS = {
@@ -41,7 +42,8 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         module, attribute = VERBS[name][0].split(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        with quit_on_interrupt():
+            command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -59,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (by default that of the process) and return its exit code."""
     try:
         code = singletrack.main(arguments, prog_name="singletrack", standalone_mode=False)
-    except click.exceptions.Abort:  # Ctrl-C
-        click.echo("singletrack: interrupted", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):  # Ctrl-C
+        click.echo(STOPPED, nl=False, err=True)
         return 130
     except click.ClickException as error:
         error.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import click
 
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.errors import InputError
-from singletrack.loading import DEFAULT_MODEL, LoadOptions, check_keep_ratio
+from singletrack.files import is_stream
+from singletrack.loading import DEFAULT_MODEL, LoadOptions, check_keep_ratio, choose_model
 
 WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 
@@ -49,7 +51,8 @@ def parse_keep_ratio(context: click.Context, parameter: click.Parameter, text: s
 
 OPTIONS = {
     "model": click.option(
-        "--model", default=DEFAULT_MODEL, show_default=True, help="Model name; `singletrack models` lists them."
+        "--model",
+        help=f"Model name; `singletrack models` lists them.  [default: that of --weights, else {DEFAULT_MODEL}]",
     ),
     "weights": click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]"),
     "engine": click.option(
@@ -104,7 +107,8 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*arguments: Any, **given: Any) -> Any:
         options = LoadOptions(**{name: given.pop(name) for name in names})
-        return function(*arguments, options=options, **given)
+        model, options = choose_model(given.pop("model"), options)
+        return function(*arguments, model=str(model), options=options, **given)
 
     decorated: Callable[..., Any] = call
     for option in reversed(OPTIONS.values()):
@@ -123,3 +127,20 @@ def parse_folders(context: click.Context, option: click.Parameter, values: tuple
             raise click.BadParameter(f"folder of {name} not found: {folder}")
         folders[name] = Path(folder)
     return folders
+
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+
+
+def ask_to_overwrite(paths: Sequence[Path], overwrite: bool) -> None:
+    """Ask before files are replaced, where there is a terminal; raises InputError without one, or if the answer is no.
+
+    Pipes and devices are written to, not replaced.
+    """
+    existing = [path for path in paths if path.is_file() and not is_stream(path)]
+    if overwrite or not existing:
+        return
+    names = " and ".join(map(str, existing))
+    asked = sys.stdin.isatty() and sys.stderr.isatty()
+    if not (asked and click.confirm(f"{names} exists already; replace it?", err=True)):
+        raise InputError(f"{names} exists already; add --overwrite to replace it, or choose another name")

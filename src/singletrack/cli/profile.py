@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from singletrack import profiling
-from singletrack.cli.options import OPTIONS
+from singletrack.cli.options import OPTIONS, ask_to_overwrite, overwrite_option
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.files import check_file
@@ -77,6 +77,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
 @click.option("--parts", is_flag=True, help="Also time the parts of each network in PyTorch.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Output file for the timings (.json).")
 @click.option("--plot", type=click.Path(path_type=Path), help="Output file for a plot (.png, .pdf or .svg).")
+@overwrite_option
 def command(
     models: tuple[str, ...],
     weights: Path | None,
@@ -92,6 +93,7 @@ def command(
     parts: bool,
     json_path: Path | None,
     plot: Path | None,
+    overwrite: bool,
 ) -> None:
     """Measure MODELS: parameters, operations, time per stage, memory, frames per second.
 
@@ -102,6 +104,7 @@ def command(
     Table 3 of the OSTrack paper: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7
     """
     ratios: list[float | None] = [*keep_ratio] or [None]
+    ask_to_overwrite([path for path in (json_path, plot) if path], overwrite)
     if json_path:
         check_file(json_path, (".json",))
     if plot:

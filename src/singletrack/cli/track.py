@@ -8,18 +8,20 @@ from pathlib import Path
 import click
 
 from singletrack import loading
-from singletrack.api import follow
-from singletrack.cli.options import model_options
+from singletrack.api import check_outputs, follow, resolve_targets
+from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
 from singletrack.cli.progress import Progress
 from singletrack.errors import InputError
-from singletrack.files import check_outputs
+from singletrack.files import is_stdout
+from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
 from singletrack.geometry.boxes import Box
+from singletrack.interrupts import quit_on_interrupt
 from singletrack.loading import LoadOptions
 from singletrack.video import open_video
 
 
 def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[Box]:
-    """Texts of four numbers with commas between them: x,y,width,height."""
+    """Texts of four numbers with commas between them."""
     try:
         return [parse_box(text) for text in texts]
     except ValueError as error:
@@ -29,14 +31,14 @@ def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Seque
 def parse_box(text: str) -> Box:
     """Four numbers with commas between them; raises ValueError for anything else."""
     try:
-        x, y, width, height = (float(number) for number in text.split(","))
+        a, b, c, d = (float(number) for number in text.split(","))
     except ValueError:
         raise ValueError(f"expected four numbers x,y,width,height in pixels, as 120,80,64,48; got {text!r}") from None
-    return x, y, width, height
+    return a, b, c, d
 
 
 def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
-    """The boxes of a file of targets, by the numbers of the frames they are in; `start` where a line tells none."""
+    """The boxes of a file of targets, by the numbers of the frames they are in; `start` where a line has none."""
     targets: dict[int, list[Box]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -52,7 +54,7 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
         except ValueError:
             raise InputError(
                 f"expected x,y,width,height or x,y,width,height,frame a line; line {number} of {path} is {line!r}; "
-                "mend or remove it"
+                "correct or remove it"
             ) from None
     return targets
 
@@ -82,23 +84,39 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     show_default=True,
     help="First frame to follow from, the one that the box is in; those before it are passed over.",
 )
+@click.option(
+    "--box-format",
+    type=click.Choice(BOX_FORMATS),
+    help="Numbers of a box. xywh: left, top, width, height; xyxy: left, top, right, bottom; cxcywh: center "
+    "and size.  [default: xywh, and what looks like two corners is refused]",
+)
+@click.option(
+    "--normalized/--pixels",
+    default=None,
+    help="Boxes are shares of the frame, 0 to 1, or pixels.  [default: pixels, and what looks like shares is refused]",
+)
 @model_options
 @click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
 @click.option(
     "--save-boxes",
     type=click.Path(path_type=Path),
     help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
-    "each line tells the id too, and .txt is that of MOTChallenge.",
+    "each line has the id too, and .txt is that of MOTChallenge, without frames in which a target is lost. - is "
+    "standard output, as JSON lines.",
 )
+@overwrite_option
 def command(
     source: str,
     boxes_given: list[Box],
     targets: Path | None,
     start: int,
+    box_format: BoxFormat | None,
+    normalized: bool | None,
     model: str,
     options: LoadOptions,
     out: Path | None,
     save_boxes: Path | None,
+    overwrite: bool,
 ) -> None:
     """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
 
@@ -119,17 +137,27 @@ def command(
     first_frame = min(first_boxes, default=0)
     if out is None and save_boxes is None:
         out = Path("followed.mp4")
-    check_outputs([out, save_boxes], [source, targets, options.weights])
+    outputs = [path for path in (out, save_boxes) if path]
+    weights = Path(options.weights) if options.weights else None
+    check_outputs([path for path in (targets, weights, Path(source)) if path], out, save_boxes)
+    ask_to_overwrite(outputs, overwrite)
     with open_video(source) as video:
-        tracker = loading.load_with(model, options)
+        # what is wrong with a box is said before the model is loaded
+        resolved = resolve_targets(first_boxes, video, box_format=box_format, normalized=normalized)
+        with quit_on_interrupt():
+            tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
-        with Progress(remaining, [path for path in (out, save_boxes) if path]) as progress:
+        boxes_on_stdout = save_boxes is not None and is_stdout(save_boxes)
+        files = [path for path in outputs if not (boxes_on_stdout and path == save_boxes)]
+        with Progress(remaining, files, to_stderr=boxes_on_stdout) as progress:
             follow(
                 video,
-                boxes_given[0] if single else None,
+                resolved[start][0] if single else None,
                 tracker,
-                boxes=None if single else first_boxes,
+                boxes=None if single else resolved,
                 start=start if single else 0,
+                box_format="xywh",
+                normalized=False,
                 video_path=out,
                 boxes_path=save_boxes,
                 on_step=progress.show,

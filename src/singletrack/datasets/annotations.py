@@ -1,6 +1,6 @@
-"""The texts that benchmarks write, as arrays: boxes, polygons, masks, flags and frame ranges. Knows nothing of files.
+"""Parses the text formats of benchmarks: boxes, polygons, masks, flags and frame ranges.
 
-All of these raise InputError for a text that is not of their form; it says what is wrong, the caller says where.
+All functions raise InputError for invalid text. The message describes the problem, and the caller adds the file.
 """
 
 from __future__ import annotations

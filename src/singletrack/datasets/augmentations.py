@@ -1,7 +1,7 @@
-"""What happens to two frames on their way to a training pair: gray, flips, jittered crops, brightness.
+"""Augmentations of a training pair: gray, flips, jittered crops, brightness.
 
-Everything random is drawn first, as a ``Roll`` and two ``ViewRoll``; what follows from it is plain arithmetic, so that
-a recorded draw gives the recorded crops. The crop is the one that tracking takes. Source: the published OSTrack code.
+All random values are drawn first, as a ``Roll`` and two ``ViewRoll``; the rest is deterministic, so that a recorded
+draw reproduces the recorded crops. Crops are those of tracking. Source: the published code of OSTrack.
 """
 
 from __future__ import annotations

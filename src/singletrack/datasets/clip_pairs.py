@@ -1,7 +1,7 @@
-"""Training pairs from labeled clips: what really moves, turns and passes its like.
+"""Training pairs from labeled clips of real motion.
 
-Crops are cut as tracking cuts them (``geometry.crops``); the light, the blur and the noise that may be added are those
-of synthetic pairs. Bare numbers are shares and spreads chosen by eye.
+Crops are cut as in tracking (``geometry.crops``). The added light, blur and noise are those of synthetic pairs. Bare
+numbers are probabilities and spreads chosen by eye.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A user's own data: folders of frames, videos with boxes, and what annotation tools write (COCO, MOT, CVAT).
+"""Reads your own data: folders of frames, videos with boxes, and annotation formats (COCO, MOT, CVAT).
 
-Finders for the table of ``benchmarks``; every annotated object is a sequence. Knows nothing of any benchmark.
+Each annotated object becomes a sequence.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The thing in the middle of a photo, told from what is behind it by its colors alone (GrabCut, Rother et al. 2004).
+"""Finds the object in the middle of a photo by its colors (GrabCut, Rother et al. 2004), without labels or a network.
 
-No labels and no network: where colors do not part the two, no object is found. Outlines are kept in a cache, since
-finding one takes as long as training on a pair.
+If colors do not separate object and background, no object is found. Masks are cached, since finding one takes as
+long as training on a pair.
 """
 
 from __future__ import annotations

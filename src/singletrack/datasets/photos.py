@@ -1,6 +1,6 @@
-"""Where pieces and backgrounds come from: photos of a folder, or pictures made from nothing.
+"""Sources of foregrounds and backgrounds: photos of a folder, or generated images.
 
-Everything made is drawn from a ``numpy.random.Generator`` that is handed in: the same generator, the same picture.
+All randomness comes from a ``numpy.random.Generator`` argument: the same generator state gives the same image.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The training crops of pysot: VID, YouTube-BB, DET and COCO, each in its published layout, and pairs cut from them.
+"""Training pairs from the crops of pysot: VID, YouTube-BB, DET and COCO in their published layout.
 
     folder/
     ├── train.json                        {video: {track: {frame: [x1, y1, x2, y2]}}}, pixels of the video
-    └── crop511/VIDEO/FRAME.TRACK.x.jpg   the target in the middle of 511 x 511 pixels, at the scale of a template
+    └── crop511/VIDEO/FRAME.TRACK.x.jpg   the target centered in 511 x 511 pixels, at the scale of a template
 
-pysot's scripts (training_dataset/*) make them of the downloads. A network that always sees its target in the middle
-learns the middle. So the paper shifts the search region evenly by up to 64 pixels, and here that is done. What stands
-at an index follows from (seed, index) alone. Knows nothing of batches, tensors or networks.
+The scripts of pysot (training_dataset/*) create them from the downloads. A network that always sees its target in
+the middle learns the middle, so the search region is shifted by up to 64 pixels, uniformly, as in the paper. The
+pair at an index depends only on (seed, index).
 """
 
 from __future__ import annotations

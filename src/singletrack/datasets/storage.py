@@ -1,10 +1,10 @@
-"""Files of a benchmark wherever they lie: in folders, or in the zip and tar files in which it is handed out.
+"""Reads the files of a data set from folders, or from the zip and tar files in which it is distributed.
 
-An archive is seen as if it were unpacked where it lies: into its own folder where files lie at its top, else beside
-it. So ``airplane.zip``, which holds ``airplane/airplane-1/...``, stands for the folder ``airplane``, and
-``zips/V_0.zip``, which holds ``0.jpg``, for the folder ``zips/V_0``. A folder hides an archive of its name.
+An archive is treated as if it were unpacked where it is: into its own folder if it has files at its top level,
+otherwise next to itself. ``airplane.zip``, which holds ``airplane/airplane-1/...``, becomes the folder ``airplane``,
+and ``zips/V_0.zip``, which holds ``0.jpg``, the folder ``zips/V_0``. A folder hides an archive of its name.
 
-Knows nothing of benchmarks. Paths are relative to the root and are written with "/".
+Paths are relative to the root and use "/".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The frames of a video file by their number, for data that comes as videos."""
+"""Reads the frames of a video file by index, for data that comes as videos."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The same two calls, ``encode`` and ``locate``, on each engine. Knows nothing of trackers or of any model.
+"""Networks on different engines, behind the two calls ``encode`` and ``locate``.
 
-OpenVINO and ONNX Runtime read one exported ONNX file, with inputs ``template`` and ``search``, and cut it in
-two at its inner tensor ``features``. PyTorch runs the module itself. Opening a network imports its engine.
-Crops are pixels or network input, see ``engines.preprocessing``.
+OpenVINO and ONNX Runtime read an exported ONNX file with the inputs ``template`` and ``search``, and split it at its
+inner tensor ``features``. PyTorch runs the module itself. Opening a network imports its engine. Crops are pixels or
+network input, see ``engines.preprocessing``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 PRECISION_ALIASES: dict[str, Precision] = {"f32": "fp32", "f16": "fp16", "float32": "fp32", "float16": "fp16"}
-EXPORTED_ENDINGS = (".onnx", ".xml")  # of files that ``singletrack export`` writes; .xml has a .bin beside it
+EXPORTED_ENDINGS = (".onnx", ".xml")  # of files from ``singletrack export``; .xml has a .bin next to it
 # the packages of the [train] extra, and the command that installs them
 TRAIN_EXTRA = (("torch", "safetensors", "tensorboard", "onnx", "onnxscript"), install_command("train"))
-# engine -> the packages that it needs, and the command that installs them
+# engine -> its packages, and the command that installs them
 ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
     "openvino": (("openvino",), "pip install openvino"),
     "onnx": (("onnxruntime", "onnx"), install_command("onnx")),
@@ -47,24 +47,22 @@ LARGEST_TENSOR = 1 << 28  # values
 
 
 def installed_engines() -> list[str]:
-    """Names of the engines whose packages are installed, the preferred one first. Imports none of them."""
+    """List the installed engines, preferred first, without importing them."""
     return [engine for engine, (packages, _) in ENGINES.items() if all(map(find_spec, packages))]
 
 
 def require_engine(engine: str) -> None:
-    """Raise InputError for a name that is no engine, MissingDependencyError for one that is not installed."""
+    """Raise InputError for an unknown engine, and MissingDependencyError for one that is not installed."""
     if engine not in ENGINES:
-        raise InputError(f"expected an engine among {', '.join(ENGINES)}; got {engine!r}; give one of these")
+        raise InputError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}")
     require_packages(f"engine {engine}", *ENGINES[engine])
 
 
 def require_packages(purpose: str, packages: tuple[str, ...], command: str) -> None:
-    """Raise MissingDependencyError, with the command that helps, unless all packages are installed."""
+    """Raise MissingDependencyError with the install command unless all packages are installed."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise MissingDependencyError(
-            f"expected the packages for {purpose}; got no {' and no '.join(missing)}; run: {command}"
-        )
+        raise MissingDependencyError(f"{purpose} needs {' and '.join(missing)}, which is not installed; run: {command}")
 
 
 def open_network(
@@ -78,16 +76,21 @@ def open_network(
     cache: Path | None = None,
     check: CheckGraph | None = None,
 ) -> OpenVINONetwork | ONNXRuntimeNetwork:
-    """The exported file at ``path`` on ``engine``, which is "openvino" or "onnx".
+    """Open an exported file on an engine.
 
-    threads: of the processor, 1 or more; None for the engine's own number.
-    precision: that it computes in, among ``PRECISIONS``; "auto" for the engine's own choice.
-    normalization: what the network wants done to pixels; None for ImageNet's.
-    cache: folder in which the engine may keep what it compiled; None keeps nothing.
-    check: called with the file's metadata and shapes before anything is compiled, to refuse a file.
+    Args:
+        engine: "openvino" or "onnx".
+        path: the exported file.
+        device: device name of the engine, or "auto".
+        threads: CPU threads, at least 1; None for the default of the engine.
+        precision: one of ``PRECISIONS``; "auto" for the choice of the engine.
+        normalization: normalization of pixels; None for that of ImageNet.
+        cache: folder for compiled models; None disables the cache.
+        check: called with the metadata and shapes before anything is compiled, to refuse a file.
 
-    Raises CheckpointError if the file is not an exported model, InputError for a device or precision that the
-    engine does not have.
+    Raises:
+        CheckpointError: the file is not an exported model.
+        InputError: the engine does not support the device or precision.
     """
     require_engine(engine)
     if engine == "openvino":
@@ -114,34 +117,35 @@ def open_network(
             cache=cache,
             check=check,
         )
-    raise InputError(f"expected an engine that reads exported files; got {engine!r}; give openvino or onnx")
+    raise InputError(f"engine {engine!r} cannot read exported files; choose openvino or onnx")
 
 
 def unknown_device(engine: str, device: str, present: Iterable[str], install: str | None = None) -> InputError:
-    """The error for a device that the engine does not have here. install: the command that might help."""
+    """Build the error for an unavailable device, with an install command that might help."""
     return InputError(
-        f"expected a device that {engine} has here; got {device!r}; give auto or {', '.join(present)}, "
-        "or choose another engine" + (f"; or run: {install}" if install else "")
+        f"{engine} has no device {device!r} here; choose auto or {', '.join(present)}, or another engine"
+        + (f"; or run: {install}" if install else "")
     )
 
 
 def unknown_precision(engine: str, precision: str, known: Iterable[str]) -> InputError:
-    """The error for a precision that the engine does not compute in here."""
+    """Build the error for an unsupported precision."""
     return InputError(
-        f"expected a precision among {', '.join(known)} for {engine}; got {precision!r}; give one of these, "
-        "or choose another engine"
+        f"{engine} does not support precision {precision!r}; choose one of {', '.join(known)}, or another engine"
     )
 
 
 def unreadable(path: str | Path, reason: str) -> CheckpointError:
-    """The error for a file that cannot be an exported model."""
-    return CheckpointError(f"expected a file written by `singletrack export`; got {path}: {reason}; export it again")
+    """Build the error for a file that is not an exported model."""
+    return CheckpointError(f"{path} is not a file written by `singletrack export`: {reason}; export it again")
 
 
 def wrong_graph(path: str | Path, inputs: Iterable[str]) -> CheckpointError:
-    """The error for a file that is another model's."""
+    """Build the error for an ONNX or IR file of another kind."""
     names = ", ".join(inputs) or "none"
-    return unreadable(path, f"no inputs `template` and `search` and inner tensor `features`, but inputs {names}")
+    return unreadable(
+        path, f"it needs inputs `template` and `search` and an inner tensor `features`; its inputs are {names}"
+    )
 
 
 def check_shapes(path: str | Path, expected: Shapes, shapes: Shapes) -> None:
@@ -174,16 +178,22 @@ def check_limits(path: str | Path, nodes: int, kinds: Iterable[str]) -> None:
 def one_by_one(
     run: Callable[[dict[str, Any]], dict[str, NDArray[Any]]], inputs: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """What a graph that takes one crop at a time makes of several: each by itself, joined again."""
+    """Run a graph with a fixed batch size of 1 on each row, and concatenate the outputs."""
     rows = range(len(next(iter(inputs.values()))))
     parts = [run({name: values[row : row + 1] for name, values in inputs.items()}) for row in rows]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def write_ir(source: str | Path, path: str | Path) -> None:
-    """Write an exported ONNX file as OpenVINO's own format: ``path``, which ends in .xml, and a .bin beside it.
+    """Convert an exported ONNX file to OpenVINO IR.
 
-    Raises MissingDependencyError without OpenVINO, CheckpointError if the file is not an exported model.
+    Args:
+        source: the exported ONNX file.
+        path: output .xml file; a .bin file is written next to it.
+
+    Raises:
+        MissingDependencyError: OpenVINO is not installed.
+        CheckpointError: the source is not an exported model.
     """
     require_engine("openvino")
     from singletrack.engines import openvino_engine

@@ -1,4 +1,4 @@
-"""What the processor calls itself, as it should stand beside every figure; and how many of its cores are ours."""
+"""The name of the CPU, and how many of its cores this process may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def processor_name() -> str:
-    """Name, family and model where the system tells them, as ``AMD EPYC family 25 model 1``; else what Python knows."""
+    """Return the CPU name with family and model, such as ``AMD EPYC family 25 model 1``, or what Python reports."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -24,7 +24,7 @@ def processor_name() -> str:
 
 
 def computes_in_bf16() -> bool:
-    """Whether the processor multiplies in bf16 itself, as far as the system tells; emulated, it is far slower."""
+    """Check whether the CPU has bf16 instructions. Emulated bf16 is far slower."""
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
@@ -33,9 +33,9 @@ def computes_in_bf16() -> bool:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: those it is allowed on, or fewer, where a container has a quota of time.
+    """Return the number of cores that this process may use, limited by its affinity and a container's CPU quota.
 
-    An engine that starts a thread for each core of the machine, when it has the time of two, becomes many times slower.
+    An engine that starts one thread per core of the machine, with a quota of two, becomes many times slower.
     """
     allowed = allowed_cores()
     granted = _quota_of_cores()
@@ -43,12 +43,12 @@ def usable_cores() -> int:
 
 
 def allowed_cores() -> int:
-    """How many cores the system lets this process run on, whatever its quota of time."""
+    """Return the number of cores on which this process may run, without its CPU quota."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quota_of_cores() -> float:
-    """The cores' worth of time that Linux grants this container; infinite where it does not say."""
+    """Return the CPU quota of a Linux container in cores; infinite without a quota."""
     version_2, version_1 = CONTROL_GROUPS / "cpu.max", CONTROL_GROUPS / "cpu"
     try:
         if version_2.exists():

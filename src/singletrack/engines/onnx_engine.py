@@ -1,4 +1,4 @@
-"""A network on ONNX Runtime: an exported ONNX file, cut in two at ``features``."""
+"""Runs an exported ONNX file on ONNX Runtime, split at ``features``."""
 
 from __future__ import annotations
 
@@ -44,19 +44,24 @@ INSTALL = {
 
 
 class ONNXRuntimeNetwork:
-    """Runs an exported file, for any batch size.
+    """Runs an exported file with any batch size. It may be shared by trackers and threads.
 
-    device: "auto" ("cuda" where the installed ONNX Runtime has it, else "cpu") or one it has, such as "dml"; and
-        "tensorrt", which builds an engine for each shape when it is first met, and needs minutes for it.
-    precision: "auto" is fp32, on CUDA with TensorFloat-32; "fp32" is without; "fp16" and "bf16" are for TensorRT.
-    threads: None takes one for each core this process may use.
-    normalization: what the network wants done to pixels.
-    cache: folder that keeps TensorRT's engines for the next process; None keeps nothing.
-    check: called with metadata and shapes before anything is compiled.
-    metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
+    Args:
+        path: the exported .onnx file.
+        device: "auto" ("cuda" if ONNX Runtime supports it here, else "cpu"), "tensorrt" (which builds an engine for
+            each new shape, taking minutes), or another available device such as "dml".
+        precision: "auto" is fp32, with TensorFloat-32 on CUDA; "fp32" is without; "fp16" and "bf16" need TensorRT.
+        threads: CPU threads; None for one per usable core.
+        normalization: normalization of pixels; None for that of ImageNet.
+        cache: folder for TensorRT engines; None disables the cache.
+        check: called with the metadata and shapes before anything is compiled, to refuse a file.
 
-    Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
-    not an exported model, InputError if there is no such device or precision.
+    Attributes:
+        metadata: metadata of the file: model name, keep ratio and sizes.
+
+    Raises:
+        CheckpointError: the file is not an exported model.
+        InputError: the device or precision is not available.
     """
 
     engine = "onnx"
@@ -88,7 +93,7 @@ class ONNXRuntimeNetwork:
         self._halves = {"template": encoder, "search": locator}
         self._sessions: dict[tuple[str, bool], Any] = {}
         self._lock = threading.Lock()
-        self._alone = locator.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1  # takes one crop at a time
+        self._alone = locator.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1  # batch size fixed at 1
         self._maps = [output.name for output in locator.graph.output]
         try:
             for crop in self._halves:
@@ -97,11 +102,11 @@ class ONNXRuntimeNetwork:
             raise unreadable(path, f"ONNX Runtime cannot compile it ({error})") from error
 
     def encode(self, template: CropArray) -> FloatArray:
-        """Template crops, pixels or network input, batch first -> features (B, Nt, C)."""
+        """Compute the features (B, Nt, C) of template crops, pixels or network input, batch first."""
         return self._run("template", ["features"], {"template": template})["features"]
 
     def locate(self, features: FloatArray, search: CropArray) -> dict[str, FloatArray]:
-        """Features and search crops, pixels or network input -> maps by name, the batch first."""
+        """Compute maps by name, batch first, from features and search crops (pixels or network input)."""
         return self._run("search", self._maps, {"search": search, "features": features})
 
     def _run(self, crop: str, outputs: list[str], inputs: dict[str, Any]) -> dict[str, FloatArray]:
@@ -111,7 +116,7 @@ class ONNXRuntimeNetwork:
         return dict(zip(outputs, values, strict=True))
 
     def _session(self, crop: str, pixels: bool) -> Any:
-        """The half of the graph that takes this crop, made when it is first needed."""
+        """Return the session for this crop, created on first use."""
         with self._lock:
             if (crop, pixels) not in self._sessions:
                 half = self._halves[crop]
@@ -123,7 +128,7 @@ class ONNXRuntimeNetwork:
 
 
 def find_provider(device: str) -> tuple[str, list[str]]:
-    """Our name of the device, and those of all that there are; raises InputError, listing them, if it is none."""
+    """Return the device name and all available names; raises InputError for an unavailable device."""
     present = [
         provider.removesuffix("ExecutionProvider").lower()
         for provider in onnxruntime.get_available_providers()
@@ -138,7 +143,7 @@ def find_provider(device: str) -> tuple[str, list[str]]:
 
 
 def providers_for(device: str, present: list[str], precision: Precision, cache: Path | None) -> list[Provider]:
-    """ONNX Runtime's providers, with their options, in the order in which they may take a node."""
+    """Return the providers of ONNX Runtime with options, in order of preference."""
     names = {provider.removesuffix("ExecutionProvider").lower(): provider for provider in ALL_PROVIDERS}
     options: dict[str, dict[str, str]] = {
         "cuda": {"use_tf32": "0" if precision == "fp32" else "1"},
@@ -148,13 +153,13 @@ def providers_for(device: str, present: list[str], precision: Precision, cache: 
             **({} if cache is None else {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}),
         },
     }
-    # what one cannot run, the next one does
+    # each falls back to the next
     chain = ["tensorrt", "cuda", "cpu"] if device == "tensorrt" else [device, "cpu"]
     return [(names[each], options.get(each, {})) for each in dict.fromkeys(chain) if each in present]
 
 
 def take_pixels(half: onnx.ModelProto, crop: str, normalization: Normalization) -> onnx.ModelProto:
-    """A copy of the graph whose input ``crop`` is uint8 pixels, channels last, which it normalizes first."""
+    """Copy a graph with its input ``crop`` replaced by uint8 pixels, channels last, and their normalization."""
     model = onnx.ModelProto()
     model.CopyFrom(half)
     graph = model.graph

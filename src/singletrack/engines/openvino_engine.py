@@ -1,4 +1,4 @@
-"""A network on OpenVINO, the default engine: an exported ONNX file or IR, cut in two at ``features``."""
+"""Runs an exported ONNX file or IR on OpenVINO, the default engine, split at ``features``."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ FloatArray = NDArray[np.float32]
 CROPS = ("template", "search")
 METADATA = "framework"
 
-# One for the process, and never dropped. Each Core gives the thread that first uses it a stack for signals. Of two,
-# the second to be dropped gives back the stack of the first, which may be gone by then; and the next signal that
-# Python handles, such as Ctrl-C, ends the process with a segmentation fault (OpenVINO 2026.4).
+# One per process, never released. Each Core gives the thread that first uses it a signal stack. When two are released,
+# the second restores the stack of the first, which may no longer exist, and the next signal that Python handles, such
+# as Ctrl-C, ends the process with a segmentation fault (OpenVINO 2026.4).
 CORE = openvino.Core()
 
 
@@ -48,22 +48,27 @@ TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino
 
 
 class OpenVINONetwork:
-    """Runs an exported file. Compiled for one crop of pixels when opened, and once for each other shape when met.
+    """Runs an exported file with any batch size. It may be shared by trackers and threads.
 
-    Fixed shapes run fastest; and a camera must not stand still at its first frame while something compiles.
+    Fixed shapes run fastest. The model is compiled for one crop of pixels when it is opened, so that a live camera does
+    not stall at its first frame, and for each other shape on first use.
 
-    device: "auto" (the processor) or a name that OpenVINO has here, such as "GPU"; upper or lower case.
-    precision: "auto" is bf16 on a processor that computes in it and fp32 on one that does not; on another kind
-        of device, that device's own choice. "fp16" is for other devices.
-    threads: of the processor alone; None leaves the number to OpenVINO, which takes one for each core, or as many as
-        the container's quota allows.
-    normalization: what the network wants done to pixels.
-    cache: folder that keeps what was compiled, for the next process; None keeps nothing.
-    check: called with metadata and shapes before anything is compiled.
-    metadata: what the export wrote into the file: the model's name, keep ratio and sizes.
+    Args:
+        path: the exported .onnx or .xml file.
+        device: "auto" (the CPU) or an available OpenVINO device such as "GPU"; case does not matter.
+        precision: "auto" is bf16 on CPUs with bf16 instructions, else fp32; on other devices it is the device's choice.
+            "fp16" is for other devices.
+        threads: CPU threads; None for one per usable core.
+        normalization: normalization of pixels; None for that of ImageNet.
+        cache: folder for compiled models; None disables the cache.
+        check: called with the metadata and shapes before anything is compiled, to refuse a file.
 
-    Several trackers may share one network, from several threads too. Raises CheckpointError if the file is
-    not an exported model, InputError if there is no such device, or threads are asked of one that has none.
+    Attributes:
+        metadata: metadata of the file: model name, keep ratio and sizes.
+
+    Raises:
+        CheckpointError: the file is not an exported model.
+        InputError: the device is not available, or threads are given for another device than the CPU.
     """
 
     engine = "openvino"
@@ -85,10 +90,10 @@ class OpenVINONetwork:
         if self.precision != "auto":
             self._settings[hint.inference_precision()] = TYPES[self.precision]
         if threads is not None and self.device != "CPU":
-            raise InputError(f"expected device cpu with a number of threads; got {self.device}; leave one of them out")
+            raise InputError(f"threads are for device cpu only; got device {self.device}; leave threads out")
         if self.device == "CPU" and (threads is not None or usable_cores() < allowed_cores()):
             self._settings[inference_num_threads()] = threads or usable_cores()
-            # else two processes of one thread each would sit on the same core
+            # with pinning, two single-threaded processes share one core
             self._settings[hint.enable_cpu_pinning()] = False
         self._kept = {} if cache is None else {cache_dir(): str(cache)}
         self._normalization = normalization or Normalization()
@@ -96,7 +101,7 @@ class OpenVINONetwork:
         if check is not None:
             check(self.metadata, shapes_of(encoder, locator))
         self._halves = {"encode": encoder, "locate": locator}
-        self._alone = not encoder.input(0).get_partial_shape()[0].is_dynamic  # takes one crop at a time
+        self._alone = not encoder.input(0).get_partial_shape()[0].is_dynamic  # batch size fixed at 1
         self._requests: dict[tuple[Any, ...], openvino.InferRequest] = {}
         self._lock = threading.Lock()
         try:
@@ -106,11 +111,11 @@ class OpenVINONetwork:
             raise unreadable(path, f"OpenVINO cannot compile it ({last_line(error)})") from error
 
     def encode(self, template: CropArray) -> FloatArray:
-        """Template crops, pixels or network input, batch first -> features (B, Nt, C)."""
+        """Compute the features (B, Nt, C) of template crops, pixels or network input, batch first."""
         return self._infer("encode", {"template": template})["features"]
 
     def locate(self, features: FloatArray, search: CropArray) -> dict[str, FloatArray]:
-        """Features and search crops, pixels or network input -> maps by name, the batch first."""
+        """Compute maps by name, batch first, from features and search crops (pixels or network input)."""
         return self._infer("locate", {"features": features, "search": search})
 
     def _infer(self, call: str, inputs: dict[str, Any]) -> dict[str, FloatArray]:
@@ -122,12 +127,12 @@ class OpenVINONetwork:
             request = self._requests.get(key)
             if request is None:
                 request = self._requests[key] = self._compile(call, kinds, {})
-            # by their order: compiling gives a tensor the names of those that it was merged with
+            # by position, because compiling changes the names of merged tensors
             names = (port.get_any_name() for port in self._halves[call].outputs)
             return dict(zip(names, request.infer(inputs, share_inputs=True).to_tuple(), strict=True))
 
     def _prepare(self, call: str) -> None:
-        """Compile for one crop of pixels, if the graph says how large crops are; this alone is kept in the cache."""
+        """Compile for one crop of pixels if the graph has a fixed crop size. Only this is cached."""
         kinds: dict[str, tuple[tuple[int, ...], bool]] = {}
         for port in self._halves[call].inputs:
             _, *sizes = port.get_partial_shape()
@@ -136,14 +141,14 @@ class OpenVINONetwork:
             shape = tuple(size.get_length() for size in sizes)
             name = port.get_any_name()
             kinds[name] = ((1, *shape[:-3], *shape[-2:], shape[-3]), True) if name in CROPS else ((1, *shape), False)
-        order = ("template",) if call == "encode" else ("features", "search")  # as they are asked for
+        order = ("template",) if call == "encode" else ("features", "search")  # in the order of the call
         kinds = {name: kinds[name] for name in order}
         self._requests[(call, *kinds.values())] = self._compile(call, kinds, self._kept)
 
     def _compile(
         self, call: str, kinds: dict[str, tuple[tuple[int, ...], bool]], kept: dict[str, str]
     ) -> openvino.InferRequest:
-        """kinds: by input, the shape that is given, and whether it is pixels."""
+        """Compile for fixed input shapes. ``kinds``: shape, and whether it is pixels, by input."""
         fixed = self._halves[call].clone()
         shapes = {name: channels_first(shape) if pixels else shape for name, (shape, pixels) in kinds.items()}
         fixed.reshape({name: list(shape) for name, shape in shapes.items()})
@@ -169,7 +174,7 @@ class OpenVINONetwork:
 
 
 def find_device(device: str) -> str:
-    """OpenVINO's name of the device; raises InputError, listing what there is."""
+    """Return the OpenVINO name of a device; raises InputError for an unavailable device."""
     asked = "CPU" if device.lower() == "auto" else device.upper()
     present = CORE.available_devices
     if asked not in present and f"{asked}.0" not in present:
@@ -178,12 +183,16 @@ def find_device(device: str) -> str:
 
 
 def read_halves(path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[str, str]]:
-    """The file's two halves, template -> features and features, search -> maps, and its metadata.
+    """Read a file and split it at ``features``.
 
-    An IR is two files, .xml and .bin, of which the first is named.
+    Args:
+        path: an .onnx file, or the .xml file of an IR.
+
+    Returns:
+        The halves (template -> features) and (features, search -> maps), and the metadata.
     """
     if not Path(path).is_file():
-        raise unreadable(path, "no such file")
+        raise unreadable(path, "the file does not exist")
     try:
         whole = CORE.read_model(str(path))
         return *_cut(whole, path), read_metadata(whole)
@@ -241,16 +250,13 @@ def shapes_of(encoder: openvino.Model, locator: openvino.Model) -> dict[str, tup
 
 
 def read_metadata(model: openvino.Model) -> dict[str, str]:
-    """What the export wrote into the file, which OpenVINO has under this name, from ONNX and in its own IR."""
+    """Read the metadata of an exported ONNX file or IR."""
     if not model.has_rt_info(METADATA):
         return {}
     return {key: value.astype(str) for key, value in model.get_rt_info()[METADATA].items()}
 
 
 def write_ir(source: str | Path, path: str | Path) -> None:
-    """Write an exported ONNX file as OpenVINO's own format: ``path``, which ends in .xml, and a .bin beside it.
-
-    Weights are kept as they are. Raises CheckpointError if the file is not an exported model.
-    """
+    """Convert an exported ONNX file to OpenVINO IR without changing the weights, see ``engines.write_ir``."""
     read_halves(source)
     openvino.save_model(CORE.read_model(str(source)), str(path), compress_to_fp16=False)

@@ -1,4 +1,4 @@
-"""A network on PyTorch: the module itself, fed and read with numpy arrays."""
+"""Runs a PyTorch module, with NumPy arrays as input and output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class EncodeLocate(Protocol):
-    """What a module needs to run here, beside being an ``nn.Module``."""
+    """The methods that a module needs to run here."""
 
     def encode(self, template: Tensor) -> Any: ...
 
@@ -28,18 +28,17 @@ class EncodeLocate(Protocol):
 
 
 class TorchNetwork:
-    """Runs ``module`` in evaluation mode and without gradients on ``device``, to which it is moved.
+    """Runs a module in evaluation mode without gradients. Features stay on the device.
 
-    device: "auto" (the first graphics processor, else "cpu") or a name that PyTorch knows, such as "cuda:1".
-    threads: of the processor; PyTorch has one number for the whole process, which is set here. None leaves it, or
-        lowers it to what the container's quota allows.
-    precision: "auto" is fp32; otherwise the module is turned into that type. bf16 is refused on a processor that
-        would only emulate it, fp16 on any processor.
-    compiled: run it through ``torch.compile``, for each shape once; the first call of each takes its time for it.
-    graphs: on CUDA, record each shape once as a CUDA graph and replay it; None for yes where features are tensors.
-    normalization: what the network wants done to pixels, which go to the device as they are.
-
-    Features are a Tensor on that device, or what the module makes of them.
+    Args:
+        module: the network; it is moved to the device and converted to the precision.
+        device: "auto" (the first GPU, else "cpu") or a PyTorch device such as "cuda:1".
+        threads: CPU threads. PyTorch has one number for the whole process, which is set here. None keeps it, or lowers
+            it to a container's CPU quota.
+        precision: "auto" is fp32. bf16 is refused on CPUs without bf16 instructions, fp16 on all CPUs.
+        compiled: use ``torch.compile``, once per shape; the first call of each shape compiles.
+        graphs: on CUDA, record each shape as a CUDA graph and replay it; None to do so if features are tensors.
+        normalization: normalization of pixels, which runs on the device; None for that of ImageNet.
     """
 
     engine = "torch"
@@ -76,32 +75,32 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def encode(self, template: CropArray) -> Any:
-        """Template crops, pixels or network input, batch first -> features (B, Nt, C)."""
+        """Compute the features (B, Nt, C) of template crops, pixels or network input, batch first."""
         return self._encode(self.see(self._upload(template)))
 
     @torch.inference_mode()
     def join(self, features: Sequence[Tensor]) -> Tensor:
-        """Features of several calls of ``encode``, as one call would give them."""
+        """Concatenate the features of several calls of ``encode``."""
         return torch.cat(list(features))
 
     @torch.inference_mode()
     def locate(self, features: Any, search: CropArray) -> dict[str, FloatArray]:
-        """Features and search crops, pixels or network input -> maps by name, the batch first."""
+        """Compute maps by name, batch first, from features and search crops (pixels or network input)."""
         crops = self._upload(search)
         if not (self._graphs and isinstance(features, Tensor)):
             return download(self._look(features, crops))
         key = (features.shape, crops.shape, crops.dtype)
-        with self._lock:  # a recorded call has one place for its numbers
+        with self._lock:  # a recorded call has one input buffer
             if key not in self._recorded:
                 self._recorded[key] = CUDAGraph(self._look, (features, crops))
             return download(self._recorded[key](features, crops))
 
     def see(self, crops: Tensor) -> Tensor:
-        """Pixels -> network input; network input as it is, in this network's type."""
+        """Normalize pixels to network input; convert network input to the precision."""
         if crops.dtype != torch.uint8:
             return crops.to(self.dtype)
         mean, std = self._normalization.of_channels(crops.shape[-1])
-        # the values are made on the device: what is recorded as a CUDA graph must not copy from the host
+        # constants are created on the device, since a recorded CUDA graph must not copy from the host
         scaled = torch.stack([(crops[..., i].float() - mean[i]) / std[i] for i in range(len(mean))], -3)
         return scaled.to(self.dtype)
 
@@ -113,13 +112,13 @@ class TorchNetwork:
 
 
 class CUDAGraph:
-    """A call for inputs of certain shapes as a CUDA graph: one launch in place of hundreds, the same numbers."""
+    """A call recorded as a CUDA graph for fixed input shapes: one launch instead of hundreds, with the same results."""
 
     def __init__(self, call: Callable[..., Mapping[str, Tensor]], inputs: Sequence[Tensor]) -> None:
         self._inputs = [values.clone() for values in inputs]
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):  # what is done at first only: choosing kernels, compiling
+        with torch.cuda.stream(beside):  # warm-up: kernel selection, compilation
             for _ in range(3):
                 call(*self._inputs)
         torch.cuda.current_stream().wait_stream(beside)
@@ -128,7 +127,7 @@ class CUDAGraph:
             self._outputs = call(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Mapping[str, Tensor]:
-        """The outputs for inputs of these shapes; they are overwritten by the next call."""
+        """Return the outputs, which the next call overwrites."""
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given)
         self._graph.replay()
@@ -136,7 +135,7 @@ class CUDAGraph:
 
 
 def download(maps: Mapping[str, Tensor]) -> dict[str, FloatArray]:
-    """Maps as numpy arrays, float32, brought from a graphics processor in one piece."""
+    """Convert maps to float32 NumPy arrays, with a single transfer from the device."""
     flat = torch.cat([values.reshape(len(values), -1).float() for values in maps.values()], 1).cpu().numpy()
     ends = np.cumsum([values[0].numel() for values in maps.values()])
     pieces = np.split(flat, ends[:-1], axis=1)
@@ -144,14 +143,14 @@ def download(maps: Mapping[str, Tensor]) -> dict[str, FloatArray]:
 
 
 def known_precisions(device: torch.device) -> tuple[Precision, ...]:
-    """What can be computed in on this device without emulating it."""
+    """List the precisions that a device supports without emulation."""
     if device.type != "cpu":
         return ("auto", "fp32", "bf16", "fp16")
     return ("auto", "fp32", "bf16") if computes_in_bf16() else ("auto", "fp32")
 
 
 def find_device(device: str) -> torch.device:
-    """The device of that name; raises InputError, listing what there is, where it is unknown or absent."""
+    """Return a PyTorch device; raises InputError for an unknown or unavailable device."""
     present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
         present.append("mps")

@@ -1,10 +1,8 @@
-"""A report as files: tables, pictures, and one page that holds everything. Needs the [report] extra.
+"""Writes a report to files: tables, plots, and one self-contained HTML page. Needs the [report] extra.
 
-    OUT/report.html             one page with the pictures in it: send it, open it anywhere
-    OUT/table.md .csv .tex      likewise differences, attributes, sequences; measures.csv has everything
-    OUT/success.png .svg .pdf   likewise precision, normalized_precision, long_term, speed, best_1, ..., worst_1, ...
-
-Knows nothing of how the numbers came about.
+OUT/report.html             one page that includes all plots
+OUT/table.md .csv .tex      also differences, attributes, sequences; measures.csv has everything
+OUT/success.png .svg .pdf   also precision, normalized_precision, long_term, speed, best_1, ..., worst_1, ...
 """
 
 from __future__ import annotations
@@ -27,22 +25,30 @@ from singletrack.files import make_folder, writing
 STRIP_FRAMES = 6
 PICTURE_KINDS = ("png", "svg", "pdf")
 MEDIA = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
-# curve -> what it is called, and what its thresholds are
+# curve -> title and axis label of its thresholds
 CURVE_WORDS = {
     "success": ("Success", "overlap threshold"),
-    "precision": ("Precision", "distance of the centers, pixels"),
-    "normalized_precision": ("Normalized precision", "distance of the centers, sizes of the target"),
+    "precision": ("Precision", "center error, pixels"),
+    "normalized_precision": ("Normalized precision", "center error, target sizes"),
 }
-# curve -> the measure that stands in its legend, the first of these that the protocol has
+# curve -> measure in its legend, the first of these that the protocol has
 CURVE_MEASURES = {"success": ("AUC", "AO"), "precision": ("P",), "normalized_precision": ("P_norm",)}
 
 
 def write_report(report: Report, out: str | Path, *, strips: int = 3) -> Path:
-    """Write everything into the folder `out`, which is made if it is not there, and give the path of the page.
+    """Write a report to a folder.
 
-    strips: of how many sequences to show frames, of the best and of the worst ones for the first tracker.
+    Args:
+        report: the report.
+        out: output folder; created if needed.
+        strips: number of best and of worst sequences of the first tracker to show as frame strips.
 
-    Raises SingletrackError where nothing can be written, VideoError where a frame to show cannot be read.
+    Returns:
+        The path of the HTML page.
+
+    Raises:
+        SingletrackError: the folder cannot be written.
+        VideoError: a frame cannot be read.
     """
     folder = Path(out)
     make_folder(folder)
@@ -70,7 +76,7 @@ def write_report(report: Report, out: str | Path, *, strips: int = 3) -> Path:
 
 
 def _figures(report: Report, strips: int) -> Iterator[tuple[str, str, str, Figure]]:
-    """Each picture with its place in the page, the kind in which it is put there, and its name."""
+    """Yield each figure with its place in the page, its image format, and its name."""
     for name, figure in draw_plots(report).items():
         yield "plots", "svg", name, figure
     ranked = report.worst_first()
@@ -83,7 +89,7 @@ def _figures(report: Report, strips: int) -> Iterator[tuple[str, str, str, Figur
 
 
 def draw_plots(report: Report) -> dict[str, Figure]:
-    """The pictures of the whole: the curves that the protocol has, long-term and speed where these are known."""
+    """Draw the curves of the protocol, and the long-term and speed plots if these are known."""
     found = {}
     for curve, (title, x_label) in CURVE_WORDS.items():
         if curve not in report.trackers[0].total.curves:
@@ -109,7 +115,7 @@ def draw_plots(report: Report) -> dict[str, Figure]:
 
 
 def draw_sequence(report: Report, sequence: VideoSequence, rank: str) -> Figure:
-    """A strip of one sequence: frames evenly over its length, with the boxes of all trackers."""
+    """Draw evenly spaced frames of one sequence with the boxes of all trackers."""
     length = len(sequence.boxes_xywh)
     indices = sorted(set(np.linspace(0, length - 1, STRIP_FRAMES).round().astype(int).tolist()))
     scores = ", ".join(

@@ -1,9 +1,8 @@
-"""What the field measures, as pure functions of arrays.
+"""Tracking metrics as pure functions of arrays.
 
-Knows nothing of benchmarks and of the toolkits' special rules, which stand in ``protocols``, and nothing of files.
-
-Boxes are (N, 4) xywh in pixels, a row a frame. A curve is the share of frames, 0 to 1, at each of its thresholds.
-Frames are left out by leaving out their rows; a NaN overlap or error never counts as right.
+Boxes are (N, 4) xywh in pixels, one row per frame. A curve is the share of frames, 0 to 1, at each threshold. To
+leave out frames, leave out their rows. A NaN overlap or error never counts as a success. ``protocols`` has the
+special rules of the toolkits.
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ SIZE_THRESHOLDS = np.arange(51) / 100
 CONFIDENCE_COUNT = 100  # thresholds of a precision-recall curve, as in the VOT toolkit
 
 
-# --- one number a frame ------------------------------------------------------------------------------------
+# --- one number per frame ------------------------------------------------------------------------------------
 
 
 def overlap(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
-    """Intersection over union, 0 to 1, of each pair of boxes; 0 where one is NaN or has no area."""
+    """Compute the IoU of each pair of boxes, 0 to 1; 0 if one is NaN or has no area."""
     return iou(prediction_xywh, truth_xywh)
 
 
 def center(boxes_xywh: ArrayLike) -> Array:
-    """(N, 2) x and y of the middle, counted from pixel to pixel: that of a box one pixel wide is the pixel itself."""
+    """Compute the centers (N, 2), counted between pixel centers: a box one pixel wide has its center at that pixel."""
     boxes = np.asarray(boxes_xywh, dtype=np.float64)
     return boxes[..., :2] + 0.5 * (boxes[..., 2:] - 1)
 
 
 def center_error(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
-    """Pixels between the two centers (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
+    """Compute the distance of the centers in pixels (Wu et al., "Online Object Tracking: A Benchmark", 2013)."""
     return _length(center(prediction_xywh) - center(truth_xywh))
 
 
 def normalized_center_error(prediction_xywh: ArrayLike, truth_xywh: ArrayLike) -> Array:
-    """The same in sizes of the true box, x by its width and y by its height (Müller et al., TrackingNet, 2018).
+    """Compute the center error relative to the true width and height (Müller et al., TrackingNet, 2018).
 
-    Where the true box has no width or no height it is NaN or infinite.
+    It is NaN or infinite if the true box has no width or height.
     """
     sizes = np.asarray(truth_xywh, dtype=np.float64)[..., 2:]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,13 +59,13 @@ def _length(vectors: Array) -> Array:
     return np.asarray(np.sqrt(vectors[..., 0] ** 2 + vectors[..., 1] ** 2))
 
 
-# --- one curve or number a sequence ------------------------------------------------------------------------
+# --- one curve or number per sequence ------------------------------------------------------------------------
 
 
 def success_curve(
     overlaps: ArrayLike, thresholds: ArrayLike = OVERLAP_THRESHOLDS, *, frame_count: int | None = None
 ) -> Array:
-    """Share of frames whose overlap is *above* each threshold, of `frame_count` frames (of those given, if None)."""
+    """Compute the share of frames with an overlap *above* each threshold, of ``frame_count`` or all given frames."""
     values = np.asarray(overlaps, dtype=np.float64)
     return _share(values[:, None] > np.asarray(thresholds), frame_count)
 
@@ -74,9 +73,10 @@ def success_curve(
 def precision_curve(
     errors: ArrayLike, thresholds: ArrayLike = PIXEL_THRESHOLDS, *, frame_count: int | None = None
 ) -> Array:
-    """Share of frames whose center error is *at most* each threshold, of `frame_count` (of those given, if None).
+    """Compute the share of frames with a center error of *at most* each threshold, of ``frame_count`` or all given
+    frames.
 
-    With errors in sizes of the target and SIZE_THRESHOLDS it is the normalized precision.
+    With normalized errors and SIZE_THRESHOLDS, this is the normalized precision.
     """
     values = np.asarray(errors, dtype=np.float64)
     return _share(values[:, None] <= np.asarray(thresholds), frame_count)
@@ -90,17 +90,17 @@ def _share(right: Flags, frame_count: int | None) -> Array:
 
 
 def area_under(curve: ArrayLike) -> float:
-    """The mean of a curve, which the field calls AUC."""
+    """Compute the mean of a curve, called AUC in the field."""
     return float(np.mean(np.asarray(curve)))
 
 
 def success_rate(overlaps: ArrayLike, threshold: float) -> float:
-    """Share of frames whose overlap is above the threshold: OP50 or SR0.5, OP75 or SR0.75."""
+    """Compute the share of frames with an overlap above the threshold: OP50 or SR0.5, OP75 or SR0.75."""
     return float(success_curve(overlaps, [threshold])[0])
 
 
 def average_overlap(overlaps: ArrayLike) -> float:
-    """The mean overlap of the frames, AO; NaN of no frames."""
+    """Compute the mean overlap over frames, AO; NaN without frames."""
     values = np.asarray(overlaps, dtype=np.float64)
     return float(values.mean()) if len(values) else float("nan")
 
@@ -109,16 +109,19 @@ def average_overlap(overlaps: ArrayLike) -> float:
 
 
 def frames_per_second(seconds: ArrayLike) -> float:
-    """Frames by the time they took together; NaN where no time is known.
+    """Compute the number of frames divided by their total time; NaN without known times.
 
-    seconds: of each frame; those that are not above zero are unknown.
+    Args:
+        seconds: time of each frame; values that are not positive are unknown.
     """
     known = _known(seconds)
     return float(len(known) / known.sum()) if len(known) else float("nan")
 
 
 def mean_frame_rate(seconds: ArrayLike) -> float:
-    """The mean of 1 / seconds over frames: the got10k toolkit's speed. A few fast frames lift it; NaN if unknown."""
+    """Compute the mean of 1 / seconds over frames, the speed of the got10k toolkit; NaN if unknown. Fast frames
+    dominate it.
+    """
     known = _known(seconds)
     return float(np.mean(1 / known)) if len(known) else float("nan")
 
@@ -128,14 +131,18 @@ def _known(seconds: ArrayLike) -> Array:
     return np.asarray(values[values > 0])
 
 
-# --- long-term: does the tracker know when the target is gone? ---------------------------------------------
+# --- long-term: detecting the absence of the target ---------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class LongTerm:
-    """Precision and recall of a tracker that may say "not there", over the confidence from which it is believed.
+    """Precision and recall of a tracker that may report absence, by confidence threshold.
 
-    thresholds, precision, recall: (T,), from the highest confidence to the lowest; f_scores likewise.
+    Attributes:
+        thresholds: (T,) from highest to lowest.
+        precision: (T,) in 0 to 1.
+        recall: (T,) in 0 to 1.
+        f_scores: (T,) in 0 to 1.
     """
 
     thresholds: Array
@@ -150,7 +157,7 @@ class LongTerm:
 
     @property
     def best(self) -> tuple[float, float, float]:
-        """Precision, recall and F where F is highest: the three numbers of VOT-LT."""
+        """Return precision, recall and F at the highest F, the three numbers of VOT-LT."""
         index = int(np.argmax(self.f_scores))
         return float(self.precision[index]), float(self.recall[index]), float(self.f_scores[index])
 
@@ -158,28 +165,32 @@ class LongTerm:
 def long_term(
     overlaps: Sequence[ArrayLike], confidences: Sequence[ArrayLike], present: Sequence[ArrayLike]
 ) -> LongTerm:
-    """VOT-LT over sequences (Lukežič et al., "Now you see me", 2018, eq. 2 to 4, with the VOT toolkit's thresholds).
+    """Compute the VOT-LT measures over sequences.
 
-    Precision is the mean overlap of the frames where the tracker is believed, 1 where it never is; recall is the sum
-    of these overlaps by the number of frames where the target is present. Both are means over sequences.
+    Follows Lukežič et al., "Now you see me", 2018, Equations 2 to 4, with the thresholds of the VOT toolkit. Precision
+    is the mean overlap of the frames above the confidence threshold, 1 without such frames. Recall is the sum of these
+    overlaps divided by the number of frames with the target. Both are means over sequences.
 
-    overlaps, confidences, present: of each sequence, (N,) each; an overlap where the target is absent counts as 0, a
-    confidence that is NaN as never believed.
+    Args:
+        overlaps: (N,) for each sequence; frames without the target count as 0.
+        confidences: (N,) for each sequence; NaN is below every threshold.
+        present: (N,) bool for each sequence.
 
-    Raises InputError for lengths that differ, or for a sequence without its target.
+    Raises:
+        InputError: different lengths, or a sequence without its target.
     """
     if not overlaps:
-        raise InputError("expected at least one sequence with confidences; got none; run the tracker first")
+        raise InputError("no sequence has confidences; run the tracker first")
     scored = []
     for values, sure, there in zip(overlaps, confidences, present, strict=True):
         shared, score, seen = np.asarray(values, float), np.asarray(sure, float), np.asarray(there, bool)
         if not len(shared) == len(score) == len(seen):
             raise InputError(
-                f"expected an overlap, a confidence and a presence for each frame; got {len(shared)}, {len(score)} and "
-                f"{len(seen)}; give three arrays of one length"
+                f"overlaps, confidences and present must have equal lengths; got {len(shared)}, {len(score)} and "
+                f"{len(seen)}; give one value per frame"
             )
         if not seen.any():
-            raise InputError("expected the target in some frame; got a sequence without it; leave that sequence out")
+            raise InputError("a sequence never shows its target; leave that sequence out")
         scored.append((np.where(seen, np.nan_to_num(shared), 0.0), score, int(seen.sum())))
     thresholds = confidence_thresholds(np.concatenate([score for _, score, _ in scored]))
     curves = np.mean([_precision_recall(*entry, thresholds) for entry in scored], axis=0)
@@ -187,7 +198,7 @@ def long_term(
 
 
 def confidence_thresholds(confidences: ArrayLike, count: int = CONFIDENCE_COUNT) -> Array:
-    """Up to `count` thresholds that part the confidences evenly, highest first; infinite at both ends."""
+    """Choose up to ``count`` thresholds that divide the confidences evenly, highest first, infinite at both ends."""
     values = np.asarray(confidences, dtype=np.float64)
     falling = np.sort(values[~np.isnan(values)])[::-1]
     if len(falling) > count - 2:
@@ -197,7 +208,7 @@ def confidence_thresholds(confidences: ArrayLike, count: int = CONFIDENCE_COUNT)
 
 
 def _precision_recall(shared: Array, score: Array, present_count: int, thresholds: Array) -> tuple[Array, Array]:
-    """Both at each threshold: sums over the frames in the order of falling confidence."""
+    """Compute both at each threshold from sums over the frames in order of falling confidence."""
     known = ~np.isnan(score)
     order = np.argsort(-score[known], kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(shared[known][order])])
@@ -213,9 +224,10 @@ def _precision_recall(shared: Array, score: Array, present_count: int, threshold
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much one tracker is above another: the difference, and the interval that holds it 95 times in 100.
+    """Difference between two trackers, with its 95 % interval.
 
-    better: share of resamples, 0 to 1, in which the first is above the second; a tie counts half.
+    Attributes:
+        better: share of resamples, 0 to 1, in which the first tracker is better; a tie counts half.
     """
 
     value: float
@@ -233,13 +245,19 @@ def bootstrap_difference(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """The paired bootstrap over sequences of the difference of two weighted means (Efron's percentile interval).
+    """Compute the paired bootstrap over sequences of the difference of two weighted means (Efron's percentile
+    interval).
 
-    first, second: (N,) the measure of the same sequences in the same order. weights: (N,) of each; equal, if None.
-    What is drawn is whole sequences, as the frames of one sequence depend on each other. The same seed gives the same
-    interval.
+    Complete sequences are resampled, because the frames of a sequence depend on each other. The same seed gives the
+    same interval.
 
-    Raises InputError for arrays that differ in length, or none at all.
+    Args:
+        first: (N,) values of the first tracker.
+        second: (N,) values of the second tracker, for the same sequences in the same order.
+        weights: (N,) weights of the sequences; None for equal weights.
+
+    Raises:
+        InputError: different lengths, or no sequences.
     """
     values = [np.asarray(array, dtype=np.float64) for array in (first, second)]
     weights = [
@@ -249,13 +267,13 @@ def bootstrap_difference(
     lengths = {len(array) for array in values + weights}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(
-            f"expected the same sequences from both trackers, at least one; got {len(values[0])} and {len(values[1])}; "
-            "compare runs on one data set"
+            f"both trackers need the same sequences, at least one; got {len(values[0])} and {len(values[1])}; "
+            "compare runs on the same data set"
         )
     count = lengths.pop()
     random = np.random.default_rng(seed)
     drawn = []
-    for start in range(0, resamples, 1000):  # in pieces: 10,000 draws of 3,500 sequences would fill 280 MB
+    for start in range(0, resamples, 1000):  # in chunks: 10,000 draws of 3,500 sequences would take 280 MB
         times = random.multinomial(count, np.full(count, 1 / count), size=min(1000, resamples - start))
         a, b = (_weighted_means(times, *pair) for pair in zip(values, weights, strict=True))
         drawn.append(a - b)
@@ -269,7 +287,7 @@ def bootstrap_difference(
 
 
 def _weighted_means(times: NDArray[Any], values: Array, weights: Array) -> Array:
-    """The mean of each resample; sequences whose value is NaN have no weight."""
+    """Compute the mean of each resample; NaN values have no weight."""
     known = np.where(np.isfinite(values), weights, 0.0)
     totals = times @ known
     sums = times @ (known * np.nan_to_num(values))

@@ -1,6 +1,6 @@
-"""Following the sequences of a data set in one process: one after the other, or several in one pass of the network.
+"""Tracks the sequences of a data set in one process, one after another or several in one batch.
 
-A sequence that fails becomes a ``Failure``; the others go on. Knows nothing of files and of other processes.
+A sequence that fails becomes a ``Failure``; the others continue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ Value = TypeVar("Value")
 class Failure:
     """Why a sequence has no result.
 
-    error: in one line. trace: where an error came from that nobody foresaw; empty for those raised on purpose.
+    Attributes:
+        error: one line.
+        trace: the traceback of an unexpected error; empty for a SingletrackError.
     """
 
     error: str
@@ -39,28 +41,31 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """The failure that an exception is."""
+        """Convert an exception to a failure."""
         if isinstance(error, SingletrackError):
             return cls(error=str(error))
         trace = "".join(traceback.format_exception(error))
         return cls(error=f"{type(error).__name__}: {error}", trace=trace)
 
 
-# the name of a sequence, and what came of it
+# name of a sequence, and its result or failure
 Outcome = tuple[str, SequenceResult | Failure]
-OnFrames = Callable[[int], None]  # is told how many more frames were followed
+OnFrames = Callable[[int], None]  # called with the number of newly tracked frames
 
 
 def follow_sequences(
     tracker: Tracker, sequences: Iterable[VideoSequence], *, batch: int = 1, on_frames: OnFrames = lambda count: None
 ) -> Iterator[Outcome]:
-    """Follow each sequence from its first box to its end.
+    """Track each sequence from its first box to its end.
 
-    batch: how many advance together through one pass of the network; with more than 1, the next of ``sequences`` is
-        asked for when one has ended, and outcomes come in the order in which they end. Boxes are those of a batch of
-        1, but for the rounding of floats.
+    Args:
+        tracker: the tracker.
+        sequences: the sequences.
+        batch: number of sequences that advance together in one batch. With more than 1, the next sequence starts when
+            one ends, and outcomes are in the order of completion. Boxes equal those of a batch of 1 up to rounding.
 
-    Raises InputError for a batch of a tracker that knows no batches.
+    Raises:
+        InputError: the tracker does not support batches.
     """
     if batch > 1:
         yield from _follow_together(check_batch_tracker(tracker), sequences, batch, on_frames)
@@ -70,7 +75,7 @@ def follow_sequences(
 
 
 def check_batch_tracker(tracker: Tracker) -> BatchTracker:
-    """The tracker, if its sequences can share a pass of the network; raises InputError if not."""
+    """Return the tracker if it supports batches; raise InputError otherwise."""
     return multi.check_batch_tracker(tracker, "evaluate it with a batch of 1")
 
 
@@ -81,13 +86,13 @@ def _follow_one(tracker: Tracker, sequence: VideoSequence, on_frames: OnFrames) 
         start = time.perf_counter()
         result = notes.begin(tracker, frame) if index == 0 else tracker.update(frame)
         notes.add(notes.resizer.to_own(result), time.perf_counter() - start)
-        del frame  # before the next one is read: one at a time
+        del frame  # released before the next one is read, to hold one at a time
         on_frames(1)
     return notes.result()
 
 
 class _Notes:
-    """The results of one sequence so far; and what makes its frames equally large."""
+    """The results of one sequence so far, and the resizing of its frames to one size."""
 
     def __init__(self, sequence: VideoSequence) -> None:
         self.sequence = sequence
@@ -98,16 +103,16 @@ class _Notes:
         self.seconds: list[float] = []
 
     def begin(self, tracker: Tracker, frame: Image) -> Result:
-        """Show a tracker the first frame; its result is the box that is given."""
+        """Initialize a tracker with the first frame; the result is the given box."""
         x, y, width, height = self.sequence.boxes_xywh[0].tolist()
         tracker.init(frame, (x, y, width, height))
         return Result(box=(x, y, width, height), score=1.0, lost=False)
 
     def add(self, result: Result, seconds: float) -> None:
-        """Keep the result of the next frame. Raises SingletrackError for a box that is not four finite numbers."""
+        """Add the result of the next frame; raises SingletrackError for a box that is not four finite numbers."""
         if len(result.box) != 4 or not np.isfinite(result.box).all():
             raise SingletrackError(
-                f"expected boxes of four finite numbers; got {result.box} in frame {len(self.boxes)}; mend the tracker"
+                f"boxes must be four finite numbers; got {result.box} in frame {len(self.boxes)}; fix the tracker"
             )
         self.boxes.append(result.box)
         self.scores.append(result.score)
@@ -115,9 +120,9 @@ class _Notes:
         self.seconds.append(seconds)
 
     def result(self) -> SequenceResult:
-        """All of it. Raises InputError for a sequence without a frame."""
+        """Return all results; raises InputError for a sequence without frames."""
         if not self.boxes:
-            raise InputError("expected at least one frame; got none; get a whole copy of this sequence")
+            raise InputError("the sequence has no frames; get a complete copy of it")
         return SequenceResult(
             boxes_xywh=np.array(self.boxes, np.float64),
             seconds=np.array(self.seconds, np.float64),
@@ -131,15 +136,15 @@ def _attempt(
 ) -> Value | Failure:
     try:
         return call(*arguments, **options)
-    except Exception as error:  # whatever it is, it is reported, and the other sequences are kept
+    except Exception as error:  # any error is reported, and the other sequences are kept
         return Failure.of(error)
 
 
-# --- several sequences in one pass of the network ----------------------------------------------------------------
+# --- several sequences in one batch ----------------------------------------------------------------
 
 
 class _Lane:
-    """One of the sequences that advance together. Its next frame is read while the network works."""
+    """One of the sequences that advance together. Its next frame is read while the network runs."""
 
     def __init__(self, sequence: VideoSequence, tracker: BatchTracker, readers: ThreadPoolExecutor) -> None:
         self.notes = _Notes(sequence)
@@ -155,7 +160,7 @@ class _Lane:
         return len(self.notes.boxes) == len(self.notes.sequence)
 
     def next_frame(self) -> Image:
-        """Wait for the next frame, and have the one after it read."""
+        """Wait for the next frame, and start reading the one after it."""
         frame = self._coming.result()
         following = len(self.notes.boxes) + 1
         if following < len(self.notes.sequence):
@@ -163,7 +168,7 @@ class _Lane:
         return self.notes.resizer.fit(frame)
 
     def preprocess(self, frame: Image | Failure) -> Inputs | Result | Failure | None:
-        """What the network should see of this frame, where it is asked at all."""
+        """Compute the network inputs for a frame, or its result if no forward pass is needed."""
         if isinstance(frame, Failure):
             return frame
         if not self.notes.boxes:
@@ -173,7 +178,7 @@ class _Lane:
     def answer(
         self, look: Inputs | Result | Failure | None, maps: Mapping[str, FloatArray] | Failure | None
     ) -> Result | Failure:
-        """The result of this frame, from what ``preprocess`` gave and what the network made of it."""
+        """Compute the result of a frame from the output of ``preprocess`` and the maps."""
         if isinstance(look, (Result, Failure)):
             return look
         found = maps if isinstance(maps, Failure) else _attempt(self.tracker.postprocess, maps)
@@ -183,10 +188,12 @@ class _Lane:
 def _follow_together(
     tracker: BatchTracker, sequences: Iterable[VideoSequence], batch: int, on_frames: OnFrames
 ) -> Iterator[Outcome]:
-    """As ``follow_sequences``. The time of a step, without reading, is shared by the sequences in it."""
+    """Track several sequences in batches, see ``follow_sequences``. The time of a step, without reading, is divided
+    among them.
+    """
     waiting = iter(sequences)
     lanes: list[_Lane] = []
-    # always one size, so that what a sequence gets does not hang on how many others go with it
+    # always one batch size, so that results do not depend on the number of other sequences
     network = multi.SharedNetwork(tracker.network, [batch])
     with ThreadPoolExecutor() as readers:
         while True:
@@ -197,7 +204,7 @@ def _follow_together(
             frames = [_attempt(lane.next_frame) for lane in lanes]
             start = time.perf_counter()
             looks = list(readers.map(_Lane.preprocess, lanes, frames))
-            del frames  # before the ones after the next are read
+            del frames  # released before the following frames are read
             seen = _attempt(network.locate_each, [look for look in looks if isinstance(look, Inputs)])
             maps: Iterator[Mapping[str, FloatArray] | Failure] = (
                 itertools.repeat(seen) if isinstance(seen, Failure) else iter(seen)

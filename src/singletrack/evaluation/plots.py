@@ -1,6 +1,6 @@
-"""Pictures of a report: curves, accuracy against speed, and strips of frames. Needs matplotlib, the [report] extra.
+"""Plots of a report: curves, accuracy against speed, and frame strips. Needs matplotlib (the [report] extra).
 
-Knows nothing of files and protocols: it draws the arrays that it is given. Touches no global state of matplotlib.
+The global state of matplotlib is not changed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
-# Okabe and Ito's colors, which people who see colors differently can tell apart; then the same, dashed
+# color-blind safe colors of Okabe and Ito; then the same, dashed
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 TRUTH_COLOR = "#FFFFFF"
 REAL_TIME = 30.0
-STRIP_WIDTH = 420  # pixels of a frame in a strip
+STRIP_WIDTH = 420  # width of a frame in a strip, in pixels
 
 
 def plain(text: str) -> str:
@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 
 def line_styles(count: int) -> list[tuple[str, str]]:
-    """Color and dashes of each of so many trackers, the same in every picture."""
+    """Return color and dash style for each of ``count`` trackers, the same in every plot."""
     dashes = (dash for dash in cycle(DASHES) for _ in COLORS)
     return [style for style, _ in zip(zip(cycle(COLORS), dashes, strict=False), range(count), strict=False)]
 
@@ -41,7 +41,7 @@ def line_styles(count: int) -> list[tuple[str, str]]:
 def draw_curves(
     curves: Mapping[str, Array], scores: Mapping[str, float], *, limit: float, title: str, x_label: str
 ) -> Figure:
-    """One line a tracker over thresholds from 0 to `limit`; the legend has the scores (0 to 1), the best first."""
+    """Draw one line per tracker over thresholds from 0 to ``limit``; the legend has the scores (0 to 1), best first."""
     figure, axes = _one_plot()
     styles = dict(zip(curves, line_styles(len(curves)), strict=True))
     for name in sorted(curves, key=lambda each: -np.nan_to_num(scores[each], nan=-1)):
@@ -57,9 +57,11 @@ def draw_curves(
 def draw_precision_recall(
     curves: Mapping[str, tuple[Array, Array]], best: Mapping[str, tuple[float, float, float]]
 ) -> Figure:
-    """Precision over recall of each tracker, 0 to 1.
+    """Draw precision over recall of each tracker, 0 to 1.
 
-    curves: recall and precision, (T,) each. best: both and F where F is highest: a dot, and in the legend F.
+    Args:
+        curves: recall and precision, (T,) each, by tracker.
+        best: recall, precision and F at the highest F, by tracker: drawn as a dot, with F in the legend.
     """
     figure, axes = _one_plot()
     for (name, (recall, precision)), (color, dash) in zip(curves.items(), line_styles(len(curves)), strict=True):
@@ -73,9 +75,9 @@ def draw_precision_recall(
 
 
 def draw_speed(points: Mapping[str, tuple[float, float]], *, measure: str) -> Figure:
-    """Accuracy (0 to 1) over frames per second, a point a tracker; those of unknown speed are left out.
+    """Draw accuracy (0 to 1) over frames per second, one point per tracker; unknown speeds are left out.
 
-    It is the picture of Figure 1 of the OSTrack paper, with a logarithmic axis.
+    This is Figure 1 of the OSTrack paper with a logarithmic axis.
     """
     figure, axes = _one_plot()
     speeds = [speed for speed, _ in points.values() if not math.isnan(speed)]
@@ -103,10 +105,13 @@ def draw_strip(
     *,
     title: str,
 ) -> Figure:
-    """Frames of one sequence in a row with the boxes of all trackers, and below the overlap over all its frames.
+    """Draw frames of one sequence with the boxes of all trackers, and the overlap over all frames below.
 
-    frames: number -> (H, W, 3) uint8 RGB. truth_xywh: (N, 4), NaN where there is none; drawn white and dashed.
-    predictions_xywh: tracker -> (N, 4). overlaps: tracker -> (N,), NaN where nothing was compared.
+    Args:
+        frames: frame index -> (H, W, 3) uint8 RGB.
+        truth_xywh: (N, 4), NaN without a target; drawn white and dashed.
+        predictions_xywh: tracker -> (N, 4).
+        overlaps: tracker -> (N,), NaN where nothing was compared.
     """
     height, width = next(iter(frames.values())).shape[:2]
     shown, below = 2.3 * height / width + 0.25, 1.1  # inches; a frame is 2.3 wide
@@ -141,7 +146,7 @@ def draw_strip(
 
 
 def save(figure: Figure, target: Any, kind: str) -> None:
-    """Write a figure as png, svg, pdf or jpg to a path or binary stream; the same figure gives the same bytes."""
+    """Save a figure as png, svg, pdf or jpg to a path or binary stream; equal figures give equal bytes."""
     from matplotlib import rc_context
 
     undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
@@ -158,7 +163,7 @@ def _one_plot() -> tuple[Figure, Axes]:
 
 
 def _smaller(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """The frame at the width of a strip, and by how much it was scaled."""
+    """Scale a frame to the width of a strip; also returns the scale."""
     from singletrack.opencv import cv2
 
     scale = min(1.0, STRIP_WIDTH / frame.shape[1])
@@ -169,7 +174,7 @@ def _smaller(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
 def _draw_box(axes: Axes, box_xywh: Sequence[float] | Array, *, color: str, dash: str, width: float) -> None:
     x, y, box_width, box_height = (float(value) for value in box_xywh)
     if np.isfinite([x, y, box_width, box_height]).all() and box_width > 0 and box_height > 0:
-        corner = (x - 0.5, y - 0.5)  # imshow has the middle of the first pixel at 0
+        corner = (x - 0.5, y - 0.5)  # imshow puts the center of the first pixel at 0
         axes.add_patch(
             Rectangle(corner, box_width, box_height, fill=False, edgecolor=color, linestyle=dash, linewidth=width)
         )

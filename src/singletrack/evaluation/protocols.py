@@ -1,17 +1,16 @@
-"""Three toolkits by name: the numbers that each of them gives for the same result files, to the last digit.
+"""Evaluation protocols of three toolkits, which reproduce their numbers to the last digit.
 
-    "ostrack"   OSTrack's, STARK's and (but for two details below) PyTracking's analysis
-    "got10k"    the got10k toolkit: its GOT-10k experiment, and its OTB, LaSOT and UAV experiments
-    "pysot"     pysot's one-pass evaluation
+    "ostrack"   the analysis of OSTrack and STARK, and of PyTracking except for two details below
+    "got10k"    the got10k toolkit: its GOT-10k, OTB, LaSOT and UAV experiments
+    "pysot"     the one-pass evaluation of pysot
 
-They differ in which frames count, in the first frame, in what is done with an empty prediction, in thresholds, in
-what is averaged, and in the order of their arithmetic, which moves a box that lies exactly on a threshold. The three
-functions below are the whole difference. Knows nothing of files, and of a data set nothing but its name.
+They differ in which frames count, the first frame, empty predictions, thresholds, averaging, and the order of
+arithmetic, which matters for a box exactly at a threshold. The three functions below contain all differences.
 
-PyTracking differs from "ostrack" in two details: a frame counts as annotated only if all four of its numbers are
-above zero, not only width and height; and it shows no measure of its own beside these.
+PyTracking differs from "ostrack" in two details: a frame counts as annotated only if all four numbers are positive,
+not only width and height; and it has no additional measures.
 
-Shares are 0 to 1 everywhere; the recorded toolkits print 0 to 100, OSTrack's from single precision.
+Shares are 0 to 1 everywhere. The recorded toolkits print 0 to 100; OSTrack computes in single precision.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from singletrack.errors import InputError
 from singletrack.evaluation import metrics
 from singletrack.evaluation.metrics import OVERLAP_THRESHOLDS, PIXEL_THRESHOLDS, SIZE_THRESHOLDS, Array, Flags, LongTerm
 
-# benchmark, as `datasets.registry` names it -> the protocol by which its papers' numbers came about
+# benchmark, as in `datasets.registry` -> the protocol used in its papers
 DEFAULT_PROTOCOLS = {
     "lasot": "ostrack",
     "lasot_ext": "ostrack",
@@ -34,36 +33,37 @@ DEFAULT_PROTOCOLS = {
     "got10k": "got10k",
     "nfs": "ostrack",
     "uav123": "ostrack",
-    "uav20l": "pysot",  # the papers of aerial tracking (HiFT, TCTrack and after) evaluate with pysot's toolkit
+    "uav20l": "pysot",  # papers on aerial tracking (HiFT, TCTrack and later) use the pysot toolkit
     "tnl2k": "ostrack",
     "otb": "ostrack",
-    "vot": "ostrack",  # as plain sequences; VOT's own measures come from its own toolkit
+    "vot": "ostrack",  # as plain sequences; the VOT measures need the VOT toolkit
     "vasttrack": "ostrack",
     "dtb70": "pysot",  # as uav20l
     "folder": "ostrack",
 }
-# frames where the target is hidden are known, and used: the toolkits read no such file of another benchmark
+# benchmarks whose hidden frames the toolkits use
 USES_VISIBLE = ("lasot", "lasot_ext")
-# benchmarks whose own files write NaN where there is no target; of the others the toolkits know zeros only
+# benchmarks whose files have NaN without a target; for the others, the toolkits only know zeros
 WRITES_NAN = ("uav123", "uav20l")
-# in whose name no toolkit speaks: a frame that the user did not annotate (NaN) is not compared at all
+# no toolkit defines these: frames without annotation (NaN) are not compared
 UNANNOTATED = ("folder",)
 
 GOT10K_THRESHOLDS = np.linspace(0, 1, 101)
-# as torch.arange(0, 1.05, 0.05) has them: the 13th and 15th are one rounding above 0.65 and 0.75
+# as torch.arange(0, 1.05, 0.05): the 13th and 15th are one rounding step above 0.65 and 0.75
 OSTRACK_THRESHOLDS = np.where(np.isin(np.arange(21), (13, 15)), np.nextafter(OVERLAP_THRESHOLDS, 2), OVERLAP_THRESHOLDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What a protocol says of one sequence, or of many together.
+    """Scores of one sequence, or of many together.
 
-    measures: name -> 0 to 1, such as AUC, OP50, OP75, P, P_norm, AO, SR0.5, SR0.75; those of the protocol, its headline
-        first. NaN where no frame counts.
-    curves: "success", "precision" and "normalized_precision", as far as the protocol has them, -> shares of frames,
-        0 to 1, at thresholds that are evenly spaced over 0 to CURVE_LIMITS of its name.
-    overlaps: (N,) of the frames, for looking at: NaN where nothing was compared. Empty for many sequences.
-    weight: what this counts in the mean over sequences: 1, or its frames where a protocol pools all frames.
+    Attributes:
+        measures: name -> 0 to 1, such as AUC, OP50, OP75, P, P_norm, AO, SR0.5, SR0.75; those of the protocol, its
+            headline first. NaN if no frame counts.
+        curves: "success", "precision" and "normalized_precision", if the protocol has them -> shares of frames, 0 to 1,
+            at evenly spaced thresholds from 0 to CURVE_LIMITS.
+        overlaps: (N,) overlap of each frame for display, NaN where nothing was compared; empty for many sequences.
+        weight: weight in the mean over sequences: 1, or the number of frames if the protocol pools frames.
     """
 
     measures: Mapping[str, float]
@@ -72,25 +72,29 @@ class Score:
     weight: float = 1.0
 
 
-# for the reader of a report: what a protocol does
+# description of each protocol in reports
 ABOUT = {
-    "ostrack": "OSTrack's analysis, as PyTracking's: every annotated frame counts, the first as right; an empty "
-    "prediction is the box before it; 21 overlap thresholds; means over sequences.",
-    "got10k": "the got10k toolkit: on GOT-10k the first frame and frames without the target do not count and all other "
-    "frames count alike; on other benchmarks the first frame counts as right, and these are means over sequences.",
-    "pysot": "pysot's one-pass evaluation: every frame counts, the first as it was predicted; 21 overlap thresholds; "
-    "means over sequences.",
+    "ostrack": "OSTrack analysis, as in PyTracking: every annotated frame counts, the first as correct; an empty "
+    "prediction is replaced by the box before it; 21 overlap thresholds; means over sequences.",
+    "got10k": "got10k toolkit: on GOT-10k, the first frame and frames without the target do not count, and all other "
+    "frames are pooled; on other benchmarks, the first frame counts as correct; means over sequences.",
+    "pysot": "pysot one-pass evaluation: every frame counts, the first as predicted; 21 overlap thresholds; means over "
+    "sequences.",
 }
 
 CURVE_LIMITS = {"success": 1.0, "precision": 50.0, "normalized_precision": 0.5}
 
 
 def default_protocol(benchmark: str) -> str:
-    """The protocol that the papers on a benchmark use. Raises InputError for a benchmark that is none for tracking."""
+    """Return the protocol that the papers on a benchmark use.
+
+    Raises:
+        InputError: the data set is not a tracking benchmark.
+    """
     if benchmark not in DEFAULT_PROTOCOLS:
         raise InputError(
-            f"expected a benchmark of tracking among {', '.join(DEFAULT_PROTOCOLS)}; got {benchmark!r}; "
-            "give one of these, or name the protocol"
+            f"{benchmark!r} has no default protocol; choose a tracking benchmark ({', '.join(DEFAULT_PROTOCOLS)}), or "
+            "give the protocol"
         )
     return DEFAULT_PROTOCOLS[benchmark]
 
@@ -106,26 +110,30 @@ def score_sequence(
     size_wh: tuple[int, int] | None = None,
     exclude_invalid: bool = False,
 ) -> Score:
-    """One tracker's boxes in one sequence, by the rules of a toolkit.
+    """Score the boxes of one tracker in one sequence by the rules of a toolkit.
 
-    prediction_xywh, truth_xywh: (N, 4) pixels, a row a frame from the first on. Rows of the truth where there is no
-        target are NaN or have no area. A prediction longer than the truth is cut by "ostrack", as it does itself.
-    benchmark: its name, as ``datasets.registry`` has it; the toolkits treat some of them in their own way.
-    protocol: "ostrack", "got10k" or "pysot"; None for the default of the benchmark.
-    visible: (N,) where the target is neither absent nor hidden; needed for LaSOT by "ostrack" and "pysot", else
-        not used.
-    cover: (N,) the visible part of the target, of any scale; needed for GOT-10k by "got10k": frames of 0 do not count.
-    size_wh: width and height of the frames; needed for GOT-10k by "got10k", which clips boxes to them.
-    exclude_invalid: OSTrack's option exclude_invalid_frames.
+    Args:
+        prediction_xywh: (N, 4) pixels, one row per frame from the first on. "ostrack" truncates a prediction longer
+            than the truth, as the toolkit does.
+        truth_xywh: (N, 4) pixels. Rows without a target are NaN or have no area.
+        benchmark: its name in ``datasets.registry``; the toolkits treat some benchmarks specially.
+        protocol: "ostrack", "got10k" or "pysot"; None for the default of the benchmark.
+        visible: (N,) False where the target is absent or hidden; needed for LaSOT by "ostrack" and "pysot", else not
+            used.
+        cover: (N,) visible part of the target, in any unit; needed for GOT-10k by "got10k", where frames of 0 do not
+            count.
+        size_wh: width and height of the frames; needed for GOT-10k by "got10k", which clips boxes.
+        exclude_invalid: OSTrack's option exclude_invalid_frames.
 
-    Raises InputError for what the toolkit cannot compute either: lengths that do not fit, boxes that are not numbers,
-    boxes of negative size ("ostrack"), something needed that is missing.
+    Raises:
+        InputError: input that the toolkit cannot score either: different lengths, boxes that are not finite, boxes of
+            negative size ("ostrack"), or missing data.
     """
     name = protocol or default_protocol(benchmark)
     if name not in PROTOCOLS:
-        raise InputError(f"expected a protocol among {', '.join(PROTOCOLS)}; got {name!r}; give one of these")
+        raise InputError(f"unknown protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
     if exclude_invalid and name != "ostrack":
-        raise InputError(f"expected exclude_invalid with protocol ostrack; got protocol {name}; leave one of them out")
+        raise InputError(f"exclude_invalid needs protocol ostrack; got protocol {name}; leave one of them out")
     prediction, truth = _boxes(prediction_xywh, "predicted"), _boxes(truth_xywh, "true")
     _check_lengths(prediction, truth, may_be_longer=name == "ostrack")
     prediction = prediction[: len(truth)]
@@ -145,18 +153,19 @@ def score_sequence(
 
 
 def mean_score(scores: Iterable[Score]) -> Score:
-    """Many sequences together, as the toolkit of their protocol takes them together.
+    """Average the scores of many sequences as the toolkit of their protocol does.
 
-    All three take means of per-sequence curves, but for "got10k" on GOT-10k, which pools the frames of all sequences.
-    A measure that a sequence does not have (NaN) is left out of its mean.
+    All three average per-sequence curves, except "got10k" on GOT-10k, which pools the frames of all sequences. NaN
+    values are left out of the mean.
 
-    Raises InputError for no scores, or scores of several protocols.
+    Raises:
+        InputError: no scores, or scores of different protocols.
     """
     parts = list(scores)
     if not parts:
-        raise InputError("expected the score of at least one sequence; got none; evaluate some sequence first")
+        raise InputError("there are no scores to average; evaluate at least one sequence first")
     if len({tuple(part.measures) for part in parts}) > 1:
-        raise InputError("expected scores of one protocol; got several; score all sequences by the same one")
+        raise InputError("scores are from different protocols; score all sequences with the same one")
     weights = np.array([part.weight for part in parts])
     return Score(
         measures={
@@ -168,10 +177,15 @@ def mean_score(scores: Iterable[Score]) -> Score:
 
 
 def mean_speed(seconds: Iterable[ArrayLike], *, protocol: str, benchmark: str) -> float:
-    """Frames per second over sequences, from the seconds of each frame, as the toolkit has it; NaN if unknown.
+    """Compute frames per second over sequences, as the toolkit does; NaN if unknown.
 
-    "got10k" takes the mean of 1 / seconds, over all frames (GOT-10k) or first within each sequence; the others divide
-    frames by their time.
+    "got10k" uses the mean of 1 / seconds, over all frames (GOT-10k) or first within each sequence. The others divide
+    the number of frames by their time.
+
+    Args:
+        seconds: times of the frames of each sequence.
+        protocol: name of the protocol.
+        benchmark: name of the benchmark.
     """
     arrays = [np.asarray(values, dtype=np.float64).ravel() for values in seconds]
     everything = np.concatenate([*arrays, np.empty(0)])
@@ -191,11 +205,11 @@ def score_long_term(
     *,
     benchmark: str,
 ) -> LongTerm:
-    """VOT-LT over sequences, for any benchmark whose results hold a confidence; each iterable gives one a sequence.
+    """Compute the VOT-LT measures over sequences, for any benchmark whose results have confidences.
 
-    As in the VOT toolkit the first frame has no overlap and no confidence, but the target is present in it. The target
-    is absent where its true box is NaN or has no area, or where the benchmark says that it cannot be seen. (The toolkit
-    also clips boxes to the frame and counts whole pixels: its numbers differ from these in the third digit.)
+    As in the VOT toolkit, the first frame has no overlap and no confidence, but the target counts as present. The
+    target is absent if its true box is NaN or has no area, or if the benchmark marks it as not visible. (The toolkit
+    also clips boxes to the frame and counts whole pixels, so its numbers differ in the third digit.)
     """
     overlaps: list[ArrayLike] = []
     scores: list[ArrayLike] = []
@@ -216,7 +230,7 @@ def score_long_term(
 
 
 def _mean(values: Array, weights: Array) -> Array:
-    """The weighted mean over the first axis of what is not NaN."""
+    """Compute the weighted mean over the first axis, ignoring NaN."""
     shaped = weights.reshape(-1, *[1] * (values.ndim - 1))
     known = np.where(np.isnan(values), 0.0, shaped)
     total = known.sum(axis=0)
@@ -229,7 +243,7 @@ def _mean(values: Array, weights: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What else is known of a sequence; see ``score_sequence``."""
+    """Additional data of a sequence; see ``score_sequence``."""
 
     benchmark: str
     visible: Flags | None
@@ -239,16 +253,16 @@ class _Facts:
 
 
 def _ostrack(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Score:
-    """OSTrack's lib/test/analysis/extract_results.py."""
+    """Follow lib/test/analysis/extract_results.py of OSTrack."""
     if not np.isfinite(prediction).all() or (prediction[:, 2:] < 0).any():
         raise InputError(
-            "expected predicted boxes of four finite numbers, width and height not below zero; "
+            "predicted boxes must be four finite numbers with non-negative width and height; "
             f"got {_first_row(prediction, ~np.isfinite(prediction).all(axis=1) | (prediction[:, 2:] < 0).any(axis=1))};"
-            " mend the result file (protocol ostrack refuses it as OSTrack does)"
+            " fix the result file (OSTrack refuses it, too)"
         )
     prediction = prediction.copy()
     repaired = (prediction[:, 2:] == 0).any(axis=1) & ~np.isnan(truth).any(axis=1)
-    for index in np.flatnonzero(repaired[1:]) + 1:  # one after the other: an empty box may follow an empty box
+    for index in np.flatnonzero(repaired[1:]) + 1:  # one by one, because an empty box may follow an empty box
         prediction[index] = prediction[index - 1]
     prediction[0] = truth[0]
 
@@ -259,7 +273,7 @@ def _ostrack(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Sco
     overlaps[valid] = _overlap_of_pixels(prediction[valid], truth[valid])
     errors = np.full(len(truth), -1.0 if facts.benchmark in WRITES_NAN else np.inf)
     errors[valid] = metrics.center_error(prediction[valid], truth[valid])
-    # in invalid frames this counts as right: the toolkit never meant it, but published numbers contain it
+    # counts as correct in invalid frames: unintended by the toolkit, but part of published numbers
     in_sizes = np.full(len(truth), -1.0)
     in_sizes[valid] = metrics.normalized_center_error(prediction[valid], truth[valid])
     if facts.benchmark == "lasot":
@@ -268,8 +282,8 @@ def _ostrack(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Sco
     count = int((valid & kept).sum()) if facts.exclude_invalid else int(kept.sum())
     if count == 0:
         raise InputError(
-            "expected a frame with a true box to compare with; got none, and exclude_invalid leaves out the others; "
-            "leave out this sequence, or exclude_invalid"
+            "no frame has a true box, and exclude_invalid leaves out the others; leave out this sequence, or "
+            "exclude_invalid"
         )
     success = metrics.success_curve(overlaps[kept], OSTRACK_THRESHOLDS, frame_count=count)
     precision = metrics.precision_curve(errors[kept], PIXEL_THRESHOLDS, frame_count=count)
@@ -289,11 +303,11 @@ def _ostrack(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Sco
 
 
 def _got10k(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Score:
-    """The experiments of the got10k toolkit (PyPI got10k; LaSOT's is in its repository only)."""
+    """Follow the experiments of the got10k toolkit (PyPI got10k; that of LaSOT is only in its repository)."""
     if not np.isfinite(prediction).all():
         raise InputError(
-            "expected predicted boxes of four finite numbers; "
-            f"got {_first_row(prediction, ~np.isfinite(prediction).all(axis=1))}; mend the result file"
+            "predicted boxes must be four finite numbers; "
+            f"got {_first_row(prediction, ~np.isfinite(prediction).all(axis=1))}; fix the result file"
         )
     if facts.benchmark == "got10k":
         return _got10k_pooled(prediction, truth, facts)
@@ -315,15 +329,14 @@ def _got10k(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Scor
 
 
 def _got10k_pooled(prediction: Array, truth: Array, facts: _Facts) -> Score:
-    """Its GOT-10k experiment: the first frame and frames without the target do not count, all others count alike."""
+    """Follow its GOT-10k experiment: the first frame and frames without the target do not count, all others are
+    pooled.
+    """
     if facts.size_wh is None:
-        raise InputError(
-            "expected the size of the frames, to which the got10k toolkit clips boxes; got none; give size_wh"
-        )
+        raise InputError("protocol got10k clips boxes to the frame; give size_wh, the size of the frames")
     if facts.covered is None:
         raise InputError(
-            "expected to know how much of the target is visible in each frame of GOT-10k; got nothing; "
-            "give cover, from cover.label"
+            "protocol got10k needs the visible part of the target on GOT-10k; give cover, from cover.label"
         )
     kept = facts.covered.copy()
     kept[0] = False
@@ -344,7 +357,7 @@ def _got10k_pooled(prediction: Array, truth: Array, facts: _Facts) -> Score:
 
 
 def _pysot(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Score:
-    """pysot's toolkit/evaluation/ope_benchmark.py."""
+    """Follow toolkit/evaluation/ope_benchmark.py of pysot."""
     frame_count = int(kept.sum())
     compared = kept & _needed_visible(facts) if facts.benchmark in USES_VISIBLE else kept
     ours, true = prediction[compared], truth[compared]
@@ -368,7 +381,7 @@ def _pysot(prediction: Array, truth: Array, kept: Flags, facts: _Facts) -> Score
 
 
 def _pysot_distance(ours: Array, true: Array) -> Array:
-    """Where the true center is not above zero in x and y the distance is -1, and so counts as right."""
+    """Compute the center error; -1, which counts as correct, if the true center is not positive in x and y."""
     inside = (true > 0).all(axis=1)
     apart = ours[inside] - true[inside]
     distances = np.full(len(true), -1.0)
@@ -383,11 +396,13 @@ PROTOCOLS: dict[str, Callable[[Array, Array, Flags, _Facts], Score]] = {
 }
 
 
-# --- their arithmetic --------------------------------------------------------------------------------------
+# --- arithmetic of the toolkits --------------------------------------------------------------------------------------
 
 
 def _overlap_of_pixels(prediction: Array, truth: Array) -> Array:
-    """Overlap with sides counted from pixel to pixel: the same number, but for roundings on which a threshold hangs."""
+    """Compute the overlap with sides counted between pixel centers: equal up to rounding, which matters at a
+    threshold.
+    """
     top_left = np.maximum(prediction[:, :2], truth[:, :2])
     ends = (boxes[:, :2] + boxes[:, 2:] - 1.0 for boxes in (prediction, truth))
     sides = np.clip(np.minimum(*ends) - top_left + 1.0, 0, None)
@@ -396,7 +411,7 @@ def _overlap_of_pixels(prediction: Array, truth: Array) -> Array:
 
 
 def _overlap_and_epsilon(prediction: Array, truth: Array) -> Array:
-    """Overlap where 0 / 0 is 0: a rounding is added to the union, which may move the last digit."""
+    """Compute the overlap with an epsilon added to the union, so that 0 / 0 is 0; this may change the last digit."""
     ends = (boxes[:, :2] + boxes[:, 2:] for boxes in (prediction, truth))
     sides = np.maximum(np.minimum(*ends) - np.maximum(prediction[:, :2], truth[:, :2]), 0)
     shared = sides[:, 0] * sides[:, 1]
@@ -409,19 +424,19 @@ def _area(boxes_xywh: Array) -> Array:
 
 
 def _clip(boxes_xywh: Array, size_wh: tuple[int, int]) -> Array:
-    """x and y into the frame, then width and height to what is left of it."""
+    """Clip x and y to the frame, then width and height to the rest of it."""
     corner = np.clip(boxes_xywh[:, :2], 0, size_wh)
     return np.concatenate([corner, np.clip(boxes_xywh[:, 2:], 0, np.asarray(size_wh) - corner)], axis=1)
 
 
-# --- what is given -----------------------------------------------------------------------------------------
+# --- checks of the input -----------------------------------------------------------------------------------------
 
 
 def _boxes(boxes_xywh: ArrayLike, which: str) -> Array:
     boxes = np.asarray(boxes_xywh, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         shape = " x ".join(map(str, boxes.shape)) or "one number"
-        raise InputError(f"expected {which} boxes as x, y, width, height, one row a frame; got {shape}; give (N, 4)")
+        raise InputError(f"{which} boxes must be (N, 4): x, y, width, height, one row per frame; got {shape}")
     return boxes
 
 
@@ -430,30 +445,30 @@ def _flags(values: ArrayLike | None, name: str, count: int) -> Flags | None:
         return None
     flags = np.asarray(values, dtype=bool)
     if flags.shape != (count,):
-        raise InputError(f"expected {name} for each of {count} frames; got {flags.size}; give one value a frame")
+        raise InputError(f"{name} must have one value for each of {count} frames; got {flags.size}")
     return flags
 
 
 def _check_lengths(prediction: Array, truth: Array, *, may_be_longer: bool) -> None:
     if len(truth) == 0:
-        raise InputError("expected true boxes of at least one frame; got none; leave this sequence out")
+        raise InputError("the sequence has no true boxes; leave it out")
     if len(truth) == 1 < len(prediction):
         raise InputError(
-            f"expected a true box for each of {len(prediction)} frames; got that of the first one alone: this "
-            "benchmark keeps the others to itself; send the results to its server (singletrack submit)"
+            f"only the first of {len(prediction)} true boxes is public for this benchmark; submit the results to its "
+            "server (singletrack submit)"
         )
     if len(prediction) < len(truth) or (len(prediction) > len(truth) and not may_be_longer):
         raise InputError(
-            f"expected a predicted box for each of {len(truth)} frames; got {len(prediction)}; "
-            "run the tracker over the whole sequence, or get the results that belong to these annotations"
+            f"there must be a predicted box for each of {len(truth)} frames; got {len(prediction)}; "
+            "run the tracker over the complete sequence, or use results that match these annotations"
         )
 
 
 def _needed_visible(facts: _Facts) -> Flags:
     if facts.visible is None:
         raise InputError(
-            f"expected to know in which frames of {facts.benchmark} the target is visible; got nothing; "
-            "give visible, from full_occlusion.txt and out_of_view.txt"
+            f"this protocol needs the visible frames of {facts.benchmark}; give visible, from full_occlusion.txt and "
+            "out_of_view.txt"
         )
     return facts.visible
 

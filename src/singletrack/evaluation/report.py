@@ -1,6 +1,6 @@
-"""What a report says: the scores of trackers on one benchmark, side by side, and the tables of them.
+"""Builds a report: scores of trackers on one benchmark, and their tables.
 
-Needs no optional package; the pictures and the page are made in ``page``. Knows nothing of the command line.
+Needs no optional package. ``html_report`` writes plots and the HTML page.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ UNKNOWN = float("nan")
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerScores:
-    """One tracker in a report.
+    """Scores of one tracker in a report.
 
-    total: over all sequences. sequences: name -> score. speed: frames per second, NaN where no times are known.
-    long_term: where it has a confidence for every frame.
+    Attributes:
+        total: score over all sequences.
+        sequences: sequence name -> score.
+        speed: frames per second; NaN if unknown.
+        long_term: long-term scores; None unless every frame has a confidence.
     """
 
     results: TrackerResults
@@ -53,9 +56,12 @@ class TrackerScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Trackers on one benchmark by one protocol; the first tracker is the one that the others are compared with.
+    """Scores of trackers on one benchmark. The others are compared with the first tracker.
 
-    title: what the reader calls the data set. sequences: those that are scored. sequence_count: how many it has.
+    Attributes:
+        title: display name of the data set.
+        sequences: the scored sequences.
+        sequence_count: number of sequences of the data set.
     """
 
     benchmark: str
@@ -67,7 +73,7 @@ class Report:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Names of the protocol's measures; the first is its headline."""
+        """Names of the measures of the protocol, the headline first."""
         return tuple(self.trackers[0].total.measures)
 
     @property
@@ -76,7 +82,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """What was compared, and how, in one line."""
+        """Describe in one line what was scored and how."""
         count = len(self.sequences)
         counted = str(count) if count == self.sequence_count else f"{count} of {self.sequence_count}"
         frames = sum(len(sequence.boxes_xywh) for sequence in self.sequences)
@@ -87,7 +93,9 @@ class Report:
         usual = default_protocol(self.benchmark)
         if self.benchmark in UNANNOTATED:
             return ""
-        return ", as in this benchmark's papers" if self.protocol == usual else f"; this benchmark's papers use {usual}"
+        return (
+            ", as in papers on this benchmark" if self.protocol == usual else f"; papers on this benchmark use {usual}"
+        )
 
     @property
     def about_protocol(self) -> str:
@@ -95,7 +103,7 @@ class Report:
 
     @cached_property
     def attributes(self) -> dict[str, list[str]]:
-        """Attribute -> names of the sequences that have it; the most frequent first."""
+        """Map each attribute to the names of its sequences, most frequent first."""
         found: dict[str, list[str]] = {}
         for sequence in self.sequences:
             for attribute in sequence.attributes:
@@ -103,7 +111,7 @@ class Report:
         return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
 
     def worst_first(self) -> list[VideoSequence]:
-        """The sequences by the headline measure of the first tracker; those without a number are left out."""
+        """Sort the sequences by the headline measure of the first tracker, without those that have no value."""
         scores = self.trackers[0].sequences
         known = [each for each in self.sequences if not np.isnan(scores[each.name].measures[self.headline])]
         return sorted(known, key=lambda each: scores[each.name].measures[self.headline])
@@ -123,26 +131,30 @@ def build_report(
 ) -> Report:
     """Score every tracker on every sequence.
 
-    benchmark: its name, as ``datasets.registry`` has it. title: what to call it; its name and split, if empty.
-    protocol: None for the one that its papers use.
-    common: score the sequences that every tracker has results of; without it, all of them must be there.
-    sequence_count: how many the benchmark has, where `sequences` are not all of them.
-    progress: gets the trackers and gives them back one by one, such as a tqdm bar.
+    Args:
+        trackers: results of each tracker.
+        sequences: the sequences.
+        benchmark: its name in ``datasets.registry``.
+        split: name of the split.
+        title: display name; benchmark and split if empty.
+        protocol: name of the protocol; None for the default of the benchmark.
+        common: score only the sequences that every tracker has results for. Otherwise, all results must be present.
+        sequence_count: number of sequences of the benchmark, if ``sequences`` are not all of them.
+        progress: wraps the iteration over trackers, such as a tqdm bar.
 
-    Raises InputError for missing results, two trackers of one label, or boxes that the protocol cannot score.
+    Raises:
+        InputError: missing results, two trackers with the same label, or boxes that the protocol cannot score.
     """
     if not results:
-        raise InputError("expected results of at least one tracker; got none; name a folder of results")
+        raise InputError("there are no results; give at least one folder of results")
     labels = [each.label for each in results]
     if len(set(labels)) < len(labels):
-        raise InputError(
-            f"expected a label of its own for each tracker; got {', '.join(labels)}; write LABEL=FOLDER for some"
-        )
+        raise InputError(f"tracker labels must be unique; got {', '.join(labels)}; set them with LABEL=FOLDER")
     scored = [each for each in sequences if all(each.name in result.boxes_xywh for result in results)]
     if not common:
         _check_complete(results, sequences)
     if not scored:
-        raise InputError("expected a sequence that every tracker has results of; got none; are they of one data set?")
+        raise InputError("no sequence has results of every tracker; check that they are of the same data set")
     protocol = protocol or default_protocol(benchmark)
     return Report(
         benchmark=benchmark,
@@ -160,17 +172,18 @@ def _check_complete(results: Ordered[TrackerResults], sequences: Ordered[VideoSe
         if missing:
             named = ", ".join(missing[:MISSING_IN_MESSAGE]) + (", ..." if len(missing) > MISSING_IN_MESSAGE else "")
             raise InputError(
-                f"expected results of {result.label} for all {len(sequences)} sequences; {len(missing)} are missing: "
-                f"{named}; finish that run, or ask for the sequences that all have (--common-only)"
+                f"{result.label} has no results for {len(missing)} of {len(sequences)} sequences: {named}; finish that "
+                "run, or score only the common sequences (--common-only)"
             )
 
 
 def score_tracker(
     results: TrackerResults, sequences: Iterable[VideoSequence], benchmark: str, protocol: str
 ) -> TrackerScores:
-    """The scores of one tracker; it must have results of all these sequences.
+    """Score one tracker, which must have results for all these sequences.
 
-    Raises InputError, which names the sequence, for boxes that the protocol cannot score.
+    Raises:
+        InputError: boxes that the protocol cannot score; the message names the sequence.
     """
     sequences = list(sequences)
     scores = {each.name: _score_repetitions(results, each, benchmark, protocol) for each in sequences}
@@ -188,7 +201,7 @@ def score_tracker(
 
 
 def _score_repetitions(results: TrackerResults, sequence: VideoSequence, benchmark: str, protocol: str) -> Score:
-    """The mean over repetitions; as the got10k toolkit has it, their frames are pooled where frames are pooled."""
+    """Average over repetitions; as in the got10k toolkit, their frames are pooled if the protocol pools frames."""
     pooled = protocol == benchmark == "got10k"
     try:
         scores = [
@@ -214,7 +227,7 @@ def _score_repetitions(results: TrackerResults, sequence: VideoSequence, benchma
 def _long_term(results: TrackerResults, sequences: list[VideoSequence], benchmark: str) -> LongTerm | None:
     if not all(each.name in results.confidences for each in sequences):
         return None
-    lengths = [len(each.boxes_xywh) for each in sequences]  # some protocols take longer results
+    lengths = [len(each.boxes_xywh) for each in sequences]  # some protocols accept longer results
     boxes = (results.boxes_xywh[each.name][0][:length] for each, length in zip(sequences, lengths, strict=True))
     sure = (results.confidences[each.name][:length] for each, length in zip(sequences, lengths, strict=True))
     return score_long_term(
@@ -226,11 +239,11 @@ def _long_term(results: TrackerResults, sequences: list[VideoSequence], benchmar
     )
 
 
-# --- its tables --------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------------
 
 
 def main_table(report: Report) -> Table:
-    """A row a tracker: its measures in percent, its speed, and the long-term measures where it has a confidence."""
+    """Build a table with one row per tracker: measures in percent, speed, and long-term measures if available."""
     long_term = any(each.long_term for each in report.trackers)
     rows: list[tuple[Cell, ...]] = []
     for each in report.trackers:
@@ -247,7 +260,7 @@ def main_table(report: Report) -> Table:
 
 
 def difference_table(report: Report) -> Table:
-    """The first tracker against each other one: difference, and the interval that holds it 95 times in 100."""
+    """Build a table of the first tracker against each other one, with the 95 % interval of the difference."""
     first, *others = report.trackers
     names = [each.name for each in report.sequences]
     rows: list[tuple[Cell, ...]] = []
@@ -270,7 +283,7 @@ def difference_table(report: Report) -> Table:
 
 
 def attribute_table(report: Report) -> Table:
-    """The headline measure over the sequences of each attribute."""
+    """Build a table of the headline measure over the sequences of each attribute."""
     rows: list[tuple[Cell, ...]] = [
         (
             attribute,
@@ -292,7 +305,7 @@ def attribute_table(report: Report) -> Table:
 
 
 def sequence_table(report: Report) -> Table:
-    """The headline measure of each sequence."""
+    """Build a table of the headline measure of each sequence."""
     rows: list[tuple[Cell, ...]] = [
         (
             sequence.name,
@@ -311,7 +324,7 @@ def sequence_table(report: Report) -> Table:
 
 
 def measure_table(report: Report) -> Table:
-    """Every measure of every tracker in every sequence, a row for each sequence and tracker: for further analysis."""
+    """Build a table of every measure of every tracker in every sequence, for further analysis."""
     rows: list[tuple[Cell, ...]] = [
         (
             sequence.name,
@@ -339,7 +352,7 @@ def measure_table(report: Report) -> Table:
 
 
 def all_tables(report: Report) -> list[Table]:
-    """The main table first, then those that there is something for."""
+    """List all tables that have content, the main table first."""
     return [
         main_table(report),
         *([difference_table(report)] if len(report.trackers) > 1 else []),

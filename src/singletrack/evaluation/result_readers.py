@@ -1,4 +1,4 @@
-"""Results of one tracker on one data set, from our run folder or from the folders that other toolkits write.
+"""Reads the results of one tracker on one data set, from a run folder or from the folders of other toolkits.
 
     PyTracking   NAME.txt, NAME_time.txt, NAME_object_presence_scores.txt
     got10k       NAME/NAME_001.txt (002, ... for repetitions), NAME/NAME_time.txt on GOT-10k;
@@ -6,9 +6,8 @@
     pysot        NAME.txt; NAME/NAME_001.txt, NAME/NAME_time.txt on GOT-10k;
                  longterm/NAME/NAME_001.txt, NAME_001_confidence.value and NAME_time.txt there for VOT-LT
 
-Boxes are lines of x,y,width,height, parted by commas, tabs or spaces. They are compared with the boxes of the data set
-as both stand: in pixels of the frame, and counted from 1 where the benchmark's own files count so. Knows nothing of
-metrics.
+Boxes are lines of x,y,width,height, separated by commas, tabs or spaces. They are compared with the boxes of the
+data set unchanged: in frame pixels, counted from 1 where the benchmark's own files count from 1.
 """
 
 from __future__ import annotations
@@ -32,12 +31,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerResults:
-    """What one tracker gave on sequences of one data set; only sequences that it has results of are in here.
+    """Results of one tracker on the sequences of a data set that it has results for.
 
-    label: its name in tables.
-    boxes_xywh: sequence -> (N, 4) pixels of each repetition; one, but where a toolkit repeats.
-    seconds: sequence -> of each frame; absent where no times are told. confidences: sequence -> (N,) likewise.
-    facts: what is known of the run, for the reader.
+    Attributes:
+        label: display name.
+        boxes_xywh: sequence -> (N, 4) pixels for each repetition.
+        seconds: sequence -> (N,) time of each frame; absent if unknown.
+        confidences: sequence -> (N,) confidence of each frame; absent if unknown.
+        facts: information about the run for the report.
     """
 
     label: str
@@ -49,9 +50,9 @@ class TrackerResults:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where a toolkit puts the files of a sequence, below the tracker's folder; the first place where one is, counts.
+    """File locations of a sequence below a tracker's folder. The first existing one is used.
 
-    Boxes of {number} 1, 2, 3, ... are repetitions.
+    Boxes with {number} 1, 2, 3, ... are repetitions.
     """
 
     boxes: str
@@ -60,12 +61,12 @@ class Layout:
 
 
 LAYOUTS = {
-    "a file a sequence (PyTracking, got10k, pysot)": Layout(
+    "one file per sequence (PyTracking, got10k, pysot)": Layout(
         boxes="{name}.txt",
         times=("{name}_time.txt", "times/{name}_time.txt"),
         confidences="{name}_object_presence_scores.txt",
     ),
-    "a folder a sequence (got10k, pysot)": Layout(
+    "one folder per sequence (got10k, pysot)": Layout(
         boxes="{name}/{name}_{number:03d}.txt",
         times=("{name}/{name}_time.txt",),
         confidences="{name}/{name}_001_confidence.value",
@@ -76,22 +77,26 @@ LAYOUTS = {
         confidences="longterm/{name}/{name}_001_confidence.value",
     ),
 }
-# PyTracking prefixes some names with the data set's; OTB's second box file of Human4 is the only one that it has
+# PyTracking prefixes some names with the data set, and has only the second box file of Human4 of OTB
 PREFIXES = ("", "uav_", "nfs_")
 OTHER_NAMES = {"Human4_2": "Human4"}
 
 
 def is_run_folder(path: str | Path) -> bool:
-    """Whether `singletrack evaluate` wrote this folder."""
+    """Check whether a folder was written by `singletrack evaluate`."""
     return (Path(path) / "run.json").is_file()
 
 
 def read_tracker_results(path: str | Path, sequences: Iterable[VideoSequence], *, label: str = "") -> TrackerResults:
-    """The results in a folder for those of these sequences that it has any of.
+    """Read the results of a tracker for those sequences that it has results for.
 
-    label: name of the tracker; that of the model (run folders) or of the folder, if empty.
+    Args:
+        path: the folder.
+        sequences: the sequences.
+        label: display name; the model (run folders) or the folder name if empty.
 
-    Raises InputError for a folder with results of none of them, or with a file that cannot be understood.
+    Raises:
+        InputError: no results for any sequence, or an invalid file.
     """
     path = Path(path)
     wanted = {sequence.name: sequence for sequence in sequences}
@@ -99,8 +104,8 @@ def read_tracker_results(path: str | Path, sequences: Iterable[VideoSequence], *
     if not results.boxes_xywh:
         example = next(iter(wanted), "")
         raise InputError(
-            f"expected results of {len(wanted)} sequences, such as {example}, in {path}; found none; give the folder "
-            "that `singletrack evaluate` wrote, or the one with the tracker's .txt files for this data set"
+            f"no results in {path} for any of {len(wanted)} sequences, such as {example}; give a run folder of "
+            "`singletrack evaluate`, or the folder with the .txt files of the tracker for this data set"
         )
     return results
 
@@ -124,7 +129,7 @@ def _read_run(path: Path, wanted: Mapping[str, VideoSequence], label: str) -> Tr
 
 def _read_foreign(path: Path, wanted: Mapping[str, VideoSequence], label: str) -> TrackerResults:
     if not path.is_dir():
-        raise InputError(f"expected a folder of results; got {path}, which is none; check the path, unpack archives")
+        raise InputError(f"results folder not found: {path}; check the path, and unpack archives")
     files = _Files(path)
     held = {kind: sum(bool(files.repetitions(each.boxes, name)) for name in wanted) for kind, each in LAYOUTS.items()}
     kind = max(held, key=lambda each: held[each])
@@ -151,9 +156,9 @@ def _read_foreign(path: Path, wanted: Mapping[str, VideoSequence], label: str) -
 
 
 class _Files:
-    """The files below a folder, found by name; -, . and _ are one, and so are large and small letters.
+    """Finds files below a folder by name, ignoring case and treating -, . and _ as equal.
 
-    Toolkits differ in these: Jogging-1, Jogging.1 and Jogging_1 are one sequence.
+    Toolkits differ in these: Jogging-1, Jogging.1 and Jogging_1 are the same sequence.
     """
 
     def __init__(self, root: Path) -> None:
@@ -161,7 +166,7 @@ class _Files:
         self._alike: dict[str, Path | None] = {}
         for relative, file in self._exact.items():
             key = _without_marks(relative)
-            self._alike[key] = None if key in self._alike else file  # of two that look alike neither is meant
+            self._alike[key] = None if key in self._alike else file  # ambiguous names are not used
 
     def find(self, pattern: str, name: str, number: int = 1) -> Path | None:
         names = [prefix + each for each in (name, OTHER_NAMES.get(name, name)) for prefix in PREFIXES]
@@ -189,24 +194,24 @@ def _read(path: Path, parse: Callable[[str], Array]) -> Array:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
-        raise InputError(f"expected a result file; cannot read {path} ({error}); mend or remove it") from error
+        raise InputError(f"cannot read result file {path} ({error}); fix or remove it") from error
 
 
 def _read_boxes(path: Path, sequence: VideoSequence) -> Array:
-    """(N, 4); a first line without a box, VOT's mark of a start, stands for the box that was given."""
+    """Read boxes (N, 4). A first line without a box, the start marker of VOT, is replaced by the given box."""
     boxes = _read(path, read_regions)
     if not len(boxes):
-        raise InputError(f"expected a box for each of {len(sequence)} frames in {path}; got none; mend or remove it")
+        raise InputError(f"{path} has no boxes for the {len(sequence)} frames of the sequence; fix or remove it")
     if np.isnan(boxes[0]).any():
         boxes[0] = sequence.boxes_xywh[0]
     return boxes
 
 
 def _read_confidences(path: Path, count: int) -> Array:
-    """(N,); where the first line is empty, as in VOT's files, it is that of the box that was given: 1."""
+    """Read confidences (N,). An empty first line, as in VOT files, belongs to the given box and is 1."""
     values = _read(path, read_values)
     if len(values) == count - 1:
         values = np.concatenate([[1.0], values])
     if len(values) != count:
-        raise InputError(f"expected a confidence for each of {count} boxes in {path}; got {len(values)}; mend it")
+        raise InputError(f"{path} must have a confidence for each of {count} boxes; got {len(values)}; fix it")
     return values

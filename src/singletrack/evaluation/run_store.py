@@ -1,12 +1,12 @@
-"""The folder of one run: what ran on what, and what came of each sequence. The one place that knows its layout.
+"""The folder of an evaluation run. This module alone defines its layout.
 
-    RUN/run.json          what ran on what: the facts, with every sequence and its number of frames
-    RUN/boxes/NAME.txt    x,y,width,height of one frame a line, in pixels
-    RUN/times/NAME.txt    seconds that the tracker took, one frame a line; the first is ``init``
-    RUN/scores/NAME.csv   score,lost of one frame a line, below a line with these two words
+    RUN/run.json          settings of the run, with every sequence and its number of frames
+    RUN/boxes/NAME.txt    x,y,width,height in pixels, one frame per line
+    RUN/times/NAME.txt    seconds that the tracker took, one frame per line; the first is ``init``
+    RUN/scores/NAME.csv   score,lost of one frame per line, after a header line
 
-A sequence is done when its boxes are there: they come last, and whole or not at all. Numbers are written so that they
-are read back to the last bit. Knows nothing of trackers and of how they are run.
+A sequence is done when its box file exists, which is written last and atomically. Numbers are written so that they
+are read back exactly.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ BOXES, TIMES, SCORES = "boxes", "times", "scores"
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceResult:
-    """What came of following one sequence, a row a frame; the first row is the box that was given, with score 1.
+    """Results of one sequence, one row per frame. The first row is the given box with score 1.
 
-    boxes_xywh: (N, 4) pixels of the frame. seconds: (N,) that the tracker took, reading the frame not counted.
-    scores: (N,) 0 to 1. lost: (N,) bool.
+    Attributes:
+        boxes_xywh: (N, 4) in frame pixels.
+        seconds: (N,) time that the tracker took, without reading the frame.
+        scores: (N,) in 0 to 1.
+        lost: (N,) bool.
     """
 
     boxes_xywh: Array
@@ -47,14 +50,24 @@ class SequenceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What ran on what: all that may change a digit of the boxes; and the sequences, and for the reader the processor.
+    """Everything that may change the boxes of a run, plus its sequences and, for information, the processor.
 
-    dataset, split: as the catalog has them. sequences: name -> frames, of all that were asked for so far.
-    model, engine, device, precision: as the zoo and the engine name them. weights: digest of the file.
-    settings: of the tracker. keep_ratio: None for the model's own.
-    batch: how many sequences went through the network together. threads: of each process;
-        some engines add in another order with more of them.
-    integers: whether the boxes are cut to whole pixels. version: of singletrack. processor: its own name.
+    Attributes:
+        dataset: name in ``datasets.registry``.
+        split: name of the split.
+        sequences: name -> number of frames, for all sequences requested so far.
+        model: name of the model.
+        weights: SHA-256 of the weights file.
+        engine: name of the engine.
+        device: device of the engine.
+        precision: precision of the engine.
+        settings: settings of the tracker.
+        keep_ratio: keep ratio of candidate elimination; None for that of the model.
+        batch: number of sequences in one batch.
+        threads: threads per process; some engines add in a different order with more of them.
+        integers: boxes are truncated to integer pixels.
+        version: version of singletrack.
+        processor: name of the CPU.
     """
 
     dataset: str
@@ -76,30 +89,31 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk. ``RunFolder.start`` begins it or goes on with it, ``RunFolder.open`` reads what is there."""
+    """A run on disk. ``RunFolder.start`` creates or resumes it; ``RunFolder.open`` reads an existing one."""
 
     path: Path
     facts: RunFacts
 
     @classmethod
     def start(cls, path: str | Path, facts: RunFacts) -> RunFolder:
-        """The folder of this run, made if it is not there.
+        """Create the folder of a run, or resume it.
 
-        Other sequences may be asked for than before; what is known of them is put together. Raises InputError where
-        another run lives there, or a sequence has a name that no file can have; SingletrackError where nothing can be
-        written.
+        Sequences may differ from earlier ones and are added.
+
+        Raises:
+            InputError: the folder holds another run, or the name of a sequence cannot be a file name.
+            SingletrackError: the folder cannot be written.
         """
         path = Path(path)
         _check_names(facts.sequences)
-        facts = _from_json(json.loads(_to_json(facts)))  # as it will be read: lists for tuples
+        facts = _from_json(json.loads(_to_json(facts)))  # as it will be read: lists instead of tuples
         if (path / "run.json").exists():
             held = cls.open(path).facts
             _check_same(path, held, facts)
             facts = dataclasses.replace(held, sequences={**held.sequences, **facts.sequences})
         elif any((path / BOXES).glob("*")):
             raise InputError(
-                f"expected {path} to be empty or to hold a run; got boxes without a run.json; "
-                "give another folder (--out)"
+                f"{path} has boxes but no run.json, so it is not a run folder; give another folder (--out)"
             )
         for folder in (path, path / BOXES, path / TIMES, path / SCORES):
             make_folder(folder)
@@ -109,32 +123,33 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """The folder of a run that was begun before. Raises InputError where there is none that can be read."""
+        """Open the folder of an existing run; raises InputError if there is none."""
         path = Path(path)
         try:
             return cls(path, _from_json(json.loads((path / "run.json").read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
-                f"expected a folder that `singletrack evaluate` wrote; cannot read {path / 'run.json'} ({error}); "
+                f"{path} is not a run folder of `singletrack evaluate`: cannot read {path / 'run.json'} ({error}); "
                 "check the path"
             ) from error
 
     def is_done(self, name: str) -> bool:
-        """Whether the sequence of this name was followed to its end."""
+        """Check whether a sequence is done."""
         return self._file(BOXES, name).exists()
 
     def done(self) -> list[str]:
-        """Names of the sequences that are done, in the order in which they were asked for."""
+        """List the finished sequences, in the order in which they were requested."""
         return [name for name in self.facts.sequences if self.is_done(name)]
 
     def missing(self) -> list[str]:
-        """Names of the sequences that were asked for and are not done."""
+        """List the requested sequences that are not done."""
         return [name for name in self.facts.sequences if not self.is_done(name)]
 
     def write(self, name: str, result: SequenceResult) -> None:
-        """Keep what came of one sequence; from now on it is done. Raises SingletrackError where it cannot be written.
+        """Save the results of a sequence, which is then done.
 
-        Boxes in whole pixels, if the run asked for them, are cut towards zero, as OSTrack writes them.
+        Raises:
+            SingletrackError: the files cannot be written.
         """
         boxes: NDArray[Any] = result.boxes_xywh.astype(np.int64) if self.facts.integers else result.boxes_xywh
         _write_whole(self._file(TIMES, name), _lines(map(repr, result.seconds.tolist())))
@@ -145,9 +160,10 @@ class RunFolder:
         _write_whole(self._file(BOXES, name), _lines(",".join(map(repr, box)) for box in boxes.tolist()))
 
     def read(self, name: str) -> SequenceResult:
-        """What came of one sequence. Raises InputError where it is not done, or its files are not as they were written.
+        """Read the results of a sequence.
 
-        Its length is that of the sequence: a file that was cut since is refused.
+        Raises:
+            InputError: the sequence is not done, or its files were changed or truncated.
         """
         boxes = _read_table(self._file(BOXES, name), columns=4)
         scores = _read_table(self._file(SCORES, name), columns=2, skip=1)
@@ -161,16 +177,14 @@ class RunFolder:
         for kind, values in ((BOXES, boxes), (TIMES, result.seconds), (SCORES, scores)):
             if len(values) != count:
                 raise InputError(
-                    f"expected {self._file(kind, name)} to hold {count} frames; got {len(values)}; "
-                    "delete that file of boxes and evaluate again"
+                    f"{self._file(kind, name)} must have {count} frames; got {len(values)}; "
+                    "delete the box file of this sequence and evaluate again"
                 )
         return result
 
     def _file(self, kind: str, name: str) -> Path:
         if name not in self.facts.sequences:
-            raise InputError(
-                f"expected a sequence of {self.facts.dataset} in {self.path}; got {name!r}; see run.json for the names"
-            )
+            raise InputError(f"unknown sequence {name!r} in {self.path}; see run.json for the names")
         return self.path / kind / f"{name}{'.csv' if kind == SCORES else '.txt'}"
 
 
@@ -185,43 +199,38 @@ def _from_json(entries: Mapping[str, Any]) -> RunFacts:
 def _check_names(names: Iterable[str]) -> None:
     for name in names:
         if not name or name.startswith(".") or any(letter in name for letter in '/\\:\0\n\r"'):
-            raise InputError(
-                f"expected sequences whose names can be those of files; got {name!r}; rename it in the data set"
-            )
+            raise InputError(f"sequence name {name!r} cannot be a file name; rename it in the data set")
         try:
             length = len(name.encode())
         except UnicodeEncodeError as error:  # bytes of a folder's name that are no text
-            raise InputError(
-                f"expected sequences whose names are UTF-8; got {name!r}; rename it in the data set"
-            ) from error
+            raise InputError(f"sequence names must be UTF-8; got {name!r}; rename it in the data set") from error
         if length > LONGEST_NAME:
             raise InputError(
-                f"expected names of sequences of at most {LONGEST_NAME} bytes; got {name!r}; rename it in the data set"
+                f"sequence names must have at most {LONGEST_NAME} bytes; got {name!r}; rename it in the data set"
             )
 
 
 def _check_same(path: Path, held: RunFacts, asked: RunFacts) -> None:
-    """Raise InputError, saying what differs, if another run lives there."""
+    """Raise InputError with the differences if the folder holds another run."""
     said = []
     for name in (each.name for each in dataclasses.fields(RunFacts) if each.compare):
         before, now = getattr(held, name), getattr(asked, name)
         if isinstance(before, Mapping) and before != now:
-            said.append(f"{name} with another {_differing(before, now)}")
+            said.append(f"different {name} ({_differing(before, now)})")
         elif before != now:
-            said.append(f"{name} {before!r} there, {now!r} now")
+            said.append(f"{name} was {before!r}, is {now!r}")
     known = {name: count for name, count in asked.sequences.items() if name in held.sequences}
     if differing := _differing({name: held.sequences[name] for name in known}, known):
-        said.append(f"other frames of {differing}")
+        said.append(f"different frames of {differing}")
     if not said:
         return
     raise InputError(
-        f"expected {path} to be empty or to hold this very run; got another: {'; '.join(said)}; "
-        "give another folder (--out), or ask for the same as before"
+        f"{path} holds another run: {'; '.join(said)}; give another folder (--out), or use the same options as before"
     )
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first few names whose values differ; "" where none does."""
+    """Name the first few keys whose values differ; "" if none do."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
@@ -243,14 +252,14 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _read_table(path: Path, *, columns: int, skip: int = 0) -> Array:
-    """The numbers of a file, (N, columns). Raises InputError where it does not hold them."""
+    """Read the numbers of a file, (N, columns); raises InputError for an invalid file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()[skip:]
         table = np.array([[float(value) for value in line.split(",")] for line in lines]).reshape(len(lines), -1)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"expected a result file; cannot read {path} ({error}); evaluate this sequence (again)"
-        ) from error
+        raise InputError(f"cannot read result file {path} ({error}); evaluate this sequence again") from error
     if table.shape != (len(lines), columns):
-        raise InputError(f"expected {columns} numbers a line in {path}; got {table.shape[1]}; evaluate it again")
+        raise InputError(
+            f"{path} must have {columns} numbers per line; got {table.shape[1]}; evaluate the sequence again"
+        )
     return table

@@ -1,7 +1,4 @@
-"""Running a tracker over the sequences of a data set, into a run folder: in parallel, and on from where it stopped.
-
-Knows nothing of models, metrics and the command line.
-"""
+"""Runs a tracker over the sequences of a data set into a run folder, in parallel and resumable."""
 
 from __future__ import annotations
 
@@ -27,19 +24,26 @@ def run_sequences(
     on_frames: OnFrames = lambda count: None,
     on_outcome: Callable[[str, Failure | None], None] = lambda name, failure: None,
 ) -> dict[str, Failure]:
-    """Follow every sequence that is not yet done in the folder, and keep there what comes of it.
+    """Track every sequence that is not yet done, and save the results to the run folder.
 
-    make_tracker: gives a tracker. For several processes it is pickled, and the program that calls this must be one
-        that can be imported (``if __name__ == "__main__"``).
-    jobs: processes of this machine. batch: sequences that each takes through the network together, whose tracker must
-        then be a ``BatchTracker``. threads: of each, as make_tracker has them too.
-    cluster: address of the Ray cluster that takes the place of jobs; gpus: what each of its tasks needs.
-    on_frames: told how many more frames were followed. on_outcome: told of each sequence that has ended, and of its
-        failure if it has failed.
+    The folder is consistent at any time, and the next call resumes. Boxes do not depend on ``jobs`` or ``cluster``, to
+    the byte.
 
-    Returns the failures by the names of their sequences; nothing of these is written, and the next call tries them
-    again. This may be killed at any moment: what the folder then holds is whole, and the next call goes on from there.
-    Boxes do not hang on jobs or cluster, to the byte.
+    Args:
+        sequences: the sequences.
+        make_tracker: creates a tracker. It is pickled for several processes, and the calling program must be importable
+            (``if __name__ == "__main__"``).
+        folder: the run folder.
+        jobs: number of processes on this machine.
+        batch: number of sequences that each process runs in one batch; the tracker must then be a ``BatchTracker``.
+        threads: CPU threads of each process, as in ``make_tracker``.
+        cluster: address of a Ray cluster to use instead of ``jobs``.
+        gpus: GPUs that each Ray task needs.
+        on_frames: called with the number of newly tracked frames.
+        on_outcome: called with each finished sequence, and its failure if it failed.
+
+    Returns:
+        Failures by sequence name. They are not saved, and the next call tries them again.
     """
     longest_first = sorted((each for each in sequences if not folder.is_done(each.name)), key=len, reverse=True)
     failures: dict[str, Failure] = {}

@@ -1,10 +1,10 @@
-"""The archives that the servers of GOT-10k and TrackingNet take, made from a run folder and checked before.
+"""Builds the archives for the servers of GOT-10k and TrackingNet from a run folder, after checking it.
 
-    got10k        NAME/NAME_001.txt and NAME/NAME_time.txt of each sequence; seconds, one frame a line
+    got10k        NAME/NAME_001.txt and NAME/NAME_time.txt of each sequence; seconds, one frame per line
     trackingnet   NAME.txt of each sequence
 
-Boxes are x,y,width,height, one frame a line. Both servers read them as floats: GOT-10k's toolkit writes three decimals
-and loads any number; TrackingNet's rounds what it has read. Knows nothing of the command line.
+Boxes are x,y,width,height, one frame per line. Both servers read floats: the GOT-10k toolkit writes three decimals
+and reads any number; TrackingNet's rounds after reading.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from singletrack.files import check_file, writing
 
 SPLIT = "test"
 NAMES_IN_MESSAGE = 5
-# in an archive each file has a time; with this one, the oldest there is, the same results give the same archive
+# fixed time of the files in an archive (the oldest possible), so that equal results give equal archives
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 
-# the files of one sequence in an archive: their names and texts
+# names and texts of the files of one sequence in an archive
 Files = dict[str, str]
 
 
 def got10k_files(name: str, result: SequenceResult, *, integers: bool = False) -> Files:
-    """What GOT-10k's server takes of one sequence; the one repetition of a deterministic tracker."""
+    """Build the files of one sequence for the GOT-10k server, with one repetition."""
     return {
         f"{name}/{name}_001.txt": boxes_text(result, integers=integers),
         f"{name}/{name}_time.txt": "".join(f"{seconds:.8f}\n" for seconds in result.seconds),
@@ -38,7 +38,7 @@ def got10k_files(name: str, result: SequenceResult, *, integers: bool = False) -
 
 
 def trackingnet_files(name: str, result: SequenceResult, *, integers: bool = False) -> Files:
-    """What TrackingNet's server takes of one sequence."""
+    """Build the files of one sequence for the TrackingNet server."""
     return {f"{name}.txt": boxes_text(result, integers=integers)}
 
 
@@ -47,9 +47,11 @@ SERVERS: dict[str, Callable[..., Files]] = {"got10k": got10k_files, "trackingnet
 
 
 def boxes_text(result: SequenceResult, *, integers: bool = False) -> str:
-    """A line for each frame, in the fewest digits that say the number, never with an exponent.
+    """Format one line per frame, in the shortest exact form without exponents.
 
-    integers: cut to whole pixels towards zero, as OSTrack's own archives have it.
+    Args:
+        result: results of the sequence.
+        integers: truncate to integer pixels, as in OSTrack's archives.
     """
     boxes = result.boxes_xywh
     if integers:
@@ -59,16 +61,22 @@ def boxes_text(result: SequenceResult, *, integers: bool = False) -> str:
 
 
 def write_submission(server: str, run: RunFolder, path: str | Path, *, integers: bool = False) -> None:
-    """Write the archive that a server takes; the run stays as it is, and so does an older archive until this is whole.
+    """Write the archive for a benchmark server. The run is not changed, and the archive is written atomically.
 
-    server: "got10k" or "trackingnet". path: ends in .zip. integers: whole pixels instead of floats.
+    Args:
+        server: "got10k" or "trackingnet".
+        run: a complete run on the test split.
+        path: output file (.zip).
+        integers: truncate boxes to integer pixels.
 
-    Raises InputError for a run on another data set or split, with sequences missing, lines that are not as many as
-    the frames, or boxes that are not finite; SingletrackError where the archive cannot be written.
+    Raises:
+        InputError: a run on another data set or split, missing sequences, wrong numbers of lines, or boxes that are not
+            finite.
+        SingletrackError: the archive cannot be written.
     """
     path = Path(path)
     if server not in SERVERS:
-        raise InputError(f"expected a server among {', '.join(SERVERS)}; got {server!r}; give one of these")
+        raise InputError(f"unknown server {server!r}; choose one of {', '.join(SERVERS)}")
     check_file(path, (".zip",))
     _check_run(server, run)
     unfinished = path.with_name(path.name + ".part")
@@ -85,34 +93,34 @@ def write_submission(server: str, run: RunFolder, path: str | Path, *, integers:
 
 
 def _check_run(server: str, run: RunFolder) -> None:
-    """Raise InputError unless the run is on the split that the server knows, and every sequence of it is done."""
+    """Raise InputError unless the run is on the split of the server and complete."""
     facts = run.facts
     if (facts.dataset, facts.split) != (server, SPLIT):
         raise InputError(
-            f"expected a run on {server} {SPLIT}, of which the server keeps the boxes; got one on "
-            f"{facts.dataset} {facts.split} in {run.path}; give the run that you mean"
+            f"the server scores {server} {SPLIT}; got a run on {facts.dataset} {facts.split} in {run.path}; "
+            "give another run"
         )
     expected = BENCHMARKS[server].splits[SPLIT]
     if len(facts.sequences) != expected:
         raise InputError(
-            f"expected all {expected} sequences of {server} {SPLIT}; {run.path} was asked for {len(facts.sequences)}; "
+            f"{server} {SPLIT} has {expected} sequences; {run.path} has {len(facts.sequences)}; "
             "evaluate the others into the same folder"
         )
     if missing := run.missing():
         raise InputError(
-            f"expected results of all {expected} sequences; {run.path} lacks {len(missing)}: {_some(missing)}; "
-            "run the same `singletrack evaluate` again, which goes on with them"
+            f"{run.path} has no results for {len(missing)} of {expected} sequences: {_some(missing)}; "
+            "run the same `singletrack evaluate` again to resume"
         )
 
 
 def _checked(run: RunFolder, name: str) -> SequenceResult:
-    """The result of a sequence, as long as its frames. Raises InputError for boxes that are not finite."""
+    """Read the result of a sequence; raises InputError for boxes that are not finite."""
     result = run.read(name)
     wrong = np.flatnonzero(~np.isfinite(result.boxes_xywh).all(axis=1))
     if len(wrong):
         raise InputError(
-            f"expected boxes of finite numbers; {name} in {run.path} has others in {len(wrong)} frames, "
-            f"the first is {wrong[0]}; delete its file of boxes and evaluate again"
+            f"boxes must be finite; {name} in {run.path} has others in {len(wrong)} frames, "
+            f"the first is {wrong[0]}; delete its box file and evaluate again"
         )
     return result
 

@@ -1,4 +1,4 @@
-"""Tables of numbers as text for the terminal, Markdown, CSV and LaTeX. Knows nothing of what the numbers mean."""
+"""Formats tables of numbers as text for the terminal, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ LATEX_LETTERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a header; the first column names each row.
+    """A table with a header; the first column names each row.
 
-    name: of its files, without ending. title: a line above it.
-    rows: cells that are text, whole numbers or numbers; NaN is an unknown number.
-    digits: after the point, of the numbers that are not whole. In CSV all of them are written.
-    best: mark the highest number of each column, of each row, or none at all.
+    Attributes:
+        name: file name without ending.
+        title: a line above the table.
+        columns: column headers.
+        rows: cells are text, integers or floats; NaN is unknown.
+        digits: decimals of floats; CSV has all digits.
+        best: mark the highest number of each column, of each row, or none.
     """
 
     name: str
@@ -41,14 +44,14 @@ class Table:
     best: Literal["column", "row", "none"] = "none"
 
     def show(self, cell: Cell) -> str:
-        """A cell as it is read."""
+        """Format a cell."""
         if isinstance(cell, float):
             return UNKNOWN if math.isnan(cell) else f"{cell:.{self.digits}f}"
         return str(cell)
 
     @cached_property
     def marked(self) -> frozenset[tuple[int, int]]:
-        """Row and column of the cells to mark, which are the best among two or more as they are read."""
+        """Find row and column of the cells to mark: the best of at least two, after rounding."""
         places = [(row, column) for row, cells in enumerate(self.rows) for column in range(len(cells))]
         lines: dict[int, list[tuple[int, int]]] = {}
         for row, column in places if self.best != "none" else ():
@@ -62,7 +65,7 @@ class Table:
         return frozenset(marked)
 
     def text(self) -> str:
-        """For a terminal: aligned columns, numbers to the right."""
+        """Format for a terminal: aligned columns, numbers to the right."""
         shown = [[_clean(cell) for cell in row] for row in (self.columns, *(map(self.show, row) for row in self.rows))]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = [
@@ -81,7 +84,7 @@ class Table:
         return f"{_escape_markdown(self.title)}\n\n" + "\n".join(lines) + "\n"
 
     def csv(self) -> str:
-        """All digits; an unknown number is an empty cell. The title is left out."""
+        """Format as CSV with all digits and without the title; unknown numbers are empty."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(map(_csv_cell, self.columns))
@@ -90,7 +93,7 @@ class Table:
         return stream.getvalue()
 
     def latex(self) -> str:
-        """A tabular with the rules of the package booktabs."""
+        """Format as a tabular with the rules of the package booktabs."""
         alignment = "".join("r" if index and self._is_number(index) else "l" for index in range(len(self.columns)))
         body = ([self._latex_cell(row, column) for column in range(len(self.columns))] for row in self._indices)
         return "\n".join(

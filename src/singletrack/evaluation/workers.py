@@ -1,7 +1,6 @@
-"""Following the sequences of a data set in several processes: of this machine, or of a cluster through Ray.
+"""Tracks the sequences of a data set in several processes, on this machine or on a Ray cluster.
 
-Each process makes its own tracker and follows sequences as ``following`` does; what comes of them goes back to the
-one that asked. Knows nothing of files.
+Each process makes its own tracker and runs sequences as ``ope`` does. The results return to the calling process.
 """
 
 from __future__ import annotations
@@ -31,14 +30,16 @@ from singletrack.tracking.base import Tracker
 MakeTracker = Callable[[], Tracker]
 
 
-# --- processes of this machine -----------------------------------------------------------------------------------
+# --- processes on this machine -----------------------------------------------------------------------------------
 
 
 @dataclass
 class _Worker:
-    """A process that follows sequences.
+    """A worker process.
 
-    asked: whether it has asked for one, and so has its tracker. in_hand: those that it has and has not given back.
+    Attributes:
+        asked: True after its first request, when its tracker is ready.
+        in_hand: sequences that it works on.
     """
 
     process: BaseProcess
@@ -55,15 +56,23 @@ def follow_in_processes(
     threads: int,
     on_frames: OnFrames,
 ) -> Iterator[Outcome]:
-    """Follow the sequences in so many processes; outcomes come in the order in which they end.
+    """Track the sequences in several processes; outcomes are in the order of completion.
 
-    make_tracker: called once in each process; it and the sequences are pickled, for each process starts afresh.
+    If a process dies, its sequences become failures, and another process takes its place. No process is left at the
+    end.
 
-    The sequences that a process had in hand when it died become failures, and another takes its place. Raises
-    SingletrackError where a process cannot make its tracker. However this ends, no process is left over.
+    Args:
+        sequences: the sequences.
+        make_tracker: called once in each process; it and the sequences are pickled.
+        jobs: number of processes.
+        batch: number of sequences in one batch.
+        threads: CPU threads of each process.
+
+    Raises:
+        SingletrackError: a process cannot create its tracker.
     """
     waiting = deque(sequences)
-    workers: dict[Any, _Worker] = {}  # by the connection to it
+    workers: dict[Any, _Worker] = {}  # by connection
     try:
         for _ in range(min(jobs, len(waiting))):
             _start_worker(workers, make_tracker, batch, threads)
@@ -94,20 +103,20 @@ def follow_in_processes(
 
 
 def _start_worker(workers: dict[Any, _Worker], make_tracker: MakeTracker, batch: int, threads: int) -> None:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks without the threads
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of threads without the threads
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_tracker, batch, threads), daemon=True)
     process.start()
-    theirs.close()  # so that `ours` ends when the process does
+    theirs.close()  # so that `ours` closes when the process ends
     workers[ours] = _Worker(process)
 
 
 def _hand_out(waiting: deque[VideoSequence], connection: Any, worker: _Worker) -> None:
-    """Answer a process that asks for a sequence; None if there is no more."""
+    """Send a process its next sequence, or None if there are no more."""
     sequence = waiting.popleft() if waiting else None
     try:
         connection.send(sequence)
-    except OSError:  # it died since it asked
+    except OSError:  # it has died since its request
         if sequence is not None:
             waiting.appendleft(sequence)
     else:
@@ -116,23 +125,23 @@ def _hand_out(waiting: deque[VideoSequence], connection: Any, worker: _Worker) -
 
 
 def _bury(worker: _Worker) -> Iterator[Outcome]:
-    """What a process that has ended leaves behind. Raises SingletrackError if it never got to work."""
+    """Turn the sequences of a dead process into failures; raises SingletrackError if it never started work."""
     worker.process.join()
     code = worker.process.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if not worker.asked:
         raise SingletrackError(
-            f"expected a process that loads the model and follows sequences; it {how} before it had the model; "
-            "see above for its own words; with one process (--jobs 1) there are more of them"
+            f"a worker process {how} before it had loaded the model; see its output above, or run with one process "
+            "(--jobs 1) for the full error"
         )
     for sequence in worker.in_hand:
-        advice = "is there enough memory for so many?" if code == -signal.SIGKILL else "evaluate it again alone"
+        advice = "check the available memory" if code == -signal.SIGKILL else "evaluate it again separately"
         yield sequence.name, Failure(error=f"its process {how}; {advice}")
 
 
 def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads: int) -> None:
-    """The life of a process: asks for sequences (None), and gives back numbers of frames (int) and outcomes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that asked, which then ends this one
+    """Main function of a worker: requests sequences (None), and sends frame counts (int) and outcomes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     _end_with_parent()
     cv2.setNumThreads(threads)
     tracker = make_tracker()
@@ -145,7 +154,7 @@ def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads
                 return
             yield sequence
 
-    with suppress(EOFError, OSError):  # the one that asked is gone
+    with suppress(EOFError, OSError):  # the parent has ended
         for outcome in follow_sequences(tracker, ask(), batch=batch, on_frames=connection.send):
             connection.send(outcome)
 
@@ -176,14 +185,19 @@ def follow_on_ray(
     gpus: float,
     on_frames: OnFrames,
 ) -> Iterator[Outcome]:
-    """Follow the sequences on a Ray cluster, one task for each `batch` of them, which a killed worker does not lose.
+    """Track the sequences on a Ray cluster, in one task for each ``batch`` of them, which survives a killed worker.
 
-    make_tracker: called once in each worker; it and the sequences are pickled. Every machine needs this package, and
-        the frames and weights at the same paths.
-    address: of the cluster, as ``ray.init`` takes it; "auto" for the one that this machine belongs to.
-    threads: how many processor cores a task asks for. gpus: how many graphics processors, or which part of one.
+    Args:
+        sequences: the sequences.
+        make_tracker: called once in each worker; it and the sequences are pickled. Every machine needs this package,
+            and the frames and weights at the same paths.
+        address: address for ``ray.init``; "auto" for the cluster of this machine.
+        batch: number of sequences per task.
+        threads: CPU cores per task.
+        gpus: GPUs per task, possibly a fraction.
 
-    Raises SingletrackError where no cluster answers.
+    Raises:
+        SingletrackError: no cluster answers.
     """
     with without_telemetry():
         ray: Any = import_module("ray")
@@ -192,9 +206,7 @@ def follow_on_ray(
     try:
         ray.init(address=address, logging_level="warning")
     except (OSError, RuntimeError, ValueError) as error:
-        raise SingletrackError(
-            f"expected a Ray cluster at {address}; got none ({error}); start one with `ray start --head`"
-        ) from error
+        raise SingletrackError(f"no Ray cluster at {address} ({error}); start one with `ray start --head`") from error
     try:
         task = ray.remote(_follow_group).options(num_cpus=threads, num_gpus=gpus, max_retries=3)
         recipe = pickle.dumps(make_tracker)
@@ -210,7 +222,7 @@ def follow_on_ray(
             on_frames(sum(map(len, group)))
             yield from outcomes
     finally:
-        ray.shutdown()  # leaves the cluster, and ends what still runs there for us
+        ray.shutdown()  # disconnects and ends our remaining tasks
 
 
 def _follow_group(recipe: bytes, group: list[VideoSequence], batch: int, threads: int) -> list[Outcome]:
@@ -220,6 +232,6 @@ def _follow_group(recipe: bytes, group: list[VideoSequence], batch: int, threads
 
 @functools.lru_cache(maxsize=1)
 def _make_once(recipe: bytes) -> Tracker:
-    """The tracker of this process, which many tasks may need."""
+    """Return the tracker of this process, shared by its tasks."""
     tracker: Tracker = pickle.loads(recipe)()
     return tracker

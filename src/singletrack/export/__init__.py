@@ -1,1 +1,1 @@
-"""A trained network as a file that engines without PyTorch can run, checked after writing."""
+"""Exports a trained network to a file that engines run without PyTorch, and verifies it."""

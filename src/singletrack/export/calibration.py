@@ -1,6 +1,6 @@
-"""Real crops to check and calibrate with: those that a model's own tracker takes, of photos and of a made clip.
+"""Realistic crops for verification and calibration, taken by the model's own tracker from photos and a generated clip.
 
-A look is one template and one search crop with it, as the network is given them, each with a batch of 1.
+A look is one template crop with one search crop, as network inputs with a batch of 1.
 """
 
 from __future__ import annotations
@@ -19,24 +19,30 @@ CropPair = tuple[CropArray, CropArray]
 
 
 class RecordingNetwork:
-    """A network that notes what it is asked; a tracker cannot tell it from the one behind it."""
+    """Wraps a network and records all template and search crops."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.looks: list[CropPair] = []
 
     def encode(self, template: CropArray) -> tuple[CropArray, Any]:
-        """As the network's; the template goes with its features."""
+        """Encode a template, and return it with its features."""
         return template, self.network.encode(template)
 
     def locate(self, features: tuple[CropArray, Any], search: CropArray) -> Mapping[str, FloatArray]:
-        """As the network's."""
+        """Record the crops and run the network."""
         self.looks.append((features[0], search))
         return self.network.locate(features[1], search)
 
 
 def clip_looks(tracker: Tracker, listener: RecordingNetwork, frames: int = 60) -> list[CropPair]:
-    """What a tracker with this listener as its network looks at while it follows the made clip."""
+    """Record the crops of a tracker on the generated clip.
+
+    Args:
+        tracker: a tracker whose network is ``listener``.
+        listener: the recording network.
+        frames: number of frames to track.
+    """
     before = len(listener.looks)
     for index, (frame, box) in enumerate(generate_clip(frames=frames)):
         if index == 0:
@@ -49,9 +55,17 @@ def clip_looks(tracker: Tracker, listener: RecordingNetwork, frames: int = 60) -
 def photo_looks(
     tracker: Tracker, listener: RecordingNetwork, folder: str | Path, count: int, seed: int = 0
 ) -> list[CropPair]:
-    """What it looks at round boxes drawn at random in photos below a folder, one to each photo that is drawn.
+    """Record the crops of a tracker around random boxes in photos, one box per photo.
 
-    Raises InputError where there are no photos.
+    Args:
+        tracker: a tracker whose network is ``listener``.
+        listener: the recording network.
+        folder: folder of photos, searched recursively.
+        count: number of crops.
+        seed: seed of the random choice.
+
+    Raises:
+        InputError: there are no photos.
     """
     draw = np.random.default_rng(seed)
     photos = Photos(folder)

@@ -1,4 +1,4 @@
-"""A network with a center head that reads its own maps: window, peak and box inside the graph."""
+"""Adds the decoding of the maps (window, peak and box) to the graph of a network with a center head."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from singletrack.models.layers import center_head
 
 
 class Decoded(nn.Module):
-    """The network, with two more outputs of ``locate``, of which a tracker reads nothing else.
+    """A network with two additional outputs of ``locate``, which a tracker then uses instead of the maps.
 
-    boxes: (B, 2, 4), cxcywh in [0, 1] of the search crop. peaks: (B, 2), the score there, before the window. The first
-    of each two is read under the published Hann window, the second where the score itself is highest.
-    Raises InputError for a network without a center head.
+    ``boxes`` (B, 2, 4) are cxcywh as fractions of the search crop, and ``peaks`` (B, 2) are the scores there, before
+    the window. The first of each pair is decoded under the published Hann window, the second at the highest score.
+
+    Raises:
+        InputError: the network has no center head.
     """
 
     window: Tensor
@@ -27,19 +29,19 @@ class Decoded(nn.Module):
         super().__init__()
         if not network.config.center_head:
             raise InputError(
-                f"expected a network with a center head, such as ostrack-256, to be decoded in the graph; got "
-                f"{type(network).__name__}; export it without"
+                f"decoding in the graph needs a network with a center head, such as ostrack-256; got "
+                f"{type(network).__name__}; export it without decoding"
             )
         self.network, self.config = network, network.config
         cells = network.config.search_size // network.config.cell_size
         self.register_buffer("window", torch.from_numpy(hann_window(cells)), persistent=False)
 
     def encode(self, template: Tensor) -> Any:
-        """As the network's."""
+        """Run ``encode`` of the network."""
         return self.network.encode(template)
 
     def locate(self, features: Any, search: Tensor) -> dict[str, Tensor]:
-        """As the network's, with ``boxes`` and ``peaks``."""
+        """Run ``locate`` of the network and add ``boxes`` and ``peaks``."""
         maps = self.network.locate(features, search)
         score = maps["score"]
         reads = [center_head.read(maps, response) for response in (score * self.window, score)]
@@ -47,7 +49,7 @@ class Decoded(nn.Module):
         return {**maps, "boxes": boxes, "peaks": peaks}
 
     def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Both calls in one."""
+        """Run both calls."""
         return self.locate(self.encode(template), search)
 
 

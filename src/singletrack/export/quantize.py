@@ -1,4 +1,4 @@
-"""Weights and activations of an exported graph as 8-bit integers, by NNCF's post-training quantization."""
+"""Quantizes an exported graph to 8-bit integers with the post-training quantization of NNCF."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ INT8_EXTRA = (("nncf",), install_command("int8"))
 
 
 def quantize(graph: onnx.ModelProto, looks: Sequence[CropPair], normalization: Normalization) -> onnx.ModelProto:
-    """The graph with pairs of QuantizeLinear and DequantizeLinear round what engines can compute in integers.
+    """Quantize a graph by inserting pairs of QuantizeLinear and DequantizeLinear.
 
-    looks: of real crops, one hundred or more; the ranges of all activations are measured on them.
+    Args:
+        graph: the exported graph.
+        looks: at least a hundred realistic crops, on which the ranges of all activations are measured.
+        normalization: normalization of pixels.
 
-    Raises MissingDependencyError without NNCF.
+    Raises:
+        MissingDependencyError: NNCF is not installed.
     """
-    require_packages("8-bit integers", *INT8_EXTRA)
+    require_packages("8-bit quantization", *INT8_EXTRA)
     with without_telemetry():
         import nncf  # type: ignore[import-not-found]
 

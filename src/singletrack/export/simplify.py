@@ -1,8 +1,8 @@
-"""A network rewritten so that engines run its graph faster: the same maps, but for the rounding of floats.
+"""Rewrites a network so that engines run its graph faster, with the same maps up to rounding.
 
-What it is good for was seen in OpenVINO's executed graphs: query, key and value as three layers need no
-five-dimensional transpose, scaling the query beforehand saves two multiplications a block, and a norm without
-weights of its own is one node in place of two.
+The changes were chosen from the executed graphs of OpenVINO: query, key and value as three layers need no
+five-dimensional transpose, scaling the query beforehand saves two multiplications per block, and a norm without
+weights is one node instead of two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from singletrack.models.stark import FrozenBatchNorm
 
 
 def simplify(network: AnyNetwork) -> AnyNetwork:
-    """``network`` itself, in evaluation mode, changed for good: it can be exported, and trained no more."""
+    """Rewrite a network in place, in evaluation mode. Afterwards it can be exported but not trained."""
     fold_batch_norms(network)
     for module in network.modules():
         if isinstance(module, Block):
@@ -31,9 +31,9 @@ def simplify(network: AnyNetwork) -> AnyNetwork:
 
 
 def fold_batch_norms(network: AnyNetwork) -> AnyNetwork:
-    """``network`` itself, with each batch norm that follows a convolution made part of it: the same maps.
+    """Fold each batch norm into the preceding convolution, in place, with the same maps.
 
-    What follows what is told by the order of a module's children, so a norm of a sum is declared before its parts.
+    Order is taken from the children of a module, so a norm of a sum must be declared before the parts.
     """
     for module in network.modules():
         children = list(module.named_children())
@@ -46,7 +46,7 @@ def fold_batch_norms(network: AnyNetwork) -> AnyNetwork:
 
 @torch.no_grad()
 def fold_norm_of_sum(head: FineHead) -> None:
-    """Make the norm of what two convolutions give together part of both; one of them spreads a channel over four."""
+    """Fold the norm of the sum of two convolutions into both; one of them expands each channel to four."""
     norm = head.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -61,14 +61,16 @@ def fold_norm_of_sum(head: FineHead) -> None:
 
 
 class SeparateAttention(nn.Module):
-    """``models.layers.vit.Attention`` with a layer each for query, key and value, the query scaled by its weights."""
+    """``models.layers.vit.Attention`` with separate layers for query, key and value, and the scale in the query
+    weights.
+    """
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.heads = attention.heads
         self.proj = attention.proj
         width = attention.proj.in_features
-        scale = (width // self.heads) ** -0.5  # a power of two for heads of 64: exact
+        scale = (width // self.heads) ** -0.5  # a power of two for heads of width 64, hence exact
         thirds = zip(attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3), strict=True)
         self.query, self.key, self.value = (
             linear(weight * factor, bias * factor)
@@ -76,7 +78,7 @@ class SeparateAttention(nn.Module):
         )
 
     def forward(self, x: Tensor, rows: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor | None]:
-        """As ``Attention``."""
+        """See ``Attention.forward``."""
         batch, tokens, width = x.shape
         q = self.split(self.query(x[:, first:]))
         k = self.split(self.key(x)).transpose(-2, -1)
@@ -91,7 +93,7 @@ class SeparateAttention(nn.Module):
 
 
 def separate(block: Block) -> None:
-    """Take the block's attention apart, and make its norms' weights part of the layers that read them."""
+    """Split the attention of a block, and fold the weights of its norms into the following layers."""
     attention = SeparateAttention(block.attn)
     block.attn = attention  # type: ignore[assignment]
     readers: list[tuple[str, list[nn.Linear]]] = [
@@ -106,7 +108,7 @@ def separate(block: Block) -> None:
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """The layer that has these."""
+    """Build a linear layer from weight and bias."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
     return layer

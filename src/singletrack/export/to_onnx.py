@@ -1,7 +1,7 @@
-"""A network as one ONNX graph: elimination inside, any batch size where the network allows it, no control flow.
+"""Exports a network to one ONNX graph, with elimination inside, any batch size if possible, and no control flow.
 
-Inputs ``template`` and ``search`` are crops as the network takes them; outputs are the maps of its ``locate``,
-by their names. The inner tensor ``features`` is where the runtimes cut the graph in two.
+The inputs ``template`` and ``search`` are crops as network input. The outputs are the maps of ``locate`` by name.
+Engines split the graph in two at the inner tensor ``features``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from singletrack.export.verify import OutputDifference, compare_networks, compar
 from singletrack.files import unfinished_name
 from singletrack.models.build import AnyNetwork
 
-OPSET = 20  # the first with Gelu as one operator
-# Weights of fewer values stay in full precision: there is nothing to save.
+OPSET = 20  # first opset with Gelu as an operator
+# Smaller weights stay in full precision, since they take little space.
 LEAST_VALUES_TO_HALVE = 256
 
 
@@ -48,27 +48,35 @@ def export_onnx(
     normalization: Normalization | None = None,
     tolerance: float = 1e-4,
 ) -> list[OutputDifference]:
-    """Write ``model`` to ``path`` and run the file in each installed engine; returns what was compared.
+    """Export a network and compare the file with PyTorch in each installed engine.
 
-    path: ends in .onnx; or in .xml for OpenVINO's own format, with a .bin beside it.
-    name: the model's name in the zoo, kept in the file's metadata.
-    half: round the weights to 16 bits and store them so; computing stays in 32 bits.
-    decoded: the graph reads its maps, too: see ``export.decoded``.
-    calibration: real crops; where there are some, weights and activations become 8-bit integers by them.
-    normalization: what is done to pixels among them; None for ImageNet's.
-    tolerance: the largest difference of any map from the model's in PyTorch (where weights are rounded, that
-        of the rounded ones) that is let pass. Of 8-bit integers none is required: what they cost is to be measured.
+    The file is created only if it is complete and agrees.
 
-    The file appears only when it is whole and agrees. Raises ExportError if it does not agree, InputError for both
-    kinds of smaller numbers at once.
+    Args:
+        model: the network.
+        path: output file: .onnx, or .xml for OpenVINO IR with a .bin file next to it.
+        name: name of the model, stored in the metadata.
+        half: store the weights in 16 bits; computation stays in 32 bits.
+        decoded: decode the maps inside the graph, see ``export.decoded``.
+        calibration: realistic crops. If given, weights and activations are quantized to 8 bits.
+        normalization: normalization of the pixels in ``calibration``; None for that of ImageNet.
+        tolerance: largest allowed difference of any map from PyTorch, with the same rounded weights for ``half``. It
+            does not apply to 8-bit integers, whose effect must be measured.
+
+    Returns:
+        The measured differences.
+
+    Raises:
+        ExportError: the file does not agree with PyTorch.
+        InputError: both ``half`` and ``calibration`` are given.
     """
     if half and calibration:
-        raise InputError("expected half or 8-bit integers; got both; leave one of them out")
+        raise InputError("half and 8-bit integers cannot be combined; leave one of them out")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     exact = copy.deepcopy(model).cpu().eval()
     network = simplify(copy.deepcopy(exact))
-    if half or calibration:  # what is written then is compared with this, or with nothing
+    if half or calibration:  # the written file is not compared with the exact network in these cases
         require_agreement(compare_networks({"simplified": TorchNetwork(network, "cpu")}, exact, [1]), tolerance)
     if half:
         round_to_half(network)
@@ -106,7 +114,7 @@ def export_onnx(
 
 
 class _Whole(nn.Module):
-    """Both calls in one. The features come out as well, so that their tensor has its name."""
+    """Both calls, with the features as an additional output, so that their tensor is named."""
 
     def __init__(self, network: Exportable) -> None:
         super().__init__()
@@ -118,9 +126,9 @@ class _Whole(nn.Module):
 
 
 def trace(network: Exportable) -> onnx.ModelProto:
-    """The graph of ``network``, which must be in evaluation mode on the CPU."""
+    """Trace the graph of a network, which must be in evaluation mode on the CPU."""
     config = network.config
-    # Two samples: with one, the batch would be taken for a constant.
+    # Two samples, because a batch of one would be treated as a constant.
     samples = 1 if config.fixed_batch else 2
     crops = torch.zeros(samples, *config.template_shape), torch.zeros(samples, *config.search_shape)
     with _quiet_exporter(), torch.no_grad():
@@ -141,7 +149,7 @@ def trace(network: Exportable) -> onnx.ModelProto:
     kept = [value for value in model.graph.value_info if value.name != "features"]
     del model.graph.value_info[:]
     model.graph.value_info.extend([*kept, features])
-    for node in model.graph.node:  # where in our source each node came from: large, and the writer's own paths
+    for node in model.graph.node:  # source locations: large, and they contain local paths
         del node.metadata_props[:]
     del model.graph.metadata_props[:]
     onnx.checker.check_model(model)
@@ -149,10 +157,10 @@ def trace(network: Exportable) -> onnx.ModelProto:
 
 
 def free_axes(network: Exportable) -> tuple[dict[int, torch.export.Dim], dict[int, torch.export.Dim]]:
-    """The axes of template and search whose sizes the graph leaves open, by their names.
+    """Return the dynamic axes of template and search.
 
-    Always the batch, but for SiamRPN++: its kernels are a convolution of as many groups as channels of one sample, and
-    an engine takes several samples one by one.
+    The batch is dynamic except for SiamRPN++, whose correlation is a convolution with one group per channel of one
+    sample. Engines then run several samples one by one.
     """
     batch: dict[int, torch.export.Dim] = {} if network.config.fixed_batch else {0: torch.export.Dim("batch")}
     sides: dict[int, torch.export.Dim] = {}
@@ -163,7 +171,7 @@ def free_axes(network: Exportable) -> tuple[dict[int, torch.export.Dim], dict[in
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what the exporter of PyTorch 2.13 says about itself, and nothing else."""
+    """Silence the internal warnings of the exporter of PyTorch 2.13, and nothing else."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")  # "torchvision is not installed"
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -178,13 +186,13 @@ def _quiet_exporter() -> Iterator[None]:
 
 @torch.no_grad()
 def round_to_half(network: AnyNetwork) -> None:
-    """Round every weight of ``network`` to the nearest 16-bit value; they stay float32 tensors."""
+    """Round all weights to the nearest 16-bit value; they remain float32 tensors."""
     for parameter in network.parameters():
         parameter.copy_(parameter.half().float())
 
 
 def store_in_half(model: onnx.ModelProto) -> None:
-    """Keep as float16 each large weight that loses nothing by it, with a Cast to float32 behind it."""
+    """Store each large weight that fits exactly as float16, followed by a Cast to float32."""
     casts = []
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)

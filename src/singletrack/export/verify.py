@@ -1,4 +1,4 @@
-"""Runs an exported file in each installed engine and compares the numbers with PyTorch's."""
+"""Runs an exported file in each installed engine and compares the numbers with PyTorch."""
 
 from __future__ import annotations
 
@@ -32,26 +32,30 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDifference:
-    """How far an engine's numbers are from PyTorch's, for one batch size.
+    """Largest differences between an engine and PyTorch for one batch size.
 
-    inputs: what was looked at. maps: by name, the largest absolute difference.
-    box: the largest difference of a decoded side or center, in pixels of the search crop.
+    Attributes:
+        engine: name of the engine.
+        batch: batch size.
+        maps: largest absolute difference by map name.
+        box: largest difference of a decoded side or center, in search crop pixels.
+        inputs: description of the inputs.
     """
 
     engine: str
     batch: int
     maps: dict[str, float]
     box: float
-    inputs: str = "made pictures"
+    inputs: str = "generated images"
 
     def __str__(self) -> str:
         maps = ", ".join(f"{name} {value:.1e}" for name, value in self.maps.items())
-        where = "" if self.inputs == "made pictures" else f", {self.inputs}"
+        where = "" if self.inputs == "generated images" else f", {self.inputs}"
         return f"{self.engine}, batch {self.batch}{where}: {maps}; box {self.box:.1e} px"
 
 
 def compare_with_module(path: str | Path, model: Exportable, batches: Iterable[int] = (1, 3)) -> list[OutputDifference]:
-    """Run the file at ``path`` and ``model`` on the same made pictures, in every installed engine."""
+    """Compare a file with a network on generated images, in every installed engine."""
     return compare_networks(open_all_exactly(path), model, batches)
 
 
@@ -60,7 +64,7 @@ def compare_networks(
     model: Exportable,
     batches: Iterable[int],
 ) -> list[OutputDifference]:
-    """As ``compare_with_module``, of networks that are open, by their engines' names."""
+    """Compare open networks, by engine name, like ``compare_with_module``."""
     config = model.config
     reference = TorchNetwork(model, "cpu")
     differences = []
@@ -86,12 +90,21 @@ def compare_on_looks(
     normalization: Normalization | None = None,
     precision: Precision = "fp32",
 ) -> list[OutputDifference]:
-    """Run the file and ``model`` on real crops, one by one; the largest differences of each installed engine.
+    """Compare a file with a network on realistic crops, one by one, in every installed engine.
 
-    precision: that OpenVINO computes in. Raises InputError without a look.
+    Args:
+        path: the exported file.
+        model: the network.
+        looks: pairs of template and search crops.
+        inputs: description of the crops.
+        normalization: normalization of pixels; None for that of ImageNet.
+        precision: precision of OpenVINO.
+
+    Raises:
+        InputError: there are no crops.
     """
     if not looks:
-        raise InputError("expected crops to compare on; got none; is there a photo or frame in which anything shows?")
+        raise InputError("no crops to compare on; check that the photos or frames are not of a single color")
     reference = TorchNetwork(model, "cpu", normalization=normalization)
     networks = open_all_exactly(path, normalization, precision)
     maps: dict[str, dict[str, float]] = {engine: {} for engine in networks}
@@ -112,19 +125,21 @@ def compare_on_looks(
 def differ(
     got: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int, engine: str
 ) -> tuple[dict[str, float], float]:
-    """The largest differences of each map, and of the boxes in pixels; raises ExportError for maps of other shapes."""
+    """Compute the largest differences of maps and boxes; raises ExportError for different shapes."""
     shapes = {name: (got[name].shape, expected[name].shape) for name in expected}
     if any(ours != theirs for ours, theirs in shapes.values()):
-        raise ExportError(f"expected maps shaped as PyTorch's; got {shapes} (here, there) in {engine}; report this")
+        raise ExportError(
+            f"maps of {engine} must have the shapes of PyTorch; got {shapes} ({engine}, PyTorch); report this"
+        )
     maps = {name: float(np.abs(got[name] - expected[name]).max()) for name in expected}
     shift = read_boxes(got, expected, search_size) - read_boxes(expected, expected, search_size)
     return maps, float(shift.abs().max())
 
 
 def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int) -> Tensor:
-    """Boxes (B, 4), center and size in pixels of the search crop; the center from its corner or from its middle.
+    """Decode boxes (B, 4), center and size in search crop pixels.
 
-    Where a peak is read, it is that of ``expected``: two cells that are equal but for rounding are equally right.
+    Peaks are those of ``expected``, because two cells that are equal up to rounding are equally right.
     """
     tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
     if "cls" in maps:
@@ -143,13 +158,13 @@ def require_agreement(differences: Iterable[OutputDifference], tolerance: float)
     if bad:
         lines = "\n".join(f"  {each}" for each in bad)
         raise ExportError(
-            f"expected maps within {tolerance:g} of PyTorch's; got\n{lines}\nThe file was not kept; "
-            "look for weights that are not finite, or update the engine"
+            f"maps must be within {tolerance:g} of PyTorch; got\n{lines}\nThe file was not kept; "
+            "check for weights that are not finite, or update the engine"
         )
 
 
 def made_input(batch: int, shape: tuple[int, ...], seed: int) -> FloatArray:
-    """Made pictures (batch, ..., 3 or 4, size, size); a fourth channel is 1 along two edges and 0 elsewhere."""
+    """Generate images (batch, ..., 3 or 4, size, size); a fourth channel is 1 along two edges and 0 elsewhere."""
     *several, channels, size, _ = shape
     pixels = made_crops(batch * math.prod(several), size, seed)
     if channels == 4:
@@ -162,7 +177,7 @@ def made_input(batch: int, shape: tuple[int, ...], seed: int) -> FloatArray:
 
 
 def made_crops(batch: int, size: int, seed: int) -> FloatArray:
-    """Made pictures (batch, 3, size, size), about normalized: colored shapes on a slope, and noise."""
+    """Generate images (batch, 3, size, size), roughly normalized: colored shapes on a gradient, and noise."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     crops = np.empty((batch, 3, size, size))
@@ -183,9 +198,12 @@ def made_crops(batch: int, size: int, seed: int) -> FloatArray:
 def open_all_exactly(
     path: str | Path, normalization: Normalization | None = None, precision: Precision = "fp32"
 ) -> dict[str, OpenVINONetwork | ONNXRuntimeNetwork]:
-    """The file on each installed engine that reads it, on the processor, even where bf16 is the default in fp32.
+    """Open a file on each installed engine that reads it, on the CPU.
 
-    precision: that OpenVINO computes in.
+    Args:
+        path: the exported file.
+        normalization: normalization of pixels; None for that of ImageNet.
+        precision: precision of OpenVINO; fp32 by default, even if the CPU supports bf16.
     """
     networks: dict[str, OpenVINONetwork | ONNXRuntimeNetwork] = {}
     for engine in installed_engines():

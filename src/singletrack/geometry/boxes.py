@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from singletrack.errors import InputError, show_value
 
 Box = tuple[float, float, float, float]
+BoxLike = Sequence[float] | NDArray[np.floating[Any]] | NDArray[np.integer[Any]]  # four numbers, as users have them
 Array = NDArray[np.floating[Any]]
 
 LARGEST_BOX = 10  # times the width or height of the frame

@@ -1,1 +1,1 @@
-"""Doors for other people's programs. Each imports its program only when it is opened; the rest knows of none."""
+"""Integrations with other programs, which are imported only on use."""

@@ -1,7 +1,6 @@
-"""The VOT toolkit's two ways to a tracker: over TraX, and in a Python process of its own.
+"""Trackers for the VOT toolkit, over TraX and in a Python process of the toolkit.
 
-Knows nothing of experiments, sequences or scores, which are the toolkit's. The toolkit is never imported; the package
-`trax` is, when it is served.
+The toolkit itself is never imported; the package ``trax`` is imported only to serve a tracker.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Names of tensors in other people's checkpoints -> ours: one table for each model and each place it comes from.
+"""Tables that map tensor names of official checkpoints to ours, one for each model and source.
 
-A table names every tensor of a checkpoint. None stands for what a network carries along but never uses.
+A table lists every tensor of a checkpoint. None marks tensors that the network never uses.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from singletrack.models.layers import alexnet
 Table = dict[str, str | None]
 
 NORM = ("weight", "bias", "running_mean", "running_var")
-COUNT = "num_batches_tracked"  # what BatchNorm keeps beside them, and FrozenBatchNorm does not
+COUNT = "num_batches_tracked"  # also stored by BatchNorm, but not by FrozenBatchNorm
 BOTH = ("weight", "bias")
 
 
 def _layer(theirs: str, ours: str, tensors: Iterable[str] = BOTH) -> Table:
-    """The tensors of one layer, which are called alike there and here."""
+    """Map the tensors of a layer, whose last name parts are equal."""
     return {f"{theirs}.{tensor}": f"{ours}.{tensor}" for tensor in tensors}
 
 
 def _attention(theirs: str, ours: str) -> Table:
-    """Those of an nn.MultiheadAttention there."""
+    """Map the tensors of an nn.MultiheadAttention."""
     together = {f"{theirs}.in_proj_{tensor}": f"{ours}.in_proj.{tensor}" for tensor in BOTH}
     return {**together, **_layer(f"{theirs}.out_proj", f"{ours}.out_proj")}
 
 
 def _ostrack_official() -> Table:
-    """botaoye/OSTrack."""
+    """Map botaoye/OSTrack."""
     names: Table = {
         "backbone.cls_token": None,
         "backbone.pos_embed": None,
@@ -51,7 +51,7 @@ def _ostrack_official() -> Table:
 
 
 def _resnet_layers(blocks: Iterable[int]) -> dict[str, str]:
-    """Each convolution of a ResNet of that many blocks a stage -> the norm behind it, by torchvision's names."""
+    """Map each convolution of a ResNet to its norm, by torchvision names."""
     layers = {"conv1": "bn1"}
     for stage, count in enumerate(blocks, start=1):
         for block in range(count):
@@ -61,7 +61,7 @@ def _resnet_layers(blocks: Iterable[int]) -> dict[str, str]:
 
 
 def _stark_resnet(config: STARKConfig, prefix: str, counted: bool) -> Table:
-    """The ResNet, whose layers have torchvision's names everywhere. counted: whether its norms are BatchNorm."""
+    """Map the ResNet, which has torchvision names in all sources. ``counted``: its norms are BatchNorm."""
     names: Table = {}
     for convolution, norm in _resnet_layers(config.blocks).items():
         names |= _layer(f"{prefix}.{convolution}", f"backbone.{convolution}", ["weight"])
@@ -72,7 +72,7 @@ def _stark_resnet(config: STARKConfig, prefix: str, counted: bool) -> Table:
 
 
 def _stark_official(config: STARKConfig) -> Table:
-    """researchmm/Stark. Its first stage of training has a score head already, which nothing has trained yet."""
+    """Map researchmm/Stark. Its first-stage checkpoints include an untrained score head."""
     names = _stark_resnet(config, "backbone.0.body", counted=False)
     names |= _layer("bottleneck", "reduce")
     for part, layers, attentions, norms in (
@@ -103,7 +103,7 @@ def _stark_official(config: STARKConfig) -> Table:
 
 
 def _stark_mmtracking(config: STARKConfig) -> Table:
-    """open-mmlab/mmtracking. Its first stage of training has no score head."""
+    """Map open-mmlab/mmtracking. Its first stage has no score head."""
     names = _stark_resnet(config, "backbone", counted=True)
     names |= _layer("neck.convs.0.conv", "reduce")
     for part, layers, attentions in (
@@ -133,11 +133,11 @@ def _stark_mmtracking(config: STARKConfig) -> Table:
 
 
 def _siamrpnpp_official(config: SiamRPNConfig) -> Table:
-    """STVIR/pysot."""
+    """Map STVIR/pysot."""
     names = _siamrpnpp_backbone(config)
     several = len(config.widths) > 1
     for stage in range(len(config.widths)):
-        number = stage + 2  # theirs count the ResNet's stages, the first of which they leave out
+        number = stage + 2  # pysot counts the stages of the ResNet and skips the first
         if several:
             names |= _layer(f"neck.downsample{number}.downsample.0", f"neck.{stage}.0", ["weight"])
             names |= _layer(f"neck.downsample{number}.downsample.1", f"neck.{stage}.1", (*NORM, COUNT))
@@ -154,7 +154,7 @@ def _siamrpnpp_official(config: SiamRPNConfig) -> Table:
 
 
 def _siamrpnpp_backbone(config: SiamRPNConfig) -> Table:
-    """The backbone, whose tensors have the same names there and here."""
+    """Map the backbone, whose tensor names are unchanged."""
     names: Table = {}
     if config.backbone == "alexnet":
         for index in alexnet.CONVOLUTIONS:
@@ -175,7 +175,7 @@ def _siamrpnpp_backbone(config: SiamRPNConfig) -> Table:
 
 
 def _dasiamrpn_official() -> Table:
-    """foolwood/DaSiamRPN. Its files were written before PyTorch counted batches, and lack those numbers."""
+    """Map foolwood/DaSiamRPN. Its files predate the batch counts of PyTorch and lack them."""
     names: Table = {}
     for index in alexnet.CONVOLUTIONS:
         names |= _layer(f"featureExtract.{index}", f"backbone.{index}")

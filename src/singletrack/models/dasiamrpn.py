@@ -1,13 +1,11 @@
-"""DaSiamRPN (arXiv 1808.06048): the target becomes thirty kernels, which score and place boxes wherever they match.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of anchors, boxes, frames or engines.
+"""DaSiamRPN (arXiv 1808.06048): thirty kernels from the target are correlated with the search region.
 
     template (B, 3, 127, 127) ──encode──> features (B, 30, C, 4, 4) ─┐
     search   (B, 3, S, S)     ───────────────────────────────────────┴─locate──> cls, loc
 
-Crops are BGR, 0 to 255, as they are. No convolution is padded: the same pixels give the same numbers anywhere in a
-crop, and a search crop may have any size of 127 + 8 i pixels. Kernels are linear: what two of them would see together
-is what their sum sees, up to ``adjust``, which only places boxes.
+Crops are BGR, 0 to 255, not normalized. Convolutions have no padding, so the result does not depend on the position
+in the crop, and a search crop may have any size of 127 + 8 n pixels. Correlation is linear in the kernels up to
+``adjust``, which only affects the boxes.
 """
 
 from __future__ import annotations
@@ -21,16 +19,16 @@ from torch import Tensor, nn
 from singletrack.models.configs import DaSiamRPNConfig
 from singletrack.models.layers.alexnet import alexnet
 
-ANCHORS = 5  # in each cell
-KERNEL_SIDE = 4  # cells, of a template of 127 pixels
-SCORES, SHIFTS = 2 * ANCHORS, 4 * ANCHORS  # kernels that score, and that place
+ANCHORS = 5  # per cell
+KERNEL_SIDE = 4  # cells, for a template of 127 pixels
+SCORES, SHIFTS = 2 * ANCHORS, 4 * ANCHORS  # kernels for classification and regression
 
 
 def correlate(kernels: Tensor, image: Tensor) -> Tensor:
-    """Each sample's own kernels over its own image: (B, K, C, k, k), (B, C, h, w) -> (B, K, h - k + 1, w - k + 1).
+    """Correlate each sample with its own kernels: (B, K, C, k, k), (B, C, h, w) -> (B, K, h - k + 1, w - k + 1).
 
-    What a convolution does, as one product of matrices and k^2 shifted sums: ONNX has no convolution whose groups
-    are as many as a batch that is not known before.
+    This computes a convolution as one matrix product and k^2 shifted sums, because in ONNX the number of groups cannot
+    depend on an unknown batch size.
     """
     batch, count, channels, side, _ = kernels.shape
     height, width = image.shape[2:]
@@ -42,7 +40,7 @@ def correlate(kernels: Tensor, image: Tensor) -> Tensor:
 
 
 class DaSiamRPN(nn.Module):
-    """An AlexNet and, for scores and for shifts, a branch that makes kernels and one that they look at."""
+    """DaSiamRPN network: an AlexNet, and branches for kernels and search features of classification and regression."""
 
     def __init__(self, config: DaSiamRPNConfig, backbone: nn.Sequential) -> None:
         super().__init__()
@@ -56,16 +54,23 @@ class DaSiamRPN(nn.Module):
         self.adjust = nn.Conv2d(SHIFTS, SHIFTS, 1)
 
     def encode(self, template: Tensor) -> Tensor:
-        """Template crops (B, 3, T, T), BGR 0 to 255 -> kernels (B, 30, C, 4, 4), the ten that score first."""
+        """Compute kernels (B, 30, C, 4, 4), the ten for classification first, from template crops (B, 3, T, T), BGR
+        in 0 to 255.
+        """
         seen = self.backbone(template)
         kernels = [branch(seen) for branch in (self.score_kernels, self.shift_kernels)]
         return torch.cat([each.unflatten(1, (-1, seen.shape[1])) for each in kernels], 1)
 
     def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Kernels and search crops (B, 3, S, S), BGR 0 to 255 -> maps of n = (S - 127) / 8 + 1 cells a side.
+        """Compute maps with n = (S - 127) / 8 + 1 cells per side.
 
-        cls: (B, 10, n, n), logits: five anchors against the target, then the same five for it. loc: (B, 20, n, n),
-        dx, dy, dw, dh of five anchors each. ``tracking.anchors`` reads both.
+        Args:
+            features: kernels (B, 30, C, 4, 4) from ``encode``.
+            search: (B, 3, S, S) search crops, BGR in 0 to 255.
+
+        Returns:
+            ``cls`` (B, 10, n, n), the background logits of five anchors, then their target logits; ``loc`` (B, 20, n,
+            n), dx, dy, dw, dh of five anchors each. ``tracking.anchors`` decodes both.
         """
         seen = self.backbone(search)
         scores = correlate(features[:, :SCORES], self.score_search(seen))
@@ -73,12 +78,12 @@ class DaSiamRPN(nn.Module):
         return {"cls": scores, "loc": self.adjust(shifts)}
 
     def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Both calls in one, as in training: crops in, maps out."""
+        """Run both calls, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search)
 
 
 def build_dasiamrpn(config: DaSiamRPNConfig) -> DaSiamRPN:
-    """The network of ``config``, freshly initialized: the kernels so small that the maps start at about 1."""
+    """Build the network of a config, with kernels initialized so that the maps start at about 1."""
     model = DaSiamRPN(config, alexnet(config.widths))
     for branch in (model.score_kernels, model.shift_kernels):
         nn.init.normal_(branch.weight, std=1 / (config.widths[-1] * math.prod(branch.kernel_size) * KERNEL_SIDE))

@@ -1,11 +1,11 @@
-"""What a network costs: its parameters, the products that it computes, and the time of its parts.
+"""The cost of a network: parameters, operations, and the time of its parts.
 
-Counting computes nothing: it runs the network on PyTorch's `meta` device, where tensors have shapes alone.
+Counting runs the network on PyTorch's `meta` device, where tensors have only shapes.
 
-A MAC is one multiplication with its addition; norms, activations, softmax and interpolation are not counted. The rule
-of the papers, which is that of the tool `thop`, counts convolutions and linear layers alone: 21.5 G for OSTrack-256
-and 29.0 G without elimination (arXiv 2203.11991, table 3); ours computes 0.34 G less, for its last block leaves out
-what nothing reads. What attention multiplies beside, queries with keys and weights with values, is told apart.
+A MAC is one multiply-add. Norms, activations, softmax and interpolation are not counted. Papers, like the tool
+`thop`, count only convolutions and linear layers: 21.5 G for OSTrack-256 and 29.0 G without elimination (arXiv
+2203.11991, Table 3). Ours needs 0.34 G less, because its last block skips unused tokens. The matrix products of
+attention are counted separately.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from singletrack.models.build import AnyNetwork, build_network
 from singletrack.models.configs import NetworkConfig
 
-BLOCKS = re.compile(r"^(.*?)\.(\d+)(?:\.|$)")  # a part of one of several like blocks
-GROUP = 3  # so many blocks are told as one: between two eliminations of OSTrack there are three
+BLOCKS = re.compile(r"^(.*?)\.(\d+)(?:\.|$)")  # a part of one of several equal blocks
+GROUP = 3  # blocks reported together: there are three between two eliminations of OSTrack
 
 
 @dataclass(frozen=True, kw_only=True)
 class Macs:
-    """Products of one call for a batch of 1."""
+    """MACs of one call for a batch of 1."""
 
     convolution: int
     linear: int
@@ -41,18 +41,18 @@ class Macs:
 
     @property
     def published(self) -> int:
-        """By the rule of the papers: without attention's products."""
+        """MACs as counted in papers, without the matrix products of attention."""
         return self.convolution + self.linear
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All MACs."""
         return self.published + self.attention
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a model: number of parameters, products of its two calls. A frame takes ``locate``, a template ``encode``."""
+    """Number of parameters, and MACs of both calls. A frame runs ``locate``, a template ``encode``."""
 
     parameters: int
     encode: Macs
@@ -60,22 +60,20 @@ class Cost:
 
     @property
     def published(self) -> int:
-        """What papers state: both calls, without attention's products."""
+        """MACs of both calls as counted in papers."""
         return self.encode.published + self.locate.published
 
     @property
     def total(self) -> int:
-        """Both calls with all products."""
+        """All MACs of both calls."""
         return self.encode.total + self.locate.total
 
 
 @torch.inference_mode()
 def count(config: NetworkConfig, keep_ratio: float | None = None) -> Cost:
-    """What the network of a model costs; raises InputError for a keep ratio without elimination."""
+    """Count the cost of a network; raises InputError for a keep ratio without elimination."""
     with torch.device("meta"):
-        network = (
-            build_network(config, keep_ratio).eval().requires_grad_(False)
-        )  # the counter minds what needs gradients
+        network = build_network(config, keep_ratio).eval().requires_grad_(False)  # the counter is affected by gradients
         template = torch.empty(1, *network.config.template_shape)
         search = torch.empty(1, *network.config.search_shape)
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -94,7 +92,7 @@ def _counted(call: Callable[..., Any], *inputs: Any) -> tuple[Any, Macs]:
 
 
 def _kind_of(operation: str) -> str:
-    """Of an operation as PyTorch calls it: linear layers multiply one matrix, attention a batch of them."""
+    """Classify a PyTorch operation: linear layers multiply one matrix, attention a batch of them."""
     if "convolution" in operation:
         return "convolution"
     return "linear" if operation.removeprefix("aten.") in ("mm", "addmm") else "attention"
@@ -102,10 +100,10 @@ def _kind_of(operation: str) -> str:
 
 @torch.inference_mode()
 def time_parts(network: nn.Module, features: Any, search: Tensor, repeats: int = 5) -> dict[str, float]:
-    """Seconds that each part of ``locate`` takes, the median of the repeats, in the order in which they begin.
+    """Measure the seconds of each part of ``locate``, as the median of the repeats.
 
-    Like blocks are told in groups of three, as "backbone.blocks 0-2". "rest" is what no part contains: residuals,
-    eliminating tokens and putting them back.
+    Blocks are reported in groups of three, such as "backbone.blocks 0-2". "rest" is everything outside the parts:
+    residuals, and removing and restoring tokens.
     """
     network = copy.deepcopy(network).eval()
     spent: dict[str, float] = defaultdict(float)
@@ -141,11 +139,11 @@ def time_parts(network: nn.Module, features: Any, search: Tensor, repeats: int =
         _wait(search)
         total = time.perf_counter() - start
         runs.append({**spent, "rest": total - sum(spent.values())})
-    return {part: sorted(run[part] for run in runs[1:])[repeats // 2] for part in runs[0]}  # the first one warms up
+    return {part: sorted(run[part] for run in runs[1:])[repeats // 2] for part in runs[0]}  # the first one is warm-up
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    """Whether a module is told by its blocks rather than as one part."""
+    """Check whether a module is reported by its blocks."""
     return any(isinstance(child, nn.ModuleList) and len(child) > 1 for child in module.modules())
 
 
@@ -163,15 +161,15 @@ def _wait(tensor: Tensor) -> None:
 
 
 def write_untrained(config: NetworkConfig, path: Path) -> None:
-    """A file of weights as they are before training, always the same, with which a model is as fast as with others."""
+    """Write a file of initial weights, always the same, to measure speed without trained weights."""
     torch.manual_seed(0)
     weights = {each: tensor.contiguous() for each, tensor in build_network(config).state_dict().items()}
-    # one fact beside them at most: safetensors writes several in any order, and exports are known by the bytes
+    # one metadata entry at most, because safetensors writes several in any order, and exports are cached by content
     path.write_bytes(safetensors.torch.save(weights, {"format": "pt"}))
 
 
 def time_parts_of(network: AnyNetwork, batch: int = 1, repeats: int = 5) -> dict[str, float]:
-    """``time_parts`` on noise, in PyTorch on the processor."""
+    """Run ``time_parts`` on noise, in PyTorch on the CPU."""
     random = torch.Generator().manual_seed(0)
     template = torch.randn(batch, *network.config.template_shape, generator=random)
     search = torch.randn(batch, *network.config.search_shape, generator=random)

@@ -1,17 +1,14 @@
-"""OSTrack (arXiv 2203.11991): template and search region go together through one ViT, then a center head.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
+"""OSTrack (arXiv 2203.11991): one ViT over template and search tokens, then a center head.
 
     template (B, 3, T, T) ──encode──> features (B, Nt, C) ─┐
     search   (B, 3, S, S) ─────────────────────────────────┴─locate──> score, size, offset on an (S/16)^2 grid
 
-Early candidate elimination (section 3.2): inside some blocks, search tokens that the center of the template
-attends to least are dropped between attention and MLP; zeros take their places again before the head.
+Early candidate elimination (Section 3.2): some blocks drop the search tokens that the center of the template attends
+to least, between attention and MLP. Before the head, zeros fill their places.
 
 ``ostrack-tiny`` is ours: the same joint attention and elimination, with a convolutional stem, a depth-wise
-convolution on each grid before its first blocks as a sense of position, the template's attention handed to the
-head as additional channels, a head on a finer grid, and a second template, the target's newest look. It is small
-enough to be trained from nothing.
+convolution on each grid before its first blocks as position encoding, the template attention as additional channels
+of the head, a head on a finer grid, and a second, dynamic template. It is small enough to be trained from scratch.
 """
 
 from __future__ import annotations
@@ -34,16 +31,18 @@ from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_k
 
 @dataclass
 class Trace:
-    """What happened inside one ``locate``, for losses, pictures and tests. Hand in an empty one to have it filled.
+    """Intermediate results of one ``locate``, for losses, plots and tests. Pass an empty one to have it filled.
 
-    listen: blocks whose ``attention`` is wanted, beside those of ``attention_to_head``.
-    scores: by eliminating or attending block, (B, n) attention of the template rows to the n search tokens that
-        reached it, mean over rows, then heads (not renormalized).
-    attention: by block listened to, (B, Ns) the same on the whole grid, renormalized to sum 1 over
-        the tokens present; 0 where a token is gone.
-    kept, removed: by eliminating block, (B, k) places in the whole search grid, by descending score.
-    blocks: output of each block, (B, Nt + k, C).
-    tokens: (B, Nt + Ns, C) output of the backbone, search tokens back in their places.
+    Attributes:
+        listen: blocks whose ``attention`` is recorded, in addition to those of ``attention_to_head``.
+        scores: by eliminating or recorded block, (B, n) attention of the template rows to the n remaining search
+            tokens, averaged over rows, then heads (not renormalized).
+        attention: by recorded block, (B, Ns) the same on the full grid, renormalized to sum 1 over the remaining
+            tokens; 0 for removed tokens.
+        kept: by eliminating block, (B, k) positions in the full search grid, by descending score.
+        removed: by eliminating block, the removed positions, as ``kept``.
+        blocks: output of each block, (B, Nt + k, C).
+        tokens: (B, Nt + Ns, C) output of the backbone, with search tokens at their positions.
     """
 
     listen: tuple[int, ...] = ()
@@ -56,7 +55,7 @@ class Trace:
 
 
 class GridConvolution(nn.Module):
-    """Depth-wise 3x3 convolution on a square grid of tokens, added to them."""
+    """Residual depth-wise 3x3 convolution on a square grid of tokens."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,10 +69,10 @@ class GridConvolution(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Tokens of the target's first and newest look, (B, N, C) each -> as many tokens that tell of both.
+    """Fuses the tokens of the first and the dynamic template, (B, N, C) each, token by token.
 
-    Both crops lie alike about the target, so it goes token by token, and costs the blocks nothing. A fresh one gives
-    the first look as it is.
+    Both crops have the target at the same place, so this works token by token and adds no cost to the blocks. At
+    initialization, it returns the first template.
     """
 
     def __init__(self, width: int) -> None:
@@ -87,7 +86,9 @@ class Fusion(nn.Module):
 
 
 class Backbone(nn.Module):
-    """The one stream: tokens of both images through the same blocks, with candidate elimination."""
+    """One-stream backbone: the tokens of template and search region pass the same blocks, with candidate
+    elimination.
+    """
 
     template_rows: Tensor
 
@@ -109,12 +110,12 @@ class Backbone(nn.Module):
         self.register_buffer("template_rows", rows, persistent=False)
 
     def embed(self, image: Tensor, position: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, N, C) tokens, row by row, with their positions added."""
+        """Embed an image: (B, 3, H, W) -> (B, N, C) tokens, row by row, with position embeddings."""
         tokens: Tensor = self.patch_embed(image).flatten(2).transpose(1, 2)
         return tokens + position
 
     def embed_template(self, templates: Tensor) -> Tensor:
-        """Crops of ``template_shape``, the batch first -> (B, Nt, C) tokens."""
+        """Embed template crops of ``template_shape``, batch first: -> (B, Nt, C) tokens."""
         if self.fusion is None:
             return self.embed(templates, self.template_position)
         tokens = self.embed(templates.flatten(0, 1), self.template_position)
@@ -123,7 +124,7 @@ class Backbone(nn.Module):
         return fused
 
     def look(self, search: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The search region's tokens, as of ``embed``; and for a fine head what the stem sees at half their stride."""
+        """Embed the search region, and return for a fine head the stem features at half their stride."""
         if self.config.head == "center":
             return self.embed(search, self.search_position), None
         assert isinstance(self.patch_embed, nn.Sequential)
@@ -134,10 +135,13 @@ class Backbone(nn.Module):
     def forward(
         self, template: Tensor, search: Tensor, keep_ratios: Sequence[float], trace: Trace | None
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """Template tokens (B, Nt, C), search pixels -> search tokens (B, Ns, C), attention (B, Ns), ``look``'s other.
+        """Process template tokens (B, Nt, C) and search pixels.
 
-        Without a trace, the last block leaves out the template's tokens once they have been attended to: nobody
-        reads them, and the search tokens stay the same.
+        Without a trace, the last block drops the template tokens after attention, because they are not used after it;
+        the search tokens stay the same.
+
+        Returns:
+            Search tokens (B, Ns, C), attention channels (B, Ns), and the second output of ``look``.
         """
         config = self.config
         whole, trace = trace is not None, Trace() if trace is None else trace
@@ -168,7 +172,7 @@ class Backbone(nn.Module):
                     share = seen / seen.sum(1, keepdim=True)
                     trace.attention[index] = restore(share.unsqueeze(2), kept, places).squeeze(2)
                 if index in config.attention_to_head:
-                    # 0 for a token that is gone, about 1.2 for an average one, 2.5 for a strong peak
+                    # 0 for a removed token, about 1.2 for an average one, 2.5 for a strong peak
                     channels.append(0.25 * torch.log1p(100.0 * places * trace.attention[index]))
                 if keep < remaining:
                     order = seen.argsort(dim=1, descending=True)
@@ -187,22 +191,26 @@ class Backbone(nn.Module):
 
 
 def pick(tokens: Tensor, places: Tensor) -> Tensor:
-    """Tokens (B, N, C) at places (B, k) of their own sample: (B, k, C). Whole rows, which engines copy fastest."""
+    """Select tokens (B, N, C) at positions (B, k) of each sample: -> (B, k, C). Copies complete rows, which is
+    fastest in engines.
+    """
     batch, count, width = tokens.shape
     starts = torch.arange(batch, device=tokens.device).unsqueeze(1) * count
     return tokens.reshape(batch * count, width).index_select(0, (places + starts).flatten()).reshape(batch, -1, width)
 
 
 def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
-    """Survivors (B, k, C) back at their places ``kept`` (B, k) among ``places``; zeros elsewhere (section 3.2)."""
+    """Place the remaining tokens (B, k, C) at their positions ``kept`` (B, k) among ``places``; zeros elsewhere
+    (Section 3.2).
+    """
     batch, survivors, width = tokens.shape
     order = torch.arange(1, survivors + 1, device=kept.device).expand(batch, survivors)
-    sources = torch.zeros_like(kept[:, :1]).expand(batch, places).scatter(1, kept, order)  # 0 where none survived
+    sources = torch.zeros_like(kept[:, :1]).expand(batch, places).scatter(1, kept, order)  # 0 for removed tokens
     return pick(torch.cat([tokens.new_zeros(batch, 1, width), tokens], 1), sources)
 
 
 class OSTrack(nn.Module):
-    """Backbone and head behind the two calls of every network: ``encode`` and ``locate``."""
+    """OSTrack network: backbone and head."""
 
     def __init__(self, backbone: Backbone, head: CenterHead | FineHead) -> None:
         super().__init__()
@@ -211,9 +219,14 @@ class OSTrack(nn.Module):
         self.config = backbone.config
 
     def encode(self, template: Tensor) -> Tensor:
-        """Normalized template crops (B, 3, T, T) -> features (B, Nt, C): all of the template that can be kept.
+        """Compute template features.
 
-        Of a network with two templates (B, 2, 3, T, T): the first look and the newest.
+        Args:
+            template: (B, 3, T, T) normalized; (B, 2, 3, T, T), the first and the dynamic template, for networks with
+                two.
+
+        Returns:
+            (B, Nt, C).
         """
         return self.backbone.embed_template(template)
 
@@ -224,10 +237,17 @@ class OSTrack(nn.Module):
         keep_ratios: Sequence[float] | None = None,
         trace: Trace | None = None,
     ) -> dict[str, Tensor]:
-        """Features (B, Nt, C) and normalized search crops (B, 3, S, S) -> maps on a grid of S / ``cell_size`` a side.
+        """Compute maps on a grid with S / ``cell_size`` cells per side.
 
-        score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
-        (B, 2, h, w), x and y in cells. ``keep_ratios``, one for each eliminating block, replaces the config's.
+        Args:
+            features: (B, Nt, C) from ``encode``.
+            search: (B, 3, S, S) normalized search crops.
+            keep_ratios: keep ratio of each eliminating block; None for those of the config.
+            trace: filled with intermediate results.
+
+        Returns:
+            ``score`` (B, h, w) in (0, 1); ``size`` (B, 2, h, w), width and height as fractions of the crop; ``offset``
+            (B, 2, h, w), x and y in cells.
         """
         config = self.config
         if keep_ratios is None:
@@ -247,12 +267,12 @@ class OSTrack(nn.Module):
         keep_ratios: Sequence[float] | None = None,
         trace: Trace | None = None,
     ) -> dict[str, Tensor]:
-        """Both calls in one, as in training: crops in, maps out."""
+        """Run both calls, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search, keep_ratios, trace)
 
 
 def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OSTrack:
-    """The network of ``config``, freshly initialized; ``keep_ratio=1.0`` turns elimination off."""
+    """Build the network of a config, freshly initialized; ``keep_ratio=1.0`` turns elimination off."""
     if keep_ratio is not None:
         config = replace(config, keep_ratio=keep_ratio)
     model = OSTrack(Backbone(config), build_head(config))
@@ -269,7 +289,7 @@ def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OST
 
 
 def build_head(config: OSTrackConfig) -> CenterHead | FineHead:
-    """The head of ``config``, freshly initialized."""
+    """Build the head of a config, freshly initialized."""
     inputs = config.width + len(config.attention_to_head)
     if config.head == "fine":
         fine = FineHead(inputs, config.width // 2, config.head_channels)
@@ -281,9 +301,9 @@ def build_head(config: OSTrackConfig) -> CenterHead | FineHead:
 
 
 def init_from_similarity(model: OSTrack) -> None:
-    """Ready a network for training from nothing: attention compares contents, and the head expects little."""
+    """Initialize for training from scratch: attention compares contents, and the head starts with low scores."""
     for block in model.backbone.blocks:
         assert isinstance(block, Block)
         tie_query_key(block.attn.qkv)
-    if isinstance(model.head, CenterHead):  # a fine head does from its start
+    if isinstance(model.head, CenterHead):  # a fine head is initialized this way
         init_bias_prior(model.head)

@@ -1,13 +1,11 @@
-"""Weights of vision transformers from elsewhere, to start OSTrack's backbone from: MAE, DeiT and AugReg.
+"""Loads pre-trained vision transformers into the backbone of OSTrack: MAE, DeiT and AugReg.
 
-Each file is read in its authors' own format. What trackers do not have, a classifier or a class token, is left out;
-the one position embedding of a 14 x 14 grid is resized to the template's grid and to the search region's.
+Each file is read in its authors' format. Parts that trackers do not have (classifier, class token) are dropped. The
+position embedding of a 14 x 14 grid is resized to the grids of the template and the search region.
 
     mae      facebookresearch/mae      mae_pretrain_vit_base.pth       named tensors under "model", no classifier
-    deit     facebookresearch/deit     deit_base_patch16_224-*.pth     the same with a classifier, maybe distilled
+    deit     facebookresearch/deit     deit_base_patch16_224-*.pth     the same with a classifier, possibly distilled
     augreg   google-research/vision_transformer   B_16-*.npz           JAX arrays, kernels (inputs, outputs)
-
-Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from singletrack.models.ostrack import OSTrack
 
 Pretraining = Literal["mae", "deit", "augreg"]
 
-# In timm's names, which MAE and DeiT use; of the rest only what lies under these is left out without a word.
+# Names of timm, which MAE and DeiT use. Only the names in UNUSED may be dropped.
 BLOCK = re.compile(r"blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)")
 OUTER = {
     "patch_embed.proj.weight": "patch_embed.weight",
@@ -43,15 +41,21 @@ CLASSIFIER = "head.weight"
 
 
 def load_pretrained(model: OSTrack, path: str | Path, kind: Pretraining | None = None) -> None:
-    """Fill the backbone of a network with the weights of a file; the head stays as it is.
+    """Load a pre-trained file into the backbone of a network; the head is not changed.
 
-    kind: what the file must be; None for any of them. Raises CheckpointError where it is another, or does not fit.
+    Args:
+        model: the network.
+        path: the file.
+        kind: required kind of pre-training; None for any.
+
+    Raises:
+        CheckpointError: another kind, or weights that do not fit.
     """
     path = Path(path)
     found, tensors = read_vision_transformer(path)
     if kind is not None and found != kind:
         raise CheckpointError(
-            f"expected weights from {kind}; got {path}, which looks like {found}; give the right file, or take the "
+            f"expected weights from {kind}; got {path}, which seems to be {found}; give the right file, or use the "
             f"recipe for {found}"
         )
     weights = under_our_names(tensors, model, path)
@@ -66,32 +70,32 @@ def load_pretrained(model: OSTrack, path: str | Path, kind: Pretraining | None =
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(
-            f"expected a vision transformer of this network's size; got {path}: {'; '.join(wrong[:3])}{more}; give the "
-            "weights of ViT-B/16 for OSTrack-256 and OSTrack-384"
+            f"{path} does not fit this network: {'; '.join(wrong[:3])}{more}; give the weights of ViT-B/16 for "
+            "OSTrack-256 and OSTrack-384"
         )
     model.backbone.load_state_dict(weights)
 
 
 def is_vision_transformer(path: str | Path) -> bool:
-    """Does a file hold a vision transformer's weights, not a whole tracker's? Raises CheckpointError for neither."""
+    """Check whether a file holds a vision transformer rather than a tracker; raises CheckpointError for other files."""
     return Path(path).suffix == ".npz" or "patch_embed.proj.weight" in read_weights(path)
 
 
 def read_vision_transformer(path: Path) -> tuple[Pretraining, dict[str, Tensor]]:
-    """What pre-training a file comes from, and its tensors in timm's names. Raises CheckpointError for other files."""
+    """Read the kind of pre-training and the tensors with timm names; raises CheckpointError for other files."""
     if path.suffix == ".npz":
         return "augreg", read_jax(path)
     weights = read_weights(path)
     if "patch_embed.proj.weight" not in weights or "pos_embed" not in weights:
         raise CheckpointError(
-            f"expected a vision transformer with patch_embed.proj and pos_embed; got {path} with "
+            f"{path} is not a vision transformer with patch_embed.proj and pos_embed: it has "
             f"{', '.join(list(weights)[:3])}; give the file of MAE, DeiT or AugReg"
         )
     return ("deit" if CLASSIFIER in weights else "mae"), weights
 
 
 def under_our_names(tensors: Mapping[str, Tensor], model: OSTrack, path: Path) -> dict[str, Tensor]:
-    """timm's names -> those of our backbone, the positions resized to both grids."""
+    """Map timm names to those of our backbone, with position embeddings resized to both grids."""
     config, weights = model.config, {}
     for name, tensor in tensors.items():
         if name == "pos_embed":
@@ -102,26 +106,26 @@ def under_our_names(tensors: Mapping[str, Tensor], model: OSTrack, path: Path) -
             weights[OUTER.get(name, name)] = tensor
         elif not name.startswith(UNUSED):
             raise CheckpointError(
-                f"expected a plain vision transformer; got {path} with {name}; give the file of MAE, DeiT or AugReg"
+                f"{path} is not a plain vision transformer: it has {name}; give the file of MAE, DeiT or AugReg"
             )
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def positions_on_a_grid(position: Tensor, path: Path) -> Tensor:
-    """(1, rows, C) -> (1, n * n, C): without the rows of class and distillation tokens, which come first."""
+    """Drop the rows of class and distillation tokens, which come first: (1, rows, C) -> (1, n * n, C)."""
     rows = position.shape[1]
     extra = next((extra for extra in range(3) if math.isqrt(rows - extra) ** 2 == rows - extra), None)
     if extra is None:
         raise CheckpointError(
-            f"expected positions of a square grid and up to two tokens before it; got {rows} rows in {path}; give the "
-            "weights of a plain vision transformer"
+            f"position embeddings must be a square grid with up to two tokens before it; got {rows} rows in {path}; "
+            "give the weights of a plain vision transformer"
         )
     return position[:, extra:].float()
 
 
-# --- AugReg's JAX arrays ---
+# --- JAX arrays of AugReg ---
 
-JAX_LAYERS = {  # theirs -> timm's
+JAX_LAYERS = {  # AugReg name -> timm name
     "LayerNorm_0": "norm1",
     "LayerNorm_2": "norm2",
     "MlpBlock_3/Dense_0": "mlp.fc1",
@@ -131,10 +135,13 @@ JAX_ATTENTION = "MultiHeadDotProductAttention_1"
 
 
 def read_jax(path: Path) -> dict[str, Tensor]:
-    """The arrays of a .npz of google-research/vision_transformer as tensors in timm's names.
+    """Read a .npz of google-research/vision_transformer as tensors with timm names.
 
-    Its dense kernels are (inputs, outputs), those of attention (C, heads, C / heads) and back, its convolution (H, W,
-    inputs, outputs). Raises CheckpointError where the file is another or not whole.
+    Dense kernels are (inputs, outputs), those of attention (C, heads, C / heads) and back, the convolution (H, W,
+    inputs, outputs).
+
+    Raises:
+        CheckpointError: another or damaged file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -145,9 +152,9 @@ def read_jax(path: Path) -> dict[str, Tensor]:
             arrays = {name: torch.from_numpy(np.array(file[name], np.float32)) for name in file.files}
         return _from_jax(arrays)
     except KeyError as error:
-        raise CheckpointError(f"expected AugReg's arrays; got {path} without {error}; give its B_16 file") from error
+        raise CheckpointError(f"{path} is not an AugReg file: it lacks {error}; give its B_16 file") from error
     except Exception as error:  # arbitrary bytes can make a reader fail in any way
-        raise CheckpointError(f"expected an .npz of AugReg; cannot read {path} ({error}); fetch it again") from error
+        raise CheckpointError(f"cannot read AugReg file {path} ({error}); download it again") from error
 
 
 def _from_jax(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,13 +1,11 @@
-"""SiamRPN++ (arXiv 1812.11703): the target's features slide over those of the search region, channel by channel.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of anchors, boxes in frames or engines.
+"""SiamRPN++ (arXiv 1812.11703): depth-wise correlation of template and search features.
 
     template (B, 3, 127, 127) ──encode──> features (B, kernels, k, k) ─┐
     search   (B, 3, S, S)     ─────────────────────────────────────────┴─locate──> cls, loc
 
-A backbone whose later stages dilate instead of striding sees both crops in steps of eight pixels. From up to three of
-its stages a head makes kernels of the template, one for each channel, and lets them look at the search region. What
-the stages say is averaged, with learned weights. Crops are BGR, 0 to 255, as they are.
+The backbone, whose later stages use dilation instead of stride, processes both crops at a stride of eight pixels.
+Heads on up to three of its stages compute kernels from the template, one per channel, and correlate them with the
+search region. Their outputs are averaged with learned weights. Crops are BGR, 0 to 255, not normalized.
 """
 
 from __future__ import annotations
@@ -21,33 +19,34 @@ from torch import Tensor, nn
 from singletrack.models.configs import SiamRPNConfig
 from singletrack.models.layers.alexnet import alexnet
 
-ANCHORS = 5  # in each cell
+ANCHORS = 5  # per cell
 CLS, LOC = 2 * ANCHORS, 4 * ANCHORS  # channels of the two maps
-KEPT = 7  # cells of the template's middle that are kept behind a padded backbone: the rest saw the padding
+KEPT = 7  # central template cells that are kept after a padded backbone; the others are affected by padding
 
 
 # --- the ResNet ---
 
 RESNET_BLOCKS = (3, 4, 6, 3)
 RESNET_DILATIONS = (1, 1, 2, 4)
-RESNET_STAGES = (512, 1024, 2048)  # channels of the three stages that the heads see
+RESNET_STAGES = (512, 1024, 2048)  # channels of the three stages that feed the heads
 
 
 def around(stride: int, dilation: int) -> int:
-    """Padding of a 3x3 convolution: none where it strides, which keeps the cells of both crops in step."""
+    """Compute the padding of a 3x3 convolution: none with a stride, which keeps the cells of both crops aligned."""
     return dilation if dilation > 1 else 2 - stride
 
 
 def entering(dilation: int) -> int:
-    """Dilation of the first block of a stage with this dilation: a half."""
+    """Compute the dilation of the first block of a stage: half of that of the stage."""
     return max(1, dilation // 2)
 
 
 class Bottleneck(nn.Module):
-    """Residual block of three convolutions: 1x1, 3x3 (which strides or dilates), 1x1 to four times the width.
+    """Residual block of 1x1, 3x3 (with stride or dilation) and 1x1 convolutions, the last to four times the width.
 
-    widens: whether this is the first block of a stage, whose shortcut is a convolution too: of 3x3 where the stage
-    strides or dilates, without padding where it strides.
+    Args:
+        widens: first block of a stage, whose shortcut is a convolution: 3x3 if the stage has a stride or dilation
+            (without padding for a stride), else 1x1.
     """
 
     def __init__(self, inputs: int, width: int, stride: int, dilation: int, *, widens: bool) -> None:
@@ -73,7 +72,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-50 in steps of eight pixels: (B, 3, H, W) -> its last three stages, 512, 1024 and 2048 channels."""
+    """ResNet-50 at a stride of eight pixels: (B, 3, H, W) -> its last three stages with 512, 1024 and 2048 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,13 +95,13 @@ class ResNet(nn.Module):
         return seen[1:]
 
     def stages(self) -> list[nn.Module]:
-        """The four stages, in their order."""
+        """Return the four stages in order."""
         return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(RESNET_BLOCKS))]
 
 
 # --- the MobileNet ---
 
-# expansion, channels, blocks, stride and dilation of each stage; all channels are taken 1.4 times
+# expansion, channels, blocks, stride and dilation of each stage; channels are multiplied by 1.4
 MOBILENET = (
     (1, 16, 1, 1, 1),
     (6, 24, 2, 2, 1),
@@ -112,16 +111,18 @@ MOBILENET = (
     (6, 160, 3, 1, 4),
     (6, 320, 1, 1, 4),
 )
-MOBILENET_STAGES = (44, 134, 448)  # channels of stages 3, 5 and 7, which the heads see
+MOBILENET_STAGES = (44, 134, 448)  # channels of stages 3, 5 and 7, which feed the heads
 
 
 def inverted_width(channels: int) -> int:
-    """Channels of the wider MobileNet: 1.4 times as many, cut to a whole number."""
+    """Multiply the number of channels by 1.4, truncated to an integer."""
     return channels * 14 // 10
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to more channels, 3x3 in each by itself, 1x1 to fewer; the input is added where the shape stays."""
+    """Inverted residual: 1x1 expansion, depth-wise 3x3, 1x1 projection; the input is added if the shape stays the
+    same.
+    """
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
         super().__init__()
@@ -145,7 +146,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """MobileNetV2 in steps of eight pixels: (B, 3, H, W) -> stages 3, 5 and 7: 44, 134 and 448 channels."""
+    """MobileNetV2 at a stride of eight pixels: (B, 3, H, W) -> stages 3, 5 and 7 with 44, 134 and 448 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,12 +169,12 @@ class MobileNet(nn.Module):
         return seen[3::2]
 
     def stages(self) -> list[nn.Module]:
-        """The stem and the seven stages, in their order."""
+        """Return the stem and the seven stages in order."""
         return [self.get_submodule(f"layer{number}") for number in range(1 + len(MOBILENET))]
 
 
 class AlexNet(nn.Module):
-    """AlexNet behind the same call: (B, 3, H, W) -> its one output, 256 channels."""
+    """AlexNet with the same interface: (B, 3, H, W) -> one output with 256 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +184,7 @@ class AlexNet(nn.Module):
         return [self.features(x)]
 
     def stages(self) -> list[nn.Module]:
-        """The five convolutions, each with what follows it."""
+        """Return the five convolutions, each with its norm and activation."""
         ends = [index for index, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
         return [self.features[a:b] for a, b in zip(ends, [*ends[1:], len(self.features)], strict=True)]
 
@@ -192,23 +193,23 @@ Backbone = ResNet | MobileNet | AlexNet
 BACKBONES: dict[str, tuple[type[Backbone], tuple[int, ...]]] = {
     "resnet": (ResNet, RESNET_STAGES),
     "mobilenet": (MobileNet, MOBILENET_STAGES),
-    "alexnet": (AlexNet, ()),  # no neck: its own channels are what the head takes
+    "alexnet": (AlexNet, ()),  # no neck: the head takes its channels directly
 }
 
 # --- heads ---
 
 
 def correlate(kernels: Tensor, seen: Tensor) -> Tensor:
-    """Each channel's own kernel over it: (B, C, k, k), (B, C, h, w) -> (B, C, h - k + 1, w - k + 1)."""
+    """Correlate depth-wise: (B, C, k, k), (B, C, h, w) -> (B, C, h - k + 1, w - k + 1)."""
     batch, channels = kernels.shape[:2]
-    if batch == 1:  # so that an exported graph has as many groups as channels, whatever the size of the search crop
+    if batch == 1:  # gives an exported graph with one group per channel for any size of the search crop
         return F.conv2d(seen, kernels.transpose(0, 1), groups=channels)
     flat = F.conv2d(seen.flatten(0, 1)[None], kernels.flatten(0, 1)[:, None], groups=batch * channels)
     return flat.view(batch, channels, *flat.shape[2:])
 
 
 class Branch(nn.Module):
-    """Makes one map: kernels from the template, what they look at from the search region, and the reading of both."""
+    """Computes one map: kernels from the template, features from the search region, and a head on their correlation."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
@@ -232,7 +233,7 @@ class Head(nn.Module):
 
 
 class SiamRPN(nn.Module):
-    """Backbone, neck and heads behind the two calls of every network: ``encode`` and ``locate``."""
+    """SiamRPN++ network: backbone, neck and heads."""
 
     def __init__(self, config: SiamRPNConfig, backbone: Backbone, neck: nn.ModuleList, heads: nn.ModuleList) -> None:
         super().__init__()
@@ -245,21 +246,26 @@ class SiamRPN(nn.Module):
             self.loc_weight = nn.Parameter(torch.ones(len(heads)))
 
     def encode(self, template: Tensor) -> Tensor:
-        """Template crops (B, 3, T, T), BGR 0 to 255 -> kernels (B, C, k, k).
+        """Compute kernels (B, C, k, k) from template crops (B, 3, T, T), BGR in 0 to 255.
 
-        Channels: those of the first stage's cls, of its loc, of the second stage's cls, and so on.
+        The channels are those of cls of the first stage, its loc, cls of the second stage, and so on.
         """
         stages = self.see(template)
-        if self.neck:  # the outer cells of a padded backbone saw zeros
+        if self.neck:  # the outer cells are affected by padding
             first = (stages[0].shape[-1] - KEPT) // 2
             stages = [stage[..., first : first + KEPT, first : first + KEPT] for stage in stages]
         return torch.cat([branch.kernel(stage) for branch, stage in self.branches(stages)], 1)
 
     def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Kernels and search crops (B, 3, S, S), BGR 0 to 255 -> maps of n cells a side, 25 for 255 pixels.
+        """Compute maps with n cells per side, 25 for 255 pixels.
 
-        cls: (B, 10, n, n), logits: five anchors against the target, then the same five for it. loc: (B, 20, n, n),
-        dx, dy, dw, dh of five anchors each. ``tracking.anchors`` reads both.
+        Args:
+            features: kernels (B, C, k, k) from ``encode``.
+            search: (B, 3, S, S) search crops, BGR in 0 to 255.
+
+        Returns:
+            ``cls`` (B, 10, n, n), the background logits of five anchors, then their target logits; ``loc`` (B, 20, n,
+            n), dx, dy, dw, dh of five anchors each. ``tracking.anchors`` decodes both.
         """
         pairs = list(self.branches(self.see(search)))
         matched = correlate(features, torch.cat([branch.search(stage) for branch, stage in pairs], 1))
@@ -268,19 +274,19 @@ class SiamRPN(nn.Module):
         return {"cls": self.fuse("cls", maps[0::2]), "loc": self.fuse("loc", maps[1::2])}
 
     def see(self, crops: Tensor) -> list[Tensor]:
-        """Crops (B, 3, H, W) -> the stages that heads look at, each (B, width, h, w), one cell for eight pixels."""
+        """Compute the stages that feed the heads, each (B, width, h, w) with one cell per eight pixels."""
         stages = self.backbone(crops)
         return [reduce(stage) for reduce, stage in zip(self.neck, stages, strict=True)] if self.neck else stages
 
     def branches(self, stages: list[Tensor]) -> Iterator[tuple[Branch, Tensor]]:
-        """Each branch with the stage that it looks at, in the order of ``features``."""
+        """Iterate over the branches with their stages, in the order of ``features``."""
         for head, stage in zip(self.heads, stages, strict=True):
             assert isinstance(head, Head)
             yield head.cls, stage
             yield head.loc, stage
 
     def fuse(self, name: str, maps: list[Tensor]) -> Tensor:
-        """The average of one map over the stages."""
+        """Average one map over the stages with learned weights."""
         together = torch.stack(maps)
         if not self.config.weighted:
             return together.mean(0)
@@ -288,12 +294,12 @@ class SiamRPN(nn.Module):
         return (together * weights.view(-1, 1, 1, 1, 1)).sum(0)
 
     def forward(self, template: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Both calls in one, as in training: crops in, maps out."""
+        """Run both calls, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search)
 
 
 def build_siamrpn(config: SiamRPNConfig) -> SiamRPN:
-    """The network of ``config``, freshly initialized."""
+    """Build the network of a config, freshly initialized."""
     kind, channels = BACKBONES[config.backbone]
     reduces = (
         nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))

@@ -1,14 +1,12 @@
-"""STARK (arXiv 2103.17154): a ResNet sees each crop, an encoder-decoder relates them, a head finds two corners.
-
-Pixels in, maps out; nothing is remembered between frames. Knows nothing of crops, boxes in frames or engines.
+"""STARK (arXiv 2103.17154): a ResNet for each crop, an encoder-decoder that relates them, and a corner head.
 
     templates (B, K, 4, T, T) ──encode──> features (B, K * Nt, 2C + 1) ─┐
     search    (B, 4, S, S)    ──────────────────────────────────────────┴─locate──> corners, score
 
-A crop's fourth channel is 1 where the crop lies beyond the frame and 0 elsewhere: such padding counts for no
-position, and nobody attends to it. The encoder mixes the tokens of all crops; the decoder asks them one learned
-question; the answer weighs the search tokens, from which the two corners are read. STARK-ST has a second
-template, which its tracker renews while a small head calls the answer trustworthy.
+The fourth channel of a crop is 1 outside the frame and 0 inside. Padding is excluded from position encoding and
+attention. The encoder mixes the tokens of all crops. The decoder uses one learned query, and its output weights the
+search tokens, from which the two corners are computed. STARK-ST has a second template, which its tracker updates
+while a small score head is confident.
 """
 
 from __future__ import annotations
@@ -26,9 +24,12 @@ from singletrack.models.layers.towers import convolution_tower
 
 
 class Tokens(NamedTuple):
-    """What is known of one or more crops, token by token, row by row.
+    """Tokens of one or more crops, row by row.
 
-    content, position: (B, N, C). padding: (B, N) bool, True where the crop lies beyond the frame.
+    Attributes:
+        content: (B, N, C).
+        position: (B, N, C).
+        padding: (B, N) bool, True outside the frame.
     """
 
     content: Tensor
@@ -36,7 +37,7 @@ class Tokens(NamedTuple):
     padding: Tensor
 
     def bias(self) -> Tensor:
-        """What keeps attention from padding: (B, 1, 1, N), minus infinity there and 0 elsewhere."""
+        """Return the attention bias that masks padding: (B, 1, 1, N), minus infinity for padding and 0 elsewhere."""
         silence = torch.zeros_like(self.content[..., 0]).masked_fill(self.padding, -math.inf)
         return silence[:, None, None]
 
@@ -45,7 +46,7 @@ class Tokens(NamedTuple):
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm whose statistics and scale are constants, in training too."""
+    """Batch norm with constant statistics and scale, also in training."""
 
     weight: Tensor
     bias: Tensor
@@ -63,7 +64,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Residual block of three convolutions: 1x1, 3x3 (which strides), 1x1 to four times the width."""
+    """Residual block of 1x1, 3x3 (with the stride) and 1x1 convolutions, the last to four times the width."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -97,7 +98,7 @@ class ResNet(nn.Module):
 
     @staticmethod
     def stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-        """Blocks of one width, the first of which strides."""
+        """Build a stage of equally wide blocks, with the stride in the first."""
         rest = (Bottleneck(4 * width, width, 1) for _ in range(blocks - 1))
         return nn.Sequential(Bottleneck(inputs, width, stride), *rest)
 
@@ -111,7 +112,7 @@ class ResNet(nn.Module):
 
 
 class CornerHead(nn.Module):
-    """Search tokens, weighed by how much they are like the answer, through one tower for each corner."""
+    """Weights search tokens by their similarity to the decoder output, and passes them through one tower per corner."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -119,7 +120,9 @@ class CornerHead(nn.Module):
         self.bottom_right = convolution_tower(width, width, 1)
 
     def forward(self, search: Tensor, answer: Tensor) -> Tensor:
-        """Search tokens (B, n * n, C) and answer (B, 1, C) -> logits (B, 2, n, n): top left, bottom right."""
+        """Compute logits (B, 2, n, n), top-left and bottom-right, from search tokens (B, n * n, C) and the answer
+        (B, 1, C).
+        """
         grid = math.isqrt(search.shape[1])
         weighed = search * similarity(search, answer)
         image = weighed.transpose(1, 2).reshape(*weighed.shape[::2], grid, grid)
@@ -127,12 +130,12 @@ class CornerHead(nn.Module):
 
 
 def build_score_head(width: int) -> nn.Sequential:
-    """(B, 1, width) -> logit (B, 1, 1): three linear layers with ReLU between."""
+    """Build the score head, (B, 1, width) -> logit (B, 1, 1): three linear layers with ReLU."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
 
 class STARK(nn.Module):
-    """ResNet, encoder, decoder and heads behind the two calls of every network: ``encode`` and ``locate``."""
+    """STARK network: ResNet, encoder, decoder and heads."""
 
     def __init__(
         self,
@@ -154,19 +157,28 @@ class STARK(nn.Module):
         self.score_head = score_head
 
     def encode(self, template: Tensor) -> Tensor:
-        """Template crops (B, K, 4, T, T) -> features (B, K * Nt, 2C + 1): all of them that can be kept.
+        """Compute template features.
 
-        Crops are normalized RGB and padding. Features are content, position and padding, side by side.
+        Args:
+            template: (B, K, 4, T, T), normalized RGB and padding mask.
+
+        Returns:
+            (B, K * Nt, 2C + 1): content, position and padding, concatenated.
         """
         tokens = self.see(template.flatten(0, 1))
         parts = [tokens.content, tokens.position, tokens.padding[..., None].to(tokens.content.dtype)]
         return torch.cat(parts, 2).reshape(template.shape[0], self.config.template_tokens, -1)
 
     def locate(self, features: Tensor, search: Tensor) -> dict[str, Tensor]:
-        """Features and search crops (B, 4, S, S), normalized RGB and padding -> maps.
+        """Compute maps.
 
-        corners: (B, 2, n, n) chances of top left and bottom right, each map of sum 1. score: (B,) in [0, 1],
-        where the network has a score head.
+        Args:
+            features: (B, K * Nt, 2C + 1) from ``encode``.
+            search: (B, 4, S, S), normalized RGB and padding mask.
+
+        Returns:
+            ``corners`` (B, 2, n, n), probabilities of the top-left and bottom-right corner, each map with sum 1;
+            ``score`` (B,) in [0, 1], if the network has a score head.
         """
         seen, answer = self.relate(self.kept(features), self.see(search))
         logits = self.corner_head(seen, answer)
@@ -176,30 +188,35 @@ class STARK(nn.Module):
         return maps
 
     def kept(self, features: Tensor) -> Tokens:
-        """What ``encode`` put side by side."""
+        """Split the features into content, position and padding."""
         width = self.config.width
         content, position, flags = torch.split(features, [width, width, 1], 2)
         return Tokens(content, position, flags.squeeze(2) > 0.5)
 
     def see(self, crops: Tensor) -> Tokens:
-        """Crops (B, 4, H, W) -> their tokens, each crop by itself."""
+        """Compute the tokens of each crop, (B, 4, H, W)."""
         content = self.reduce(self.backbone(crops[:, :3])).flatten(2).transpose(1, 2)
         padding = (
             crops[:, 3, ::RESNET_STRIDE, ::RESNET_STRIDE] > 0.5
-        )  # a token's first pixel: nearest interpolation, as published
+        )  # first pixel of each token: nearest interpolation, as published
         return Tokens(content, sine_positions(padding, self.config.width), padding.flatten(1))
 
     def relate(self, templates: Tokens, search: Tokens) -> tuple[Tensor, Tensor]:
-        """Tokens of all templates and of the search region -> encoded search tokens (B, N, C), answer (B, 1, C)."""
+        """Relate the tokens of all templates and the search region: -> encoded search tokens (B, N, C), decoder
+        output (B, 1, C).
+        """
         tokens = Tokens(*(torch.cat(pair, 1) for pair in zip(templates, search, strict=True)))
         bias = tokens.bias()
         memory = self.encoder(tokens.content, tokens.position, bias)
         return memory[:, -search.content.shape[1] :], self.decoder(memory, tokens.position, bias)
 
     def forward(self, template: Tensor, search: Tensor, *, trust_alone: bool = False) -> dict[str, Tensor]:
-        """Both calls in one, as in training: crops in, maps out.
+        """Run both calls, as in training: crops in, maps out.
 
-        trust_alone: only ask the score head; gives its "logit" (B,) and nothing else.
+        Args:
+            template: as for ``encode``.
+            search: as for ``locate``.
+            trust_alone: run only the score head, and return only its "logit" (B,).
         """
         if not trust_alone:
             return self.locate(self.encode(template), search)
@@ -209,10 +226,10 @@ class STARK(nn.Module):
 
 
 def decode(maps: dict[str, Tensor]) -> Tensor:
-    """Maps -> boxes (B, 4), cxcywh in [0, 1] of the search crop: each corner is where its chances are on average.
+    """Decode boxes (B, 4), cxcywh as fractions of the search crop: each corner is the expected position under its map.
 
-    Cell i stands for coordinate i / n: no half cell is added (as in the published code). Nothing holds the second
-    corner right of and below the first: width and height may be negative.
+    Cell i is at coordinate i / n, without adding half a cell, as in the published code. The second corner is not forced
+    to be right of and below the first, so width and height may be negative.
     """
     chances = maps["corners"]
     grid = chances.shape[-1]
@@ -223,7 +240,7 @@ def decode(maps: dict[str, Tensor]) -> Tensor:
 
 
 def build_stark(config: STARKConfig) -> STARK:
-    """The network of ``config``, freshly initialized; the ResNet's stem and first stage do not learn."""
+    """Build the network of a config, freshly initialized; the stem and first stage of the ResNet are frozen."""
     model = STARK(
         config,
         backbone=ResNet(config.blocks, config.resnet_width),

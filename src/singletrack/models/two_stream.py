@@ -1,14 +1,13 @@
-"""OSTrack's rivals, aligned with it (arXiv 2203.11991, Table 5): two streams that meet only after the backbone.
+"""The aligned two-stream baselines of OSTrack (arXiv 2203.11991, Table 5), with features related after the backbone.
 
-The same ViT, head and sizes as OSTrack's, so that what differs is where template and search region come together.
+ViT, head and sizes are those of OSTrack, so that only the point at which template and search region meet differs.
 
     template (B, 3, T, T) ──encode──> features (B, Nt, R) ─┐
     search   (B, 3, S, S) ─────────────────────────────────┴─locate──> score, size, offset on an (S/16)^2 grid
 
-The ViT sees each crop by itself; so all of the template's way through it is done once, in ``encode``. Then a module
-relates the two: STARK's encoder-decoder (arXiv 2103.17154), or SwinTrack's encoder, which mixes all tokens, and
-decoder, in which the search region asks (arXiv 2112.00995; without its motion token). Pixels in, maps out; knows
-nothing of crops, boxes in frames or engines.
+The ViT processes each crop separately, so the template is processed once, in ``encode``. A relation module follows:
+the encoder-decoder of STARK (arXiv 2103.17154), or the encoder over all tokens and the decoder with search queries
+of SwinTrack (arXiv 2112.00995, without its motion token).
 """
 
 from __future__ import annotations
@@ -36,23 +35,25 @@ from singletrack.models.layers.vit import MLP, Block, DropPath, init_linear_laye
 
 @dataclass
 class TwoStreamTrace:
-    """What is heard inside one ``locate``, for losses. Hand in one that says what to listen to.
+    """Intermediate results of one ``locate``, for losses.
 
-    listen: layers of the relation's encoder. attention: by layer, (B, Ns) attention of the template's center to the
-    search tokens, mean over its tokens, then heads, renormalized to sum 1.
+    Attributes:
+        listen: encoder layers of the relation to record.
+        attention: by layer, (B, Ns) attention of the template center to the search tokens, averaged over its tokens,
+            then heads, renormalized to sum 1.
     """
 
     listen: tuple[int, ...] = ()
     attention: dict[int, Tensor] = field(default_factory=dict)
 
     def note(self, layer: int, seen: Tensor, asked: int) -> None:
-        """What a layer's attention (B, N) to all tokens says of those after the first ``asked``, the template's."""
+        """Record the attention (B, N) of a layer to the tokens after the first ``asked``, which are the template."""
         share = seen[:, asked:]
         self.attention[layer] = share / share.sum(1, keepdim=True)
 
 
 class Backbone(nn.Module):
-    """One stream: a ViT that sees one crop, with positions for templates and others for search regions."""
+    """One stream: a ViT over one crop, with separate position embeddings for templates and search regions."""
 
     def __init__(self, config: AlignedConfig) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class Backbone(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, image: Tensor, kind: Literal["template", "search"]) -> Tensor:
-        """(B, 3, H, W) -> tokens (B, N, C), row by row."""
+        """Compute tokens: (B, 3, H, W) -> (B, N, C), row by row."""
         position = self.template_position if kind == "template" else self.search_position
         x = self.patch_embed(image).flatten(2).transpose(1, 2) + position
         for block in self.blocks:
@@ -77,11 +78,13 @@ class Backbone(nn.Module):
         return out
 
 
-# --- relations: template tokens (B, Nt, R) and search tokens (B, Ns, R) -> what the head reads, (B, Ns, R) ---
+# --- relations: template tokens (B, Nt, R) and search tokens (B, Ns, R) -> head input (B, Ns, R) ---
 
 
 class EncoderDecoder(nn.Module):
-    """STARK's: an encoder mixes all tokens, a decoder answers one query, and the answer weighs the search tokens."""
+    """Relation of STARK: an encoder over all tokens and a decoder with one query, whose output weights the search
+    tokens.
+    """
 
     position: Tensor
     center: Tensor
@@ -109,9 +112,9 @@ class EncoderDecoder(nn.Module):
 
 
 class UntiedPositions(nn.Module):
-    """What two places have to do with each other, whatever stands there: learned places, and learned steps between.
+    """Attention bias from absolute and relative positions, independent of content.
 
-    Places are compared by projections of their own (untied positions, Ke and others 2021), which all layers share.
+    Absolute positions are compared by separate projections (untied positions, Ke et al. 2021), which all layers share.
     """
 
     steps: Tensor
@@ -127,7 +130,7 @@ class UntiedPositions(nn.Module):
         self.step = nn.Parameter(torch.zeros(config.heads, number))
 
     def forward(self) -> Tensor:
-        """(1, heads, N, N), to be added to the logits of attention; template first."""
+        """Compute the bias (1, heads, N, N) on the attention logits; template tokens first."""
         query, key = (
             project(self.place).unflatten(1, (self.heads, -1)).transpose(0, 1) for project in (self.query, self.key)
         )
@@ -137,9 +140,12 @@ class UntiedPositions(nn.Module):
 
 
 def grid_steps(template_grid: int, search_grid: int) -> tuple[Tensor, int]:
-    """(N, N) the number of the step from each token to each other, and how many there are.
+    """Index the relative position between each pair of tokens.
 
-    Steps within the template, within the search region, and from the one to the other or back are different ones.
+    Steps within the template, within the search region, and between the two in either direction are distinct.
+
+    Returns:
+        (N, N) indices, and the number of distinct steps.
     """
     parts: list[list[Tensor]] = []
     number = 0
@@ -155,7 +161,7 @@ def grid_steps(template_grid: int, search_grid: int) -> tuple[Tensor, int]:
 
 
 class FusionLayer(nn.Module):
-    """Pre-norm: some tokens attend to others, or to each other; then an MLP."""
+    """Pre-norm layer: cross-attention or self-attention, then an MLP."""
 
     def __init__(self, config: RelationConfig, drop_path: float) -> None:
         super().__init__()
@@ -166,14 +172,16 @@ class FusionLayer(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, others: Tensor, bias: Tensor) -> Tensor:
-        """(B, Q, C) and normalized (B, N, C) -> (B, Q, C). bias: (1, heads, Q, N)."""
+        """Attend from (B, Q, C) to normalized (B, N, C): -> (B, Q, C). ``bias``: (1, heads, Q, N)."""
         x = x + self.drop_path(self.attn(self.norm1(x), others, others, bias))
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
 
 
 class Concatenation(nn.Module):
-    """SwinTrack's: an encoder mixes all tokens; in a decoder the search tokens attend to all of them."""
+    """Relation of SwinTrack: an encoder over all tokens, and a decoder in which the search tokens attend to all of
+    them.
+    """
 
     center: Tensor
 
@@ -205,7 +213,7 @@ class Concatenation(nn.Module):
 
 
 class Aligned(nn.Module):
-    """Backbone, relation and head behind the two calls of every network: ``encode`` and ``locate``."""
+    """Two-stream network: backbone, relation and head."""
 
     def __init__(
         self,
@@ -223,15 +231,21 @@ class Aligned(nn.Module):
         self.head = head
 
     def encode(self, template: Tensor) -> Tensor:
-        """Normalized template crops (B, 3, T, T) -> features (B, Nt, R): the template's whole way to the relation."""
+        """Compute template features (B, Nt, R) from normalized template crops (B, 3, T, T)."""
         out: Tensor = self.reduce(self.backbone(template, "template"))
         return out
 
     def locate(self, features: Tensor, search: Tensor, trace: TwoStreamTrace | None = None) -> dict[str, Tensor]:
-        """Features (B, Nt, R) and normalized search crops (B, 3, S, S) -> maps on the (S/16)^2 grid, as OSTrack's.
+        """Compute maps on the (S/16)^2 grid, as OSTrack does.
 
-        score (B, h, w) in (0, 1); size (B, 2, h, w), width and height as fractions of the crop; offset
-        (B, 2, h, w), x and y in cells.
+        Args:
+            features: (B, Nt, R) from ``encode``.
+            search: (B, 3, S, S) normalized search crops.
+            trace: filled with intermediate results.
+
+        Returns:
+            ``score`` (B, h, w) in (0, 1); ``size`` (B, 2, h, w), width and height as fractions of the crop; ``offset``
+            (B, 2, h, w), x and y in cells.
         """
         seen = self.reduce(self.backbone(search, "search"))
         x = self.relation(features, seen, TwoStreamTrace() if trace is None else trace)
@@ -240,12 +254,12 @@ class Aligned(nn.Module):
         return maps
 
     def forward(self, template: Tensor, search: Tensor, trace: TwoStreamTrace | None = None) -> dict[str, Tensor]:
-        """Both calls in one, as in training: crops in, maps out."""
+        """Run both calls, as in training: crops in, maps out."""
         return self.locate(self.encode(template), search, trace)
 
 
 def build_aligned(config: AlignedConfig) -> Aligned:
-    """The network of ``config``, freshly initialized: each part as in the model that it is of."""
+    """Build the network of a config; each part is initialized as in its original model."""
     relation = config.relation
     relate = EncoderDecoder if relation.kind == "encoder-decoder" else Concatenation
     model = Aligned(
@@ -277,7 +291,7 @@ def build_aligned(config: AlignedConfig) -> Aligned:
 
 
 def init_from_similarity(model: Aligned) -> None:
-    """Ready a network for training from nothing, just as OSTrack's: here the relation's encoder compares, too."""
+    """Initialize for training from scratch, as for OSTrack, including the encoder of the relation."""
     for module in model.modules():
         if isinstance(module, Block):
             tie_query_key(module.attn.qkv)

@@ -6,7 +6,7 @@ A tracker holds the state of one target. A network holds none, so one network ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,11 +49,19 @@ class Result:
         score: confidence of the network, 0 to 1.
         lost: True while the target is probably gone. ``box`` is then the last confident box. With trackers that
             follow the published code it is still the network's best guess.
+        index: number of the frame in its source, from 0; None outside ``track``.
+        time: seconds since the source's first frame; None outside ``track``.
+        frame: the picture, (H, W, 3) uint8 RGB, where ``track(frames=True)`` was called; else None.
+
+    Two results are equal if their boxes, scores and ``lost`` are.
     """
 
     box: tuple[float, float, float, float]
     score: float
     lost: bool
+    index: int | None = field(default=None, compare=False)
+    time: float | None = field(default=None, compare=False)
+    frame: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 
 class Tracker(Protocol):

@@ -1,6 +1,6 @@
-"""In how many bits a network computes while it learns: weights stay in 32, the passes may take 16.
+"""Mixed precision for training: weights in 32 bits, forward and backward passes in 16 bits where supported.
 
-What a machine has is asked of it: 16 bits that it must emulate are a hundred times slower than 32.
+Emulated 16-bit types are a hundred times slower than 32 bits, so hardware support is checked.
 """
 
 from __future__ import annotations

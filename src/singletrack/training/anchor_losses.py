@@ -1,7 +1,7 @@
-"""What each anchor of a region proposal network should say, and the losses on what it says.
+"""Labels and losses of the anchors of a region proposal network.
 
-As published with pysot, but for one thing: there, of the anchors that may teach, 16 that overlap the target and 48 that
-do not are picked at random; here all of them count, by as much as they would on average. Knows nothing of any network.
+As in pysot, with one difference: pysot samples 16 positive and 48 negative anchors at random; here all of them
+count, weighted by their average frequency.
 """
 
 from __future__ import annotations

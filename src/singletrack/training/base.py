@@ -1,7 +1,7 @@
-"""The seam of training: what the loop needs of a model and of samples, and what a recipe says.
+"""The interfaces of training: tasks, data sources and recipes.
 
-The loop knows no model and no data set. A model joins it with an ``Task``, samples with a ``DataSource``; both are
-frozen dataclasses, so that a recipe, which names them, can be written down and compared. Knows nothing of the loop.
+The trainer contains no code for a specific model or data set. A model is connected by a ``Task``, samples by a
+``DataSource``. Both are frozen dataclasses, so that a recipe, which names them, can be saved and compared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where a run stands: everything that changes between its steps, and how it is kept in a file and read again.
-
-Knows nothing of how a step is taken.
-"""
+"""Checkpoints: everything that changes between the steps of a run, written to a file and read back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several processes that train one network: who takes what, what they tell one another, and how they are started.
+"""Distributed training in several processes.
 
-They meet through ``torch.distributed``: one process a graphics processor with NCCL, any number on a processor with
-gloo. Each takes its share of every batch. Knows nothing of what is trained.
+Processes communicate through ``torch.distributed``: with NCCL one process per GPU, with gloo any number on a CPU.
+Each takes its share of every batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fine-tuning: a model that tracks already learns a user's own kind of video. Knows nothing of the command line.
+"""Fine-tunes a tracker on a user's own videos.
 
-Every fifth sequence is held out; the weights that follow these best are the result, and no others are taken. Pairs of
-what the model learned from at first may be mixed in, so that it forgets nothing.
+Every fifth sequence is held out, and the weights that track these best are kept if they are better than the initial
+ones. Pairs like those of the original training can be mixed in to limit forgetting.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What the maps should be: Gaussian heat maps on the search grid, and when elimination sets in.
+"""Training labels: Gaussian heat maps on the search grid, and the schedule of elimination.
 
-Boxes are (B, 4) xywh in [0, 1] of the search crop. Source: the published OSTrack code and CornerNet's radius.
+Boxes are (B, 4) xywh in [0, 1] of the search crop. Source: the published code of OSTrack and the radius of
+CornerNet.
 """
 
 from __future__ import annotations

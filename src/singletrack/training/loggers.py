@@ -1,6 +1,6 @@
-"""What a run leaves to be read: its facts, a line of numbers every few steps, curves, pictures.
+"""Logs of a run: facts, a line of numbers every few steps, curves and images.
 
-``recipe.json`` and ``log.jsonl`` are always written; boards (TensorBoard, Weights & Biases, Trackio) by name.
+``recipe.json`` and ``log.jsonl`` are always written; TensorBoard, Weights & Biases and Trackio are optional.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Losses of OSTrack (section 3.3): focal on the score map, GIoU and L1 on the box; and attention, for small networks.
+"""Losses of OSTrack (Section 3.3): focal loss on the score map, GIoU and L1 on the box; and an attention loss for small
+networks.
 
-Boxes are (..., 4); their order stands in the argument's name; coordinates are fractions of the search crop.
+Boxes are (..., 4) as fractions of the search crop; the order is part of each argument name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large the learning rate is at each step. Knows nothing of models."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""The one training loop: samples in, a run folder out. Knows no model, no data set and no recipe.
+"""The training loop: turns a recipe and its data into a run folder.
 
     out/
-    ├── recipe.json       every number of the run, what it started from, and each start: versions, revision, processor
+    ├── recipe.json       every number of the run, the initial weights, and each start: versions, revision, processor
     ├── log.jsonl         one line every few steps; tensorboard/ holds the same
-    ├── last.pt           all that is needed to go on; written every few minutes and at the end of each stage
+    ├── last.pt           the checkpoint to resume from; written every few minutes and at the end of each stage
     ├── weights.safetensors   the averaged weights so far
-    ├── best.safetensors  those with the highest AO of the stage, where there are sequences to validate on
-    └── pictures/         pairs, boxes and maps as the network sees them
+    ├── best.safetensors  the weights with the highest AO of the stage, if there are validation sequences
+    └── pictures/         pairs, boxes and maps
 
-Every number of a step follows from the recipe's seed and the step's index, not from what came before. So a run that
-was cut off and goes on from ``last.pt`` ends in the same weights as one that was not.
+All numbers of a step depend only on the seed of the recipe and the step index. A run that was interrupted and
+resumed from ``last.pt`` therefore ends with the same weights as one that was not.
 """
 
 from __future__ import annotations

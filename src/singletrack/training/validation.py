@@ -1,7 +1,7 @@
-"""How good a network is on what it never learned from: on single samples, and by following whole sequences.
+"""Validation on held-out samples and by tracking held-out sequences.
 
-Overlap on samples tells early whether a network learns to match; the average overlap of real tracking is what a run is
-for, and what its best weights are chosen by. Processes share the work.
+The overlap on samples shows early whether a network learns to match. The average overlap of tracking selects the
+best weights. Processes share the work.
 """
 
 from __future__ import annotations

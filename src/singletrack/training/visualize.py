@@ -1,4 +1,4 @@
-"""Pictures of what a network sees and says: pairs, true and predicted boxes, and what it attended to."""
+"""Images of training: pairs, true and predicted boxes, and attention."""
 
 from __future__ import annotations
 

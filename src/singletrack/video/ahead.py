@@ -1,4 +1,4 @@
-"""Work done ahead: the next pictures are decoded while the last one is looked at. Knows nothing of pictures."""
+"""Decodes the next frames in a thread while the current one is processed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Frames of video files and streams, as FFmpeg's containers hold them; and the way to one frame among them.
-
-Knows nothing of what is done with the frames.
-"""
+"""Frames of video files and streams in FFmpeg containers, and seeking to a frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a frame is: whatever a decoder gives becomes (H, W, 3) uint8 RGB here, and the log says what was changed."""
+"""Converts any decoded frame to (H, W, 3) uint8 RGB, and logs what was changed."""
 
 from __future__ import annotations
 

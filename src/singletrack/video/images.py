@@ -1,4 +1,4 @@
-"""Single pictures: their endings, their order in a folder, and decoding one."""
+"""Single images: file endings, order in a folder, decoding."""
 
 from __future__ import annotations
 

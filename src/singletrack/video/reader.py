@@ -1,8 +1,7 @@
-"""Frames from a video file, a folder of frames, a glob, a camera or a stream, one at a time.
+"""Reads frames from a video file, a folder of frames, a glob, a camera or a stream, one at a time.
 
-Knows nothing of what is done with the frames, and never holds more than a few of them. Frames are (H, W, 3)
-uint8 RGB and stand upright: rotation and mirroring noted in the file are carried out. A source that breaks
-off is delivered as far as it decodes; then, and only then, DamagedVideoError is raised.
+Only a few frames are held in memory. Frames are (H, W, 3) uint8 RGB and upright: rotation and mirroring from the
+file's metadata are applied. A damaged source yields all frames that decode, and then raises DamagedVideoError.
 """
 
 from __future__ import annotations
@@ -11,12 +10,14 @@ import glob
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError, show_value
 from singletrack.video.ahead import read_ahead
@@ -114,16 +115,22 @@ class VideoReader:
         self.close()
 
 
-def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReader:
+Source = str | Path | int | Iterable[NDArray[Any]]  # see ``open_video``
+
+
+def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
     """Open a source and read its first frame, so that what cannot be read is refused here.
 
     source: a video file; a folder of pictures (jpg, png, bmp, webp, tif) or a glob such as "frames/*.png", read in
         natural order (2 before 10); a TIFF file of many pages; the number of a camera, as 0, or "0" where no file or
-        folder is called so; a stream, as rtsp:// or http:// URL.
+        folder is called so; a stream, as rtsp:// or http:// URL; or the frames themselves, a list or any iterable of
+        (H, W, 3) RGB arrays, which count 30 a second.
     timeout: seconds to wait for a stream before it counts as broken.
 
     Raises VideoError when there is nothing to read.
     """
+    if not isinstance(source, (str, Path, int)):
+        return _open_arrays(source)
     text = str(source)
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not path_exists(Path(source))):
         return _open_camera(int(source))
@@ -145,6 +152,35 @@ def open_video(source: str | Path | int, *, timeout: float = 10.0) -> VideoReade
     raise VideoError(
         f"expected a video file, a folder of frames, a glob, a camera number or a stream; got {text}, "
         f"which does not exist (looked in {Path.cwd()}); check the path"
+    )
+
+
+# --- frames in memory --------------------------------------------------------------------------------------
+
+
+def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
+    convert = FrameConverter("frames given")
+    try:
+        coming = iter(frames)
+    except TypeError as error:
+        raise VideoError(
+            f"expected a path, a camera number, an address or frames; got {type(frames).__name__}; see open_video"
+        ) from error
+    first = next(coming, None)
+    if first is None:
+        raise VideoError("expected frames; got none; give one or more (H, W, 3) arrays")
+    start = convert(first)
+
+    def timed_frames() -> Iterator[tuple[float, Frame]]:
+        yield 0.0, start
+        for index, values in enumerate(coming, start=1):
+            yield index / ASSUMED_FPS, convert(values)
+
+    return VideoReader(
+        timed_frames(),
+        fps=ASSUMED_FPS,
+        size_wh=_size_wh(start),
+        frame_count=len(frames) if isinstance(frames, Sized) else None,
     )
 
 

@@ -1,7 +1,7 @@
-"""Frames to an H.264 mp4 that plays in a browser. Knows nothing of what is drawn on them.
+"""Writes frames to an H.264 mp4 that plays in browsers.
 
-The file is written in fragments of about a second, each playable at once, so a process that is killed leaves
-a video that lacks only its last moment. Closing turns it into an ordinary mp4.
+The file is written in fragments of about a second, each playable at once, so that a killed process leaves a video
+that lacks only its last second. Closing converts it to an ordinary mp4.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Pairs and clips made from pictures, with exact boxes. Knows nothing of recorded data sets or of training."""
+"""Generates training pairs and clips from photos, with exact boxes."""

@@ -1,6 +1,6 @@
-"""Things of several parts, as people and animals are: a body, and limbs that swing about their joints.
+"""Articulated objects, such as people and animals: a body with limbs that swing about their joints.
 
-Points are xy in pixels of the body, measured along the edges of pixels. A figure without limbs is a plain piece.
+Points are xy in pixels of the body, measured along pixel edges. A figure without limbs is a plain cutout.
 """
 
 from __future__ import annotations

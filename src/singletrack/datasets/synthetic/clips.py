@@ -1,4 +1,4 @@
-"""Made clips with exact boxes, for trying a tracker out. Knows nothing of training."""
+"""Generates clips with exact boxes, for testing trackers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Composed scenes: a thing cut from one photo, moved over another among others, between template and search crop."""
+"""Generates scenes in which an object cut from one photo moves over another, among other objects."""
 
 from __future__ import annotations
 

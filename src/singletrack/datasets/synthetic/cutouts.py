@@ -1,6 +1,6 @@
-"""Things cut out of pictures: cutting, bending, coloring, placing and pasting them, with their exact boxes.
+"""Cutouts of images: cutting, bending, coloring, placing and pasting, with exact boxes.
 
-Points are xy and boxes xywh in pixels, measured along the edges of pixels: a pixel's center lies at a half.
+Points are xy and boxes xywh in pixels, measured along pixel edges: the center of a pixel is at 0.5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How a camera sees a scene: from where, where its frame ends, in what light, and how blur, noise and codecs spoil it.
-
-Knows nothing of targets and boxes but that a frame's edge may cut one.
-"""
+"""Simulates a camera: viewpoint, frame edges, light, blur, noise and compression."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Pairs for training: a template crop, a search crop and the target's exact box in it, drawn from pictures.
+"""Generates training pairs from photos: a template crop, a search crop and the exact box of the target.
 
-A pair is composed (``composed.py``) or in place (``in_place.py``). Both are rendered straight into the crops, at the
-scale and place at which tracking crops (``geometry.crops``); what lies outside the made frame is black, as there.
-Bare numbers are shares and spreads chosen by eye, so that pairs look like neighboring stretches of a video; those
-worth changing stand in ``PairSettings``.
+A pair comes from ``cut_paste`` or ``same_photo``. Both render straight into the crops, at the scale and position at
+which tracking crops (``geometry.crops``), with black outside the frame. Bare numbers are probabilities and spreads
+chosen by eye, so that pairs look like nearby frames of a video. ``PairSettings`` has the ones worth changing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scenes in place: something of one photo, seen twice."""
+"""Generates scenes from two views of a region in one photo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both kinds of pair share: settings, the scene before the camera spoils it, places and occluders."""
+"""Settings, scenes and occluders that both kinds of synthetic pairs share."""
 
 from __future__ import annotations
 

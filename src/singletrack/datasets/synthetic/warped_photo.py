@@ -1,7 +1,7 @@
-"""Photos come to life: what is in one moves, grows and bends against what is behind it, and no seam shows.
+"""Animates photos without a seam: the object moves, grows and bends against its background.
 
-Cut and pasted things betray their outline by its sharpness; here the ground is stretched round the thing instead, so
-that it ends where the photo has it end. Points are xy in pixels, measured along the edges of pixels.
+Cut and pasted objects have unnaturally sharp edges. Here the background around the object is stretched instead, so
+that the object keeps its edges from the photo. Points are xy in pixels, measured along pixel edges.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Layers that two or more models truly share. Knows nothing of any one model."""
+"""Layers that several models share."""

@@ -1,18 +1,18 @@
-"""The AlexNet of Siamese trackers: five convolutions without padding, so that every cell sees the same everywhere."""
+"""The AlexNet of Siamese trackers: five convolutions without padding."""
 
 from __future__ import annotations
 
 from torch import nn
 
-STRIDE = 8  # pixels of a crop for one cell
-CONVOLUTIONS = (0, 4, 8, 11, 14)  # where they stand among the layers; each is followed by its batch norm
+STRIDE = 8  # crop pixels per cell
+CONVOLUTIONS = (0, 4, 8, 11, 14)  # indices of the convolutions; each is followed by a batch norm
 
 
 def alexnet(widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)) -> nn.Sequential:
-    """(B, 3, H, W) -> (B, widths[-1], h, w): for 127 pixels 6 cells, for 255 pixels 22, for 287 pixels 26.
+    """Build an AlexNet: (B, 3, H, W) -> (B, widths[-1], h, w), with 6 cells for 127 pixels, 22 for 255, 26 for 287.
 
-    Convolutions of 11 (stride 2), 5, 3, 3 and 3, each with a bias and batch norm. The first two are followed by max
-    pooling and then by ReLU, the next two by ReLU, the last by nothing (DaSiamRPN, pysot's AlexNetLegacy).
+    Convolutions of size 11 (stride 2), 5, 3, 3 and 3, each with bias and batch norm. The first two are followed by max
+    pooling and ReLU, the next two by ReLU (DaSiamRPN, and AlexNetLegacy of pysot).
     """
     first, second, third, fourth, fifth = widths
     return nn.Sequential(

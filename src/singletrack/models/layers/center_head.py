@@ -1,4 +1,4 @@
-"""OSTrack's head: where the center is, how large the box; and how its maps are read (arXiv 2203.11991, section 3.3)."""
+"""The center head of OSTrack and the decoding of its maps (arXiv 2203.11991, Section 3.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from singletrack.models.layers.towers import convolution_tower
 
 
 class CenterHead(nn.Module):
-    """Three towers of 3x3 convolutions on the search grid: where the center is, how large, and the rest of the cell."""
+    """Three towers of 3x3 convolutions on the search grid: score, size and offset."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -20,7 +20,9 @@ class CenterHead(nn.Module):
         self.offset = convolution_tower(inputs, channels, 2)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, C, h, w) -> score (B, h, w) and size (B, 2, h, w), both in [1e-4, 1 - 1e-4], and offset (B, 2, h, w)."""
+        """Compute score (B, h, w) and size (B, 2, h, w), both in [1e-4, 1 - 1e-4], and offset (B, 2, h, w) from (B,
+        C, h, w).
+        """
 
         def squash(logits: Tensor) -> Tensor:
             return logits.sigmoid().clamp(1e-4, 1 - 1e-4)
@@ -33,7 +35,7 @@ class CenterHead(nn.Module):
 
 
 def init_head(head: CenterHead) -> None:
-    """Start a head as published."""
+    """Initialize a head as published."""
     for name, parameter in head.named_parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
@@ -42,7 +44,7 @@ def init_head(head: CenterHead) -> None:
 
 
 def init_bias_prior(head: CenterHead) -> None:
-    """Start a head, for training from nothing: no target in a cell, and targets a quarter of the crop's side."""
+    """Initialize a head for training from scratch: low scores, and targets of a quarter of the crop side."""
     for tower, value in ((head.score, 0.02), (head.size, 0.25)):
         last = tower[-1]
         assert isinstance(last, nn.Conv2d)
@@ -51,16 +53,16 @@ def init_bias_prior(head: CenterHead) -> None:
 
 
 def decode(maps: dict[str, Tensor], response: Tensor | None = None) -> Tensor:
-    """Maps -> boxes (B, 4), cxcywh in [0, 1] of the search crop, read where ``response`` (B, h, w) peaks.
+    """Decode boxes (B, 4), cxcywh as fractions of the search crop, at the peak of ``response`` (B, h, w).
 
-    Without ``response`` the score map itself is read, as in training. Cell i stands for coordinate i / w: no half
-    cell is added (section 3.3 and the published code).
+    Without ``response``, the score map is used, as in training. Cell i is at coordinate i / w, without adding half a
+    cell (Section 3.3 and the published code).
     """
     return read(maps, maps["score"] if response is None else response)[0]
 
 
 def read(maps: dict[str, Tensor], response: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes, as ``decode`` gives them, and the scores (B,) in the cells that they were read in."""
+    """Decode boxes like ``decode``, and return the scores (B,) of their cells."""
     batch, height, width = response.shape
     peak = response.flatten(1).argmax(1)
     place = peak.view(batch, 1, 1).expand(-1, 2, 1)

@@ -1,7 +1,4 @@
-"""An encoder that mixes the tokens of several crops, and a decoder that asks them one question (STARK, after DETR).
-
-Knows nothing of where the tokens come from.
-"""
+"""A transformer encoder over the tokens of several crops, and a decoder with one query (STARK, after DETR)."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Sizes(Protocol):
-    """What a config must say of the layers. hidden: width between the two linear layers of a feed-forward part."""
+    """Config fields that the layers need. ``hidden``: inner width of a feed-forward part."""
 
     @property
     def width(self) -> int: ...
@@ -36,10 +33,11 @@ class Sizes(Protocol):
 
 
 def sine_positions(padding: Tensor, width: int) -> Tensor:
-    """Padding on a grid (B, h, w) -> sine and cosine positions (B, h * w, width), as in DETR (arXiv 2005.12872).
+    """Compute sine and cosine position embeddings (B, h * w, width) from the padding of a grid (B, h, w), as in DETR
+    (arXiv 2005.12872).
 
-    Rows and columns are counted over what is not padding, so that a whole crop spans 2 pi in each direction;
-    first half of the channels: y, even channels: sine.
+    Rows and columns are counted without padding, so that a complete crop spans 2 pi in each direction. The first half
+    of the channels is y; even channels are sines.
     """
     axes = []
     pairs = torch.arange(width // 4, dtype=torch.float32, device=padding.device)
@@ -53,7 +51,7 @@ def sine_positions(padding: Tensor, width: int) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with ReLU and dropout between."""
+    """Two linear layers with ReLU and dropout."""
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -67,7 +65,7 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose queries, keys and values may be different tokens."""
+    """Multi-head attention with separate queries, keys and values."""
 
     def __init__(self, config: Sizes) -> None:
         super().__init__()
@@ -77,9 +75,13 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, Q, C), (B, N, C) and (B, N, C) -> (B, Q, C).
+        """Attend from (B, Q, C) to keys and values (B, N, C): -> (B, Q, C).
 
-        bias: (B or 1, heads or 1, Q or 1, N), added to the logits.
+        Args:
+            query: (B, Q, C).
+            key: (B, N, C).
+            value: (B, N, C).
+            bias: (B or 1, heads or 1, Q or 1, N), added to the logits.
         """
         q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
         dropout = self.dropout if self.training else 0.0
@@ -88,14 +90,14 @@ class Attention(nn.Module):
         return out
 
     def attention(self, query: Tensor, key: Tensor, bias: Tensor | None = None) -> Tensor:
-        """How much the queries together attend to each of the N tokens: (B, N), mean over queries, then heads."""
+        """Compute the mean attention (B, N) to each token, averaged over queries, then heads."""
         q, k = self.project(query, 0), self.project(key, 1)
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
         shares: Tensor = (logits if bias is None else logits + bias).softmax(-1)
         return shares.mean(2).mean(1)
 
     def project(self, x: Tensor, part: int) -> Tensor:
-        """(B, N, C) -> (B, heads, N, C / heads), by the first, second or last third of ``in_proj``."""
+        """Project (B, N, C) -> (B, heads, N, C / heads) with one third of ``in_proj``."""
         batch, tokens, width = x.shape
         rows = slice(part * width, (part + 1) * width)
         y = F.linear(x, self.in_proj.weight[rows], self.in_proj.bias[rows])
@@ -103,7 +105,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Post-norm: all tokens attend to all that is not padding; positions join queries and keys only."""
+    """Post-norm layer: all tokens attend to all except padding. Positions are added to queries and keys only."""
 
     def __init__(self, config: Sizes) -> None:
         super().__init__()
@@ -121,7 +123,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Post-norm: the answers attend to each other, then to the memory that the encoder leaves."""
+    """Post-norm layer: the queries attend to each other, then to the memory of the encoder."""
 
     def __init__(self, config: Sizes) -> None:
         super().__init__()
@@ -145,21 +147,21 @@ class DecoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Layers that mix the tokens of all crops."""
+    """Encoder layers over the tokens of all crops."""
 
     def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
 
     def forward(self, x: Tensor, position: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Tokens and their positions (B, N, C) -> (B, N, C). bias: (B, 1, 1, N), added to all logits."""
+        """Encode tokens with their positions (B, N, C) -> (B, N, C). ``bias``: (B, 1, 1, N), added to all logits."""
         for layer in self.layers:
             x = layer(x, position, bias)
         return x
 
 
 class Decoder(nn.Module):
-    """One learned query, answered from the encoder's memory."""
+    """Decoder with one learned query over the memory of the encoder."""
 
     def __init__(self, config: Sizes) -> None:
         super().__init__()
@@ -168,7 +170,7 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, memory: Tensor, position: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Memory and positions of N tokens (B, N, C) -> the answer (B, 1, C). bias: (B, 1, 1, N)."""
+        """Decode the memory and positions of N tokens (B, N, C) -> (B, 1, C). ``bias``: (B, 1, 1, N)."""
         query = self.query.expand(memory.shape[0], 1, -1)
         keys = memory + position
         answer = torch.zeros_like(query)
@@ -179,5 +181,5 @@ class Decoder(nn.Module):
 
 
 def similarity(search: Tensor, answer: Tensor) -> Tensor:
-    """How like the answer (B, 1, C) each search token (B, N, C) is: (B, N, 1), dot products as they are."""
+    """Compute the dot product of the decoder output (B, 1, C) with each search token (B, N, C): -> (B, N, 1)."""
     return search @ answer.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""A center head on a grid twice as fine as the tokens', for a network with a convolutional stem. Ours."""
+"""A center head on a grid twice as fine as the tokens, for networks with a convolutional stem. Ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class WideResidual(nn.Module):
-    """Depth-wise 7x7, then two 1x1 convolutions, added to the input."""
+    """Residual block of a depth-wise 7x7 and two 1x1 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class WideResidual(nn.Module):
         return out
 
     def _spread(self, x: Tensor) -> Tensor:
-        """The 7x7 convolution; on a processor in fp32: oneDNN is 2.5 times slower at its bf16 gradient."""
+        """Apply the 7x7 convolution, in fp32 on CPUs, where the bf16 gradient of oneDNN is 2.5 times slower."""
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 return torch.as_tensor(self.spatial(x.float()))
@@ -32,21 +32,23 @@ class WideResidual(nn.Module):
 
 
 class FineHead(nn.Module):
-    """Tokens, each spread over four cells, and what the stem saw at half their stride; then wide convolutions.
+    """Combines tokens, each expanded to four cells, with stem features at half their stride, then wide convolutions.
 
-    The tokens know which thing is the target; the stem's features know where its edges run.
+    The tokens identify the target; the stem features locate its edges.
     """
 
     def __init__(self, inputs: int, fine_inputs: int, channels: int, depth: int = 4) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels)  # of the sum of both, so it stands after neither
+        self.norm = nn.BatchNorm2d(channels)  # for the sum of both
         self.spread = nn.Conv2d(inputs, 4 * channels, 1)
         self.fine = nn.Conv2d(fine_inputs, channels, 1)
         self.blocks = nn.Sequential(*(WideResidual(channels) for _ in range(depth)))
         self.read = nn.Conv2d(channels, 5, 3, padding=1)
 
     def forward(self, x: Tensor, fine: Tensor) -> dict[str, Tensor]:
-        """Tokens (B, C, h, w) and features (B, F, 2h, 2w) -> maps as of ``CenterHead``, on the grid of 2h x 2w."""
+        """Compute the maps of ``CenterHead`` on a grid of 2h x 2w from tokens (B, C, h, w) and features (B, F, 2h,
+        2w).
+        """
         joint = F.relu(self.norm(F.pixel_shuffle(self.spread(x), 2) + self.fine(fine)))
         score, size, offset = self.read(self.blocks(joint)).split([1, 2, 2], 1)
         return {
@@ -57,7 +59,7 @@ class FineHead(nn.Module):
 
 
 def draw_fine_head(head: FineHead) -> None:
-    """Start a head: no target in a cell, and targets a quarter of the crop's side."""
+    """Initialize a head: low scores, and targets of a quarter of the crop side."""
     for name, parameter in head.named_parameters():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")

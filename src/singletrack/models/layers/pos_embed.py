@@ -1,4 +1,4 @@
-"""Positions of tokens that a network learns: what they start as, and how they change with the size of the crops."""
+"""Learned position embeddings: initialization, and resizing to other crop sizes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from singletrack.models.configs import TemplateRows
 
 
 def centered_positions(grid: int, width: int) -> Tensor:
-    """Fixed sine and cosine positions (1, grid * grid, width), centered on the grid; first half of the channels: x.
+    """Compute fixed sine and cosine position embeddings (1, grid * grid, width), centered on the grid; the first half
+    of the channels is x.
 
-    One step is one token of a grid whose center is the origin, so that template and search region of the same scale
-    speak the same positions.
+    One step is one token, relative to the center of the grid, so that template and search region of the same scale have
+    the same embeddings.
     """
     line = torch.arange(grid, dtype=torch.float32) - (grid - 1) / 2
     waves = line[:, None] / 100 ** (torch.arange(width // 4) / (width // 4))
@@ -25,7 +26,9 @@ def centered_positions(grid: int, width: int) -> Tensor:
 
 
 def resize_positions(position: Tensor, grid: int) -> Tensor:
-    """Position embeddings (1, n * n, C) -> (1, grid * grid, C): bicubic, corners not aligned, no antialias."""
+    """Resize position embeddings (1, n * n, C) -> (1, grid * grid, C): bicubic, corners not aligned, no
+    antialiasing.
+    """
     before = math.isqrt(position.shape[1])
     image = position.transpose(1, 2).reshape(1, -1, before, before)
     resized = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
@@ -33,9 +36,10 @@ def resize_positions(position: Tensor, grid: int) -> Tensor:
 
 
 def template_rows(grid: int, rows: TemplateRows) -> Tensor:
-    """Flat places of the template tokens that rank the search tokens, on a grid x grid template (CE_TEMPLATE_RANGE).
+    """Return the flat indices of the template tokens that rank the search tokens (CE_TEMPLATE_RANGE).
 
-    An even grid has no center: "point" is then the token up-left of it; an odd grid has one, for "rectangle" too.
+    An even grid has no center: "point" is then the token up-left of it. For an odd grid, it is the center, also for
+    "rectangle".
     """
     if rows == "all":
         return torch.arange(grid * grid)

@@ -1,4 +1,4 @@
-"""From pixels to tokens, sixteen pixels a side each: ViT's single convolution, or several small ones."""
+"""Stems from pixels to tokens of 16 x 16 pixels: the single convolution of ViT, or several small ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ResidualConvolution(nn.Module):
-    """Depth-wise 3x3, then two 1x1 convolutions, added to the input."""
+    """Residual block of a depth-wise 3x3 and two 1x1 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -22,7 +22,9 @@ class ResidualConvolution(nn.Module):
 
 
 def convolutional_stem(width: int) -> nn.Sequential:
-    """(B, 3, H, W) -> (B, width, H/16, W/16): four strided 3x3 convolutions, residual blocks in the middle."""
+    """Build a stem (B, 3, H, W) -> (B, width, H/16, W/16): four strided 3x3 convolutions with residual blocks in
+    between.
+    """
 
     def strided(inputs: int, outputs: int) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]

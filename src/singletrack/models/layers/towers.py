@@ -1,4 +1,4 @@
-"""The tower of convolutions that heads read their maps from."""
+"""The tower of convolutions inside heads."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from torch import nn
 
 
 def convolution_tower(inputs: int, channels: int, outputs: int) -> nn.Sequential:
-    """(B, inputs, h, w) -> (B, outputs, h, w): four 3x3 convolutions with batch norm and ReLU, then a 1x1 one.
+    """Build a tower (B, inputs, h, w) -> (B, outputs, h, w): four 3x3 convolutions with batch norm and ReLU, then a 1x1
+    one.
 
-    They have ``channels``, a half, a quarter and an eighth of them (OSTrack's and STARK's heads).
+    Their widths are ``channels``, and a half, a quarter and an eighth of it (heads of OSTrack and STARK).
     """
     widths = [inputs, channels, channels // 2, channels // 4, channels // 8]
     layers: list[nn.Module] = []

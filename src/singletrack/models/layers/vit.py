@@ -1,4 +1,4 @@
-"""The block of a vision transformer (arXiv 2010.11929). Knows nothing of images or of what its tokens stand for."""
+"""The block of a vision transformer (arXiv 2010.11929)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, drops the whole residual branch of a sample with the given probability."""
+    """Stochastic depth: drops the residual branch of a sample with a given probability, in training only."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class DropPath(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over template and search tokens together."""
+    """Multi-head attention over template and search tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -31,10 +31,17 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, rows: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor | None]:
-        """(B, N, C) -> (B, N, C), and the mean attention of the template ``rows`` to all N tokens, (B, N), if asked.
+        """Attend among all tokens (B, N, C).
 
-        Only the rows asked for are computed a second time; the rest stays in the fused kernel. Tokens before ``first``
-        are attended to, but get no output: it has N - first.
+        Only the requested rows of the attention matrix are computed separately; the rest stays in the fused kernel.
+
+        Args:
+            x: (B, N, C).
+            rows: indices of template tokens whose mean attention is returned.
+            first: tokens before this index are attended to but produce no output.
+
+        Returns:
+            (B, N - first, C), and the mean attention (B, N) of ``rows`` to all tokens, or None.
         """
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -47,10 +54,10 @@ class Attention(nn.Module):
         return self.proj(out), seen
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(B, heads, N, C / heads) each -> the values, mixed by attention.
+        """Compute attention over (B, heads, N, C / heads).
 
-        Plainly when training in bf16 on a processor: there the fused kernel's backward pass takes two to three
-        times as long (see BENCHMARKS.md).
+        When training in bf16 on a CPU, the fused kernel is not used, because its backward pass takes two to three times
+        as long (see docs/training-log.md).
         """
         if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -60,7 +67,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with an exact GELU between."""
+    """Two linear layers with an exact GELU."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -73,7 +80,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm ViT block whose search tokens may be thinned out between attention and MLP."""
+    """Pre-norm ViT block that allows removing search tokens between attention and MLP."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
         super().__init__()
@@ -84,21 +91,21 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def attend(self, x: Tensor, rows: Tensor | None, first: int = 0) -> tuple[Tensor, Tensor | None]:
-        """The first half: attention and its residual; with ``rows``, also their mean attention (B, N).
+        """Run the first half: attention with its residual; with ``rows``, also their mean attention (B, N).
 
-        Tokens before ``first`` are attended to and then left out.
+        Tokens before ``first`` are attended to and then dropped.
         """
         out, seen = self.attn(self.norm1(x), rows, first)
         return x[:, first:] + self.drop_path(out), seen
 
     def transform(self, x: Tensor) -> Tensor:
-        """The second half: MLP and its residual."""
+        """Run the second half: MLP with its residual."""
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
 
 
 def init_linear_layers(module: nn.Module) -> None:
-    """Start all linear layers of a module as ViT does: small weights, no bias."""
+    """Initialize all linear layers as in ViT: small weights, no bias."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -107,9 +114,9 @@ def init_linear_layers(module: nn.Module) -> None:
 
 @torch.no_grad()
 def tie_query_key(projection: nn.Linear) -> None:
-    """Start query and key of an attention, two of the three thirds of its projection, as one orthonormal matrix.
+    """Initialize query and key of an attention, two thirds of its projection, with the same orthonormal matrix.
 
-    It then compares contents before anything is learned (compare mimetic initialization, Trockman and Kolter 2023).
+    Attention then compares contents from the start (compare mimetic initialization, Trockman and Kolter 2023).
     """
     width = projection.in_features
     shared = torch.empty(width, width)

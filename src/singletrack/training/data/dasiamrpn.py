@@ -1,8 +1,8 @@
-"""Pairs that teach to tell a target from its look-alikes (DaSiamRPN, arXiv 1808.06048, section 3.2).
+"""Training pairs with distractors (DaSiamRPN, arXiv 1808.06048, Section 3.2).
 
-Beside two frames of a video there are pictures of detection data sets, seen twice, for the sake of their many
-categories; and negative pairs, whose search crop shows another target where this one would be, of the same category
-or of any other. Crops are those of ``tracking.dasiamrpn``. Knows nothing of losses.
+In addition to pairs of video frames, there are images of detection data sets, used twice, for more categories; and
+negative pairs, whose search crop shows another target of the same or any other category in place of the right one.
+Crops are those of ``tracking.dasiamrpn``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From a source's samples to the batches of a run, each drawn from its own numbers, by as many processes as asked for.
+"""Loads the batches of a run from a data source, in any number of worker processes.
 
-Knows nothing of what a sample shows.
+Each sample depends only on its own random numbers.
 """
 
 from __future__ import annotations

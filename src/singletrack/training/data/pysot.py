@@ -1,4 +1,4 @@
-"""Training pairs cut from the crops that pysot's scripts make of VID, YouTube-BB, DET and COCO."""
+"""Training pairs from the crops that pysot creates from VID, YouTube-BB, DET and COCO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples made from pictures: pairs and, to validate on, clips. Knows nothing of what they are learned for."""
+"""Synthetic pairs for training and generated clips for validation."""
 
 from __future__ import annotations
 

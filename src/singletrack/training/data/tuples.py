@@ -1,4 +1,4 @@
-"""Training samples of several frames from data sets: one search frame and the templates that STARK takes."""
+"""Training samples from data sets with one search frame and the templates that STARK takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples from the data sets that trackers are trained on. Knows nothing of what they are learned for."""
+"""Training samples from tracking data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training recipes by name. Each is a function that returns every number of one run."""
+"""Training recipes by name. Each is a function that returns all numbers of a run."""
 
 from __future__ import annotations
 

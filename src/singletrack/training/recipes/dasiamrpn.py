@@ -1,6 +1,6 @@
-"""The recipe of DaSiamRPN, with the pairs of its paper (arXiv 1808.06048, section 3.2).
+"""The recipe of DaSiamRPN, with the pairs of its paper (arXiv 1808.06048, Section 3.2).
 
-The published code has no training in it; the numbers are from memory of the paper where the recipe says so.
+The published code has no training code. Numbers marked so are from memory of the paper.
 """
 
 from __future__ import annotations

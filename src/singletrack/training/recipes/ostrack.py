@@ -1,7 +1,7 @@
-"""The published recipes of OSTrack: its runs on the large data sets, in two sizes, with all their numbers.
+"""The published recipes of OSTrack on the large data sets, in two sizes.
 
-Sources: the paper (arXiv 2203.11991), its code and its settings. Where that code does something by accident, ours does
-what was meant; ``as_published=True`` does as the code does. docs/training.md lists the differences.
+Sources: the paper (arXiv 2203.11991), its code and its settings. Where the code has an accidental behavior, ours
+does what was intended; ``as_published=True`` reproduces the code. docs/training.md lists the differences.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The published recipes of STARK: its two stages on the large data sets, with all their numbers.
+"""The published recipes of STARK: two stages on the large data sets.
 
 Sources: the paper (arXiv 2103.17154), its code (researchmm/Stark) and its settings.
 """

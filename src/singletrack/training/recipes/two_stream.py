@@ -1,4 +1,4 @@
-"""Recipes of the two-stream networks that OSTrack's paper compares with: OSTrack-256's own, with another network."""
+"""Recipes of the two-stream baselines: those of OSTrack-256 with another network."""
 
 from __future__ import annotations
 

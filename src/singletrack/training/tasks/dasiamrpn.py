@@ -1,4 +1,4 @@
-"""The training task of DaSiamRPN. The published code has no training; the losses are those published with pysot."""
+"""The training task of DaSiamRPN. Its published code has no training; the losses are those of pysot."""
 
 from __future__ import annotations
 

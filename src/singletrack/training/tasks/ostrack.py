@@ -1,4 +1,4 @@
-"""What OSTrack is trained for: the three losses of its paper, elimination that sets in by and by, and its tracker."""
+"""The training task of OSTrack: its three losses, gradual elimination, and its tracker for validation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What SiamRPN++ is trained for: to tell its anchors on the target from those beside it, and to move them onto it.
+"""The training task of SiamRPN++: classification and regression of anchors.
 
-Knows nothing of where samples come from; the shifts that the paper rests on are drawn in ``datasets.pysot_crops``.
+``datasets.pysot_crops`` draws the spatial shifts that the paper relies on.
 """
 
 from __future__ import annotations

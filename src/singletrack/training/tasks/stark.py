@@ -1,7 +1,7 @@
-"""What STARK is trained for, in two stages: to find the two corners; then to tell whether the target is there at all.
+"""The training tasks of STARK: corners in the first stage, the score head in the second.
 
-The losses, the frames and what learns at which stage are the published ones (researchmm/Stark). Where that code does
-something by accident, ours does what was meant: see docs/stark.md.
+Losses, frames and trained parameters are the published ones (researchmm/Stark). Where that code has an accidental
+behavior, ours does what was intended, see docs/stark.md.
 """
 
 from __future__ import annotations

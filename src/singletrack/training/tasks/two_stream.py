@@ -1,6 +1,6 @@
-"""What the two-stream networks are trained for, and the one stream beside them where all are to be taught alike.
+"""The training tasks of the two-stream baselines, and of one stream under equal conditions.
 
-Their losses and their tracker are those of OSTrack.
+Losses and tracker are those of OSTrack.
 """
 
 from __future__ import annotations
