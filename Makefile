@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo check test docs format clean
+.PHONY: demo check test fuzz docs format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/singletrack demo
@@ -22,6 +22,11 @@ test: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# Hostile input at random, EXAMPLES for each kind; `make test` runs a fixed minute of it.
+EXAMPLES ?= 10000
+fuzz: $(VENV)/.development
+	SINGLETRACK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz
 
 docs: $(VENV)/.development
 	$(BIN)/mkdocs build --strict

@@ -373,7 +373,7 @@ sys.exit(run())
     done = subprocess.run(
         [sys.executable, "-c", program, moment, *arguments], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "singletrack: stopped\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "singletrack: interrupted\n")
 
 
 # --- labels ------------------------------------------------------------
