@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from tests.labeling.fakes import BrightTracker
@@ -12,6 +11,7 @@ from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling import LabeledBox, Project, propagate
 from singletrack.labeling.propagate import TrackProgress, track_segments
+from singletrack.opencv import cv2
 
 FRAMES, WIDTH, HEIGHT = 20, 64, 48
 
