@@ -155,5 +155,5 @@ def test_broken_line_is_named(tmp_path: Path, name: str, text: str, number: int)
 
 def test_csv_of_other_columns(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("x,y,w,h\n1,2,3,4\n")
-    with pytest.raises(InputError, match="to begin with frame,time"):
+    with pytest.raises(InputError, match="must begin with the line frame,time"):
         read_results(tmp_path / "boxes.csv")

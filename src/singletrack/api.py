@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ Boxes = BoxList | Mapping[int, BoxList]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TrackStep:
     """One tracked frame.
 
     Attributes:
@@ -136,42 +136,13 @@ def track(
         targets = resolve_targets(planned, video, box_format=box_format, normalized=normalized)
         if tracker is None:
             tracker = loading.load_with(model, make_options(options))
-        for step in follow_frames(video, targets, make_crew(tracker, many=boxes is not None)):
+        for step in follow_frames(video, targets, tracker):
             frame = step.frame if frames else None
             results = {
                 number: replace(result, index=step.index, time=step.time, frame=frame)
                 for number, result in step.results.items()
             }
             yield results[1] if boxes is None else results
-
-
-class Crew(Protocol):
-    """The calls of ``MultiTracker``, which a tracker of one target can provide as well."""
-
-    def add(self, frame: Frame, box: Box) -> int:
-        """Add a target in this frame and return its id."""
-
-    def update(self, frame: Frame) -> dict[int, Result]:
-        """Find all targets in the next frame; results by id."""
-
-
-class _One:
-    """Gives any tracker of one target the calls of ``MultiTracker``."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-
-    def add(self, frame: Frame, box: Box) -> int:
-        self._tracker.init(frame, box)
-        return 1
-
-    def update(self, frame: Frame) -> dict[int, Result]:
-        return {1: self._tracker.update(frame)}
-
-
-def make_crew(tracker: Tracker, *, many: bool) -> Crew:
-    """Wrap a tracker; raises InputError if many targets are requested and it does not support them."""
-    return MultiTracker(tracker) if many else _One(tracker)
 
 
 def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[BoxLike]]:
@@ -220,13 +191,13 @@ def resolve_targets(
     }
 
 
-def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew: Crew) -> Iterator[Step]:
+def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], tracker: Tracker) -> Iterator[TrackStep]:
     """Track frame by frame, from the first frame that has a target.
 
     Args:
         video: the source.
         targets: boxes by frame index, ascending, from ``plan_targets``.
-        crew: the trackers.
+        tracker: a loaded tracker; each target is followed by a copy of it.
 
     Raises:
         InputError: the source has no such frame; at once for the first target, after the last step for a later one.
@@ -239,17 +210,17 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
         raise InputError(
             f"start frame {start} is beyond the end of the source, which has {skipped} frames; give a lower one"
         )
-    index, resizer = start, FrameResizer()
+    many, index, resizer = MultiTracker(tracker), start, FrameResizer()
     for index, (seconds, frame) in itertools.chain([first], numbered):
         began = time.perf_counter()
         fitted = resizer.fit(frame)
-        found = crew.update(fitted) if index > start else {}
+        found = many.update(fitted) if index > start else {}
         results = {number: resizer.to_own(result) for number, result in found.items()}
         for box in targets.get(index, ()):
-            number = crew.add(fitted, resizer.to_first(box))
+            number = many.add(fitted, resizer.to_first(box))
             results[number] = Result(box=box, score=1.0, lost=False)
         elapsed = time.perf_counter() - began
-        yield Step(index=index, time=seconds, frame=frame, results=results, seconds=elapsed)
+        yield TrackStep(index=index, time=seconds, frame=frame, results=results, seconds=elapsed)
     missed = [number for number in targets if number > index]
     if missed:
         raise InputError(
@@ -270,7 +241,7 @@ def follow(
     video_path: Path | None = None,
     boxes_path: Path | None = None,
     true_boxes: Sequence[Box] | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[TrackStep], None] = lambda step: None,
 ) -> None:
     """Track one or more objects through an open source and write the results, frame by frame.
 
@@ -292,7 +263,7 @@ def follow(
     targets, many = plan_targets(box, boxes, start), boxes is not None
     check_outputs([video.path] if video.path else [], video_path, boxes_path)
     resolved = resolve_targets(targets, video, box_format=box_format, normalized=normalized)
-    steps = follow_frames(video, resolved, make_crew(tracker, many=many))
+    steps = follow_frames(video, resolved, tracker)
     first = next(steps)
     resizer = FrameResizer()  # a video has one size
     with Interrupts() as interrupts, ExitStack() as files:

@@ -87,16 +87,16 @@ def test_scores_of_each_tracker() -> None:
 
 
 def test_which_protocol_was_used_is_said() -> None:
-    assert report(GOOD).summary == "3 sequences, 35 frames; protocol ostrack, as in this benchmark's papers"
+    assert report(GOOD).summary == "3 sequences, 35 frames; protocol ostrack, as in papers on this benchmark"
     other = report(GOOD, protocol="pysot").summary
-    assert other.endswith("protocol pysot; this benchmark's papers use ostrack")
+    assert other.endswith("protocol pysot; papers on this benchmark use ostrack")
     assert report(GOOD, benchmark="folder").summary.endswith("protocol ostrack")
     assert "21 overlap thresholds" in report(GOOD).about_protocol
 
 
 def test_missing_results_are_an_error_or_left_out() -> None:
     part = tracker("part", {"a": 10, "c": 5})
-    with pytest.raises(InputError, match="part for all 3 sequences; 1 are missing: b; finish that run"):
+    with pytest.raises(InputError, match="part has no results for 1 of 3 sequences: b; finish that run"):
         report(GOOD, part)
     found = report(GOOD, part, common=True)
     assert [each.name for each in found.sequences] == ["a", "c"]
@@ -107,12 +107,12 @@ def test_missing_results_are_an_error_or_left_out() -> None:
 
 
 def test_what_cannot_be_reported() -> None:
-    with pytest.raises(InputError, match="at least one tracker"):
+    with pytest.raises(InputError, match="give at least one folder of results"):
         report()
-    with pytest.raises(InputError, match="got good, good; write LABEL=FOLDER"):
+    with pytest.raises(InputError, match="got good, good; set them with LABEL=FOLDER"):
         report(GOOD, GOOD)
     short = TrackerResults(label="short", boxes_xywh={each.name: (BOX[None],) for each in SEQUENCES})
-    with pytest.raises(InputError, match="short, a: expected a predicted box for each of 10 frames; got 1"):
+    with pytest.raises(InputError, match="short, a: there must be a predicted box for each of 10 frames; got 1"):
         report(short)
 
 

@@ -253,7 +253,7 @@ def test_boxes_that_are_no_numbers_are_a_failure(tmp_path: Path) -> None:
 
     run = start(tmp_path, [noise("a")])
     failures = run_sequences([noise("a")], Lost, run)
-    assert "expected boxes of four finite numbers" in failures["a"].error
+    assert "boxes must be four finite numbers" in failures["a"].error
     assert not run.is_done("a")
 
 
@@ -393,6 +393,6 @@ def unmakeable() -> Fake:
 
 def test_processes_that_cannot_load_the_model_are_an_error(tmp_path: Path) -> None:
     run = start(tmp_path, [noise("a"), noise("bb")])
-    with pytest.raises(SingletrackError, match="ended with exit code 3 before it had the model"):
+    with pytest.raises(SingletrackError, match="ended with exit code 3 before it had loaded the model"):
         run_sequences([noise("a"), noise("bb")], unmakeable, run, jobs=2)
     assert run.done() == []
