@@ -90,7 +90,10 @@ def test_half_and_integers_exclude_each_other(eyes: Eyes, network: OSTrack, tmp_
 
 def test_without_nncf_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"8-bit quantization needs nncf, which is not installed; run: pip install .*\[int8\]"):
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"8-bit quantization needs nncf, which is not installed; run: pip install .*\[int8\]",
+    ):
         quantize(onnx.ModelProto(), [], Normalization())
 
 

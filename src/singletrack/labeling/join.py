@@ -113,7 +113,11 @@ def doubt_of_run(boxes: Array, scores: Array, lost: NDArray[np.bool_], distances
         boxes, scores, lost: (N, 4), (N,) and (N,), frame by frame.
         distances: (N,) frames between each one and the keyframe that the run started from.
     """
-    signs = {"lost": LOST_DOUBT * lost, "low score": _low_scores(scores), "size jumps": _jumps(boxes)}
+    signs = {
+        "lost": LOST_DOUBT * lost.astype(np.float64),
+        "low score": _low_scores(scores),
+        "size jumps": _jumps(boxes),
+    }
     return _doubt(signs, DOUBT_BEYOND * np.minimum(distances, FURTHEST))
 
 
