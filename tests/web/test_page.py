@@ -18,6 +18,7 @@ from singletrack.video import VideoWriter
 
 LARGE, SMALL = (1440, 900), (412, 860)
 Open = Callable[..., Person]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

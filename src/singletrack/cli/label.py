@@ -14,6 +14,7 @@ import click
 
 from singletrack import cache
 from singletrack.errors import InputError, MissingDependencyError
+from singletrack.install import install_command
 
 
 @click.command()
@@ -73,7 +74,7 @@ def command(
     """
     if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
         raise MissingDependencyError(
-            "the label page needs starlette, uvicorn and websockets; install them: pip install 'singletrack[web]'"
+            f"the label page needs starlette, uvicorn and websockets; install them: {install_command('web')}"
         )
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips

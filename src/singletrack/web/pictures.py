@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from singletrack.opencv import cv2
 from singletrack.video import open_frames
 
 CACHE_BYTES = 96_000_000  # about 400 frames of 1080p
@@ -62,8 +63,6 @@ class Pictures:
 
 
 def _encode(frame: NDArray[np.uint8], scale: int) -> bytes:
-    import cv2
-
     if scale > 1:
         height, width = frame.shape[:2]
         size = (max(1, width // scale), max(1, height // scale))
