@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack import api
-from singletrack.api import follow, track
+from singletrack.api import follow, plan_targets, track
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.loading import LoadOptions
 from singletrack.results import read_results
@@ -358,9 +358,35 @@ def test_full_disk(clip: Path, tmp_path: Path, name: str) -> None:
 
 def test_source_is_never_overwritten(clip: Path) -> None:
     before = clip.read_bytes()
-    with open_video(clip) as video, pytest.raises(InputError, match="file to write that is not read"):
+    with open_video(clip) as video, pytest.raises(InputError, match="is to be read as well"):
         follow(video, BOX, StepRight(), video_path=clip.parent / "." / clip.name)
     assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        np.array([[10, 20, 30, 40], [1, 2, 3, 4]]),
+        {0: np.array([[10, 20, 30, 40], [1, 2, 3, 4]])},
+        {np.int64(0): [np.array([10, 20, 30, 40]), (1, 2, 3, 4)]},
+        [np.array([10.0, 20, 30, 40]), [1, 2, 3, 4]],
+    ],
+)
+def test_boxes_as_arrays(boxes: Any) -> None:  # C27
+    assert plan_targets(None, boxes, 0) == {0: [(10, 20, 30, 40), (1, 2, 3, 4)]}
+
+
+@pytest.mark.parametrize("box", ["1234", b"1234", (value for value in (1, 2, 3, 4)), {1, 2, 3, 4}, (1, 2, 3)])
+def test_boxes_that_are_none(box: Any) -> None:  # C27
+    for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
+        with pytest.raises(InputError, match="box must have four numbers"):
+            plan_targets(*arguments, 0)
+
+
+@pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])
+def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
+    with pytest.raises(InputError, match="expected"):
+        plan_targets(None, boxes, 0)
 
 
 def write_sizes(folder: Path) -> Path:

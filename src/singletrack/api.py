@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import loading
+from singletrack import files, loading
 from singletrack.drawing import draw_result, draw_results, draw_truth
-from singletrack.errors import InputError
-from singletrack.files import check_file, check_writable, is_stream
+from singletrack.errors import InputError, show_value
+from singletrack.files import check_file, check_writable
 from singletrack.geometry.box_formats import BoxFormat, resolve_box
 from singletrack.geometry.boxes import Box, BoxLike
 from singletrack.interrupts import Interrupts
@@ -145,6 +145,15 @@ def track(
             yield results[1] if boxes is None else results
 
 
+def _list_boxes(boxes: Any) -> list[BoxLike]:
+    """Return boxes as a list, from a sequence of boxes or an array (N, 4); raises InputError for anything else."""
+    if isinstance(boxes, str | bytes | Mapping | Set | Iterator) or not hasattr(boxes, "__len__"):
+        raise InputError(
+            f"boxes must be a list of x, y, width, height; got {show_value(boxes)}; give a list or an array (N, 4)"
+        )
+    return list(np.asarray(boxes).tolist() if isinstance(boxes, np.ndarray) else boxes)
+
+
 def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[BoxLike]]:
     """Return the boxes by the numbers of their frames, ascending; raises InputError where they contradict."""
     if (box is None) == (boxes is None):
@@ -156,9 +165,12 @@ def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[i
             raise InputError(
                 f"expected no start beside boxes with frame numbers; got {start}; leave it out, or list the boxes"
             )
-        targets = {number: list(boxes[number]) for number in sorted(boxes) if len(boxes[number])}
+        if not all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in boxes):
+            raise InputError(f"boxes must be given by frame index; got {show_value(list(boxes))}; give whole numbers")
+        targets = {int(number): _list_boxes(boxes[number]) for number in sorted(boxes)}
     else:
-        targets = {start: list(boxes)} if boxes is not None and len(boxes) else {}
+        targets = {start: _list_boxes(boxes)}
+    targets = {number: each for number, each in targets.items() if each}
     if not targets:
         raise InputError("at least one box is needed; got none; give x, y, width, height of each target")
     first = next(iter(targets))
@@ -296,10 +308,4 @@ def check_outputs(inputs: Sequence[Path], video_path: Path | None, boxes_path: P
     if boxes_path:
         format_of(boxes_path)
         check_writable(boxes_path)
-    outputs = [path for path in (video_path, boxes_path) if path and path.is_file() and not is_stream(path)]
-    for output in outputs:
-        for other in (*inputs, *(path for path in outputs if path is not output)):
-            if other.exists() and output.samefile(other):
-                raise InputError(
-                    f"expected a file to write that is not read; got {output}, which is {other}; rename it"
-                )
+    files.check_outputs([video_path, boxes_path], inputs)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from singletrack.datasets.base import VideoSequence
 from singletrack.errors import InputError
 from singletrack.evaluation import plots
 from singletrack.evaluation.html_report import draw_plots, write_report
+from singletrack.evaluation.plots import draw_curves, draw_strip, save
 from singletrack.evaluation.report import (
     Report,
     all_tables,
@@ -308,3 +310,39 @@ def test_the_same_report_is_the_same_to_the_byte(tmp_path: Path) -> None:
         write_report(report(GOOD, POOR), tmp_path / name, strips=1)
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("label", ["$x^$", "_x", r"\$", "$", "a_{b", "\x1b[31mred"])
+def test_labels_are_text(label: str) -> None:  # C12
+    figure = draw_curves(
+        {label: np.ones(3), "b": np.zeros(3)}, {label: 1.0, "b": 0.0}, limit=1, title=label, x_label="x"
+    )
+    save(figure, io.BytesIO(), "png")
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 2
+    strip = draw_strip(
+        {0: np.zeros((4, 4, 3), np.uint8)},
+        np.array([[0.0, 0, 2, 2]]),
+        {label: np.array([[0.0, 0, 2, 2]]), "b": np.array([[0.0, 0, 2, 2]])},
+        {label: np.ones(1), "b": np.ones(1)},
+        title=label,
+    )
+    save(strip, io.BytesIO(), "png")
+
+
+def test_cells_of_a_spreadsheet_are_no_formulas() -> None:  # C33
+    rows = (("=cmd|' /C calc'!A0", -1.5), ("\x1b]0;title\x07", 2.0), ("@SUM(1)", 0.0), ("plain", 1.0))
+    table = Table(name="t", title="\x1b[31m", columns=("=name", "value"), rows=rows)
+    lines = table.csv().splitlines()
+    assert lines == [
+        "'=name,value",
+        "'=cmd|' /C calc'!A0,-1.5",
+        r"\x1b]0;title\x07,2.0",
+        "'@SUM(1),0.0",
+        "plain,1.0",
+    ]
+    for text in (table.text(), table.markdown(), table.latex(), table.csv()):
+        assert "\x1b" not in text
+        assert "\x07" not in text

@@ -186,3 +186,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SingletrackError, match="cannot write"):
         RunFolder.start(tmp_path / "file", facts())
+
+
+@pytest.mark.parametrize("name", ["a" * 248, "ä" * 101, "broken\udcff"])
+def test_names_that_could_not_be_written_are_refused_before_the_run(name: str, tmp_path: Path) -> None:  # C23
+    with pytest.raises(InputError, match=r"expected (names of )?sequences"):
+        RunFolder.start(tmp_path / "run", facts(sequences={name: 3}))
+    assert not (tmp_path / "run").exists()
+    RunFolder.start(tmp_path / "run", facts(sequences={"a" * 200: 3, "ä" * 100: 3}))

@@ -137,7 +137,7 @@ def test_places_and_names_that_cannot_be_meant(tmp_path: Path) -> None:
     run = start(tmp_path / "run", "got10k")
     with pytest.raises(InputError, match=r"must end in \.zip"):
         write_submission("got10k", run, tmp_path / "out.tar")
-    with pytest.raises(InputError, match="unknown server .*choose one of got10k, trackingnet"):
+    with pytest.raises(InputError, match=r"unknown server .*choose one of got10k, trackingnet"):
         write_submission("lasot", run, tmp_path / "out.zip")
     with pytest.raises(SingletrackError, match="cannot write"):
         write_submission("got10k", run, tmp_path / "nowhere" / "out.zip")

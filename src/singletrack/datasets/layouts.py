@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,21 @@ from singletrack.errors import InputError
 SequenceReaders = dict[
     str, Callable[[], VideoSequence]
 ]  # sequence name -> reader; raises InputError for an incomplete sequence
+
+
+LONGEST_NUMBER = 18  # digits of a frame's number in the name of its file
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes its reader stumble over into an InputError that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        said = "no" if isinstance(error, KeyError) else type(error).__name__
+        raise InputError(f"expected a file of its kind; {path} has {said} {error}; get a complete copy") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +105,7 @@ def names_by_class(storage: Storage, base: str) -> list[str]:
 def number_of(name: str) -> int:
     """Return the number in a file name, frame_0012.jpg -> 12; -1 without a number."""
     digits = re.findall(r"\d+", name.rpartition(".")[0])
-    return int(digits[-1]) if digits else -1
+    return int(digits[-1]) if digits and len(digits[-1]) <= LONGEST_NUMBER else -1
 
 
 def frames_of(storage: Storage, target: SequencePaths) -> StoredFrames:
@@ -108,7 +124,8 @@ def read(storage: Storage, path: str, how: Callable[[str], Any]) -> Any:
     """Read a file with a function of ``annotations``; adds the file name to its errors."""
     text = storage.text(path)
     try:
-        return how(text)
+        with reading(path):
+            return how(text)
     except InputError as error:
         raise InputError(f"{path}: {error}; get a complete copy") from error
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +15,11 @@ import numpy as np
 
 from singletrack.datasets.annotations import read_list
 from singletrack.datasets.base import Frames, VideoSequence
-from singletrack.datasets.layouts import Benchmark, SequenceReaders, read_flags
+from singletrack.datasets.coco import parse_json
+from singletrack.datasets.layouts import LONGEST_NUMBER, Benchmark, SequenceReaders, read_flags, reading
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.datasets.tracking_datasets import BENCHMARKS
-from singletrack.errors import InputError, VideoError
+from singletrack.errors import InputError, VideoError, show_value
 
 PROBLEMS_IN_MESSAGE = 5
 
@@ -84,8 +84,9 @@ def raise_problems(name: str, split: str, root: str | Path, problems: dict[str, 
 def try_open(opener: Callable[[], VideoSequence]) -> VideoSequence | str:
     """Return a sequence, or a description of what is wrong with it."""
     try:
-        return opener()
-    except InputError as error:
+        with reading("its annotation"):
+            return opener()
+    except (InputError, OSError) as error:
         return str(error)
 
 
@@ -127,7 +128,13 @@ def choose(
                 "PyTracking and OSTrack include it"
             )
     text = None if split_file is None else _read_own(split_file)
-    found = benchmark.find(Storage(root), split, text)
+    try:
+        with reading(f"an annotation below {root}"):
+            found = benchmark.find(Storage(root), split, text)
+    except OSError as error:
+        raise InputError(
+            f"expected a copy of {name} in {root}; cannot read it ({error}); get a complete copy"
+        ) from error
     listed = list(found) if text is None or "startFrame" in text else _listed(text, list(found))
     counts = text is None and names is None and limit is None
     problems = _count_problem(benchmark.splits[split], len(listed)) if counts else {}
@@ -167,7 +174,8 @@ def _read_own(path: str | Path) -> str:
 def _listed(text: str, names: list[str]) -> list[str]:
     """Resolve a list of names, or of positions in the list of the benchmark, from 0."""
     entries = read_list(text)
-    if not entries or set(entries) & set(names) or not all(entry.isdecimal() for entry in entries):
+    numbers = all(entry.isdecimal() and len(entry) <= LONGEST_NUMBER for entry in entries)
+    if not entries or set(entries) & set(names) or not numbers:
         return entries
     last = max(map(int, entries))
     if last >= len(names):
@@ -183,7 +191,13 @@ def attribute_reader(benchmark: Benchmark, source: str | Path | None) -> Callabl
     if source is None:
         return None
     if Path(source).suffix.lower() == ".json":
-        table = json.loads(_read_own(source))
+        table = parse_json(_read_own(source), str(source))
+        lists = table.values() if isinstance(table, dict) else [None]
+        if not all(isinstance(each, list) and all(isinstance(word, str) for word in each) for each in lists):
+            raise InputError(
+                f'expected {{"NAME": ["FM", ...], ...}} in {source}; got {show_value(table)}; point to a file of '
+                "attributes"
+            )
         return lambda name: tuple(table.get(name, ()))
     storage, expected = Storage(source), benchmark.attributes.split()
 

@@ -8,7 +8,6 @@ these numbers unchanged, so published scores are comparable only this way.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +25,7 @@ from singletrack.datasets.annotations import (
     read_vatic,
 )
 from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.coco import coco_objects, coco_pictures, read_json
 from singletrack.datasets.custom import find_coco_export, find_cvat, find_folder, find_mot, read_still
 from singletrack.datasets.detection_datasets import find_det, find_vid, find_youtubebb
 from singletrack.datasets.layouts import (
@@ -46,7 +46,7 @@ from singletrack.datasets.layouts import (
     sequence,
 )
 from singletrack.datasets.storage import Storage, StoredFrames
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 
 # --- one folder per sequence: LaSOT, its extension, VastTrack, TNL2K, DTB70 ------------------------------
 
@@ -187,17 +187,17 @@ def find_coco(storage: Storage, split: str, text: str | None) -> SequenceReaders
     """Each annotated object is a sequence of one frame, IMAGE_OBJECT; crowds are left out."""
     images = f"{split}2017"
     base = first_existing(storage, (f"images/{images}", images))
-    content = json.loads(storage.text(f"annotations/instances_{images}.json"))
+    path = f"annotations/instances_{images}.json"
+    content = read_json(storage, path)
+    if not isinstance(content, dict):
+        raise InputError(f"expected images and annotations in {path}; got {show_value(content)}; get a complete copy")
     folder, there = storage.place(base), set(storage.pictures(base))
-    pictures = {}
-    for picture in content["images"]:
-        names = [picture["file_name"]] if picture["file_name"] in there else []
-        pictures[picture["id"]] = StoredFrames(folder, names), (int(picture["width"]), int(picture["height"]))
+    pictures = coco_pictures(content, path)
+    frames = {number: StoredFrames(folder, [name] if name in there else []) for number, (name, _) in pictures.items()}
     found: SequenceReaders = {}
-    for thing in content["annotations"]:
-        if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
-            name = f"{thing['image_id']:012d}_{thing['id']}"
-            found[name] = partial(read_still, name, *pictures[thing["image_id"]], thing["bbox"])
+    for thing in coco_objects(content, path, pictures):
+        name = f"{thing.image:012d}_{thing.name}" if isinstance(thing.image, int) else f"{thing.image}_{thing.name}"
+        found[name] = partial(read_still, name, frames[thing.image], pictures[thing.image][1], thing.box_xywh)
     return found
 
 
