@@ -30,7 +30,7 @@ from singletrack.errors import (
 if TYPE_CHECKING:
     from singletrack.api import track
     from singletrack.labeling.project import label_project
-    from singletrack.loading import load
+    from singletrack.loading import load, restore
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
@@ -52,6 +52,7 @@ __all__ = [
     "label_project",
     "load",
     "open_video",
+    "restore",
     "track",
 ]
 
@@ -62,6 +63,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "label_project": "singletrack.labeling.project",
     "load": "singletrack.loading",
     "open_video": "singletrack.video.reader",
+    "restore": "singletrack.loading",
     "track": "singletrack.api",
 }
 

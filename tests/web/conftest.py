@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ pytest.importorskip("starlette", reason="needs the label page: pip install 'sing
 pytest.importorskip("httpx2", reason="needs Starlette's test client: pip install httpx2")
 
 from starlette.testclient import TestClient
-from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
+from tests.web.served import ADDRESS, FAILED, FRAMES, SIZE_WH, TOKEN
 
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.geometry.boxes import Box
@@ -65,3 +66,12 @@ def client(stranger: TestClient) -> TestClient:
     """A client that opened the printed address."""
     stranger.get("/", params={"token": TOKEN})
     return stranger
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Let fixtures know that a test failed, so that they keep a picture of the page."""
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+    return report

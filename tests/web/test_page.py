@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.web.browser import ARGUMENTS, PATIENCE, Person, Server, find_browser
-from tests.web.served import FRAMES, SIZE_WH
+from tests.web.served import FAILED, FRAMES, SIZE_WH
 
 from singletrack.geometry.boxes import Box, iou
 from singletrack.video import VideoWriter
@@ -47,7 +47,7 @@ def open_page(chromium: Any, request: pytest.FixtureRequest, tmp_path: Path) -> 
         return Person(page)
 
     yield open_window
-    failed = request.node.stash.get(FAILED, False)
+    failed = request.node.stash.get(FAILED, False)  # by conftest.py
     for index, (page, _) in enumerate(windows):
         if failed:
             folder = Path(request.config.rootpath) / "test-screenshots"
@@ -55,17 +55,6 @@ def open_page(chromium: Any, request: pytest.FixtureRequest, tmp_path: Path) -> 
             page.screenshot(path=folder / f"{request.node.name.replace('/', '-')}-{index}.png")
         page.context.close()
     assert [error for _, errors in windows for error in errors] == []
-
-
-FAILED = pytest.StashKey[bool]()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: Any) -> Any:
-    report = yield
-    if report.when == "call" and report.failed:
-        item.stash[FAILED] = True
-    return report
 
 
 @pytest.fixture

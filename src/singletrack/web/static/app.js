@@ -211,7 +211,7 @@ async function setKeyframe(id, frame, box) {
     return;
   }
   const before = target.boxes.get(frame);
-  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, source: "person" }); // at once; the answer follows
+  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, source: "saving" }); // until the server has kept it
   showFrame();
   const answer = await edit("PUT", `/targets/${id}/keyframes/${frame}`, { box: box && [box.x, box.y, box.w, box.h] });
   if (answer || state.online) return;
@@ -483,6 +483,7 @@ function showFrame() {
 /** @param {Row | undefined} row */
 function describe(row) {
   if (!row) return "No box yet";
+  if (row.source === "saving") return "Saving";
   if (row.box === null) return row.keyframe ? "Keyframe: absent from here on" : "Absent";
   if (row.keyframe) return "Keyframe, set by you";
   if (row.lost) return "Lost by the tracker";
