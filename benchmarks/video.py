@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from singletrack import load
-from singletrack.api import follow_frames, make_crew
+from singletrack.api import follow_frames
 from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Tracker
@@ -47,7 +47,7 @@ def follow_once(path: Path, box: Box, tracker: Tracker, ahead: int) -> tuple[flo
     """Seconds a frame for all of it, and for the tracker alone; the first frame is not counted."""
     reader.READ_AHEAD = ahead
     with open_video(path) as video:
-        steps = follow_frames(video, {0: [box]}, make_crew(tracker, many=False))
+        steps = follow_frames(video, {0: [box]}, tracker)
         next(steps)
         began = time.perf_counter()
         seconds = [step.seconds for step in steps]

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack import api
-from singletrack.api import follow, track
+from singletrack.api import follow, plan_targets, track
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.loading import LoadOptions
 from singletrack.results import read_results
@@ -148,7 +148,7 @@ def test_a_target_after_the_end_is_refused_at_once(clip: Path) -> None:
 def test_a_target_after_an_end_that_nobody_knew_is_refused_when_all_is_followed() -> None:
     frames = (np.zeros((48, 64, 3), np.uint8) for _ in range(5))
     results = []
-    with pytest.raises(InputError, match="got boxes for 5, 9 in a source of 5 frames"):
+    with pytest.raises(InputError, match="boxes for frames 5, 9 are beyond the end of the source, which has 5 frames"):
         results.extend(track(frames, boxes={0: [BOX], 5: [BOX], 9: [OTHER]}, tracker=StepRightTogether()))
     assert len(results) == 5
 
@@ -204,11 +204,10 @@ def test_box_formats(clip: Path) -> None:
     [
         ({}, "either a box or boxes; got both or neither"),
         ({"box": BOX, "boxes": [BOX]}, "either a box or boxes; got both or neither"),
-        ({"boxes": []}, "expected one box or more; got none"),
-        ({"boxes": {2: []}}, "expected one box or more; got none"),
+        ({"boxes": []}, "at least one box is needed; got none"),
+        ({"boxes": {2: []}}, "at least one box is needed; got none"),
         ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes with frame numbers"),
-        ({"boxes": {-2: [BOX]}}, "0 or more, to start from; got -2"),
-        ({"boxes": [BOX], "tracker": StepRight()}, "got StepRight; follow its targets one by one"),
+        ({"boxes": {-2: [BOX]}}, "the start frame must be at least 0; got -2"),
     ],
 )
 def test_boxes_that_cannot_be_meant(clip: Path, given: dict[str, Any], message: str) -> None:
@@ -289,7 +288,7 @@ def test_a_start_that_the_source_does_not_reach(clip: Path, tmp_path: Path, star
     with open_video(clip) as video, pytest.raises(InputError, match=f"below the 5 frames of the source; got {start};"):
         follow(video, BOX, StepRight(), start=start, video_path=tmp_path / "a.mp4", boxes_path=tmp_path / "a.csv")
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]
-    with pytest.raises(InputError, match="0 or more, to start from; got -1"):
+    with pytest.raises(InputError, match="the start frame must be at least 0; got -1"):
         list(track(clip, BOX, start=-1, tracker=StepRight()))
 
 
@@ -340,7 +339,7 @@ def test_refused_path_leaves_both_older_files_untouched(clip: Path, tmp_path: Pa
         (tmp_path / name).write_text("older")
     with (
         open_video(clip) as source,
-        pytest.raises(SingletrackError, match=r"that ends in|result file|place to write to"),
+        pytest.raises(SingletrackError, match=r"must end in|result file|cannot write"),
     ):
         follow(source, BOX, StepRight(), video_path=tmp_path / video, boxes_path=tmp_path / boxes)
     assert [(tmp_path / name).read_text() for name in ("a.mp4", "a.txt")] == ["older"] * 2
@@ -359,9 +358,35 @@ def test_full_disk(clip: Path, tmp_path: Path, name: str) -> None:
 
 def test_source_is_never_overwritten(clip: Path) -> None:
     before = clip.read_bytes()
-    with open_video(clip) as video, pytest.raises(InputError, match="file to write that is not read"):
+    with open_video(clip) as video, pytest.raises(InputError, match="is to be read as well"):
         follow(video, BOX, StepRight(), video_path=clip.parent / "." / clip.name)
     assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        np.array([[10, 20, 30, 40], [1, 2, 3, 4]]),
+        {0: np.array([[10, 20, 30, 40], [1, 2, 3, 4]])},
+        {np.int64(0): [np.array([10, 20, 30, 40]), (1, 2, 3, 4)]},
+        [np.array([10.0, 20, 30, 40]), [1, 2, 3, 4]],
+    ],
+)
+def test_boxes_as_arrays(boxes: Any) -> None:  # C27
+    assert plan_targets(None, boxes, 0) == {0: [(10, 20, 30, 40), (1, 2, 3, 4)]}
+
+
+@pytest.mark.parametrize("box", ["1234", b"1234", (value for value in (1, 2, 3, 4)), {1, 2, 3, 4}, (1, 2, 3)])
+def test_boxes_that_are_none(box: Any) -> None:  # C27
+    for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
+        with pytest.raises(InputError, match="box must have four numbers"):
+            plan_targets(*arguments, 0)
+
+
+@pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])
+def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
+    with pytest.raises(InputError, match="expected"):
+        plan_targets(None, boxes, 0)
 
 
 def write_sizes(folder: Path) -> Path:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import collections
 import json
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +147,7 @@ def test_no_such_folder(tmp_path: Path) -> None:
         ("boxes.txt", "1,2,3,4\n1,2,3,four\n", 2),
         ("boxes.csv", "frame,time,x,y,width,height,score,lost\n0,0,1,2,3,4,1\n", 2),
         ("boxes.jsonl", '{"frame": 0, "time": 0, "box": [1, 2, 3, 4]}\n', 1),
-        ("boxes.jsonl", '{"frame": 0, "ti', 1),
+        ("boxes.jsonl", '{"frame": 0, "ti\n', 1),
     ],
 )
 def test_broken_line_is_named(tmp_path: Path, name: str, text: str, number: int) -> None:
@@ -155,5 +158,49 @@ def test_broken_line_is_named(tmp_path: Path, name: str, text: str, number: int)
 
 def test_csv_of_other_columns(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("x,y,w,h\n1,2,3,4\n")
-    with pytest.raises(InputError, match="to begin with frame,time"):
+    with pytest.raises(InputError, match="must begin with the line frame,time"):
         read_results(tmp_path / "boxes.csv")
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("ending", [".txt", ".csv", ".jsonl"])
+def test_no_cut_of_a_file_gives_another_box(ending: str, many: bool, tmp_path: Path) -> None:  # C25
+    path = tmp_path / f"boxes{ending}"
+    with ResultWriter(path, many=many) as writer:
+        for frame in range(3):
+            writer.write(frame, frame / 30, Result(box=(10.25, 20.5, 30.125, 40.75), score=0.5, lost=False))
+    content = path.read_bytes()
+    for end in range(len(content)):
+        path.write_bytes(content[:end])
+        try:
+            found = read_results(path)
+        except InputError:
+            continue
+        assert {record.box for record in found} <= {(10.25, 20.5, 30.125, 40.75)}
+        assert len(found) == content[:end].count(b"\n") - (ending == ".csv") + (
+            not content[:end].endswith(b"\n") and end > 0
+        )
+
+
+def test_files_of_other_programs_may_end_without_a_line_break(tmp_path: Path) -> None:
+    (tmp_path / "boxes.txt").write_text("1,2,3,4\n1.5\t2\t3\t4")
+    assert [record.box for record in read_results(tmp_path / "boxes.txt")] == [(1, 2, 3, 4), (1.5, 2, 3, 4)]
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:  # C25
+    path = tmp_path / "boxes.csv"
+    result = Result(box=(1, 2, 3, 4), score=1.0, lost=False)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+        writer = ResultWriter(path)
+        for frame in range(5):
+            writer.write(frame, 0.0, result)
+        with pytest.raises(SingletrackError, match="cannot write"):
+            collections.deque(writer.write(frame, 0.0, result) for frame in range(100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes().endswith(b"\n")
+    assert len(read_results(path)) >= 5

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack import loading
+from singletrack import files, loading
 from singletrack.drawing import draw_result, draw_results, draw_truth
-from singletrack.errors import InputError
-from singletrack.files import check_file, check_writable, is_stream
+from singletrack.errors import InputError, show_value
+from singletrack.files import check_file, check_writable
 from singletrack.geometry.box_formats import BoxFormat, resolve_box
 from singletrack.geometry.boxes import Box, BoxLike
 from singletrack.interrupts import Interrupts
@@ -40,7 +40,7 @@ Boxes = BoxList | Mapping[int, BoxList]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TrackStep:
     """One tracked frame.
 
     Attributes:
@@ -136,7 +136,7 @@ def track(
         targets = resolve_targets(planned, video, box_format=box_format, normalized=normalized)
         if tracker is None:
             tracker = loading.load_with(model, make_options(options))
-        for step in follow_frames(video, targets, make_crew(tracker, many=boxes is not None)):
+        for step in follow_frames(video, targets, tracker):
             frame = step.frame if frames else None
             results = {
                 number: replace(result, index=step.index, time=step.time, frame=frame)
@@ -145,33 +145,13 @@ def track(
             yield results[1] if boxes is None else results
 
 
-class Crew(Protocol):
-    """The calls of ``MultiTracker``, which a tracker of one target can provide as well."""
-
-    def add(self, frame: Frame, box: Box) -> int:
-        """Add a target in this frame and return its id."""
-
-    def update(self, frame: Frame) -> dict[int, Result]:
-        """Find all targets in the next frame; results by id."""
-
-
-class _One:
-    """Gives any tracker of one target the calls of ``MultiTracker``."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-
-    def add(self, frame: Frame, box: Box) -> int:
-        self._tracker.init(frame, box)
-        return 1
-
-    def update(self, frame: Frame) -> dict[int, Result]:
-        return {1: self._tracker.update(frame)}
-
-
-def make_crew(tracker: Tracker, *, many: bool) -> Crew:
-    """Wrap a tracker; raises InputError if many targets are requested and it does not support them."""
-    return MultiTracker(tracker) if many else _One(tracker)
+def _list_boxes(boxes: Any) -> list[BoxLike]:
+    """Return boxes as a list, from a sequence of boxes or an array (N, 4); raises InputError for anything else."""
+    if isinstance(boxes, str | bytes | Mapping | Set | Iterator) or not hasattr(boxes, "__len__"):
+        raise InputError(
+            f"boxes must be a list of x, y, width, height; got {show_value(boxes)}; give a list or an array (N, 4)"
+        )
+    return list(np.asarray(boxes).tolist() if isinstance(boxes, np.ndarray) else boxes)
 
 
 def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[BoxLike]]:
@@ -185,9 +165,12 @@ def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[i
             raise InputError(
                 f"expected no start beside boxes with frame numbers; got {start}; leave it out, or list the boxes"
             )
-        targets = {number: list(boxes[number]) for number in sorted(boxes) if len(boxes[number])}
+        if not all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in boxes):
+            raise InputError(f"boxes must be given by frame index; got {show_value(list(boxes))}; give whole numbers")
+        targets = {int(number): _list_boxes(boxes[number]) for number in sorted(boxes)}
     else:
-        targets = {start: list(boxes)} if boxes is not None and len(boxes) else {}
+        targets = {start: _list_boxes(boxes)}
+    targets = {number: each for number, each in targets.items() if each}
     if not targets:
         raise InputError("at least one box is needed; got none; give x, y, width, height of each target")
     first = next(iter(targets))
@@ -220,13 +203,13 @@ def resolve_targets(
     }
 
 
-def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew: Crew) -> Iterator[Step]:
+def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], tracker: Tracker) -> Iterator[TrackStep]:
     """Track frame by frame, from the first frame that has a target.
 
     Args:
         video: the source.
         targets: boxes by frame index, ascending, from ``plan_targets``.
-        crew: the trackers.
+        tracker: a loaded tracker; each target is followed by a copy of it.
 
     Raises:
         InputError: the source has no such frame; at once for the first target, after the last step for a later one.
@@ -239,17 +222,17 @@ def follow_frames(video: VideoReader, targets: Mapping[int, Sequence[Box]], crew
         raise InputError(
             f"start frame {start} is beyond the end of the source, which has {skipped} frames; give a lower one"
         )
-    index, resizer = start, FrameResizer()
+    many, index, resizer = MultiTracker(tracker), start, FrameResizer()
     for index, (seconds, frame) in itertools.chain([first], numbered):
         began = time.perf_counter()
         fitted = resizer.fit(frame)
-        found = crew.update(fitted) if index > start else {}
+        found = many.update(fitted) if index > start else {}
         results = {number: resizer.to_own(result) for number, result in found.items()}
         for box in targets.get(index, ()):
-            number = crew.add(fitted, resizer.to_first(box))
+            number = many.add(fitted, resizer.to_first(box))
             results[number] = Result(box=box, score=1.0, lost=False)
         elapsed = time.perf_counter() - began
-        yield Step(index=index, time=seconds, frame=frame, results=results, seconds=elapsed)
+        yield TrackStep(index=index, time=seconds, frame=frame, results=results, seconds=elapsed)
     missed = [number for number in targets if number > index]
     if missed:
         raise InputError(
@@ -270,7 +253,7 @@ def follow(
     video_path: Path | None = None,
     boxes_path: Path | None = None,
     true_boxes: Sequence[Box] | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[TrackStep], None] = lambda step: None,
 ) -> None:
     """Track one or more objects through an open source and write the results, frame by frame.
 
@@ -292,7 +275,7 @@ def follow(
     targets, many = plan_targets(box, boxes, start), boxes is not None
     check_outputs([video.path] if video.path else [], video_path, boxes_path)
     resolved = resolve_targets(targets, video, box_format=box_format, normalized=normalized)
-    steps = follow_frames(video, resolved, make_crew(tracker, many=many))
+    steps = follow_frames(video, resolved, tracker)
     first = next(steps)
     resizer = FrameResizer()  # a video has one size
     with Interrupts() as interrupts, ExitStack() as files:
@@ -325,10 +308,4 @@ def check_outputs(inputs: Sequence[Path], video_path: Path | None, boxes_path: P
     if boxes_path:
         format_of(boxes_path)
         check_writable(boxes_path)
-    outputs = [path for path in (video_path, boxes_path) if path and path.is_file() and not is_stream(path)]
-    for output in outputs:
-        for other in (*inputs, *(path for path in outputs if path is not output)):
-            if other.exists() and output.samefile(other):
-                raise InputError(
-                    f"expected a file to write that is not read; got {output}, which is {other}; rename it"
-                )
+    files.check_outputs([video_path, boxes_path], inputs)

@@ -14,9 +14,38 @@ Each message says what was expected, what was given and what to do next.
 
 from __future__ import annotations
 
+import re
+import reprlib
+
+# Parts of a message may come from a file or from the user: it stays readable and safe to print on a terminal.
+LONGEST_MESSAGE = 2000
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 class SingletrackError(Exception):
-    """Base of all errors raised on purpose; catch this one to catch them all."""
+    """Base of all errors raised on purpose; catch this one to catch them all.
+
+    A message of more than ``LONGEST_MESSAGE`` characters is shortened in its middle; control characters are escaped.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(bound_message(message))
+
+
+def bound_message(message: str) -> str:
+    """The message, shortened in its middle to ``LONGEST_MESSAGE`` characters, with control characters escaped."""
+    if len(message) > LONGEST_MESSAGE:
+        half = LONGEST_MESSAGE // 2 - 3
+        message = f"{message[:half]} ... {message[-half:]}"
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", message)
+
+
+def show_value(value: object) -> str:
+    """A short text for any value in a message, whatever it holds."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # an object's own repr may do anything
+        return f"a {type(value).__name__}"
 
 
 class InputError(SingletrackError, ValueError):

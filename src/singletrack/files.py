@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import glob
+import itertools
 import json
 import os
+import platform
+import re
+import stat
 import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from singletrack.errors import CheckpointError, InputError, SingletrackError
@@ -67,6 +72,49 @@ def is_stdout(path: Path) -> bool:
         return False
 
 
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Raise InputError where a file to write is one of those to read, or another one to write, by whatever name.
+
+    outputs, inputs: None is passed over. A folder or a glob among the inputs stands for the files in it. Nothing is
+    opened; links are followed.
+    """
+    taken: dict[object, str] = {}
+    for given in inputs:
+        for path in [] if given is None else _files_of(given):
+            if (identity := _identity(path)) is not None:
+                taken.setdefault(identity, f"{path} is to be read as well")
+    for output in filter(None, outputs):
+        name = _identity(output) or os.path.abspath(output)
+        if name in taken:
+            raise InputError(
+                f"expected files to write that are no others; got {output}, but {taken[name]}; choose another name"
+            )
+        if not output.exists() or output.is_file():
+            taken[name] = f"{output} is to be written already"
+
+
+def _files_of(given: str | Path) -> Iterator[Path]:
+    path = Path(given)
+    try:
+        if path.is_dir():
+            yield from path.iterdir()
+        elif path.exists():
+            yield path
+        elif glob.has_magic(str(given)):
+            yield from map(Path, glob.iglob(str(given), recursive=True))
+    except (OSError, ValueError):  # a name that no file can have; the reader says so
+        return
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What a file is, by whatever name; None for one that is not there, and for pipes and devices."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
 def make_folder(path: Path) -> None:
     """Create a folder if needed and check that it is writable; raises SingletrackError if not."""
     with writing(path):
@@ -108,19 +156,58 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}
 
 
+_COUNTER = itertools.count()
+# .NAME.MACHINE-PROCESS-NUMBER.part.ending; versions before this one wrote .NAME.PROCESS.ending
+_UNFINISHED = re.compile(
+    r"\..+\.(?:(?P<machine>[\w-]*)-(?P<process>\d+)-\d+\.part(\.\w+)?|(?P<older>\d+)(\.part)?\.(onnx|xml|bin|blake2b))"
+)
+
+
+def unfinished_name(path: Path) -> Path:
+    """A hidden name beside ``path`` with its ending, for a file that this process writes and nobody else."""
+    stem = path.stem.encode("utf-8", "replace")[:100].decode("utf-8", "ignore")
+    return path.with_name(f".{stem}.{_machine()}-{os.getpid()}-{next(_COUNTER)}.part{path.suffix}")
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Context manager that gives a temporary path next to ``path`` and replaces ``path`` with it at the end.
 
-    The temporary file has a separate name for each process, keeps the ending of ``path``, and is removed on failure.
+    The temporary file has a separate name for each process and thread, keeps the ending of ``path``, and is removed
+    if the work inside fails; ``remove_unfinished`` removes those of processes that were killed.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    unfinished = unfinished_name(path)
     try:
         yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes of this machine that are gone, killed perhaps, left unfinished in a folder."""
+    machine = _machine()
+    with suppress(OSError):
+        for path in folder.iterdir():
+            match = _UNFINISHED.fullmatch(path.name)
+            if match and match["machine"] in (machine, None) and not _is_alive(int(match["process"] or match["older"])):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _machine() -> str:
+    return re.sub(r"[^\w-]", "_", platform.node())[:60]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 @contextmanager

@@ -10,17 +10,21 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from singletrack.cache import cache_folder, compiled_folder, digest
+from singletrack.cache import cache_folder, check_cache, compiled_folder, digest
 from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISION_ALIASES,
     PRECISIONS,
     TRAIN_EXTRA,
+    CheckGraph,
     Precision,
+    Shapes,
+    check_shapes,
     installed_engines,
     open_network,
     require_engine,
@@ -28,10 +32,12 @@ from singletrack.engines import (
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError
-from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata
+from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
 from singletrack.models.configs import NetworkConfig
-from singletrack.registry import MODELS, LoadedTracker, change_settings, find_model, make_tracker
+from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
+from singletrack.tracking.anchors import ANCHORS
 from singletrack.tracking.base import Network
+from singletrack.tracking.stark import STARKTracker
 from singletrack.tracking.state import from_bytes
 
 if TYPE_CHECKING:
@@ -255,8 +261,15 @@ def normalization_of(config: NetworkConfig) -> Normalization:
     return UNCHANGED if config.raw_pixels else Normalization()
 
 
-def _open_file(path: Path, options: LoadOptions, name: str | None) -> OpenVINONetwork | ONNXRuntimeNetwork:
-    """Open the exported file of a model; None where the file itself says which model it holds."""
+def _open_file(
+    path: Path, options: LoadOptions, name: str | None, check: CheckGraph | None = None
+) -> OpenVINONetwork | ONNXRuntimeNetwork:
+    """Open the exported file of a model; None where the file itself says which model it holds.
+
+    check: as for ``engines.open_network``; None compares the shapes with those of the model, where it is known.
+    """
+    if check is None and name is not None:
+        check = partial(_check_shapes, path, MODELS[name])
     return open_network(
         options.engine,
         path,
@@ -265,6 +278,7 @@ def _open_file(path: Path, options: LoadOptions, name: str | None) -> OpenVINONe
         precision=options.precision,
         normalization=None if name is None else normalization_of(MODELS[name].network),
         cache=compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
+        check=check,
     )
 
 
@@ -289,25 +303,31 @@ def _open_exported(
             f"engine torch needs .safetensors or an official checkpoint; got {path}; give one of these, or choose "
             "engine openvino or onnx"
         )
-    network = _open_file(path, options, models[0] if len(models) == 1 else None)
-    metadata = {OLD_METADATA_KEYS.get(key, key): value for key, value in network.metadata.items()}
-    held = metadata.get("model", "no name")
-    if held not in models:
-        raise CheckpointError(
-            f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
-            "or write the file with `singletrack export`"
-        )
+
+    def check(metadata: Mapping[str, str], shapes: Shapes) -> None:
+        metadata = {OLD_METADATA_KEYS.get(key, key): value for key, value in metadata.items()}
+        held = metadata.get("model", "no name")
+        if held not in models:
+            raise CheckpointError(
+                f"expected a file that holds {' or '.join(models)}; got {path} with {held}; name the right model, "
+                "or write the file with `singletrack export`"
+            )
+        config = MODELS[held].network
+        facts = {key: str(getattr(config, key)) for key in ("template_size", "search_size")}
+        # a file may leave out what is as published: files of the published models from before stated less
+        published = {"mark_template": "False", "num_templates": "1"}
+        for key in METADATA_KEYS:
+            if key in config.metadata and str(config.metadata[key]) != published[key]:
+                facts[key] = str(config.metadata[key])
+        _require_facts(path, metadata, facts, "export it again with this version")
+        if options.keep_ratio is not None:
+            advice = "export the weights again with --keep-ratio"
+            _require_facts(path, metadata, {"keep_ratio": str(options.keep_ratio)}, advice)
+        _check_shapes(path, MODELS[held], metadata, shapes)
+
+    network = _open_file(path, options, models[0] if len(models) == 1 else None, check)
+    held = network.metadata["model"]
     config = MODELS[held].network
-    facts = {key: str(getattr(config, key)) for key in ("template_size", "search_size")}
-    # a file may leave out what is as published: files of the published models from before stated less
-    published = {"mark_template": "False", "num_templates": "1"}
-    for key in METADATA_KEYS:
-        if key in config.metadata and str(config.metadata[key]) != published[key]:
-            facts[key] = str(config.metadata[key])
-    _require_facts(path, metadata, facts, "export it again with this version")
-    if options.keep_ratio is not None:
-        advice = "export the weights again with --keep-ratio"
-        _require_facts(path, metadata, {"keep_ratio": str(options.keep_ratio)}, advice)
     if len(models) > 1 and config.raw_pixels:
         network = _open_file(path, options, held)
     return held, network
@@ -321,6 +341,24 @@ def _open_on_engine(name: str, path: Path | None, options: LoadOptions) -> Netwo
             return network
         path = bundled_file(name, ".safetensors")
     return _open_file(cached_export(name, path, options.keep_ratio), options, name)
+
+
+def _check_shapes(path: Path, spec: ModelSpec, metadata: Mapping[str, str], shapes: Shapes) -> None:
+    """Raise CheckpointError unless a file has the inputs and outputs that the model's tracker works with."""
+    config = spec.network
+    maps: dict[str, tuple[int | None, ...]]
+    if config.center_head and "boxes" in shapes:
+        maps = {"boxes": (2, 4), "peaks": (2,), "score": (None, None)}
+    elif config.center_head:
+        maps = {"score": (None, None), "size": (2, None, None), "offset": (2, None, None)}
+    elif spec.tracker is STARKTracker:
+        maps = {"corners": (2, None, None)}
+    else:
+        maps = {"cls": (2 * ANCHORS, None, None), "loc": (4 * ANCHORS, None, None)}
+    search = (config.search_shape[0], None, None) if config.free_search_size else config.search_shape
+    template: tuple[int | None, ...] = config.template_shape
+    expected = {"template": template, "search": search, **maps}
+    check_shapes(path, {name: (None, *sizes) for name, sizes in expected.items()}, shapes)
 
 
 def _require_facts(path: Path, held: Mapping[str, str], wanted: Mapping[str, str], advice: str) -> None:
@@ -383,13 +421,16 @@ def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
     if path.is_file() and seal.is_file() and seal.read_text() == digest(path):
         return path
     require_packages(f"exporting {name} to another engine", *TRAIN_EXTRA)
+    check_cache(2 * weights.stat().st_size)
     from singletrack.export.to_onnx import export_onnx
 
     log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
-    seal.unlink(missing_ok=True)
-    export_onnx(build_model(name, weights, keep_ratio), path, name=name)
-    with atomic_write(seal) as unfinished:
-        unfinished.write_text(digest(path))
+    model = build_model(name, weights, keep_ratio)
+    with writing(path):
+        seal.unlink(missing_ok=True)
+        export_onnx(model, path, name=name)
+        with atomic_write(seal) as unfinished:
+            unfinished.write_text(digest(path))
     return path
 
 

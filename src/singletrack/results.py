@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 from singletrack.files import is_stdout, is_stream, unwritable, writing
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result
@@ -76,6 +76,7 @@ class ResultWriter:
         ending = format_of(self.path)
         self._format_line = FORMATS[ending].format_line
         self._leaves_out_lost = many and ending == ".txt"
+        self._size = 0  # of the complete lines, in bytes
         with writing(self.path):
             target = os.dup(1) if is_stdout(self.path) else self.path
             self._file = open(target, "w", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115
@@ -93,7 +94,11 @@ class ResultWriter:
         except OSError as error:
             with suppress(OSError):  # flushing the rest of the buffer would fail again
                 self._file.close()
+            with suppress(OSError):  # of a full disk: the part of a line that had room
+                if self.path.is_file():
+                    os.truncate(self.path, self._size)
             raise unwritable(self.path, error) from error
+        self._size += len(line.encode()) + 1
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
@@ -124,12 +129,20 @@ def read_results(path: str | Path) -> list[Record]:
     path = Path(path)
     parse_line = _find_format(path).parse_line
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read result file {path} ({error}); check the path") from error
+    lines = text.splitlines()
+    if is_torn(text, path.suffix.lower()):
+        raise InputError(
+            f"{path} must end with a complete line; got {show_value(lines[-1])}; remove that line, which was "
+            "being written when the run was stopped"
+        )
     header = 1 if path.suffix.lower() == ".csv" else 0
     if header and (not lines or tuple(lines[0].split(",")) not in (CSV_COLUMNS, CSV_COLUMNS_OF_MANY)):
-        raise InputError(f"{path} must begin with the line {','.join(CSV_COLUMNS)}; got {lines[:1]}; add that line")
+        raise InputError(
+            f"{path} must begin with the line {','.join(CSV_COLUMNS)}; got {show_value(lines[:1])}; add that line"
+        )
     records: list[Record] = []
     try:
         for line in lines[header:]:
@@ -142,7 +155,24 @@ def read_results(path: str | Path) -> list[Record]:
     return records
 
 
-# --- one pair of functions per format -----------------------------------------------------------------
+def is_torn(text: str, ending: str) -> bool:
+    """Whether the last line of a result file was cut off while it was written: a number may lack digits.
+
+    Lines of a .csv and .jsonl always end with a line break. In a .txt, which other programs write without the last
+    one, it is a number with fewer digits than those of this program have.
+    """
+    if not text or text.endswith("\n"):
+        return False
+    if ending != ".txt":
+        return True
+    last = text.splitlines()[-1].split(",")
+    if re.match(r"\d+,\d+,-?\d+\.\d", text):  # of many targets
+        return len(last) != 10 or last[-1] != "-1"
+    ours = r"-?\d+\.\d{4}"
+    return bool(re.match(ours + ",", text)) and (len(last) != 4 or not re.fullmatch(ours, last[-1]))
+
+
+# --- one pair of functions for each format -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_a_copy_that_is_not_whole_exits_with_1(tmp_path: Path, capsys: pytest.Ca
     asked = ["datasets", "check", "folder", "--root", str(root)]
     assert main(asked) == 1
     out = capsys.readouterr().out
-    assert f"  s00: expected frames in {root / 's00'}; found none; get a whole copy\n" in out
+    assert f"  s00: no frames in {root / 's00'}; get a complete copy\n" in out
     assert "  s01: 1 frames cannot be read, the first is 1.png\n" in out
     assert "  ... and 2 more (--all shows them)\n" in out
     assert out.endswith(f"INCOMPLETE: problems in {PROBLEMS_SHOWN + 2} places\n")

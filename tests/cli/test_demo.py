@@ -28,4 +28,4 @@ def test_demo(loads: object, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_folder_that_cannot_be_made(loads: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["demo", "--out", str(tmp_path / "file" / "folder")]) == 1
-    assert capsys.readouterr().err.startswith("singletrack: expected a place to write to")
+    assert capsys.readouterr().err.startswith("singletrack: cannot write ")

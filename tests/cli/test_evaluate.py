@@ -194,9 +194,9 @@ def test_without_true_boxes_there_is_no_score(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--only", "three"], "expected names of sequences of folder test; got 'three'"),
-        (["--split", "val"], "expected a split of folder (test); got 'val'"),
-        (["--batch", "2"], "expected a tracker with prepare and read"),
+        (["--only", "three"], "folder test has no sequence 'three'"),
+        (["--split", "val"], "folder has no split 'val'"),
+        (["--batch", "2"], "batches need a tracker with preprocess and postprocess"),
         (["--jobs", "0"], "Invalid value for '--jobs'"),
     ],
 )

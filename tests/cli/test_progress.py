@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from singletrack.api import Step
+from singletrack.api import TrackStep
 from singletrack.cli.progress import Progress, ProgressBar
 from singletrack.errors import SingletrackError, VideoError
 from singletrack.tracking.base import Result
 
 
-def step(index: int, seconds: float) -> Step:
+def step(index: int, seconds: float) -> TrackStep:
     result = Result(box=(1.0, 2.0, 3.0, 4.0), score=0.5, lost=False)
-    return Step(index=index, time=0.0, frame=np.zeros((2, 2, 3), np.uint8), results={1: result}, seconds=seconds)
+    return TrackStep(index=index, time=0.0, frame=np.zeros((2, 2, 3), np.uint8), results={1: result}, seconds=seconds)
 
 
 @pytest.mark.parametrize("start", [0, 7])
@@ -38,7 +38,7 @@ def follow_scores(progress: Progress, scores: list[float], id: int = 1) -> None:
     for index, score in enumerate(scores):
         result = Result(box=(1.0, 2.0, 3.0, 4.0), score=score, lost=score < 0.3)
         frame = np.zeros((2, 2, 3), np.uint8)
-        progress.show(Step(index=index, time=index / 10, frame=frame, results={id: result}, seconds=0.0))
+        progress.show(TrackStep(index=index, time=index / 10, frame=frame, results={id: result}, seconds=0.0))
 
 
 def test_lost_spans_and_worst_moments(capsys: pytest.CaptureFixture[str]) -> None:

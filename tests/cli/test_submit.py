@@ -44,4 +44,4 @@ def test_what_is_not_whole_is_refused(run: RunFolder, tmp_path: Path, capsys: py
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", "got10k", str(tmp_path), "--out", str(tmp_path / "out.zip")]) == 2
-    assert "expected a folder that `singletrack evaluate` wrote" in capsys.readouterr().err
+    assert "is not a run folder of `singletrack evaluate`" in capsys.readouterr().err

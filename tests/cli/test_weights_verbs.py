@@ -54,7 +54,7 @@ def test_a_missing_package_is_named(
     find = importlib.util.find_spec
     monkeypatch.setattr(engines, "find_spec", lambda name: None if name == package else find(name))
     assert main(CALLS[verb]) == 1
-    assert capsys.readouterr().err.endswith(f"got no {package}; run: {install_command('train')}\n")
+    assert capsys.readouterr().err.endswith(f"{package}, which is not installed; run: {install_command('train')}\n")
 
 
 @pytest.mark.parametrize("verb", CALLS)
@@ -64,14 +64,14 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
         pytest.skip("only Linux has a folder where nobody can write")
     *arguments, name = CALLS[verb]
     assert main([*arguments, f"{place}/{name}"]) == 1
-    assert capsys.readouterr().err.startswith(f"singletrack: expected a place to write to; cannot write {place}/{name}")
+    assert capsys.readouterr().err.startswith(f"singletrack: cannot write {place}/{name}")
     assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "ostrack_tiny", "--device", "foo"], "expected a device that PyTorch has here; got 'foo'; give"),
+        (["train", "ostrack_tiny", "--device", "foo"], "PyTorch has no device 'foo' here; choose"),
         (
             ["train", "huge"],
             f"unknown recipe 'huge'; choose one of singletrack/training/recipes, such as {next(iter(RECIPES))}, ",

@@ -64,5 +64,5 @@ def test_data_sets_are_drawn_by_their_shares_and_sequences_evenly() -> None:
 
 
 def test_data_without_a_usable_sequence_are_refused() -> None:
-    with pytest.raises(InputError, match="20 frames or more in made train"):
+    with pytest.raises(InputError, match="sequences of made train has at least 20 frames"):
         FramePairs([footage([True] * 5)], [1], FrameRules())

@@ -70,7 +70,7 @@ def test_root_must_be_there_and_readable_from_its_middle(tmp_path: Path) -> None
         Storage(tmp_path / "DTB70.tar.gz")
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(InputError, match="expected a whole archive"):
+    with pytest.raises(InputError, match="expected a complete archive"):
         Storage(broken)
 
 

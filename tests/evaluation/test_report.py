@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from singletrack.datasets.base import VideoSequence
 from singletrack.errors import InputError
 from singletrack.evaluation import plots
 from singletrack.evaluation.html_report import draw_plots, write_report
+from singletrack.evaluation.plots import draw_curves, draw_strip, save
 from singletrack.evaluation.report import (
     Report,
     all_tables,
@@ -87,16 +89,16 @@ def test_scores_of_each_tracker() -> None:
 
 
 def test_which_protocol_was_used_is_said() -> None:
-    assert report(GOOD).summary == "3 sequences, 35 frames; protocol ostrack, as in this benchmark's papers"
+    assert report(GOOD).summary == "3 sequences, 35 frames; protocol ostrack, as in papers on this benchmark"
     other = report(GOOD, protocol="pysot").summary
-    assert other.endswith("protocol pysot; this benchmark's papers use ostrack")
+    assert other.endswith("protocol pysot; papers on this benchmark use ostrack")
     assert report(GOOD, benchmark="folder").summary.endswith("protocol ostrack")
     assert "21 overlap thresholds" in report(GOOD).about_protocol
 
 
 def test_missing_results_are_an_error_or_left_out() -> None:
     part = tracker("part", {"a": 10, "c": 5})
-    with pytest.raises(InputError, match="part for all 3 sequences; 1 are missing: b; finish that run"):
+    with pytest.raises(InputError, match="part has no results for 1 of 3 sequences: b; finish that run"):
         report(GOOD, part)
     found = report(GOOD, part, common=True)
     assert [each.name for each in found.sequences] == ["a", "c"]
@@ -107,12 +109,12 @@ def test_missing_results_are_an_error_or_left_out() -> None:
 
 
 def test_what_cannot_be_reported() -> None:
-    with pytest.raises(InputError, match="at least one tracker"):
+    with pytest.raises(InputError, match="give at least one folder of results"):
         report()
-    with pytest.raises(InputError, match="got good, good; write LABEL=FOLDER"):
+    with pytest.raises(InputError, match="got good, good; set them with LABEL=FOLDER"):
         report(GOOD, GOOD)
     short = TrackerResults(label="short", boxes_xywh={each.name: (BOX[None],) for each in SEQUENCES})
-    with pytest.raises(InputError, match="short, a: expected a predicted box for each of 10 frames; got 1"):
+    with pytest.raises(InputError, match="short, a: there must be a predicted box for each of 10 frames; got 1"):
         report(short)
 
 
@@ -308,3 +310,39 @@ def test_the_same_report_is_the_same_to_the_byte(tmp_path: Path) -> None:
         write_report(report(GOOD, POOR), tmp_path / name, strips=1)
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("label", ["$x^$", "_x", r"\$", "$", "a_{b", "\x1b[31mred"])
+def test_labels_are_text(label: str) -> None:  # C12
+    figure = draw_curves(
+        {label: np.ones(3), "b": np.zeros(3)}, {label: 1.0, "b": 0.0}, limit=1, title=label, x_label="x"
+    )
+    save(figure, io.BytesIO(), "png")
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 2
+    strip = draw_strip(
+        {0: np.zeros((4, 4, 3), np.uint8)},
+        np.array([[0.0, 0, 2, 2]]),
+        {label: np.array([[0.0, 0, 2, 2]]), "b": np.array([[0.0, 0, 2, 2]])},
+        {label: np.ones(1), "b": np.ones(1)},
+        title=label,
+    )
+    save(strip, io.BytesIO(), "png")
+
+
+def test_cells_of_a_spreadsheet_are_no_formulas() -> None:  # C33
+    rows = (("=cmd|' /C calc'!A0", -1.5), ("\x1b]0;title\x07", 2.0), ("@SUM(1)", 0.0), ("plain", 1.0))
+    table = Table(name="t", title="\x1b[31m", columns=("=name", "value"), rows=rows)
+    lines = table.csv().splitlines()
+    assert lines == [
+        "'=name,value",
+        "'=cmd|' /C calc'!A0,-1.5",
+        r"\x1b]0;title\x07,2.0",
+        "'@SUM(1),0.0",
+        "plain,1.0",
+    ]
+    for text in (table.text(), table.markdown(), table.latex(), table.csv()):
+        assert "\x1b" not in text
+        assert "\x07" not in text

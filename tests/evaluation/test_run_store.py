@@ -119,18 +119,18 @@ def test_more_sequences_or_fewer_may_be_asked_for(tmp_path: Path) -> None:
     [
         ({"model": "ostrack-256"}, "model 'ostrack-tiny' there, 'ostrack-256' now"),
         ({"weights": "9"}, "weights '0123' there, '9' now"),
-        ({"batch": 8}, "batch 1 there, 8 now"),
+        ({"batch": 8}, "batch was 1, is 8"),
         ({"settings": {"mean": (0.1, 0.2), "lost_after": 6}}, "settings with another lost_after"),
         ({"settings": {"a": 1, "b": 2, "mean": (0.1, 0.2)}}, "settings with another lost_after, a, b"),
         ({"settings": {"a": 1, "b": 2}}, "settings with another mean, lost_after, a and 1 more"),
-        ({"sequences": {"one": 4, "three": 2}}, "got another: other frames of one;"),
+        ({"sequences": {"one": 4, "three": 2}}, "holds another run: different frames of one;"),
         ({"integers": True, "engine": "onnx"}, "engine 'openvino' there, 'onnx' now; integers False there, True now"),
     ],
 )
 def test_another_run_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
     RunFolder.start(tmp_path, facts()).write("one", result())
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(InputError, match="to hold this very run") as caught:
+    with pytest.raises(InputError, match="holds another run") as caught:
         RunFolder.start(tmp_path, facts(**changes))
     assert said in str(caught.value)
     assert (tmp_path / "run.json").read_bytes() == before
@@ -139,7 +139,7 @@ def test_another_run_is_refused(tmp_path: Path, changes: dict[str, object], said
 def test_boxes_of_nobody_knows_what_are_refused(tmp_path: Path) -> None:
     RunFolder.start(tmp_path, facts()).write("one", result())
     (tmp_path / "run.json").unlink()
-    with pytest.raises(InputError, match=r"boxes without a run\.json"):
+    with pytest.raises(InputError, match=r"has boxes but no run\.json"):
         RunFolder.start(tmp_path, facts())
 
 
@@ -147,13 +147,13 @@ def test_boxes_of_nobody_knows_what_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
-    with pytest.raises(InputError, match="expected a folder that `singletrack evaluate` wrote"):
+    with pytest.raises(InputError, match="is not a run folder of `singletrack evaluate`"):
         RunFolder.open(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a\\b", "line\nbreak"])
 def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="names can be those of files"):
+    with pytest.raises(InputError, match="cannot be a file name"):
         RunFolder.start(tmp_path, facts(sequences={name: 1}))
 
 
@@ -184,5 +184,13 @@ def test_damaged_files_are_refused(tmp_path: Path, file: str, text: str) -> None
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SingletrackError, match="expected a place to write to"):
+    with pytest.raises(SingletrackError, match="cannot write"):
         RunFolder.start(tmp_path / "file", facts())
+
+
+@pytest.mark.parametrize("name", ["a" * 248, "ä" * 101, "broken\udcff"])
+def test_names_that_could_not_be_written_are_refused_before_the_run(name: str, tmp_path: Path) -> None:  # C23
+    with pytest.raises(InputError, match=r"expected (names of )?sequences"):
+        RunFolder.start(tmp_path / "run", facts(sequences={name: 3}))
+    assert not (tmp_path / "run").exists()
+    RunFolder.start(tmp_path / "run", facts(sequences={"a" * 200: 3, "ä" * 100: 3}))

@@ -6,6 +6,9 @@ import functools
 import gc
 import os
 import signal
+import subprocess
+import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -253,7 +256,7 @@ def test_boxes_that_are_no_numbers_are_a_failure(tmp_path: Path) -> None:
 
     run = start(tmp_path, [noise("a")])
     failures = run_sequences([noise("a")], Lost, run)
-    assert "expected boxes of four finite numbers" in failures["a"].error
+    assert "boxes must be four finite numbers" in failures["a"].error
     assert not run.is_done("a")
 
 
@@ -393,6 +396,40 @@ def unmakeable() -> Fake:
 
 def test_processes_that_cannot_load_the_model_are_an_error(tmp_path: Path) -> None:
     run = start(tmp_path, [noise("a"), noise("bb")])
-    with pytest.raises(SingletrackError, match="ended with exit code 3 before it had the model"):
+    with pytest.raises(SingletrackError, match="ended with exit code 3 before it had loaded the model"):
         run_sequences([noise("a"), noise("bb")], unmakeable, run, jobs=2)
     assert run.done() == []
+
+
+PARENT = """
+import sys, time
+from tests.evaluation.sleepy import Sleepy, sequences
+from singletrack.evaluation.workers import follow_in_processes
+if __name__ == "__main__":
+    for _ in follow_in_processes(sequences(), Sleepy, jobs=2, batch=1, threads=1, on_frames=lambda count: None):
+        pass
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="this system has no /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:  # C14: they went on for seconds
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "MARKS": str(marks), "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    with subprocess.Popen([sys.executable, "-c", PARENT], env=environment, cwd=root) as parent:
+        while len(list(marks.iterdir())) < 2 and parent.poll() is None:
+            time.sleep(0.05)
+        workers = [int(path.name) for path in marks.iterdir()]
+        parent.kill()
+    assert len(workers) == 2
+    for worker in workers:
+        while is_running(worker):  # each sleeps for minutes in one update
+            time.sleep(0.05)
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

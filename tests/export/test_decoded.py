@@ -81,5 +81,5 @@ def test_the_tracker_reads_nothing_else(path: Path) -> None:
 
 
 def test_networks_without_a_center_head_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a network with a center head.*got DaSiamRPN"):
+    with pytest.raises(InputError, match=r"needs a network with a center head.*got DaSiamRPN"):
         export_onnx(build_dasiamrpn(MODELS["dasiamrpn-vot"].network), tmp_path / "no.onnx", name="no", decoded=True)

@@ -146,7 +146,7 @@ def test_half_stores_the_same_numbers_in_less_room(tmp_path: Path) -> None:
 
 
 def test_file_that_disagrees_is_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="expected maps within 0 of PyTorch's; got"):
+    with pytest.raises(ExportError, match="maps must be within 0 of PyTorch; got"):
         export_onnx(little_network(LEAST), tmp_path / "little.onnx", name="little", tolerance=0.0)
     assert list(tmp_path.iterdir()) == []
 

@@ -242,11 +242,23 @@ def test_gray_and_rgba_frames_become_rgb() -> None:
         (np.zeros((3, 4, 5), np.uint8), "channels last"),
         (np.zeros((1, 4, 5, 3), np.uint8), "channels last"),
         (np.zeros((4, 5, 2), np.uint8), "channels last"),
+        (np.zeros((1, 10000, 3), np.uint8), "at least 2 pixels a side"),  # C3
+        (np.zeros((10000, 1), np.uint8), "at least 2 pixels a side"),
+        (np.ma.array(np.zeros((4, 5, 3), np.uint8), mask=np.ones((4, 5, 3))), "masked pixels"),
     ],
 )
 def test_frames_that_would_need_a_guess_are_refused(frame: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_frame(frame)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses_of_arrays_become_plain_ones() -> None:  # C1: a matrix brought the process down later
+    gray = noise(4, 5)[..., 0]
+    for odd in (np.matrix(gray), gray.view(np.recarray), np.ma.array(gray)):
+        plain = check_frame(odd)
+        assert type(plain) is np.ndarray
+        np.testing.assert_array_equal(plain, np.stack([gray] * 3, -1))
 
 
 def test_jittered_crops_and_labels_equal_the_recorded_ones(shared: Path) -> None:

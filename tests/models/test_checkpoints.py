@@ -397,3 +397,18 @@ def test_convert_command_fails_loudly(tmp_path: Path) -> None:
     )
     assert isinstance(result.exception, CheckpointError)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(model: OSTrack, value: float, tmp_path: Path) -> None:  # C29
+    weights = model.state_dict()
+    name = next(name for name, tensor in weights.items() if tensor.dim() > 1)
+    weights[name].view(-1)[5] = value
+    save_safetensors(weights, tmp_path / "weights.safetensors", "ostrack-256")
+    for use in (
+        lambda: load_weights(model, tmp_path / "weights.safetensors", "ostrack-256"),
+        lambda: convert(tmp_path / "weights.safetensors", "ostrack-256", tmp_path / "out.safetensors"),
+    ):
+        with pytest.raises(CheckpointError, match=f"not finite: .*{name}"):
+            use()
+    assert not (tmp_path / "out.safetensors").exists()

@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused(model: OSTrack, tmp_path: Path) -> None:
             load_pretrained(model, path, kind)  # type: ignore[arg-type]
 
     weights = timm_weights()
-    refused({"model": weights}, "from deit; got .* looks like mae", "deit")
+    refused({"model": weights}, "from deit; got .* seems to be mae", "deit")
     refused(weights | {"blocks.0.attn.qkv.weight": torch.zeros(3, 3)}, r"qkv.weight is \(3, 3\) instead of")
     refused({name: value for name, value in weights.items() if "blocks.1" not in name}, "missing blocks.1.*9 more")
     refused(weights | {"blocks.2.norm1.weight": torch.zeros(WIDTH)}, "unexpected blocks.2.norm1.weight")
@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_refused(model: OSTrack, tmp_path: Path) -> None:
     refused({"backbone.norm.weight": torch.zeros(WIDTH)}, "vision transformer with patch_embed.proj")
     broken = tmp_path / "B_16.npz"
     broken.write_bytes(b"PK nothing")
-    with pytest.raises(CheckpointError, match="fetch it again"):
+    with pytest.raises(CheckpointError, match="download it again"):
         load_pretrained(model, broken)
     np.savez(broken, cls=np.zeros(3))
     with pytest.raises(CheckpointError, match="without 'Transformer/posembed_input"):

@@ -250,6 +250,19 @@ def test_tiles_cover_the_frame_from_the_nearest_on() -> None:
         assert (np.abs(centers - point).max(1) <= 40).any()
 
 
+@pytest.mark.parametrize(
+    ("size_wh", "box", "count"),
+    [
+        ((1280, 720), (0.45, 0.4, 0.1, 0.2), 43 * 24),  # C16: squares of 10 pixels, 30 apart
+        ((1920, 1080), (0.45, 0.4, 0.02, 0.05), 64 * 36),
+        ((3840, 2160), (5.0, 5.0, 1.0, 1.0), 128 * 72),
+        ((40000, 40000), (5.0, 5.0, 1e-300, 1e-300), 128 * 128),
+    ],
+)
+def test_a_tiny_target_has_few_tiles(size_wh: tuple[int, int], box: tuple[float, ...], count: int) -> None:
+    assert len(cover(size_wh, box, 3.0)) == count
+
+
 @pytest.mark.parametrize("size_wh", [(10, 10), (4000, 3)])
 def test_odd_frames_have_tiles_too(size_wh: tuple[int, int]) -> None:
     assert len(cover(size_wh, (0.0, 0.0, 100.0, 100.0), 4.0)) == max(1, size_wh[0] // 400)
@@ -277,8 +290,37 @@ def test_wrong_use_is_told() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"search_after": -1}, {"confirm_looks": 0}, {"tiles_per_frame": 0}, {"tile_scale": 0.0}, {"tile_step": -1.0}],
+    [
+        {"search_after": -1},
+        {"confirm_looks": 0},
+        {"tiles_per_frame": 0},
+        {"tile_scale": 0.0},
+        {"tile_step": -1.0},
+        # C30
+        {"tiles_per_frame": 1.5},
+        {"tiles_per_frame": True},
+        {"tiles_per_frame": 10**9},
+        {"tile_step": 1e-300},
+        {"tile_step": float("nan")},
+        {"tile_step": "3"},
+        {"search_factor": 1e300},
+        {"lost_below": float("nan")},
+        {"lost_after": 10**400},
+        {"update_interval": 2.5, "num_templates": 2},
+        {"exact_squares": 1},
+    ],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="must be"):
         OSTrackSettings(**wrong)
+
+
+@pytest.mark.parametrize("box", [(value for value in BOX), "1234", (0, 0, 1e18, 1e18), (1j, 2, 3, 4)])
+def test_a_refused_box_changes_nothing(box: object) -> None:  # C27: the tracker inside had changed
+    tracker, other = (LongTermTracker(OSTrackTracker(BrightSquares(), SETTINGS)) for _ in range(2))
+    for each in (tracker, other):
+        each.init(leaves_and_returns(0), BOX)
+    with pytest.raises(InputError):
+        tracker.init(frame(), box)  # type: ignore[arg-type]
+    for index in range(1, 5):
+        assert tracker.update(leaves_and_returns(index)) == other.update(leaves_and_returns(index))

@@ -253,7 +253,9 @@ def test_boxes_that_cannot_be_meant_are_refused(box: tuple[float, float, float, 
         OSTrackTracker(Scripted()).init(picture(), box)
 
 
-@pytest.mark.parametrize("box", [(100, 80, 1, 40), (0.2, 0.2, 1, 1), (319.9, 239.9, 0.1, 0.1), (-1e5, -1e5, 1e6, 1e6)])
+@pytest.mark.parametrize(
+    "box", [(100, 80, 1, 40), (0.2, 0.2, 1, 1), (319.9, 239.9, 0.1, 0.1), (-1000, -1000, 3000, 2300)]
+)
 def test_odd_boxes_are_followed(box: tuple[float, float, float, float]) -> None:
     tracker = OSTrackTracker(Scripted())
     tracker.init(picture(), box)
@@ -304,3 +306,16 @@ def test_frames_are_not_changed() -> None:
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="must "):
         OSTrackSettings(**wrong)
+
+
+@pytest.mark.parametrize("size_hw", [(2, 10000), (10000, 2), (3, 300)])
+def test_a_box_far_larger_than_a_thin_frame_ends_inside_it(size_hw: tuple[int, int]) -> None:  # C3
+    tracker = OSTrackTracker(Scripted())
+    blank = np.zeros((*size_hw, 3), np.uint8)
+    tracker.init(blank, (0.0, 0.0, 15.0, 15.0))
+    for _ in range(3):
+        x, y, width, height = tracker.update(blank).box
+        assert x >= 0
+        assert y >= 0
+        assert x + width <= size_hw[1]
+        assert y + height <= size_hw[0]

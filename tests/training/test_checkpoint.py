@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ from safetensors.torch import load_file
 from tests.training.toys import NOTHING, changed, one_stage, toy
 from torch import nn
 
-from singletrack.errors import CheckpointError, InputError
+from singletrack.errors import CheckpointError, InputError, SingletrackError
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.training.base import Stage, epoch_at
-from singletrack.training.checkpoint import begin, described, read_start, set_training
+from singletrack.training.checkpoint import begin, described, read_start, resume, save, set_training
 from singletrack.training.recipes import RECIPES
 from singletrack.training.schedules import learning_rate
 from singletrack.training.tasks.ostrack import OSTrackTask
@@ -165,3 +167,31 @@ def test_weights_are_named_by_their_model(tmp_path: Path) -> None:
     train(one_stage(), NOTHING, tmp_path, stop_after=1)
     with safe_open(tmp_path / "weights.safetensors", "pt") as weights:
         assert weights.metadata()["model"] == "toy"
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "half", b"\x80\x02}r\x00\x00\x00\x20."])
+def test_a_broken_file_to_resume_from_is_named(content: bytes | str, tmp_path: Path) -> None:  # C24
+    recipe = toy()
+    save(begin(recipe, 0, None, torch.device("cpu")), recipe, tmp_path)
+    path = tmp_path / "last.pt"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if isinstance(content, str) else content)
+    with pytest.raises(CheckpointError, match=r"expected a complete .*last\.pt to resume from"):
+        resume(recipe, tmp_path, torch.device("cpu"))
+    torch.save({"recipe": described(recipe)}, path)
+    with pytest.raises(CheckpointError, match=r"expected a complete .*last\.pt to resume from; got KeyError"):
+        resume(recipe, tmp_path, torch.device("cpu"))
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:  # C24
+    recipe = toy()
+    progress = begin(recipe, 0, None, torch.device("cpu"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        with pytest.raises(SingletrackError, match="cannot write"):
+            save(progress, recipe, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []

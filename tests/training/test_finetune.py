@@ -164,7 +164,7 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
             ["ostrack-256", "--data", "folder=DIR"],
             "ostrack-256 has no bundled weights; give an official or converted file with --weights",
         ),
-        (["ostrack-tiny", "--data", "nothing=DIR"], "expected a data set of"),
+        (["ostrack-tiny", "--data", "nothing=DIR"], "unknown data set"),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_run_that_is_stopped_or_killed_goes_on_to_the_same_numbers(number: int
         _, errors = run.communicate(timeout=60)
     if number == signal.SIGINT:
         assert run.returncode == 130, errors
-        assert "singletrack: stopped" in errors
+        assert "singletrack: interrupted" in errors
     else:
         assert run.returncode == -signal.SIGKILL
     taken = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)["step"]

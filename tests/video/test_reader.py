@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 import socket
+import struct
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,8 @@ from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video import VideoReader, VideoWriter, containers, open_video
+from singletrack.video.images import natural_key
+from singletrack.video.limits import announced_size
 
 MakeVideo = Callable[..., Path]
 QUARTERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
@@ -451,6 +457,149 @@ def test_stream_that_stays_silent_is_given_up() -> None:
         with pytest.raises(VideoError, match="no answer in time") as caught:
             open_video(url, timeout=0.5)
     assert "secret" not in str(caught.value)
+
+
+# --- hostile files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [-1, -5, 10**30])
+def test_numbers_that_are_no_cameras(number: int) -> None:  # C15: -1 ended the process
+    with pytest.raises(VideoError, match="expected"):
+        open_video(number)
+
+
+def test_a_pipe_is_no_picture_and_no_video(tmp_path: Path) -> None:  # C8: it was waited for
+    os.mkfifo(tmp_path / "1.jpg")
+    for source in (tmp_path, tmp_path / "1.jpg"):
+        with pytest.raises(VideoError, match="pipe, socket or device"):
+            open_video(source)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nclip.ts\n",  # C8: without an end, it was read for ever
+        "ffconcat version 1.0\nfile clip.ts\n",
+        "v=0\nm=video 5004 RTP/AVP 96\n",
+        '<?xml version="1.0"?><MPD type="dynamic"></MPD>',
+    ],
+)
+def test_a_playlist_in_a_file_is_refused(content: str, make_video: Callable[..., Path], tmp_path: Path) -> None:
+    make_video("clip.ts", options={})
+    (tmp_path / "list.m3u8").write_text(content)
+    with pytest.raises(VideoError, match="a playlist"):
+        open_video(tmp_path / "list.m3u8")
+
+
+@pytest.mark.parametrize("side", [40_000, 32_000])
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_picture_of_too_many_pixels_is_refused(side: int, bits: int, tmp_path: Path) -> None:  # C9, C20
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, bits, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1000))
+    path = tmp_path / "1.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    with pytest.raises(VideoError, match=f"at most .* pixels; got one of {side} x {side}"):
+        open_video(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp"])
+def test_announced_sizes(ending: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    for quality in (50, 101):  # above 100 a WebP has no losses, which is another layout
+        options = [cv2.IMWRITE_WEBP_QUALITY, quality] if ending == ".webp" else []
+        data = cv2.imencode(ending, picture, options)[1].tobytes()
+        assert announced_size(data) == (53, 37)
+        for length in range(60):
+            assert announced_size(data[:length]) in (None, (53, 37))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "b\0c", "frames/" + "a" * 300 + "/*.png"])
+def test_names_that_no_file_can_have(name: str) -> None:  # C9
+    with pytest.raises(VideoError, match="expected"):
+        open_video(name)
+
+
+@pytest.mark.parametrize("noted", ["..........00", "00:00:1.0.0", "00:00:..........00", "9" * 5000 + ":00:00"])
+def test_an_odd_duration_is_passed_over(
+    noted: str, make_video: Callable[..., Path]
+) -> None:  # C9: after the last frame
+    path = make_video("clip.mkv", options={}, count=3)
+    content = path.read_bytes()
+    place = content.index(b"DURATION")
+    with open_video(path) as video:
+        assert len(list(video)) == 3
+    noted = noted[:18].ljust(18, "0")  # as long as the one in the file
+    start = content.index(b"00:00:", place)
+    path.write_bytes(content[:start] + noted.encode() + content[start + 18 :])
+    with open_video(path) as video:
+        assert len(list(video)) == 3
+
+
+def test_numbers_in_names_may_have_any_length() -> None:  # C10
+    names = ["007", "9", "10", "9" * 4999, "1" * 5000]
+    assert sorted(["10", "9", "1" * 5000, "9" * 4999, "007"], key=natural_key) == names
+
+
+def test_frames_that_do_not_decode_are_missed(make_video: Callable[..., Path]) -> None:  # C19: up to 19 of 20, silently
+    path = make_video("clip.mkv", options={}, count=20, codec="libx264")
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(0)
+    noticed = silent = 0
+    for _ in range(60):
+        changed = content.copy()
+        changed[int(random.integers(len(content) // 10, len(content)))] ^= 1 << int(random.integers(8))
+        path.write_bytes(changed)
+        frames = 0
+        try:
+            with open_video(path) as video:
+                for _ in video:
+                    frames += 1
+        except VideoError:
+            noticed += 1
+        else:
+            silent += frames < 20
+    assert silent == 0
+    assert noticed > 10
+
+
+def test_a_fragment_that_is_missing_is_noticed(make_video: Callable[..., Path]) -> None:  # C19
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = make_video("clip.mp4", options=options, count=30)
+    content = path.read_bytes()
+    starts = [place - 4 for place in range(len(content)) if content[place : place + 4] == b"moof"]
+    assert len(starts) > 2
+    with open_video(path) as video:
+        assert len(list(video)) == 30
+    path.write_bytes(content[: starts[1]] + content[starts[2] :])
+    with open_video(path) as video, pytest.raises(DamagedVideoError, match="damaged pieces"):
+        list(video)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mkv", {}),
+        ("clip.webm", {}),
+        ("clip.mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("clip.mov", {"movflags": "+faststart"}),
+    ],
+)
+def test_every_cut_is_noticed(name: str, options: dict[str, str], make_video: Callable[..., Path]) -> None:  # C19
+    path = make_video(name, options=options, count=12, codec="libvpx-vp9" if name == "clip.webm" else "libx264")
+    content = path.read_bytes()
+    with open_video(path) as video:
+        assert len(list(video)) == 12
+    for end in range(len(content) // 4, len(content), len(content) // 40):
+        path.write_bytes(content[:end])
+        frames = 0
+        with suppress(VideoError), open_video(path) as video:
+            for _ in video:
+                frames += 1
+            assert frames == 12
 
 
 # --- what containers hold beside ordinary frames ----------------------------------------------------------------

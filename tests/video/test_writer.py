@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack.errors import DamagedVideoError, InputError, SingletrackError
+from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.video import VideoWriter, open_video
 
 
@@ -147,3 +147,11 @@ os.kill(os.getpid(), signal.SIGKILL)
         except DamagedVideoError:
             pass
     assert count >= 25  # all but the last second of 3.5
+
+
+def test_frames_wider_than_the_codec_takes_are_refused(tmp_path: Path) -> None:  # C34
+    with (
+        VideoWriter(tmp_path / "out.mp4", 30) as writer,
+        pytest.raises(VideoError, match="at most 16384 pixels a side"),
+    ):
+        writer.write(np.zeros((2, 16_386, 3), np.uint8))

@@ -8,7 +8,7 @@ import click
 
 from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
-from singletrack.files import check_file, writing
+from singletrack.files import check_file, check_outputs, writing
 from singletrack.loading import existing_file
 from singletrack.registry import find_model
 
@@ -49,6 +49,7 @@ def command(
     for path in (source, other):
         if path is not None:
             existing_file(path)
+    check_outputs([out], [source, other])
     ask_to_overwrite([out], overwrite)
     check_file(out, (".safetensors",), make_folders=True)
     require_packages("converting", *TRAIN_EXTRA)

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from singletrack import loading
-from singletrack.api import Step, follow
+from singletrack.api import TrackStep, follow
 from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.files import make_folder
@@ -47,7 +47,7 @@ def command(out: Path) -> None:
     tracker = loading.load("ostrack-tiny")
     with Progress(FRAMES, files) as progress:
 
-        def note(step: Step) -> None:
+        def note(step: TrackStep) -> None:
             found_boxes.append(step.result.box)
             progress.show(step)
 

@@ -10,7 +10,7 @@ from singletrack import loading
 from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.files import check_file, writing
+from singletrack.files import check_file, check_outputs, writing
 from singletrack.registry import find_model, make_tracker
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
@@ -63,6 +63,7 @@ def command(
     if int8 and photos is None:
         raise InputError("--int8 needs --photos; got none; give a folder of photos for calibration")
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
+    check_outputs([out, out.with_suffix(".bin")] if format_name == "openvino" else [out], [weights, photos])
     ask_to_overwrite([out], overwrite)
     check_file(out, (ENDINGS[format_name],), make_folders=True)
     require_packages("exporting", *TRAIN_EXTRA)

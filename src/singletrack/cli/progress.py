@@ -13,7 +13,7 @@ from typing import TextIO
 import click
 from tqdm import tqdm
 
-from singletrack.api import Step
+from singletrack.api import TrackStep
 from singletrack.errors import InputError, VideoError
 
 LINE_SECONDS = 10.0  # between two lines of progress where stderr is no terminal, as in CI
@@ -122,7 +122,7 @@ class Progress:
         """Frames per second of the tracker alone, without the first update (warm-up); 0 before the second."""
         return (self.steps - 2) / self._seconds if self._seconds else 0.0
 
-    def show(self, step: Step) -> None:
+    def show(self, step: TrackStep) -> None:
         """Add one step."""
         self.steps += 1
         self._seconds += step.seconds if self.steps > 2 else 0.0

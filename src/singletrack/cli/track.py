@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from singletrack import loading
-from singletrack.api import Step, check_outputs, follow, resolve_targets
+from singletrack.api import TrackStep, check_outputs, follow, resolve_targets
 from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
 from singletrack.cli.progress import Progress
 from singletrack.errors import InputError
@@ -21,7 +21,7 @@ from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
 from singletrack.video import open_video
 
-LABEL_ENDINGS = (".xml", ".parquet")  # of --save-boxes, that no result file has
+LABEL_ENDINGS = (".xml", ".parquet", ".json")  # of --save-boxes, that no result file has; .json asks for --format
 
 
 def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[Box]:
@@ -172,7 +172,7 @@ def command(
             if label_path:
                 labels = stack.enter_context(LabelRecorder(label_path, format, source, video))
 
-            def note(step: Step) -> None:
+            def note(step: TrackStep) -> None:
                 if labels:
                     labels.add(step.index, step.results)
                 progress.show(step)

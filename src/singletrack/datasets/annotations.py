@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Array
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
+
+Numbers = NDArray[np.int64]
 
 NO_BOX = (np.nan,) * 4
+LARGEST_MASK = 1 << 27  # pixels
+MOST_FRAMES = 10_000_000  # of one sequence: 92 hours at 30 frames a second
+LARGEST_NUMBER = 1e9  # of anything that counts frames, tracks or pixels
 
 
 def read_table(text: str) -> Array:
@@ -26,8 +31,19 @@ def read_table(text: str) -> Array:
         raise InputError(f"expected {len(rows[0])} numbers in every line; line {odd + 1} has {len(rows[odd])}")
     try:
         return np.array(rows, np.float64) if rows else np.zeros((0, 0))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"expected numbers; {error}") from error
+
+
+def whole_numbers(column: Array, what: str, low: float = -LARGEST_NUMBER, high: float = LARGEST_NUMBER) -> Numbers:
+    """Numbers (N,) as integers. Raises InputError, naming the first line, where one is not whole or beyond a limit."""
+    wrong = ~((column >= low) & (column <= high) & (column == np.floor(column)))
+    if wrong.any():
+        line = int(np.argmax(wrong))
+        raise InputError(
+            f"expected a whole number of {low:.0f} to {high:.0f} as {what}; line {line + 1} has {column[line]:g}"
+        )
+    return column.astype(np.int64)
 
 
 def read_boxes(text: str) -> Array:
@@ -74,10 +90,17 @@ def _box_round(table: Array) -> Array:
 
 def _box_in_mask(line: str) -> Array:
     """The box round the pixels of a mask; each pixel is 1 wide and high."""
-    left, top, width, height, *runs = read_values(line[1:]).astype(int)
+    numbers = read_values(line[1:])
+    if len(numbers) < 4 or not (np.abs(numbers) <= LARGEST_NUMBER).all() or (numbers[2:] < 0).any():
+        raise InputError(
+            f"expected a mask as m and x,y,width,height and runs of 0 or more pixels; got {show_value(line)}"
+        )
+    left, top, width, height, *runs = (int(number) for number in numbers)
+    if width * height > LARGEST_MASK:
+        raise InputError(f"expected a mask of at most {LARGEST_MASK} pixels; got one of {width} x {height}")
+    if sum(runs) > width * height:
+        raise InputError(f"expected a mask of {width} x {height} pixels; its runs add up to {sum(runs)}")
     pixels = np.repeat(np.arange(len(runs)) % 2, runs)
-    if len(pixels) > width * height:
-        raise InputError(f"expected a mask of {width} x {height} pixels; its runs add up to {len(pixels)}")
     inside = np.flatnonzero(pixels)
     if not len(inside):
         return np.array(NO_BOX)
@@ -95,7 +118,7 @@ def read_vatic(text: str, step: int) -> tuple[Array, NDArray[np.bool_]]:
     table = read_table(re.sub(r'".*', "", text, flags=re.MULTILINE))
     if not len(table) or table.shape[1] != 9:
         raise InputError('expected lines such as 0 10 20 50 60 1 0 0 0 "ball": nine numbers and a label')
-    frames = table[:, 5].astype(int) - 1
+    frames = whole_numbers(table[:, 5], "frame", low=1, high=MOST_FRAMES) - 1
     chosen = frames % step == 0
     table, frames = table[chosen], frames[chosen] // step
     boxes = np.full((frames.max(initial=-1) + 1, 4), np.nan)

@@ -16,35 +16,45 @@ Array = NDArray[np.float64]
 
 
 class Frames(Protocol):
-    """The frames of one sequence, each read when it is asked for; can be pickled and sent to another process."""
+    """Frames of one sequence, read on access. Can be pickled and sent to another process."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image:
-        """Frame `index`, counted from 0, (H, W, 3) uint8 RGB. Raises IndexError past the last one.
+        """Read a frame.
 
-        Raises VideoError where it cannot be read or decoded.
+        Args:
+            index: index of the frame, from 0.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            IndexError: the index is past the last frame.
+            VideoError: the frame cannot be read or decoded.
         """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoSequence:
-    """One target in one video (in a single picture, for a data set of pictures).
+    """One target in one video (or in a single image, for image data sets).
 
-    name: as the benchmark writes it; unique in its data set.
-    boxes_xywh: (N, 4) pixels, a row a frame, top-left corner first, as the benchmark writes them: NaN or 0,0,0,0 where
-        there is no box, and in some of them (``benchmarks`` says which) the first pixel is 1. (1, 4) where only the
-        first box is given.
-    visible: (N,) False where the benchmark says that the target is absent or wholly hidden, so that a protocol may
-        leave the frame out; None where it does not say.
-    cover: (N,) 0 to 1, the part of the target that can be seen; None where the benchmark does not say.
-    attributes: names of the challenges in it, as the benchmark writes them.
-    language: the sentence that describes the target, where there is one.
-    dataset: name of the data set, as ``catalog`` has it; empty for a sequence made by hand.
-    fps: frames per second, where the benchmark tells.
-    told_size_wh: width and height of its frames, where the benchmark tells.
+    Attributes:
+        name: name in the data set; unique.
+        frames: the frames, read on access.
+        boxes_xywh: (N, 4) pixels, one row per frame, top-left corner first, as written by the benchmark: NaN or 0,0,0,0
+            without a box; some benchmarks count pixels from 1 (see ``tracking_datasets``). (1, 4) if only the first box
+            is public.
+        visible: (N,) bool, False where the target is marked as absent or completely hidden; None if unknown.
+        cover: (N,) visible part of the target, 0 to 1; None if unknown.
+        attributes: names of its challenge attributes.
+        language: a sentence that describes the target; empty if there is none.
+        dataset: name of the data set in ``registry``; empty for other sequences.
+        fps: frames per second; None if unknown.
+        told_size_wh: width and height of the frames from the annotations; None if unknown.
 
-    Raises InputError for boxes, visible or cover that are not one row a frame.
+    Raises:
+        InputError: boxes, visible or cover do not have one row per frame.
     """
 
     name: str
@@ -63,14 +73,14 @@ class VideoSequence:
         if self.boxes_xywh.shape not in {(count, 4), (1, 4)}:
             rows = " x ".join(map(str, self.boxes_xywh.shape))
             raise InputError(
-                f"expected a box for each of the {count} frames of {self.name}, or the first box alone; got {rows}; "
-                "get a whole copy of this sequence"
+                f"{self.name} needs a box for each of its {count} frames, or only the first box; got {rows}; "
+                "get a complete copy of this sequence"
             )
         for what, values in (("visible", self.visible), ("cover", self.cover)):
             if values is not None and values.shape != (count,):
                 raise InputError(
-                    f"expected {what} for each of the {count} frames of {self.name}; got {len(values)} values; "
-                    "get a whole copy of this sequence"
+                    f"{self.name} needs {what} for each of its {count} frames; got {len(values)} values; "
+                    "get a complete copy of this sequence"
                 )
 
     def __len__(self) -> int:
@@ -78,7 +88,7 @@ class VideoSequence:
 
     @cached_property
     def size_wh(self) -> tuple[int, int]:
-        """Width and height of its frames: as told, else of the first frame, which is read for it."""
+        """Width and height of the frames, from the annotations or else from the first frame."""
         if self.told_size_wh is not None:
             return self.told_size_wh
         height, width = self.frames[0].shape[:2]

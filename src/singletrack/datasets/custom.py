@@ -6,7 +6,7 @@ Each annotated object becomes a sequence.
 from __future__ import annotations
 
 import configparser
-import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,8 +16,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from singletrack.datasets.annotations import read_regions, read_table
+from singletrack.datasets.annotations import LARGEST_NUMBER, MOST_FRAMES, read_regions, read_table, whole_numbers
 from singletrack.datasets.base import Array, Frames, VideoSequence
+from singletrack.datasets.coco import coco_objects, coco_pictures, read_json
 from singletrack.datasets.layouts import (
     SequencePaths,
     SequenceReaders,
@@ -29,7 +30,7 @@ from singletrack.datasets.layouts import (
 )
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
@@ -108,24 +109,17 @@ def find_coco_export(storage: Storage, split: str, text: str | None) -> Sequence
 
 def _objects_of(storage: Storage, folder: str, file: str) -> SequenceReaders:
     path = f"{folder}/{file}" if folder else file
-    try:
-        content = json.loads(storage.text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"expected JSON in {path}; {error}; export it again") from error
+    content = read_json(storage, path)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         return {}
     subset = file.removesuffix(".json").removeprefix("instances_")
     bases = [folder, "images", f"images/{subset}", subset, ""]
-    pictures = {
-        picture["id"]: (_picture(storage, bases, picture["file_name"]), (int(picture["width"]), int(picture["height"])))
-        for picture in content["images"]
-    }
     found: SequenceReaders = {}
-    for thing in content["annotations"]:
-        if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
-            name = f"{file.removesuffix('.json')}_{thing['image_id']}_{thing['id']}"
-            frames, size_wh = pictures[thing["image_id"]]
-            found[name] = partial(read_still, name, frames, size_wh, thing["bbox"])
+    pictures = coco_pictures(content, path)
+    places = {number: _picture(storage, bases, name) for number, (name, _) in pictures.items()}
+    for thing in coco_objects(content, path, pictures):
+        name = f"{file.removesuffix('.json')}_{thing.image}_{thing.name}"
+        found[name] = partial(read_still, name, places[thing.image], pictures[thing.image][1], thing.box_xywh)
     return found
 
 
@@ -168,9 +162,16 @@ def find_mot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
         if table.shape[1] > 6:
             table = table[table[:, 6] != 0]
         called = storage.root.resolve().stem if base == "." else base
-        for track in np.unique(table[:, 1]).astype(int):
-            name = f"{called}_{track}"
-            found[name] = partial(read_track, storage, name, f"{base}/{_mot_pictures(storage, base)}", table, track)
+        try:
+            tracks = whole_numbers(table[:, 1], "track")
+            whole_numbers(table[:, 0], "frame", low=1, high=MOST_FRAMES)
+        except InputError as error:
+            raise InputError(f"{base}/gt/gt.txt: {error}; export it again") from error
+        order = np.argsort(tracks, kind="stable")
+        pictures = f"{base}/{_mot_pictures(storage, base)}"
+        for rows in np.split(table[order], np.flatnonzero(np.diff(tracks[order])) + 1) if len(table) else []:
+            name = f"{called}_{rows[0, 1]:.0f}"
+            found[name] = partial(read_track, storage, name, pictures, rows)
     if not found:
         raise InputError(f"expected SEQUENCE/gt/gt.txt below {storage.root}; found none; check the path")
     return found
@@ -180,15 +181,19 @@ def _mot_pictures(storage: Storage, base: str) -> str:
     """The folder of the frames, as seqinfo.ini has it; img1 without one."""
     if not storage.has(f"{base}/seqinfo.ini"):
         return "img1"
-    told = configparser.ConfigParser()
-    told.read_string(storage.text(f"{base}/seqinfo.ini"))
-    return told.get("VideoSequence", "imDir", fallback="img1")
+    told = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        told.read_string(storage.text(f"{base}/seqinfo.ini"))
+        return told.get("Sequence", "imDir", fallback="img1")
+    except (configparser.Error, ValueError) as error:
+        raise InputError(
+            f"expected [Sequence] and lines of key = value in {base}/seqinfo.ini; {error}; mend or remove it"
+        ) from error
 
 
-def read_track(storage: Storage, name: str, folder: str, table: Array, track: int) -> VideoSequence:
-    rows = table[table[:, 1] == track]
+def read_track(storage: Storage, name: str, folder: str, rows: Array) -> VideoSequence:
     boxes = {int(row[0]) - 1: row[2:6] for row in rows}
-    seen = {int(row[0]) - 1: float(row[8]) for row in rows} if table.shape[1] > 8 else {}
+    seen = {int(row[0]) - 1: float(row[8]) for row in rows} if rows.shape[1] > 8 else {}
     return _stretch(storage, name, folder, boxes, seen)
 
 
@@ -202,6 +207,8 @@ def _stretch(
     """The frames of a folder from the first to the last (from 0) that has a box; NaN where one between has none."""
     names = storage.pictures(folder)
     first, last = min(boxes), max(boxes)
+    if first < 0:
+        raise InputError(f"expected frames of {name} to count from 0; got {first}; export it again")
     if last >= len(names):
         raise InputError(
             f"expected {last + 1} frames in {storage.place(folder)} for {name}; got {len(names)}; get a whole copy"
@@ -232,41 +239,72 @@ def find_cvat(storage: Storage, split: str, text: str | None) -> SequenceReaders
             continue
         try:
             root = ElementTree.fromstring(storage.text(path))
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, ValueError) as error:
             raise InputError(f"expected CVAT's XML in {path}; {error}; export it again") from error
         folder = f"{base}/images" if base else "images"
         task = base or storage.root.resolve().stem
-        found |= _cvat_tracks(storage, root, folder, task) | _cvat_stills(storage, root, folder, task)
+        found |= _cvat_tracks(storage, root, folder, task, path) | _cvat_stills(storage, root, folder, task, path)
     if not found:
         raise InputError(f"expected annotations.xml of CVAT with boxes below {storage.root}; found none")
     return found
 
 
-def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> SequenceReaders:
+def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task: str, path: str) -> SequenceReaders:
     found: SequenceReaders = {}
-    for track in root.iter("track"):
+    for number, track in enumerate(root.iter("track")):
+        place = f"track {number + 1} of {path}"
         boxes = {
-            int(box.attrib["frame"]): _cvat_box(box) for box in track.iter("box") if box.get("outside", "0") == "0"
+            int(_number(box, "frame", place, high=MOST_FRAMES)): _cvat_box(box, place)
+            for box in track.iter("box")
+            if box.get("outside", "0") == "0"
         }
         if boxes:
-            name = f"{task}_{track.attrib['id']}"
+            name = f"{task}_{_attribute(track, 'id', place)}"
             found[name] = partial(_stretch, storage, name, folder, boxes)
     return found
 
 
-def _cvat_stills(storage: Storage, root: ElementTree.Element, folder: str, task: str) -> SequenceReaders:
+def _cvat_stills(storage: Storage, root: ElementTree.Element, folder: str, task: str, path: str) -> SequenceReaders:
     found: SequenceReaders = {}
     counts: dict[str, int] = defaultdict(int)
-    for image in root.iter("image"):
-        size_wh = int(image.attrib["width"]), int(image.attrib["height"])
-        frames = _picture(storage, [folder, folder.rpartition("/")[0]], image.attrib["name"])
+    for index, image in enumerate(root.iter("image")):
+        place = f"image {index + 1} of {path}"
+        size_wh = int(_number(image, "width", place)), int(_number(image, "height", place))
+        number = _attribute(image, "id", place)
+        frames = _picture(storage, [folder, folder.rpartition("/")[0]], _attribute(image, "name", place))
         for box in image.iter("box"):
-            name = f"{task}_{image.attrib['id']}_{counts[image.attrib['id']]}"
-            counts[image.attrib["id"]] += 1
-            found[name] = partial(read_still, name, frames, size_wh, _cvat_box(box))
+            name = f"{task}_{number}_{counts[number]}"
+            counts[number] += 1
+            found[name] = partial(read_still, name, frames, size_wh, _cvat_box(box, place))
     return found
 
 
-def _cvat_box(box: ElementTree.Element) -> Array:
-    left, top, right, bottom = (float(box.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
+def _cvat_box(box: ElementTree.Element, place: str) -> Array:
+    low = -LARGEST_NUMBER
+    left, top, right, bottom = (_number(box, side, place, low=low) for side in ("xtl", "ytl", "xbr", "ybr"))
     return np.array([left, top, right - left, bottom - top])
+
+
+def _attribute(element: ElementTree.Element, name: str, place: str) -> str:
+    """An attribute of an element. Raises InputError, which names the place, where there is none."""
+    text = element.get(name)
+    if text is None:
+        raise InputError(f"expected {name} in <{element.tag}> of {place}; got none; export it again")
+    return text
+
+
+def _number(
+    element: ElementTree.Element, name: str, place: str, low: float = 0.0, high: float = LARGEST_NUMBER
+) -> float:
+    """An attribute as a number within limits. Raises InputError, which names the place, for anything else."""
+    text = _attribute(element, name, place)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise InputError(
+            f"expected a number of {low:g} to {high:g} as {name} of <{element.tag}> in {place}; got "
+            f"{show_value(text)}; export it again"
+        )
+    return value

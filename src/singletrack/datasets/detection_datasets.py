@@ -28,12 +28,12 @@ from singletrack.geometry.boxes import Box
 
 # --- ILSVRC: VID and DET -----------------------------------------------------------------------------------
 
-ILSVRC_FOLDERS = ("ILSVRC2015", "ILSVRC2017", "ILSVRC")  # which the downloads unpack into
+ILSVRC_FOLDERS = ("ILSVRC2015", "ILSVRC2017", "ILSVRC")  # folder names of the downloads
 NOWHERE = (np.nan, np.nan, np.nan, np.nan)
 
 
 class Marked(NamedTuple):
-    """What one .xml says of its picture: its size, and each object's track ("" in DET) and box, x, y, width, height."""
+    """Contents of one .xml: size of the image, and track ("" in DET) and box (x, y, width, height) of each object."""
 
     size_wh: tuple[int, int]
     objects: list[tuple[str, Box]]
@@ -41,7 +41,7 @@ class Marked(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """One object of a video. stems: of all its pictures, without endings. boxes: place in these -> xywh."""
+    """One object of a video. ``stems``: names of all its images, without ending. ``boxes``: image index -> xywh."""
 
     name: str
     folder: str
@@ -51,9 +51,9 @@ class Track:
 
 
 def find_vid(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Each track of each video is a sequence, VIDEO_TRACK, from its first box to its last; NaN where it has none.
+    """Each track of a video is a sequence, VIDEO_TRACK, from its first box to its last; NaN in between without a box.
 
-    ``occluded`` is not read: it stands for any occlusion, and pysot trains on these boxes as on the others.
+    ``occluded`` is not read, because it marks any degree of occlusion, and pysot trains on these boxes as well.
     """
     found: SequenceReaders = {}
     for marked, pictures in _folders(storage, "VID", split):
@@ -79,8 +79,9 @@ def read_track(storage: Storage, track: Track) -> VideoSequence:
     lacking = [stem for stem in stems if stem not in there]
     if lacking:
         raise InputError(
-            f"expected {len(stems)} frames of {track.name} in {storage.place(track.folder)}; {len(lacking)} are not "
-            f"there, such as {lacking[0]}; get a whole copy"
+            f"{len(lacking)} of {len(stems)} frames of {track.name} are missing in {storage.place(track.folder)}, "
+            "such as "
+            f"{lacking[0]}; get a complete copy"
         )
     boxes_xywh = np.array([track.boxes.get(index, NOWHERE) for index in range(first, last + 1)], np.float64)
     return VideoSequence(
@@ -93,7 +94,7 @@ def read_track(storage: Storage, track: Track) -> VideoSequence:
 
 
 def find_det(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Every object of a picture is a sequence of one frame, PICTURE_OBJECT, objects counted from 0."""
+    """Each object of an image is a sequence of one frame, IMAGE_OBJECT, objects counted from 0."""
     found: SequenceReaders = {}
     for marked, pictures in _folders(storage, "DET", split):
         there = {name.rpartition(".")[0]: name for name in storage.pictures(pictures)}
@@ -109,7 +110,7 @@ def find_det(storage: Storage, split: str, text: str | None) -> SequenceReaders:
 
 
 def _folders(storage: Storage, part: str, split: str) -> Iterator[tuple[str, str]]:
-    """Each folder of annotations of a split, however deep, and the one with its pictures."""
+    """Iterate over the annotation folders of a split, at any depth, with their image folders."""
     base = first_existing(storage, ILSVRC_FOLDERS)
     waiting = [f"{part}/{split}"]
     while waiting:
@@ -121,7 +122,7 @@ def _folders(storage: Storage, part: str, split: str) -> Iterator[tuple[str, str
 
 
 def _annotations(storage: Storage, folder: str) -> list[str]:
-    """Names of the .xml files in a folder, in natural order."""
+    """List the .xml files in a folder, in natural order."""
     return [file for file in storage.files(folder) if file.endswith(".xml")]
 
 
@@ -137,12 +138,12 @@ def _read_annotation(storage: Storage, path: str) -> Marked:
             )
             objects.append((thing.findtext("trackid", ""), (left, top, right - left, bottom - top)))
     except (ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"expected ILSVRC's annotation in {path}; {error}; get a whole copy") from error
+        raise InputError(f"invalid ILSVRC annotation {path}: {error}; get a complete copy") from error
     return Marked((width, height), objects)
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
-    """The text of an element below this one; raises ValueError where there is none."""
+    """Return the text of a child element; raises ValueError if it is missing."""
     text = element.findtext(path)
     if not text:
         raise ValueError(f"it has no {path}")
@@ -159,8 +160,10 @@ YOUTUBEBB_COLUMNS = 10  # youtube_id, timestamp_ms, class_id, class_name, object
 class Segment:
     """One object of a video.
 
-    told: five numbers of each of its moments: milliseconds; left, right, top and bottom as shares of the frame, NaN
-        where it is absent. there: names of all files in its folder.
+    Attributes:
+        told: five numbers per time: milliseconds; left, right, top and bottom as fractions of the frame, NaN where
+            absent.
+        there: names of all files in its folder.
     """
 
     youtube_id: str
@@ -179,10 +182,11 @@ class Segment:
 
 
 def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Each object of each video is a sequence, VIDEO_CLASS_OBJECT, of one frame a second, from where it is first seen.
+    """Each object of a video is a sequence, VIDEO_CLASS_OBJECT, at one frame per second, from its first appearance.
 
-    Google hands out ``yt_bb_detection_train.csv.gz``, to be unpacked; the frames lie beside it as youtube-bb-utility
-    extracts them from YouTube, which pysot's scripts ask for: ``yt_bb_detection_train/CLASS/ID_TIME_CLASS_OBJECT.jpg``.
+    Google distributes ``yt_bb_detection_train.csv.gz``, which must be unpacked. The frames are next to it, as
+    youtube-bb-utility extracts them from YouTube and as the scripts of pysot expect:
+    ``yt_bb_detection_train/CLASS/ID_TIME_CLASS_OBJECT.jpg``.
     """
     listing = YOUTUBEBB_LISTS[split]
     content = storage.text(f"{listing}.csv")
@@ -190,8 +194,9 @@ def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceRe
         objects = _read_objects(content)
     except ValueError as error:
         raise InputError(
-            f"expected {YOUTUBEBB_COLUMNS} values in every line of {listing}.csv, a box in the last four; got {error}; "
-            "get the file again"
+            f"every line of {listing}.csv must have {YOUTUBEBB_COLUMNS} values with the box in the last four; got "
+            f"{error}; "
+            "download the file again"
         ) from error
     there: dict[str, set[str]] = {}
     found: SequenceReaders = {}
@@ -213,9 +218,9 @@ def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceRe
 
 
 def _read_objects(text: str) -> dict[tuple[str, str, str], array[float]]:
-    """Video, class and object -> what a ``Segment`` is told. Raises ValueError for a line that is none."""
+    """Read the rows of each (video, class, object); raises ValueError for an invalid line."""
     objects: dict[tuple[str, str, str], array[float]] = defaultdict(lambda: array("d"))
-    # millions of lines: neither they nor their rows are kept
+    # millions of lines, so neither lines nor rows are kept
     for row in csv.reader(line[0] for line in re.finditer(r".+", text)):
         if len(row) != YOUTUBEBB_COLUMNS:
             raise ValueError(f"{len(row)} in {','.join(row)!r}")
@@ -226,7 +231,7 @@ def _read_objects(text: str) -> dict[tuple[str, str, str], array[float]]:
 
 
 def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
-    """Frames in which the object is absent may not have been extracted; they are left out then."""
+    """Frames without the object may not have been extracted; they are left out."""
     rows = np.array(segment.told).reshape(-1, 5)
     rows = rows[np.argsort(rows[:, 0])]
     present = ~np.isnan(rows[:, 1])
@@ -235,9 +240,9 @@ def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
     extracted = np.array([name in segment.there for name in names])
     if not extracted[present].all():
         raise InputError(
-            f"expected {present.sum()} frames of {segment.name} in {storage.place(segment.folder)}; "
-            f"{(present & ~extracted).sum()} are not there; extract them, or leave out what is incomplete if the video "
-            "is gone from YouTube"
+            f"{(present & ~extracted).sum()} of {present.sum()} frames of {segment.name} are missing in "
+            f"{storage.place(segment.folder)}; extract them, or skip incomplete sequences if the video is no longer on "
+            "YouTube"
         )
     frames = storage.frames(segment.folder, [name for name, here in zip(names, extracted, strict=True) if here])
     try:
@@ -255,6 +260,6 @@ def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
 
 
 def _in_pixels(shares: Array, width: int, height: int) -> Array:
-    """Left, right, top and bottom as shares of the frame -> x, y, width, height in pixels: (N, 4)."""
+    """Convert fractions of the frame (left, right, top, bottom) to x, y, width, height in pixels: (N, 4)."""
     left, right, top, bottom = (shares * (width, width, height, height)).T
     return np.stack([left, top, right - left, bottom - top], 1)

@@ -40,10 +40,11 @@ ARRAYS = ("names", "places", "starts", "files", "boxes", "visible")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameIndex:
-    """The sequences of one split; ``open_frame_index`` makes it. Can be pickled: another process maps the same files.
+    """The sequences of one split, from ``open_frame_index``. Can be pickled; other processes map the same files.
 
-    folder: where its arrays lie, laid out as this module's first lines say. fingerprint: SHA-256 of all of them, 64
-    hexadecimal digits: names, boxes and flags, not the pictures' pixels.
+    Attributes:
+        folder: folder of its arrays, with the layout above.
+        fingerprint: SHA-256 of the arrays (names, boxes and flags, not pixels), 64 hexadecimal digits.
     """
 
     folder: Path
@@ -59,7 +60,7 @@ class FrameIndex:
     visible: NDArray[np.bool_]
 
     def __len__(self) -> int:
-        """How many sequences there are."""
+        """Number of sequences."""
         return len(self.names)
 
     def __reduce__(self) -> tuple[Callable[[Path], FrameIndex], tuple[Path]]:
@@ -67,29 +68,29 @@ class FrameIndex:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """(n,) frames of each sequence."""
+        """(n,) number of frames of each sequence."""
         return np.diff(self.starts)
 
     @cached_property
     def seen(self) -> NDArray[np.int64]:
-        """(n,) frames of each sequence in which the target is visible."""
+        """(n,) number of frames of each sequence in which the target is visible."""
         return np.add.reduceat(self.visible, self.starts[:-1], dtype=np.int64)
 
     @property
     def of_pictures(self) -> bool:
-        """Is every sequence a single picture, as in COCO?"""
+        """Check whether every sequence is a single image, as in COCO."""
         return bool((self.lengths == 1).all())
 
     def frames(self, sequence: int) -> slice:
-        """Where the frames of a sequence stand in ``files``, ``boxes`` and ``visible``."""
+        """Return the slice of a sequence in ``files``, ``boxes`` and ``visible``."""
         return slice(int(self.starts[sequence]), int(self.starts[sequence + 1]))
 
     def box(self, sequence: int, frame: int) -> NDArray[np.float32]:
-        """(4,) xywh, pixels of the frame."""
+        """Return the box of a frame, (4,) xywh in pixels."""
         return np.array(self.boxes[self.starts[sequence] + frame])
 
     def picture(self, sequence: int, frame: int, shrunk: int = 1) -> Image:
-        """A frame, (H, W, 3) uint8 RGB, at 1 / ``shrunk`` of its size. Raises VideoError where it cannot be read."""
+        """Read a frame, (H, W, 3) uint8 RGB, at 1 / ``shrunk`` of its size; raises VideoError if that fails."""
         name = bytes(self.files[self.starts[sequence] + frame]).decode()
         return StoredFrames(self.where[self.places[sequence]], [name]).picture(0, shrunk)
 
@@ -105,12 +106,14 @@ def open_frame_index(
     incomplete: bool = False,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> FrameIndex:
-    """The sequences of a split, read from ``root`` once and from ``folder`` from then on.
+    """Open the index of a split; it is read from ``root`` once, and from ``folder`` later.
 
-    folder: keeps what was read, below it a folder for each choice of data set, root, split and files. Delete it to
-        have a copy read anew that has changed since.
-    progress: gets the names of the sequences and gives them back one by one, such as a tqdm bar.
-    For the others, and the InputError of a copy that is not there or not whole, see ``catalog.open_dataset``.
+    Args:
+        folder: cache folder, with one subfolder per choice of data set, root, split and files. Delete it to read a
+            changed copy again.
+        progress: wraps the iteration over sequence names, such as a tqdm bar.
+
+    For the other arguments, and the InputError for a missing or incomplete copy, see ``registry.open_dataset``.
     """
     lists = [None if file is None else Path(file).read_bytes().hex() for file in (split_file, exclude_file)]
     asked = json.dumps([name, str(Path(root).resolve()), split, *lists, incomplete])
@@ -122,9 +125,10 @@ def open_frame_index(
 
 
 def write_frame_index(dataset: str, sequences: Iterable[VideoSequence], folder: Path) -> FrameIndex:
-    """Sequences that were opened already, as footage in ``folder``. Raises InputError for one without all its boxes.
+    """Write an index of open sequences to a folder. Their frames must be image files or in an archive.
 
-    Their frames are pictures on the disk or in an archive.
+    Raises:
+        InputError: a sequence without all of its boxes.
     """
     gathering = _Gathering(dataset=dataset, split="")
     for sequence in sequences:
@@ -134,21 +138,19 @@ def write_frame_index(dataset: str, sequences: Iterable[VideoSequence], folder: 
 
 
 def load_footage(folder: Path) -> FrameIndex:
-    """What ``open_frame_index`` wrote. Raises InputError where a file of it is missing or damaged."""
+    """Load an index; raises InputError for missing or damaged files."""
     try:
         facts = json.loads((folder / "facts.json").read_text())
         arrays: dict[str, Any] = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"expected the index of a data set in {folder}; cannot read it ({error}); delete it, to have it made anew"
-        ) from error
+        raise InputError(f"cannot read the index in {folder} ({error}); delete it to create it again") from error
     where = tuple(Place(Path(path), inside) for path, inside in facts.pop("where"))
     return FrameIndex(folder=folder, where=where, **facts, **arrays)
 
 
 @dataclass(kw_only=True)
 class _Gathering:
-    """What is collected while sequences are read one by one."""
+    """Collects sequences one by one."""
 
     dataset: str
     split: str
@@ -161,10 +163,12 @@ class _Gathering:
     visible: list[NDArray[np.bool_]] = field(default_factory=list)
 
     def add(self, sequence: VideoSequence) -> None:
-        """Take in a sequence. Raises InputError where it has no box for every frame."""
+        """Add a sequence; raises InputError if it does not have a box for every frame."""
         frames = sequence.frames
         if len(sequence.boxes_xywh) != len(sequence):
-            raise InputError(f"has {len(sequence.boxes_xywh)} boxes for {len(sequence)} frames: train on another split")
+            raise InputError(
+                f"it has {len(sequence.boxes_xywh)} boxes for {len(sequence)} frames; train on another split"
+            )
         assert isinstance(frames, StoredFrames)
         self.names.append(sequence.name.encode())
         self.places.append(self.where.setdefault(frames.folder, len(self.where)))
@@ -208,7 +212,7 @@ def _gathered(
 
 
 def _write(gathering: _Gathering, folder: Path) -> None:
-    """Write the arrays and then facts.json into a folder that appears whole or not at all."""
+    """Write the arrays and then facts.json, atomically."""
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -224,10 +228,10 @@ def _write(gathering: _Gathering, folder: Path) -> None:
         "where": [(str(place.path), place.inside) for place in gathering.where],
     }
     (unfinished / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged folder
     try:
         unfinished.rename(folder)
     except OSError:
-        if not (folder / "facts.json").is_file():  # else another process was faster, and wrote the same
+        if not (folder / "facts.json").is_file():  # otherwise another process has written the same
             raise
         shutil.rmtree(unfinished)

@@ -38,17 +38,20 @@ from singletrack.errors import InputError, VideoError
 from singletrack.geometry.crops import mark_box
 
 LOG = logging.getLogger(__name__)
-# A pair whose crops show nothing is drawn again; where so many in a row are, the boxes of the data must be wrong.
+# Pairs with an empty crop are drawn again; this many in a row indicate wrong boxes in the data.
 DRAWN_AT_MOST = 200
-# How far a box that was followed is off, about which the newest look is cut.
+# Error of a tracked box, around which the dynamic template is cropped.
 FOLLOWED = Jitter(scale=0.06, center=0.15)
 
 
 @dataclass(frozen=True)
 class FramePair:
-    """template (T, T, 3), search (S, S, 3) RGB, 0 to 255, uint8 or float32; box (4,) xywh in [0, 1] of the search crop.
+    """A training pair.
 
-    The box may reach beyond the crop. template: (2, T, T, 3) where the augmentation asks for two.
+    Attributes:
+        template: (T, T, 3) RGB in 0 to 255, uint8 or float32; (2, T, T, 3) if the augmentation uses two templates.
+        search: (S, S, 3) RGB in 0 to 255.
+        box: (4,) xywh as fractions of the search crop; it may extend beyond the crop.
     """
 
     template: Pixels
@@ -58,10 +61,14 @@ class FramePair:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLight:
-    """Brightness as the published loader draws it before PyTorch 1.9: its workers all repeat one stream, every epoch.
+    """Brightness as drawn by the published loader before PyTorch 1.9, whose workers all repeat one stream in every
+    epoch.
 
-    workers: processes that draw, for each process that trains. share: pairs of a step of one training process.
-    batch: of all of them. steps: of an epoch.
+    Attributes:
+        workers: loading processes per training process.
+        share: pairs per step of one training process.
+        batch: pairs per step of all training processes.
+        steps: steps per epoch.
     """
 
     workers: int = 10
@@ -70,7 +77,7 @@ class SharedLight:
     steps: int = 468
 
     def place(self, index: int) -> tuple[int, int]:
-        """Which training process an index belongs to, and its place in the stream that this one's workers repeat."""
+        """Return the training process of an index, and its position in the repeated stream."""
         step, place = divmod(index, self.batch)
         process, place = divmod(place, self.share)
         return process, (step % self.steps) // self.workers * self.share + place
@@ -80,8 +87,9 @@ class SharedLight:
 class PairDrawing:
     """How the pairs of a run are drawn from its data.
 
-    unreadable: "raise" where a picture cannot be read, or "redraw" another pair instead, with a warning, as published.
-    shared_light: the published fault in the brightness; None: each crop has its own.
+    Attributes:
+        unreadable: "raise" for an unreadable image, or "redraw" to draw another pair with a warning, as published.
+        shared_light: the published fault in the brightness; None for separate values per crop.
     """
 
     template_size: int
@@ -92,7 +100,7 @@ class PairDrawing:
 
 
 def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int], index: int) -> FramePair:
-    """The pair at an index, from 0. Raises VideoError for a picture that cannot be read."""
+    """Draw the pair at an index, from 0; raises VideoError for an unreadable image."""
     random, light = np.random.default_rng([*seed, index]), None
     if drawing.shared_light is not None:
         process, place = drawing.shared_light.place(index)
@@ -108,18 +116,18 @@ def draw_frame_pair(pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int]
         except VideoError as error:
             if drawing.unreadable == "raise":
                 raise
-            LOG.warning("another pair instead of one that cannot be read: %s", error)
+            LOG.warning("drawing another pair instead of an unreadable one: %s", error)
             continue
         if pair is not None:
             return pair
     raise InputError(
-        f"expected boxes that show their target; got {DRAWN_AT_MOST} pairs in a row whose crops show nothing; check "
-        "the data with `singletrack datasets check`"
+        f"{DRAWN_AT_MOST} pairs in a row had empty crops, so the boxes may be wrong; check the data with "
+        "`singletrack datasets check`"
     )
 
 
 def newest_frame(random: Random, footage: FrameIndex, drawn: Drawn) -> int:
-    """A frame of a pair's newest look: visible, from the template's on, before the search frame and mostly near it."""
+    """Draw the frame of the dynamic template: visible, between template and search frame, mostly near the latter."""
     if drawn.template == drawn.search:
         return drawn.template
     visible = footage.visible[footage.frames(drawn.sequence)][drawn.template : drawn.search]
@@ -135,7 +143,7 @@ def render(
     views: Sequence[ViewRoll],
     newest: tuple[int, ViewRoll] | None = None,
 ) -> FramePair | None:
-    """The pair of two frames, and of a third for the newest look; None where one of its crops must be refused."""
+    """Render the pair of two frames, and of a third for the dynamic template; None if a crop must be rejected."""
     augmentation = drawing.augmentation
     crops: list[Pixels] = []
     labels: list[NDArray[np.float64]] = []
@@ -153,7 +161,7 @@ def render(
         shrunk = 1
         if augmentation.decode == "reduced":
             shrunk = reduction(jittered(box, jitter, view), factor, size)
-        if (frame, shrunk) not in images:  # a data set of pictures shows one twice
+        if (frame, shrunk) not in images:  # image data sets use one image twice
             images[frame, shrunk] = footage.picture(drawn.sequence, frame, shrunk)
         image = images[frame, shrunk]
         done = view_of(image, box / np.float32(shrunk), augmentation, roll, view, jitter, factor=factor, size=size)
@@ -182,7 +190,7 @@ def view_of(
     factor: float,
     size: int,
 ) -> tuple[Image, NDArray[np.float64]] | None:
-    """The crop of one frame and its label, before ``finish_view``; None where it must be refused."""
+    """Crop a frame and compute its label, before ``finish_view``; None if it must be rejected."""
     if roll.gray:
         image = to_gray(image)
     if roll.flip:

@@ -33,13 +33,13 @@ from singletrack.datasets.sampling import FramePairs
 from singletrack.errors import InputError
 from singletrack.geometry.crops import square_padding
 
-# Where the target is absent, a crop is taken round a box in the middle of the frame, of this share of its sides.
+# Without a target, the crop is around a central box with this share of the frame size.
 MIDDLE = 1 / 8
 
 
 @dataclass(frozen=True)
 class Look:
-    """One frame: of which data set (its place among them), of which sequence, which one. absent: without its target."""
+    """One frame: index of the data set, of the sequence, and of the frame. ``absent``: without its target."""
 
     footage: int
     sequence: int
@@ -49,7 +49,7 @@ class Look:
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """The frames of a sample. present: whether the search frame shows the templates' target."""
+    """The frames of a sample. ``present``: whether the search frame shows the target."""
 
     templates: tuple[Look, ...]
     search: Look
@@ -58,13 +58,14 @@ class DrawnSet:
 
 @dataclass(frozen=True, kw_only=True)
 class TupleRules:
-    """How the frames of a sample are chosen.
+    """Rules for choosing the frames of a sample.
 
-    mode: "causal", one template and a search frame after it; or "trident", two templates: one, like the search frame,
-        anywhere in the video, and one within ``gap`` frames of the search frame on the first one's side of it, whether
-        it shows the target or not. In a data set of pictures, all are the one there is.
-    negatives: share of samples whose search frame does not show the target: a frame of the video without it or, where
-        there is none, a frame of any other.
+    Attributes:
+        mode: "causal" for one template and a later search frame; "trident" for two templates: the first, like the
+            search frame, anywhere in the video; the second within ``gap`` frames of the search frame, on the side of
+            the first, with or without the target. In an image data set, all are the same image.
+        negatives: share of samples whose search frame does not show the target: a frame of the same video without it
+            or, if there is none, a frame of another video.
     """
 
     mode: Literal["causal", "trident"] = "causal"
@@ -73,18 +74,18 @@ class TupleRules:
 
     @property
     def num_templates(self) -> int:
-        """How many there are in a sample."""
+        """Number of templates in a sample."""
         return 2 if self.mode == "trident" else 1
 
 
 class FrameTuples:
-    """Samples' frames, drawn from ``pairs``' data sets by their shares."""
+    """Draws the frames of samples from several data sets by weight."""
 
     def __init__(self, pairs: FramePairs, rules: TupleRules) -> None:
         self.pairs, self.rules = pairs, rules
 
     def draw(self, random: Random) -> DrawnSet:
-        """The frames of some sample."""
+        """Draw the frames of a sample."""
         drawn, rules = self.pairs.draw(random), self.rules
         places = [drawn.template] * rules.num_templates
         search = drawn.search
@@ -96,7 +97,7 @@ class FrameTuples:
         return DrawnSet(templates, Look(drawn.footage, drawn.sequence, search), True)
 
     def elsewhere(self, random: Random, template: Look) -> Look:
-        """A frame that does not show the target."""
+        """Draw a frame that does not show the target."""
         hidden = np.flatnonzero(~self.visible(template.footage, template.sequence))
         if len(hidden):
             return Look(template.footage, template.sequence, int(hidden[random.integers(len(hidden))]), absent=True)
@@ -105,13 +106,13 @@ class FrameTuples:
         return Look(other.footage, other.sequence, int(shown[random.integers(len(shown))]))
 
     def visible(self, footage: int, sequence: int) -> NDArray[np.bool_]:
-        """(N,) in which frames of a sequence the target is visible."""
+        """Return (N,) bool, whether the target is visible in each frame of a sequence."""
         part = self.pairs.footage[footage]
         return np.asarray(part.visible[part.frames(sequence)])
 
 
 def draw_trident(random: Random, visible: NDArray[np.bool_], gap: int) -> tuple[int, int, int]:
-    """First template, second template and search frame. visible: (N,)."""
+    """Draw the first template, second template and search frame. ``visible``: (N,)."""
     places = np.flatnonzero(visible)
     first, search = (int(places[random.integers(len(places))]) for _ in range(2))
     low, high = (search, search + gap) if first >= search else (search - gap, search)
@@ -121,10 +122,15 @@ def draw_trident(random: Random, visible: NDArray[np.bool_], gap: int) -> tuple[
 
 @dataclass(frozen=True)
 class FrameSet:
-    """A sample: templates (K, T, T, 3) and search (S, S, 3) RGB, uint8 or float32; and what of them is padding.
+    """A sample.
 
-    template_padding (K, T, T) and search_padding (S, S): bool, True beyond the frame. box: (4,) xywh in [0, 1] of the
-    search crop; it may reach beyond it, and is of no meaning where the target is not present.
+    Attributes:
+        templates: (K, T, T, 3) RGB, uint8 or float32.
+        search: (S, S, 3) RGB.
+        template_padding: (K, T, T) bool, True outside the frame.
+        search_padding: (S, S) bool, True outside the frame.
+        box: (4,) xywh as fractions of the search crop; it may extend beyond it, and is meaningless without the target.
+        present: whether the search frame shows the target.
     """
 
     templates: Pixels
@@ -136,7 +142,7 @@ class FrameSet:
 
 
 def draw_frame_tuple(sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int], index: int) -> FrameSet:
-    """The sample at an index, from 0. Raises VideoError for a picture that cannot be read."""
+    """Draw the sample at an index, from 0; raises VideoError for an unreadable image."""
     random = np.random.default_rng([*seed, index])
     augmentation = drawing.augmentation
     for _ in range(DRAWN_AT_MOST):
@@ -152,15 +158,17 @@ def draw_frame_tuple(sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int
             pixels, padding, _ = zip(*templates, strict=True)
             return FrameSet(np.stack(pixels), search, np.stack(padding), beyond, box, drawn.present)
     raise InputError(
-        f"expected boxes that show their target; got {DRAWN_AT_MOST} samples in a row of which a crop shows nothing; "
-        "check the data with `singletrack datasets check`"
+        f"{DRAWN_AT_MOST} samples in a row had empty crops, so the boxes may be wrong; check the data with "
+        "`singletrack datasets check`"
     )
 
 
 def crop_of(
     footage: FrameIndex, look: Look, drawing: PairDrawing, roll: Roll, view: ViewRoll, *, searched: bool
 ) -> tuple[Pixels, NDArray[np.bool_], NDArray[np.float64]] | None:
-    """Pixels, padding and label of one frame's crop; None where it must be refused. searched: the search crop's."""
+    """Compute pixels, padding and label of the crop of a frame; None if it must be rejected. ``searched``: the
+    search crop.
+    """
     augmentation = drawing.augmentation
     factor = augmentation.search_factor if searched else augmentation.template_factor
     size = drawing.search_size if searched else drawing.template_size
@@ -177,7 +185,7 @@ def crop_of(
 
 
 def middle(size_wh: tuple[int, int]) -> Box:
-    """The box to crop round where there is no target."""
+    """Return the box to crop around without a target."""
     width, height = size_wh
     share = np.array([0.5 - MIDDLE / 2, 0.5 - MIDDLE / 2, MIDDLE, MIDDLE])
     return (share * [width, height, width, height]).astype(np.float32)
@@ -194,7 +202,7 @@ def padding_of(
     factor: float,
     size: int,
 ) -> NDArray[np.bool_]:
-    """Which pixels of the crop of ``view_of``, mirrored as ``finish_view`` does, lie beyond the frame: (size, size)."""
+    """Compute the padding mask of the crop of ``view_of``, mirrored as in ``finish_view``: (size, size)."""
     box = mirrored_box(box_xywh, size_wh[0], flip_shift) if roll.flip else box_xywh
     padding = square_padding(size_wh, jittered(box, jitter, view).tolist(), factor=factor, size=size)
     return np.ascontiguousarray(padding[:, ::-1]) if view.flip else padding

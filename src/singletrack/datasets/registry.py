@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +15,11 @@ import numpy as np
 
 from singletrack.datasets.annotations import read_list
 from singletrack.datasets.base import Frames, VideoSequence
-from singletrack.datasets.layouts import Benchmark, SequenceReaders, read_flags
+from singletrack.datasets.coco import parse_json
+from singletrack.datasets.layouts import LONGEST_NUMBER, Benchmark, SequenceReaders, read_flags, reading
 from singletrack.datasets.storage import Storage, StoredFrames
 from singletrack.datasets.tracking_datasets import BENCHMARKS
-from singletrack.errors import InputError, VideoError
+from singletrack.errors import InputError, VideoError, show_value
 
 PROBLEMS_IN_MESSAGE = 5
 
@@ -36,21 +36,23 @@ def open_dataset(
     limit: int | None = None,
     incomplete: bool = False,
 ) -> list[VideoSequence]:
-    """The sequences of a split, in the benchmark's order, their frames not yet read.
+    """Open the sequences of a split, in the order of the benchmark. Frames are read on access.
 
-    name: one of ``BENCHMARKS``.
-    root: its folder, or a .zip or .tar; archives inside the folder are read where they lie.
-    split: one of its splits; "" is the first, which is what is evaluated.
-    split_file: the sequences of the split: a name a line, or numbers (places in the benchmark's own list, from 0);
-        for UAV123 and UAV20L also a configSeqs.m.
-    exclude_file: sequences to leave out, as in a split file.
-    attributes: the challenges in each sequence: a folder of NAME.txt with a 0 or 1 for each (as the toolkits of LaSOT,
-        VastTrack and TNL2K ship it), or a JSON file {"NAME": ["FM", ...]}, as PyTracking's.
-    names: only these sequences; then only these need to be whole.
-    limit: only so many, from the first on; then only these need to be whole.
-    incomplete: leave out, without a word, what is missing or not whole.
+    Args:
+        name: one of ``BENCHMARKS``.
+        root: its folder, or a .zip or .tar. Archives inside the folder are read in place.
+        split: one of its splits; "" for the first, which is the evaluation split.
+        split_file: file with the sequences of the split: one name per line, or numbers (positions in the benchmark's
+            own list, from 0); for UAV123 and UAV20L also a configSeqs.m.
+        exclude_file: file with sequences to leave out, in the same format.
+        attributes: challenge attributes of the sequences: a folder of NAME.txt with a 0 or 1 per attribute (as in the
+            toolkits of LaSOT, VastTrack and TNL2K), or a JSON file {"NAME": ["FM", ...]} as in PyTracking.
+        names: only these sequences; only these must then be complete.
+        limit: only the first N sequences; only these must then be complete.
+        incomplete: silently skip missing and incomplete sequences.
 
-    Raises InputError for an unknown name or split, and where something of what was asked for is not there.
+    Raises:
+        InputError: an unknown name or split, or missing files.
     """
     chosen = choose(name, root, split=split, split_file=split_file, exclude_file=exclude_file, names=names, limit=limit)
     tell = attribute_reader(chosen.benchmark, attributes)
@@ -67,29 +69,30 @@ def open_dataset(
 
 
 def raise_problems(name: str, split: str, root: str | Path, problems: dict[str, str], found: int) -> None:
-    """Raise InputError where a copy has problems (sequence -> what is wrong), or no sequences at all."""
+    """Raise InputError if a copy has problems (sequence -> problem) or no sequences."""
     if problems:
         first = "; ".join(f"{what}: {why}" for what, why in list(problems.items())[:PROBLEMS_IN_MESSAGE])
         more = f"; and {len(problems) - PROBLEMS_IN_MESSAGE} more" if len(problems) > PROBLEMS_IN_MESSAGE else ""
         raise InputError(
-            f"expected a whole copy of {name} {split} in {root}; {first}{more}; see all of it with "
-            f"`singletrack datasets check {name} --root {root}`, or ask for some by name, a limit or what is whole"
+            f"incomplete copy of {name} {split} in {root}; {first}{more}; list all problems with "
+            f"`singletrack datasets check {name} --root {root}`, or select names, a limit, or complete sequences only"
         )
     if not found:
-        raise InputError(f"expected sequences of {name} {split} in {root}; found none; check the path")
+        raise InputError(f"no sequences of {name} {split} in {root}; check the path")
 
 
 def try_open(opener: Callable[[], VideoSequence]) -> VideoSequence | str:
-    """A sequence, or what is wrong with it."""
+    """Return a sequence, or a description of what is wrong with it."""
     try:
-        return opener()
-    except InputError as error:
+        with reading("its annotation"):
+            return opener()
+    except (InputError, OSError) as error:
         return str(error)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was asked for: each sequence with the function that reads it, and what is wrong with the list itself."""
+    """The chosen sequences with their readers, and problems of the list itself."""
 
     benchmark: Benchmark
     split: str
@@ -107,24 +110,31 @@ def choose(
     names: Iterable[str] | None = None,
     limit: int | None = None,
 ) -> Choice:
-    """The sequences that ``open_dataset`` would read, none of them read yet; its arguments and errors."""
+    """Choose the sequences that ``open_dataset`` would read, without reading them; same arguments and errors."""
     if name not in BENCHMARKS:
-        raise InputError(f"expected a data set of {', '.join(BENCHMARKS)}; got {name!r}; choose one of these")
+        raise InputError(f"unknown data set {name!r}; choose one of {', '.join(BENCHMARKS)}")
     if limit is not None and limit < 1:
-        raise InputError(f"expected a limit of 1 sequence or more; got {limit}; leave it out for all of them")
+        raise InputError(f"limit must be at least 1; got {limit}; leave it out for all sequences")
     benchmark = BENCHMARKS[name]
     split = split or next(iter(benchmark.splits))
     if split not in benchmark.splits:
-        raise InputError(f"expected a split of {name} ({', '.join(benchmark.splits)}); got {split!r}; choose one")
+        raise InputError(f"{name} has no split {split!r}; choose one of {', '.join(benchmark.splits)}")
     if split in benchmark.needs_file and split_file is None:
         split_file = Path(root) / benchmark.needs_file[split]
         if not split_file.is_file():
             raise InputError(
-                f"expected a split file for {split} of {name}; got none, and no {split_file.name} in {root}; put it "
-                "there or point to it: PyTracking and OSTrack have it"
+                f"{split} of {name} needs a split file; {split_file.name} is not in {root}; put it there or give its "
+                "path; "
+                "PyTracking and OSTrack include it"
             )
     text = None if split_file is None else _read_own(split_file)
-    found = benchmark.find(Storage(root), split, text)
+    try:
+        with reading(f"an annotation below {root}"):
+            found = benchmark.find(Storage(root), split, text)
+    except OSError as error:
+        raise InputError(
+            f"expected a copy of {name} in {root}; cannot read it ({error}); get a complete copy"
+        ) from error
     listed = list(found) if text is None or "startFrame" in text else _listed(text, list(found))
     counts = text is None and names is None and limit is None
     problems = _count_problem(benchmark.splits[split], len(listed)) if counts else {}
@@ -137,8 +147,8 @@ def choose(
         if unknown:
             near = difflib.get_close_matches(unknown[0], found, n=3) or list(found)[:3]
             raise InputError(
-                f"expected names of sequences of {name} {split}; got {unknown[0]!r}; "
-                f"such as {', '.join(near)}; check the spelling"
+                f"{name} {split} has no sequence {unknown[0]!r}; its sequences are such as {', '.join(near)}; "
+                "check the spelling"
             )
     listed = listed if limit is None else listed[:limit]
     problems |= {sequence: "is not in this copy" for sequence in listed if sequence not in found}
@@ -153,34 +163,41 @@ def _count_problem(expected: int | None, count: int) -> dict[str, str]:
 
 
 def _read_own(path: str | Path) -> str:
-    """The text of a file that the user points to."""
+    """Read a text file given by the user."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"expected a text file; cannot read {path} ({reason}); check the path") from error
+        raise InputError(f"cannot read text file {path} ({reason}); check the path") from error
 
 
 def _listed(text: str, names: list[str]) -> list[str]:
-    """The names in a list: they themselves, or their places in the benchmark's list, counted from 0."""
+    """Resolve a list of names, or of positions in the list of the benchmark, from 0."""
     entries = read_list(text)
-    if not entries or set(entries) & set(names) or not all(entry.isdecimal() for entry in entries):
+    numbers = all(entry.isdecimal() and len(entry) <= LONGEST_NUMBER for entry in entries)
+    if not entries or set(entries) & set(names) or not numbers:
         return entries
     last = max(map(int, entries))
     if last >= len(names):
         raise InputError(
-            f"expected numbers below {len(names)}, the count of sequences here; the list goes up to {last}; "
-            "is it for another split, or is the copy incomplete?"
+            f"sequence numbers must be below {len(names)}, the number of sequences here; the list has {last}; "
+            "check that it is for this split and that the copy is complete"
         )
     return [names[int(entry)] for entry in entries]
 
 
 def attribute_reader(benchmark: Benchmark, source: str | Path | None) -> Callable[[str], tuple[str, ...]] | None:
-    """Tells the attributes of a sequence from a folder of flags or a JSON file, as in ``open_dataset``."""
+    """Return a function that reads the attributes of a sequence from a folder of flags or a JSON file."""
     if source is None:
         return None
     if Path(source).suffix.lower() == ".json":
-        table = json.loads(_read_own(source))
+        table = parse_json(_read_own(source), str(source))
+        lists = table.values() if isinstance(table, dict) else [None]
+        if not all(isinstance(each, list) and all(isinstance(word, str) for word in each) for each in lists):
+            raise InputError(
+                f'expected {{"NAME": ["FM", ...], ...}} in {source}; got {show_value(table)}; point to a file of '
+                "attributes"
+            )
         return lambda name: tuple(table.get(name, ()))
     storage, expected = Storage(source), benchmark.attributes.split()
 
@@ -189,8 +206,8 @@ def attribute_reader(benchmark: Benchmark, source: str | Path | None) -> Callabl
         told = read_flags(storage, file)
         if len(told) != len(expected):
             raise InputError(
-                f"expected {len(expected)} flags ({', '.join(expected)}) in {file}; got {len(told)}; "
-                "point to the attributes of this benchmark"
+                f"{file} must have {len(expected)} flags ({', '.join(expected)}); got {len(told)}; "
+                "give the attributes of this benchmark"
             )
         return tuple(attribute for attribute, here in zip(expected, told, strict=True) if here)
 
@@ -198,7 +215,7 @@ def attribute_reader(benchmark: Benchmark, source: str | Path | None) -> Callabl
 
 
 def split_digest(names: Iterable[str]) -> str:
-    """What tells one choice of sequences from another: SHA-256 of their sorted names, 64 hexadecimal digits."""
+    """Compute the SHA-256 of the sorted sequence names, 64 hexadecimal digits."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
@@ -207,7 +224,11 @@ def split_digest(names: Iterable[str]) -> str:
 
 @dataclass(kw_only=True)
 class DatasetCheck:
-    """What a copy holds. problems: what is missing or wrong, under a sequence's name or "the split"; none: whole."""
+    """Result of checking a copy.
+
+    Attributes:
+        problems: problems by sequence name, or "the split"; empty if the copy is complete.
+    """
 
     dataset: str
     split: str
@@ -231,12 +252,15 @@ def check_dataset(
     quick: bool = False,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> DatasetCheck:
-    """Walk a copy and tell what is missing or wrong: counts, boxes and flags against frames, pictures.
+    """Check a copy for missing or damaged files: counts, boxes, flags and images.
 
-    quick: decode the first and the last frame of each sequence only.
-    progress: gets the names of the sequences and gives them back one by one, such as a tqdm bar.
+    Args:
+        name: as for ``open_dataset``, like the other arguments.
+        quick: decode only the first and last frame of each sequence.
+        progress: wraps the iteration over sequence names, such as a tqdm bar.
 
-    Raises InputError where there is nothing to walk, as ``open_dataset`` does.
+    Raises:
+        InputError: nothing to check, as in ``open_dataset``.
     """
     chosen = choose(name, root, split=split, split_file=split_file, exclude_file=exclude_file)
     expected = chosen.benchmark.splits[chosen.split] if split_file is None and exclude_file is None else None
@@ -257,11 +281,11 @@ def check_dataset(
 
 
 def _problems_of(sequence: VideoSequence, *, quick: bool, training: bool) -> list[str]:
-    """What is wrong with a sequence that could be opened; for training, its target need not be there from the start."""
+    """List the problems of a sequence. For training, its target need not be visible in the first frame."""
     problems = []
     first = sequence.boxes_xywh[0]
     if not training and not (np.isfinite(first).all() and (first[2:] > 0).all()):
-        problems.append(f"no box in its first frame to start from, but {','.join(f'{value:g}' for value in first)}")
+        problems.append(f"the first frame has no valid box, but {','.join(f'{value:g}' for value in first)}")
     faults: dict[str, list[int]] = {}
     for index in (0, len(sequence) - 1) if quick else range(len(sequence)):
         fault = _fault(sequence.frames, index)
@@ -274,9 +298,9 @@ def _problems_of(sequence: VideoSequence, *, quick: bool, training: bool) -> lis
 
 
 def _fault(frames: Frames, index: int) -> str:
-    """What is wrong with a frame; "" for nothing."""
+    """Describe the problem of a frame; "" if there is none."""
     try:
         frames[index]
-        return "are cut short" if isinstance(frames, StoredFrames) and frames.is_cut_short(index) else ""
+        return "are truncated" if isinstance(frames, StoredFrames) and frames.is_cut_short(index) else ""
     except VideoError:
         return "cannot be read"

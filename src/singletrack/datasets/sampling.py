@@ -18,11 +18,13 @@ from singletrack.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRules:
-    """Which frames may stand together.
+    """Rules for choosing the frames of a pair.
 
-    longest_gap: the search frame comes 1 to ``longest_gap`` frames after the template's. shortest: sequences of fewer
-    frames are left out. fewest_visible: so are those whose target is visible in fewer. The last two do not hold for
-    data sets of pictures, where both crops show the one there is.
+    Attributes:
+        longest_gap: the search frame is 1 to this many frames after the template frame.
+        shortest: shorter sequences are not used. Does not apply to image data sets, where both crops show the same
+            image.
+        fewest_visible: sequences with fewer visible frames are not used; as ``shortest``.
     """
 
     longest_gap: int = 199
@@ -30,13 +32,13 @@ class FrameRules:
     fewest_visible: int = 5
 
 
-# When no search frame is visible within the gap, it may be so many frames longer, and the template is drawn anew.
+# Added to the gap when no search frame is visible within it; the template is then drawn again.
 GAP_GROWS_BY = 5
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A pair of frames: of which data set (its place among them), of which sequence, and which two of its frames."""
+    """A drawn pair: index of the data set, of the sequence, and of its two frames."""
 
     footage: int
     sequence: int
@@ -45,10 +47,10 @@ class Drawn:
 
 
 class FramePairs:
-    """Pairs of frames from several data sets, each drawn as often as its share says."""
+    """Draws pairs of frames from several data sets by weight."""
 
     def __init__(self, footage: Sequence[FrameIndex], shares: Sequence[float], rules: FrameRules) -> None:
-        """Raises InputError for a data set of which no sequence can be used."""
+        """Raise InputError for a data set without usable sequences."""
         self.footage = list(footage)
         self.rules = rules
         self.edges = np.cumsum(np.asarray(shares, np.float64) / np.sum(shares))
@@ -56,12 +58,13 @@ class FramePairs:
         for part, chosen in zip(self.footage, self.usable, strict=True):
             if not len(chosen):
                 raise InputError(
-                    f"expected sequences of {rules.shortest} frames or more in {part.dataset} {part.split}, with the "
-                    f"target visible in {rules.fewest_visible}; got none among {len(part)}; train on longer ones"
+                    f"none of the {len(part)} sequences of {part.dataset} {part.split} has at least {rules.shortest} "
+                    "frames "
+                    f"with the target visible in {rules.fewest_visible}; train on longer sequences"
                 )
 
     def draw(self, random: Random) -> Drawn:
-        """Some pair. The search frame is never before the template's; in a single picture they are one."""
+        """Draw a pair. The search frame is never before the template frame; for a single image they are equal."""
         which = min(int(np.searchsorted(self.edges, random.random(), side="right")), len(self.footage) - 1)
         part, chosen = self.footage[which], self.usable[which]
         sequence = int(chosen[random.integers(len(chosen))])
@@ -72,14 +75,14 @@ class FramePairs:
 
 
 def usable(footage: FrameIndex, rules: FrameRules) -> NDArray[np.intp]:
-    """Places of the sequences that pairs may be drawn from."""
+    """Return the indices of the usable sequences."""
     if footage.of_pictures:
         return np.flatnonzero(footage.seen)
     return np.flatnonzero((footage.seen >= rules.fewest_visible) & (footage.lengths >= rules.shortest))
 
 
 def draw_frames(random: Random, visible: NDArray[np.bool_], longest_gap: int) -> tuple[int, int]:
-    """A template and a search frame after it, both visible. visible: (N,), True in two frames or more."""
+    """Draw a template frame and a later search frame, both visible. ``visible``: (N,), True at least twice."""
     places = np.flatnonzero(visible)
     early = places[places < len(visible) - 1]
     while True:

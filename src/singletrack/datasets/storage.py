@@ -10,17 +10,17 @@ Paths are relative to the root and use "/".
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from singletrack.datasets.base import Image
-from singletrack.errors import InputError, VideoError
+from singletrack.errors import InputError, VideoError, show_value
 from singletrack.video.frames import FrameConverter
 from singletrack.video.images import PICTURE_ENDINGS, decode_picture, may_be_deep, natural_key
 
@@ -28,6 +28,9 @@ ARCHIVE_ENDINGS = (".zip", ".tar")
 # These must be read from their start to reach a frame.
 SOLID_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+LARGEST_FILE = 1 << 30  # bytes; the largest file of annotations, YouTube-BB's, has half of them
+# Packed files up to this size are read without a question; larger ones if they do not grow by more than this ratio.
+SMALL_FILE, LARGEST_RATIO = 1 << 24, 100
 ARCHIVES_KEPT_OPEN = 256  # in each process; LaSOT has one for each of 70 classes, TrackingNet for each sequence
 
 
@@ -50,6 +53,10 @@ class Place:
     def read(self) -> bytes:
         """The bytes of this file. Raises OSError where it is not there or an archive is damaged."""
         if self.inside is None:
+            status = self.path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is no file, but a folder, pipe or device")
+            check_size(status.st_size, status.st_size)
             return self.path.read_bytes()
         return _opened(self.path, os.getpid()).read(self.inside)
 
@@ -91,6 +98,8 @@ class Storage:
 
     def place(self, path: str) -> Place:
         """Where a folder lies, or would lie."""
+        if ".." in path.split("/") or "\0" in path:
+            raise InputError(f"expected a path inside the data set; got {show_value(path)}, which leads out of it")
         here = self._top
         for part in [part for part in path.split("/") if part not in {"", "."}]:
             below = here.below(part)
@@ -202,10 +211,11 @@ class _Archive:
                 infos = self._zip.infolist()
                 self._in_zip = {_plain(info.filename): info for info in infos if not info.is_dir()}
             else:
-                with tarfile.open(path, "r:") as tar:
-                    self._in_tar = {_plain(m.name): (m.offset_data, m.size) for m in tar if m.isfile()}
-        except (zipfile.BadZipFile, tarfile.TarError) as error:
-            raise InputError(f"expected a whole archive; cannot read {path} ({error}); get it again") from error
+                self._in_tar = _list_tar(path)
+        except Exception as error:  # arbitrary bytes can make a reader fail in any way
+            raise InputError(
+                f"expected a complete archive; cannot read {path} ({type(error).__name__}: {error}); get it again"
+            ) from error
         self._contents: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
         for name in [*self._in_zip, *self._in_tar]:
             if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
@@ -226,18 +236,50 @@ class _Archive:
     def read(self, name: str) -> bytes:
         try:
             if self._zip is not None:
-                return self._zip.read(self._in_zip[name])
+                info = self._in_zip[name]
+                check_size(info.file_size, info.compress_size)
+                return self._zip.read(info)
             start, size = self._in_tar[name]
+            check_size(size, size)
             with self._path.open("rb") as file:
                 file.seek(start)
                 data = file.read(size)
         except KeyError as error:
             raise FileNotFoundError(2, "not in the archive", f"{self._path}:{name}") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # of the packing's own library, or of a version or password that nobody knows
             raise OSError(f"the archive is damaged or locked: {error}") from error
         if len(data) < size:
             raise OSError("the archive is cut short")
         return data
+
+
+def check_size(size: int, packed: int) -> None:
+    """Raise OSError for a file that is too large to be read at once, or that was packed to look small."""
+    if size > LARGEST_FILE:
+        raise OSError(f"it has {size} bytes; at most {LARGEST_FILE} are read")
+    if size > SMALL_FILE and size > LARGEST_RATIO * packed:
+        raise OSError(f"its {packed} bytes would unpack to {size}")
+
+
+def _list_tar(path: Path) -> dict[str, tuple[int, int]]:
+    """Where the bytes of each file begin, and how many they are. Raises EOFError for an archive that was cut short."""
+    found, end, size = {}, 0, path.stat().st_size
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            end = member.offset_data + (
+                -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE if member.isreg() else 0
+            )
+            if end > size:
+                raise EOFError(f"it ends within {show_value(member.name)}")
+            if member.isfile():
+                found[_plain(member.name)] = (member.offset_data, member.size)
+    with path.open("rb") as file:  # tarfile takes a header that is cut short or damaged for the end
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise EOFError(f"it ends or is damaged at byte {end}, without the mark of its end")
+    return found
 
 
 @lru_cache(maxsize=ARCHIVES_KEPT_OPEN)

@@ -8,7 +8,6 @@ these numbers unchanged, so published scores are comparable only this way.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +25,7 @@ from singletrack.datasets.annotations import (
     read_vatic,
 )
 from singletrack.datasets.base import VideoSequence
+from singletrack.datasets.coco import coco_objects, coco_pictures, read_json
 from singletrack.datasets.custom import find_coco_export, find_cvat, find_folder, find_mot, read_still
 from singletrack.datasets.detection_datasets import find_det, find_vid, find_youtubebb
 from singletrack.datasets.layouts import (
@@ -46,12 +46,12 @@ from singletrack.datasets.layouts import (
     sequence,
 )
 from singletrack.datasets.storage import Storage, StoredFrames
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 
-# --- a folder for each sequence: LaSOT, its extension, VastTrack, TNL2K, DTB70 ------------------------------
+# --- one folder per sequence: LaSOT, its extension, VastTrack, TNL2K, DTB70 ------------------------------
 
 LASOT_LISTS = {"test": "testing_set.txt", "train": "training_set.txt"}
-# Boxes end there, pictures go on; LaSOT's toolkit cuts results off.
+# The boxes end here, but more images follow; the LaSOT toolkit truncates results.
 LASOT_NUMBERS = {"monkey-17": (1, 2260)}
 
 
@@ -59,8 +59,9 @@ def find_lasot(storage: Storage, split: str, text: str | None) -> SequenceReader
     if text is None:
         if not storage.has(LASOT_LISTS[split]):
             raise InputError(
-                f"expected {LASOT_LISTS[split]} in {storage.root}; it is not there; get it from LaSOT's download or "
-                "toolkit, or point to a list of names as split file"
+                f"{LASOT_LISTS[split]} not found in {storage.root}; get it from the LaSOT download or toolkit, or "
+                "give a "
+                "split file with sequence names"
             )
         text = storage.text(LASOT_LISTS[split])
     targets = (in_folder(name, by_class(name), ("img",)) for name in read_list(text))
@@ -78,8 +79,8 @@ def read_lasot(storage: Storage, target: SequencePaths) -> VideoSequence:
     hidden, outside = (read_flags(storage, f"{target.folder}/{what}.txt") for what in ("full_occlusion", "out_of_view"))
     if len(hidden) != len(outside):
         raise InputError(
-            f"expected full_occlusion.txt and out_of_view.txt of {target.folder} to be of one length; got "
-            f"{len(hidden)} and {len(outside)} flags; get a whole copy"
+            f"full_occlusion.txt and out_of_view.txt of {target.folder} must have equal lengths; got "
+            f"{len(hidden)} and {len(outside)} flags; get a complete copy"
         )
     return read_plain(storage, target, visible=~(hidden | outside), language=read_language(storage, target, "nlp.txt"))
 
@@ -97,7 +98,7 @@ def read_vasttrack(storage: Storage, name: str, folder: str) -> VideoSequence:
 
 
 def find_tnl2k(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Sequences lie in the folder of the split or, as handed out, in parts of it (TNL2K_train_subset_p1)."""
+    """Sequences are in the folder of the split or in parts of it (TNL2K_train_subset_p1), as distributed."""
     base = first_existing(storage, (f"TNL2K_{split}_subset", f"TNL2K_{split}", split))
     folders = {}
     for name in storage.folders(base):
@@ -123,7 +124,7 @@ def find_dtb70(storage: Storage, split: str, text: str | None) -> SequenceReader
 
 # --- GOT-10k, TrackingNet, COCO ----------------------------------------------------------------------------
 
-GOT10K_COVER_LEVELS = 8  # cover.label counts from 0, nothing to see, to 8
+GOT10K_COVER_LEVELS = 8  # cover.label is 0 (not visible) to 8
 TRACKINGNET_CHUNKS = 12
 TRACKINGNET_CHUNK_SIZE = 2511
 
@@ -132,8 +133,8 @@ def find_got10k(storage: Storage, split: str, text: str | None) -> SequenceReade
     part = "train" if split in {"vottrain", "votval"} else split
     base = first_existing(storage, (part, f"{part}_data", f"full_data/{part}_data"))
     if not base:
-        raise InputError(f"expected a folder {part} or {part}_data in {storage.root}; it is not there; check the path")
-    # The list is not in every download of the train split.
+        raise InputError(f"no folder {part} or {part}_data in {storage.root}; check the path")
+    # Some downloads of the train split lack the list.
     listing = f"{base}/list.txt"
     names = read_list(storage.text(listing)) if storage.has(listing) else storage.folders(base)
     targets = (replace(in_folder(name, f"{base}/{name}", ("",)), first_box_only=part == "test") for name in names)
@@ -147,8 +148,8 @@ def read_got10k(storage: Storage, target: SequencePaths) -> VideoSequence:
         absent = read_flags(storage, f"{target.folder}/absence.label")
         if len(absent) != len(cover):
             raise InputError(
-                f"expected absence.label and cover.label of {target.folder} to be of one length; got {len(absent)} "
-                f"and {len(cover)} lines; get a whole copy"
+                f"absence.label and cover.label of {target.folder} must have equal lengths; got {len(absent)} "
+                f"and {len(cover)} lines; get a complete copy"
             )
         facts |= {"cover": cover, "visible": ~absent & (cover > 0)}
     if storage.has(f"{target.folder}/meta_info.ini"):
@@ -161,7 +162,7 @@ def read_got10k(storage: Storage, target: SequencePaths) -> VideoSequence:
 
 
 def find_trackingnet(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """A chunk holds anno/NAME.txt and frames/NAME, or zips/NAME.zip as handed out."""
+    """A chunk has anno/NAME.txt and frames/NAME, or zips/NAME.zip as distributed."""
     chunks = [split.upper()] if split != "train" else [f"TRAIN_{number}" for number in range(TRACKINGNET_CHUNKS)]
     targets = (
         SequencePaths(
@@ -178,31 +179,31 @@ def find_trackingnet(storage: Storage, split: str, text: str | None) -> Sequence
 
 
 def names_of(files: list[str], ending: str = ".txt") -> list[str]:
-    """["a.txt", "b.md"] -> ["a"]"""
+    """Strip the ending from matching files: ["a.txt", "b.md"] -> ["a"]."""
     return [file.removesuffix(ending) for file in files if file.endswith(ending)]
 
 
 def find_coco(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Every annotated object of a picture is a sequence of one frame, called PICTURE_OBJECT; crowds are left out."""
+    """Each annotated object is a sequence of one frame, IMAGE_OBJECT; crowds are left out."""
     images = f"{split}2017"
     base = first_existing(storage, (f"images/{images}", images))
-    content = json.loads(storage.text(f"annotations/instances_{images}.json"))
+    path = f"annotations/instances_{images}.json"
+    content = read_json(storage, path)
+    if not isinstance(content, dict):
+        raise InputError(f"expected images and annotations in {path}; got {show_value(content)}; get a complete copy")
     folder, there = storage.place(base), set(storage.pictures(base))
-    pictures = {}
-    for picture in content["images"]:
-        names = [picture["file_name"]] if picture["file_name"] in there else []
-        pictures[picture["id"]] = StoredFrames(folder, names), (int(picture["width"]), int(picture["height"]))
+    pictures = coco_pictures(content, path)
+    frames = {number: StoredFrames(folder, [name] if name in there else []) for number, (name, _) in pictures.items()}
     found: SequenceReaders = {}
-    for thing in content["annotations"]:
-        if not thing.get("iscrowd") and min(thing["bbox"][2:]) > 0:
-            name = f"{thing['image_id']:012d}_{thing['id']}"
-            found[name] = partial(read_still, name, *pictures[thing["image_id"]], thing["bbox"])
+    for thing in coco_objects(content, path, pictures):
+        name = f"{thing.image:012d}_{thing.name}" if isinstance(thing.image, int) else f"{thing.image}_{thing.name}"
+        found[name] = partial(read_still, name, frames[thing.image], pictures[thing.image][1], thing.box_xywh)
     return found
 
 
 # --- OTB, NFS, UAV123 --------------------------------------------------------------------------------------
 
-# Where a folder has more pictures than boxes, the benchmark's page names those that count: first and last.
+# For folders with more images than boxes, the page of the benchmark lists the first and last frame.
 OTB_NUMBERS = {
     "David": (300, 770),
     "Diving": (1, 215),
@@ -210,20 +211,20 @@ OTB_NUMBERS = {
     "Freeman3": (1, 460),
     "Freeman4": (1, 283),
 }
-# First frames that PyTracking, and OSTrack with it, leaves out; its result files are so much shorter.
+# Number of first frames that PyTracking and OSTrack leave out; their result files are shorter by it.
 PYTRACKING_OMITS = {"Tiger1": 5}
-NFS_RATE = 240  # frames a second in which all its files count
+NFS_RATE = 240  # frame rate of the numbers in all files
 UAV_ATTRIBUTES = "SV ARC LR FM FOC POC OV BC IV VC CM SOB"
 
 
 def find_otb(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Of two targets in one folder each has a file of its own; they are called as in PyTracking, Jogging_1."""
+    """Two targets in one folder have separate files; they are named as in PyTracking, Jogging_1."""
     base = first_existing(storage, ("OTB100", "OTB2015"))
     found: SequenceReaders = {}
     for folder in storage.folders(base):
         for file in storage.files(f"{base}/{folder}"):
             match = re.fullmatch(r"groundtruth_rect(?:\.(\d+))?\.txt", file)
-            if match and storage.text(f"{base}/{folder}/{file}").strip():  # Human4's first one is empty
+            if match and storage.text(f"{base}/{folder}/{file}").strip():  # the first file of Human4 is empty
                 name = f"{folder}_{match[1]}" if match[1] else folder
                 target = in_folder(name, f"{base}/{folder}", ("img",), file)
                 omitted = PYTRACKING_OMITS.get(name, 0) if split == "pytracking" else 0
@@ -232,14 +233,14 @@ def find_otb(storage: Storage, split: str, text: str | None) -> SequenceReaders:
 
 
 def read_otb(storage: Storage, target: SequencePaths, omitted: int) -> VideoSequence:
-    """A sequence without so many of its first frames."""
+    """Read a sequence without its first ``omitted`` frames."""
     whole, frames = read_plain(storage, target), frames_of(storage, target)
     frames = StoredFrames(frames.folder, frames.names[omitted:])
     return replace(whole, frames=frames, boxes_xywh=whole.boxes_xywh[omitted:])
 
 
 def find_nfs(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """As handed out (airboard_1/30/airboard_1.txt), or as PyTracking packed it (anno/nfs_airboard_1.txt)."""
+    """Supports the original layout (airboard_1/30/airboard_1.txt) and that of PyTracking (anno/nfs_airboard_1.txt)."""
     packed = [name.removeprefix("nfs_") for name in names_of(storage.files("anno"))] if split == "30" else []
     if packed:
         targets = {
@@ -253,14 +254,14 @@ def find_nfs(storage: Storage, split: str, text: str | None) -> SequenceReaders:
 
 
 def read_nfs(storage: Storage, target: SequencePaths, fps: int) -> VideoSequence:
-    """Frames and boxes of the files may differ by one, as they do in several sequences."""
+    """Frame and box counts may differ by one, as in several sequences."""
     boxes, in_sight = read(storage, target.boxes, partial(read_vatic, step=NFS_RATE // fps))
     frames = frames_of(storage, target)
     count = min(len(frames), len(boxes))
     if max(len(frames), len(boxes)) - count > 1:
         raise InputError(
-            f"expected as many boxes as frames, give or take one; got {len(boxes)} boxes in {target.boxes} and "
-            f"{len(frames)} frames in {frames.folder}; get a whole copy"
+            f"the numbers of boxes and frames may differ by at most one; got {len(boxes)} boxes in {target.boxes} and "
+            f"{len(frames)} frames in {frames.folder}; get a complete copy"
         )
     return VideoSequence(
         name=target.name,
@@ -272,18 +273,20 @@ def read_nfs(storage: Storage, target: SequencePaths, fps: int) -> VideoSequence
 
 
 def find_uav(version: str) -> Callable[[Storage, str, str | None], SequenceReaders]:
-    """A finder for UAV123 or UAV20L, two lists over the same videos, both in configSeqs.m."""
+    """Return a finder for UAV123 or UAV20L, two lists over the same videos, both in configSeqs.m."""
 
     def find(storage: Storage, split: str, text: str | None) -> SequenceReaders:
         if text is None or "startFrame" not in text:
             if not storage.has("configSeqs.m"):
                 raise InputError(
-                    f"expected configSeqs.m, which tells the frames of each sequence, in {storage.root}; it is not "
-                    "there; give the folder UAV123 of the download, or point to that file as split file"
+                    f"configSeqs.m, which lists the frames of each sequence, not found in {storage.root}; give the "
+                    "folder "
+                    "UAV123 of the download, or that file as split file"
                 )
             text = storage.text("configSeqs.m")
         annotated = set(names_of(storage.files(f"anno/{version}")))
-        # Of the arrays in the file, the one whose names have boxes; some names are in both, with other frames.
+        # The file has two arrays; the one whose names have boxes is used. Some names are in both, with different
+        # frames.
         arrays = [{excerpt.name: excerpt for excerpt in array} for array in read_config_seqs(text)]
         excerpts = max(arrays, key=lambda array: len(array.keys() & annotated) - len(array.keys() - annotated))
         videos = dict.fromkeys((version, "UAV123"))
@@ -313,7 +316,7 @@ def read_uav(storage: Storage, target: SequencePaths) -> VideoSequence:
 
 
 def find_vot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Also the folder of a VOT workspace; of several targets in one video each is a sequence, NAME_TARGET."""
+    """Also reads the folder of a VOT workspace. Each of several targets in one video is a sequence, NAME_TARGET."""
     base = "sequences" if storage.has("sequences/list.txt") else ""
     listing = f"{base}/list.txt"
     found: SequenceReaders = {}
@@ -329,7 +332,9 @@ def find_vot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
 
 
 def read_vot(storage: Storage, target: SequencePaths, told: dict[str, str]) -> VideoSequence:
-    """The box of a polygon or mask is the upright one round it. What is not written, VOT says, is not known."""
+    """The box of a polygon or mask is its axis-aligned bounding box. Missing lines are unknown, as in the VOT
+    toolkit.
+    """
     boxes = read(storage, target.boxes, read_regions)
     lacking = len(frames_of(storage, target)) - len(boxes)
     if len(boxes) and lacking > 0:
@@ -359,11 +364,11 @@ BENCHMARKS = {
         splits={"test": 280, "train": 1120},
         find=find_lasot,
         attributes=LASOT_ATTRIBUTES,
-        layout="CLASS/CLASS-N/img/00000001.jpg, groundtruth.txt, full_occlusion.txt and out_of_view.txt beside img/, "
+        layout="CLASS/CLASS-N/img/00000001.jpg, groundtruth.txt, full_occlusion.txt and out_of_view.txt next to img/, "
         "and training_set.txt",
     ),
     "lasot_ext": Benchmark(
-        about="LaSOT extension, 15 further classes",
+        about="LaSOT extension, 15 more classes",
         splits={"test": 150},
         find=find_lasot_ext,
         attributes=LASOT_ATTRIBUTES,
@@ -379,18 +384,18 @@ BENCHMARKS = {
         layout="TRAIN_0/ to TRAIN_11/, in each anno/NAME.txt and frames/NAME/0.jpg (or zips/NAME.zip)",
     ),
     "got10k": Benchmark(
-        about="GOT-10k, classes of the test unseen in training",
+        about="GOT-10k, test classes not in training",
         splits={"test": 180, "val": 180, "train": 9335, "vottrain": None, "votval": None},
         find=find_got10k,
         needs_file={
             "vottrain": "got10k_vot_train_split.txt",
             "votval": "got10k_vot_val_split.txt",
         },
-        layout="train/GOT-10k_Train_000001/00000001.jpg, groundtruth.txt, absence.label and cover.label there, val/ "
-        "likewise, and for the VOT splits got10k_vot_train_split.txt and got10k_vot_val_split.txt",
+        layout="train/GOT-10k_Train_000001/00000001.jpg, groundtruth.txt, absence.label and cover.label there, "
+        "also in val/, and for the VOT splits got10k_vot_train_split.txt and got10k_vot_val_split.txt",
     ),
     "coco": Benchmark(
-        about="COCO 2017, objects in single pictures, for training",
+        about="COCO 2017, objects in single images, for training",
         splits={"train": None, "val": None},
         find=find_coco,
         layout="annotations/instances_train2017.json and train2017/000000000009.jpg (or images/train2017/)",
@@ -400,27 +405,27 @@ BENCHMARKS = {
         splits={"train": None, "val": None},
         find=find_vid,
         layout="Data/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.JPEG and the same below "
-        "Annotations/ with .xml (or all of it in ILSVRC2015/)",
+        "Annotations/ with .xml (or everything in ILSVRC2015/)",
     ),
     "det": Benchmark(
-        about="ILSVRC DET, objects of 200 classes in single pictures, for training",
+        about="ILSVRC DET, objects of 200 classes in single images, for training",
         splits={"train": None, "val": None},
         find=find_det,
         layout="Data/DET/train/ILSVRC2013_train/n01503061/n01503061_10003.JPEG, or in any other folder there, and the "
-        "same below Annotations/ with .xml (or all of it in ILSVRC2015/)",
+        "same below Annotations/ with .xml (or everything in ILSVRC2015/)",
     ),
     "youtubebb": Benchmark(
-        about="YouTube-BB, a frame a second of YouTube videos, for training",
+        about="YouTube-BB, YouTube videos at one frame per second, for training",
         splits={"train": None, "val": None},
         find=find_youtubebb,
         layout="yt_bb_detection_train.csv and yt_bb_detection_train/CLASS/ID_MILLISECONDS_CLASS_OBJECT.jpg",
     ),
     "nfs": Benchmark(about="Need for Speed", splits={"30": 100, "240": 100}, find=find_nfs),
     "uav123": Benchmark(
-        about="UAV123, seen from drones", splits={"test": 123}, find=find_uav("UAV123"), attributes=UAV_ATTRIBUTES
+        about="UAV123, filmed from drones", splits={"test": 123}, find=find_uav("UAV123"), attributes=UAV_ATTRIBUTES
     ),
     "uav20l": Benchmark(
-        about="UAV20L, its long videos", splits={"test": 20}, find=find_uav("UAV20L"), attributes=UAV_ATTRIBUTES
+        about="UAV20L, long videos of UAV123", splits={"test": 20}, find=find_uav("UAV20L"), attributes=UAV_ATTRIBUTES
     ),
     "tnl2k": Benchmark(
         about="TNL2K, with a sentence for each target",
@@ -436,13 +441,13 @@ BENCHMARKS = {
         find=find_vasttrack,
         attributes=VASTTRACK_ATTRIBUTES,
     ),
-    "dtb70": Benchmark(about="DTB70, seen from drones", splits={"test": 70}, find=find_dtb70),
+    "dtb70": Benchmark(about="DTB70, filmed from drones", splits={"test": 70}, find=find_dtb70),
     "folder": Benchmark(
-        about="your own: frames, or a video, and groundtruth.txt", splits={"test": None}, find=find_folder
+        about="your own: frames or a video, with groundtruth.txt", splits={"test": None}, find=find_folder
     ),
     "coco_export": Benchmark(
-        about="your own: COCO JSON of an annotation tool", splits={"train": None}, find=find_coco_export
+        about="your own: COCO JSON from an annotation tool", splits={"train": None}, find=find_coco_export
     ),
-    "mot": Benchmark(about="your own: tracks as MOTChallenge has them", splits={"train": None}, find=find_mot),
-    "cvat": Benchmark(about="your own: XML of CVAT with its pictures", splits={"train": None}, find=find_cvat),
+    "mot": Benchmark(about="your own: tracks in the MOTChallenge format", splits={"train": None}, find=find_mot),
+    "cvat": Benchmark(about="your own: CVAT XML with its images", splits={"train": None}, find=find_cvat),
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+from singletrack.errors import CheckpointError, InputError, MissingDependencyError, show_value
 from singletrack.install import install_command
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
     "onnx": (("onnxruntime", "onnx"), install_command("onnx")),
     "torch": (("torch", "safetensors"), TRAIN_EXTRA[1]),
 }
+
+
+# Sizes of inputs and outputs of an exported file by their names, the batch first; None where the file leaves one open.
+Shapes = Mapping[str, tuple[int | None, ...]]
+# Raises SingletrackError for a file whose metadata and shapes are not those that are expected.
+CheckGraph = Callable[[Mapping[str, str], Shapes], None]
+# What a graph may have; those that `singletrack export` writes have a tenth of it. Larger ones take minutes to compile.
+MOST_NODES = 20_000
+LARGEST_TENSOR = 1 << 28  # values
 
 
 def installed_engines() -> list[str]:
@@ -65,6 +74,7 @@ def open_network(
     precision: Precision = "auto",
     normalization: Normalization | None = None,
     cache: Path | None = None,
+    check: CheckGraph | None = None,
 ) -> OpenVINONetwork | ONNXRuntimeNetwork:
     """Open an exported file on an engine.
 
@@ -76,6 +86,7 @@ def open_network(
         precision: one of ``PRECISIONS``; "auto" for the choice of the engine.
         normalization: normalization of pixels; None for that of ImageNet.
         cache: folder for compiled models; None disables the cache.
+        check: called with the metadata and shapes before anything is compiled, to refuse a file.
 
     Raises:
         CheckpointError: the file is not an exported model.
@@ -86,13 +97,25 @@ def open_network(
         from singletrack.engines.openvino_engine import OpenVINONetwork
 
         return OpenVINONetwork(
-            path, device=device, precision=precision, threads=threads, normalization=normalization, cache=cache
+            path,
+            device=device,
+            precision=precision,
+            threads=threads,
+            normalization=normalization,
+            cache=cache,
+            check=check,
         )
     if engine == "onnx":
         from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 
         return ONNXRuntimeNetwork(
-            path, device=device, precision=precision, threads=threads, normalization=normalization, cache=cache
+            path,
+            device=device,
+            precision=precision,
+            threads=threads,
+            normalization=normalization,
+            cache=cache,
+            check=check,
         )
     raise InputError(f"engine {engine!r} cannot read exported files; choose openvino or onnx")
 
@@ -123,6 +146,33 @@ def wrong_graph(path: str | Path, inputs: Iterable[str]) -> CheckpointError:
     return unreadable(
         path, f"it needs inputs `template` and `search` and an inner tensor `features`; its inputs are {names}"
     )
+
+
+def check_shapes(path: str | Path, expected: Shapes, shapes: Shapes) -> None:
+    """Raise CheckpointError, naming the first that differs, unless a file has these inputs and outputs, of these sizes.
+
+    expected: as ``Shapes``; None takes any size.
+    """
+    missing = [name for name in expected if name not in shapes]
+    if missing:
+        raise unreadable(path, f"no {', '.join(missing)} among its inputs and outputs {', '.join(shapes) or '(none)'}")
+    for name, sizes in expected.items():
+        found = shapes[name]
+        same = len(found) == len(sizes) and all(
+            None in (wanted, size) or wanted == size for wanted, size in zip(sizes, found, strict=True)
+        )
+        if not same:
+            wanted, got = (tuple("any" if size is None else size for size in each) for each in (sizes, found))
+            raise unreadable(path, f"{name} has sizes {show_value(got)} where {show_value(wanted)} is expected")
+
+
+def check_limits(path: str | Path, nodes: int, kinds: Iterable[str]) -> None:
+    """Raise CheckpointError for a graph with too many nodes, or with nodes that run others again and again."""
+    if nodes > MOST_NODES:
+        raise unreadable(path, f"its graph has {nodes} nodes; at most {MOST_NODES} are compiled")
+    loops = sorted({"Loop", "If", "Scan", "TensorIterator"}.intersection(kinds))
+    if loops:
+        raise unreadable(path, f"its graph has control flow ({', '.join(loops)})")
 
 
 def one_by_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,20 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
-from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.engines import (
+    LARGEST_TENSOR,
+    CheckGraph,
+    Precision,
+    check_limits,
+    one_by_one,
+    unknown_device,
+    unknown_precision,
+    unreadable,
+    wrong_graph,
+)
 from singletrack.engines.cpu import usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
+from singletrack.errors import CheckpointError
 from singletrack.telemetry import without_telemetry
 
 with without_telemetry():
@@ -42,6 +54,7 @@ class ONNXRuntimeNetwork:
         threads: CPU threads; None for one per usable core.
         normalization: normalization of pixels; None for that of ImageNet.
         cache: folder for TensorRT engines; None disables the cache.
+        check: called with the metadata and shapes before anything is compiled, to refuse a file.
 
     Attributes:
         metadata: metadata of the file: model name, keep ratio and sizes.
@@ -62,6 +75,7 @@ class ONNXRuntimeNetwork:
         threads: int | None = None,
         normalization: Normalization | None = None,
         cache: Path | None = None,
+        check: CheckGraph | None = None,
     ) -> None:
         self.device, present = find_provider(device)
         known = ("auto", "fp32", "bf16", "fp16") if self.device == "tensorrt" else ("auto", "fp32")
@@ -74,13 +88,18 @@ class ONNXRuntimeNetwork:
         self._options.log_severity_level = 3  # errors only
         self._normalization = normalization or Normalization()
         encoder, locator, self.metadata = read_halves(path)
+        if check is not None:
+            check(self.metadata, shapes_of(encoder, locator))
         self._halves = {"template": encoder, "search": locator}
         self._sessions: dict[tuple[str, bool], Any] = {}
         self._lock = threading.Lock()
         self._alone = locator.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1  # batch size fixed at 1
         self._maps = [output.name for output in locator.graph.output]
-        for crop in self._halves:
-            self._session(crop, pixels=True)
+        try:
+            for crop in self._halves:
+                self._session(crop, pixels=True)
+        except Exception as error:  # ONNX Runtime has an error of its own for each kind of graph it refuses
+            raise unreadable(path, f"ONNX Runtime cannot compile it ({error})") from error
 
     def encode(self, template: CropArray) -> FloatArray:
         """Compute the features (B, Nt, C) of template crops, pixels or network input, batch first."""
@@ -175,15 +194,54 @@ def read_halves(path: str | Path) -> tuple[onnx.ModelProto, onnx.ModelProto, dic
     if Path(path).suffix == ".xml":
         raise unreadable(path, "ONNX Runtime reads .onnx, and OpenVINO both")
     try:
-        whole = onnx.load(str(path))
+        whole = onnx.load(str(path), load_external_data=False)
+        _check(whole, path)
+        extractor = Extractor(whole)
+        maps = [value.name for value in whole.graph.output]
+        encoder = extractor.extract_model(["template"], ["features"])
+        locator = extractor.extract_model(["features", "search"], maps)
+    except CheckpointError:
+        raise
     except DecodeError as error:
         raise unreadable(path, f"not ONNX, or cut short ({error})") from error
-    inputs = {value.name for value in whole.graph.input}
-    made = {name for node in whole.graph.node for name in node.output}
+    except Exception as error:  # arbitrary graphs can make onnx fail in any way
+        raise unreadable(path, f"onnx cannot read it ({type(error).__name__}: {error})") from error
+    return encoder, locator, {entry.key: entry.value for entry in whole.metadata_props}
+
+
+def _check(model: onnx.ModelProto, path: str | Path) -> None:
+    """Raise CheckpointError for a graph that is no export, or that would take long or much memory to compile."""
+    graph = model.graph
+    inputs = {value.name for value in graph.input}
+    made = {name for node in graph.node for name in node.output}
     if inputs != {"template", "search"} or "features" not in made:
         raise wrong_graph(path, sorted(inputs))
-    extractor = Extractor(whole)
-    maps = [value.name for value in whole.graph.output]
-    encoder = extractor.extract_model(["template"], ["features"])
-    locator = extractor.extract_model(["features", "search"], maps)
-    return encoder, locator, {entry.key: entry.value for entry in whole.metadata_props}
+    check_limits(path, len(graph.node), (node.op_type for node in graph.node))
+    if model.functions:
+        raise unreadable(path, "its graph has functions of its own")
+    for tensor in [
+        *graph.initializer,
+        *(attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t")),
+    ]:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise unreadable(path, f"its weights {tensor.name} lie in another file")
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+            if math.prod(tensor.dims) * 2 > tensor.ByteSize():  # in 2 or 4 bytes each
+                raise unreadable(path, f"its weights {tensor.name} are not complete")
+            values = numpy_helper.to_array(tensor)
+            if not (np.isfinite(values).all() if values.size > 1 else not np.isnan(values).any()):
+                raise unreadable(path, f"its weights {tensor.name} hold NaN or infinity")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        least = math.prod(size.dim_value or 1 for size in value.type.tensor_type.shape.dim)
+        if least > LARGEST_TENSOR:
+            raise unreadable(path, f"its graph makes a tensor of {least} values; at most {LARGEST_TENSOR} are made")
+
+
+def shapes_of(encoder: onnx.ModelProto, locator: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Sizes of the crops and of the maps."""
+    search = (value for value in locator.graph.input if value.name == "search")
+    return {
+        value.name: tuple(size.dim_value or None for size in value.type.tensor_type.shape.dim)
+        for value in (*encoder.graph.input, *search, *locator.graph.output)
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.engines import Precision, one_by_one, unknown_device, unknown_precision, unreadable, wrong_graph
+from singletrack.engines import (
+    LARGEST_TENSOR,
+    CheckGraph,
+    Precision,
+    check_limits,
+    one_by_one,
+    unknown_device,
+    unknown_precision,
+    unreadable,
+    wrong_graph,
+)
 from singletrack.engines.cpu import allowed_cores, usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
-from singletrack.errors import InputError
+from singletrack.errors import CheckpointError, InputError
 from singletrack.telemetry import without_telemetry
 
 with without_telemetry():
@@ -50,6 +61,7 @@ class OpenVINONetwork:
         threads: CPU threads; None for one per usable core.
         normalization: normalization of pixels; None for that of ImageNet.
         cache: folder for compiled models; None disables the cache.
+        check: called with the metadata and shapes before anything is compiled, to refuse a file.
 
     Attributes:
         metadata: metadata of the file: model name, keep ratio and sizes.
@@ -70,6 +82,7 @@ class OpenVINONetwork:
         threads: int | None = None,
         normalization: Normalization | None = None,
         cache: Path | None = None,
+        check: CheckGraph | None = None,
     ) -> None:
         self.device = find_device(device)
         self.precision = self._choose_precision(precision)
@@ -85,12 +98,17 @@ class OpenVINONetwork:
         self._kept = {} if cache is None else {cache_dir(): str(cache)}
         self._normalization = normalization or Normalization()
         encoder, locator, self.metadata = read_halves(path)
+        if check is not None:
+            check(self.metadata, shapes_of(encoder, locator))
         self._halves = {"encode": encoder, "locate": locator}
         self._alone = not encoder.input(0).get_partial_shape()[0].is_dynamic  # batch size fixed at 1
         self._requests: dict[tuple[Any, ...], openvino.InferRequest] = {}
         self._lock = threading.Lock()
-        for call in self._halves:
-            self._prepare(call)
+        try:
+            for call in self._halves:
+                self._prepare(call)
+        except RuntimeError as error:
+            raise unreadable(path, f"OpenVINO cannot compile it ({last_line(error)})") from error
 
     def encode(self, template: CropArray) -> FloatArray:
         """Compute the features (B, Nt, C) of template crops, pixels or network input, batch first."""
@@ -177,10 +195,35 @@ def read_halves(path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[
         raise unreadable(path, "the file does not exist")
     try:
         whole = CORE.read_model(str(path))
-    except RuntimeError as error:
-        raise unreadable(path, f"OpenVINO cannot read it ({str(error).strip().splitlines()[-1]})") from error
+        return *_cut(whole, path), read_metadata(whole)
+    except CheckpointError:
+        raise
+    except Exception as error:  # arbitrary bytes can make OpenVINO fail in any way
+        raise unreadable(path, f"OpenVINO cannot read it ({last_line(error)})") from error
+
+
+def last_line(error: Exception) -> str:
+    """The last line of an error of OpenVINO, which says what is wrong; those before say where in its own code."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _cut(whole: openvino.Model, path: str | Path) -> tuple[openvino.Model, openvino.Model]:
     inputs = {port.get_any_name(): port.get_node() for port in whole.inputs}
-    tensors = {name: port for node in whole.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
+    nodes = whole.get_ordered_ops()
+    check_limits(path, len(nodes), (node.get_type_name() for node in nodes))
+    tensors: dict[str, openvino.Output] = {}
+    for node in nodes:
+        for port in node.outputs():
+            shape = port.get_partial_shape()
+            least = 1 if shape.rank.is_dynamic else math.prod(size.get_min_length() for size in shape)
+            if least > LARGEST_TENSOR:
+                raise unreadable(path, f"its graph makes a tensor of {least} values; at most {LARGEST_TENSOR} are made")
+            for name in port.get_names():
+                tensors[name] = port
+        if node.get_type_name() == "Constant" and node.get_element_type() in (openvino.Type.f32, openvino.Type.f16):
+            values = node.data
+            if not (np.isfinite(values).all() if values.size > 1 else not np.isnan(values).any()):
+                raise unreadable(path, f"its weights {node.get_friendly_name()} hold NaN or infinity")
     if not {"template", "search"} <= inputs.keys() or "features" not in tensors:
         raise wrong_graph(path, inputs)
     features = tensors["features"]
@@ -191,9 +234,19 @@ def read_halves(path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[
             reader.replace_source_output(entry.output(0))
     entry.output(0).set_names({"features"})
     features.set_names(set())
-    results = whole.get_results()
-    locator = openvino.Model(results, [entry, inputs["search"]])
-    return encoder, locator, read_metadata(whole)
+    locator = openvino.Model(whole.get_results(), [entry, inputs["search"]])
+    return encoder, locator
+
+
+def shapes_of(encoder: openvino.Model, locator: openvino.Model) -> dict[str, tuple[int | None, ...]]:
+    """Sizes of the crops and of the maps."""
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    for port in (*encoder.inputs, *(port for port in locator.inputs if "search" in port.get_names()), *locator.outputs):
+        shape = port.get_partial_shape()
+        sizes = () if shape.rank.is_dynamic else tuple(shape)
+        for name in port.get_names():
+            shapes[name] = tuple(None if size.is_dynamic else size.get_length() for size in sizes)
+    return shapes
 
 
 def read_metadata(model: openvino.Model) -> dict[str, str]:

@@ -26,6 +26,12 @@ REAL_TIME = 30.0
 STRIP_WIDTH = 420  # width of a frame in a strip, in pixels
 
 
+def plain(text: str) -> str:
+    """The text for matplotlib, which takes $ for the start of a formula, and leaves out labels that begin with _."""
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return text.replace("$", r"\$") if not text.startswith("_") else " " + text.replace("$", r"\$")
+
+
 def line_styles(count: int) -> list[tuple[str, str]]:
     """Return color and dash style for each of ``count`` trackers, the same in every plot."""
     dashes = (dash for dash in cycle(DASHES) for _ in COLORS)
@@ -41,9 +47,9 @@ def draw_curves(
     for name in sorted(curves, key=lambda each: -np.nan_to_num(scores[each], nan=-1)):
         color, dash = styles[name]
         thresholds = np.linspace(0, limit, len(curves[name]))
-        label = f"{name} [{100 * scores[name]:.1f}]"
+        label = plain(f"{name} [{100 * scores[name]:.1f}]")
         axes.plot(thresholds, 100 * curves[name], color=color, linestyle=dash, label=label, linewidth=1.8)
-    axes.set(title=title, xlabel=x_label, ylabel="frames, %", xlim=(0, limit), ylim=(0, 100))
+    axes.set(title=plain(title), xlabel=x_label, ylabel="frames, %", xlim=(0, limit), ylim=(0, 100))
     axes.legend(fontsize=8, framealpha=0.85)
     return figure
 
@@ -59,7 +65,7 @@ def draw_precision_recall(
     """
     figure, axes = _one_plot()
     for (name, (recall, precision)), (color, dash) in zip(curves.items(), line_styles(len(curves)), strict=True):
-        label = f"{name} [{100 * best[name][2]:.1f}]"
+        label = plain(f"{name} [{100 * best[name][2]:.1f}]")
         axes.plot(100 * recall, 100 * precision, color=color, linestyle=dash, label=label, linewidth=1.8)
         axes.plot(100 * best[name][0], 100 * best[name][1], "o", color=color, markersize=6)
     axes.set(title="Long-term tracking [best F]", xlabel="recall, %", ylabel="precision, %")
@@ -79,7 +85,7 @@ def draw_speed(points: Mapping[str, tuple[float, float]], *, measure: str) -> Fi
         if math.isnan(speed):
             continue
         axes.plot(speed, 100 * accuracy, "o", color=color, markersize=9)
-        axes.annotate(name, (speed, 100 * accuracy), xytext=(8, 4), textcoords="offset points", fontsize=9)
+        axes.annotate(plain(name), (speed, 100 * accuracy), xytext=(8, 4), textcoords="offset points", fontsize=9)
     axes.set_xscale("log")
     left, right = min([*speeds, REAL_TIME]) / 1.6, max([*speeds, REAL_TIME]) * 2.5
     axes.set(title=f"{measure} against speed", xlabel="frames per second", ylabel=f"{measure}, %", xlim=(left, right))
@@ -125,7 +131,7 @@ def draw_strip(
     axes = lower.subplots()
     for name, values in overlaps.items():
         color, dash = styles[name]
-        axes.plot(np.arange(len(values)), values, color=color, linestyle=dash, linewidth=1, label=name)
+        axes.plot(np.arange(len(values)), values, color=color, linestyle=dash, linewidth=1, label=plain(name))
     for index in frames:
         axes.axvline(index, color="#888888", linestyle=":", linewidth=0.8)
     axes.set(xlim=(0, max(len(truth_xywh) - 1, 1)), ylim=(0, 1.02), yticks=(0, 0.5, 1))
@@ -135,7 +141,7 @@ def draw_strip(
     axes.spines[["top", "right"]].set_visible(False)
     if len(overlaps) > 1:
         axes.legend(fontsize=7, loc="lower left", ncols=4, framealpha=0.85)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(plain(title), fontsize=10)
     return figure
 
 

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.files import make_folder, writing
+from singletrack.files import atomic_write, make_folder, remove_unfinished, writing
 
 Array = NDArray[np.float64]
 
+LONGEST_NAME = 200  # bytes: file systems take 255, with the ending
 BOXES, TIMES, SCORES = "boxes", "times", "scores"
 
 
@@ -116,6 +117,7 @@ class RunFolder:
             )
         for folder in (path, path / BOXES, path / TIMES, path / SCORES):
             make_folder(folder)
+            remove_unfinished(folder)
         _write_whole(path / "run.json", _to_json(facts))
         return cls(path, facts)
 
@@ -198,6 +200,14 @@ def _check_names(names: Iterable[str]) -> None:
     for name in names:
         if not name or name.startswith(".") or any(letter in name for letter in '/\\:\0\n\r"'):
             raise InputError(f"sequence name {name!r} cannot be a file name; rename it in the data set")
+        try:
+            length = len(name.encode())
+        except UnicodeEncodeError as error:  # bytes of a folder's name that are no text
+            raise InputError(f"sequence names must be UTF-8; got {name!r}; rename it in the data set") from error
+        if length > LONGEST_NAME:
+            raise InputError(
+                f"sequence names must have at most {LONGEST_NAME} bytes; got {name!r}; rename it in the data set"
+            )
 
 
 def _check_same(path: Path, held: RunFacts, asked: RunFacts) -> None:
@@ -230,14 +240,15 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    unfinished = path.with_name(path.name + ".part")
-    with writing(path):
-        with unfinished.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(path)
+    """Write a file that is either not there or whole, whenever the process or the machine stops."""
+    with (
+        writing(path),
+        atomic_write(path) as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _read_table(path: Path, *, columns: int, skip: int = 0) -> Array:

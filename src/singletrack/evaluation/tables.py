@@ -66,7 +66,7 @@ class Table:
 
     def text(self) -> str:
         """Format for a terminal: aligned columns, numbers to the right."""
-        shown = [self.columns, *([self.show(cell) for cell in row] for row in self.rows)]
+        shown = [[_clean(cell) for cell in row] for row in (self.columns, *(map(self.show, row) for row in self.rows))]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = [
             "  ".join(
@@ -75,7 +75,7 @@ class Table:
             ).rstrip()
             for cells in shown
         ]
-        return "\n".join([self.title, *lines]) + "\n"
+        return "\n".join([_clean(self.title), *lines]) + "\n"
 
     def markdown(self) -> str:
         rules = ["---:" if index and self._is_number(index) else ":---" for index in range(len(self.columns))]
@@ -87,9 +87,9 @@ class Table:
         """Format as CSV with all digits and without the title; unknown numbers are empty."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.columns)
+        writer.writerow(map(_csv_cell, self.columns))
         for row in self.rows:
-            writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+            writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else _csv_cell(cell) for cell in row)
         return stream.getvalue()
 
     def latex(self) -> str:
@@ -125,6 +125,19 @@ class Table:
         return f"\\textbf{{{shown}}}" if (row, column) in self.marked else shown
 
 
+def _csv_cell(cell: Cell) -> Cell:
+    """Text that a spreadsheet would take for a formula gets a quote before it; control characters are escaped."""
+    if not isinstance(cell, str):
+        return cell
+    shown = _clean(cell)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+
+
+def _clean(text: str) -> str:
+    """The text with control characters escaped, which a terminal would obey."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
 def _bars(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -134,8 +147,8 @@ def _ampersands(cells: Iterable[str]) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<])", r"\\\1", text)
+    return re.sub(r"([\\|*_`<])", r"\\\1", _clean(text))
 
 
 def _escape_latex(text: str) -> str:
-    return "".join(LATEX_LETTERS.get(letter, letter) for letter in text)
+    return "".join(LATEX_LETTERS.get(letter, letter) for letter in _clean(text))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -140,6 +142,7 @@ def _bury(worker: _Worker) -> Iterator[Outcome]:
 def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads: int) -> None:
     """Main function of a worker: requests sequences (None), and sends frame counts (int) and outcomes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
+    _end_with_parent()
     cv2.setNumThreads(threads)
     tracker = make_tracker()
 
@@ -154,6 +157,19 @@ def _work(connection: Connection, make_tracker: MakeTracker, batch: int, threads
     with suppress(EOFError, OSError):  # the parent has ended
         for outcome in follow_sequences(tracker, ask(), batch=batch, on_frames=connection.send):
             connection.send(outcome)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, killed perhaps: nobody takes its results."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
 # --- a cluster ---------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def quantize(graph: onnx.ModelProto, looks: Sequence[CropPair], normalization: N
     Raises:
         MissingDependencyError: NNCF is not installed.
     """
-    require_packages("8-bit integers", *INT8_EXTRA)
+    require_packages("8-bit quantization", *INT8_EXTRA)
     with without_telemetry():
         import nncf  # type: ignore[import-not-found]
 

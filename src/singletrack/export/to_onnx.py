@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from singletrack.export.decoded import Decoded, Exportable
 from singletrack.export.quantize import quantize
 from singletrack.export.simplify import simplify
 from singletrack.export.verify import OutputDifference, compare_networks, compare_with_module, require_agreement
+from singletrack.files import unfinished_name
 from singletrack.models.build import AnyNetwork
 
 OPSET = 20  # first opset with Gelu as an operator
@@ -94,7 +94,7 @@ def export_onnx(
         "weights": "int8" if calibration else "float16" if half else "float32",
     }
     helper.set_model_props(graph, {key: str(value) for key, value in facts.items()})
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
+    unfinished = unfinished_name(path.with_suffix(".onnx"))
     written = [unfinished]
     try:
         onnx.save(graph, str(unfinished))

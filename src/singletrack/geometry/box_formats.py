@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, BoxLike, check_box
+from singletrack.geometry.boxes import Box, BoxLike, check_box, four_numbers
 
 BoxFormat = Literal["xywh", "xyxy", "cxcywh"]
 BOX_FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
@@ -39,7 +39,7 @@ def resolve_box(
     """
     if box_format not in (None, *BOX_FORMATS):
         raise InputError(f"unknown box format {box_format!r}; choose one of {', '.join(BOX_FORMATS)}")
-    values = [float(value) for value in _four(box)]
+    values = [*four_numbers(box)]
     if normalized is None and max(values) <= 1 and min(values) >= 0:
         raise InputError(
             f"box must be in pixels; got {_text(values)}, which looks like shares of the frame; add "
@@ -83,16 +83,6 @@ def _check_corners(values: Sequence[float], size_wh: tuple[int, int]) -> None:
             f"box must be x, y, width, height inside the {size_wh[0]} x {size_wh[1]} frame; got {_text(values)}, which "
             "looks like two corners; add --box-format xyxy (box_format='xyxy'), or xywh if it reaches beyond the frame"
         )
-
-
-def _four(box: BoxLike) -> list[float]:
-    try:
-        values = [float(value) for value in box]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"box must be four numbers; got {box!r}; give x, y, width, height in pixels") from error
-    if len(values) != 4:
-        raise InputError(f"box must be four numbers; got {len(values)}; give x, y, width, height in pixels")
-    return values
 
 
 def _text(values: Sequence[float]) -> str:

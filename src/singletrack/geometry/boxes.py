@@ -6,17 +6,19 @@ Names state the order: xywh is top-left corner and size, xyxy two corners, cxcyw
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 
 Box = tuple[float, float, float, float]
 BoxLike = Sequence[float] | NDArray[np.floating[Any]] | NDArray[np.integer[Any]]  # four numbers, as users have them
 Array = NDArray[np.floating[Any]]
+
+LARGEST_BOX = 10  # times the width or height of the frame
 
 
 def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> Array:
@@ -91,13 +93,11 @@ def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
         The box as four floats.
 
     Raises:
-        InputError: the box is not four finite numbers, has no area, or lies completely outside the frame.
+        InputError: the box is not four finite numbers, has no area, lies completely outside the frame, or is more
+            than ``LARGEST_BOX`` times as wide or high as the frame.
     """
     order = "boxes are x, y, width, height in pixels"
-    try:
-        x, y, width, height = (float(value) for value in box_xywh)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"box must have four numbers; got {box_xywh!r}; {order}") from error
+    x, y, width, height = four_numbers(box_xywh)
     got = f"got ({x:g}, {y:g}, {width:g}, {height:g})"
     if not all(math.isfinite(value) for value in (x, y, width, height)):
         raise InputError(f"box must have finite numbers; {got}; {order}")
@@ -106,6 +106,42 @@ def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
     frame_width, frame_height = size_wh
     if x >= frame_width or y >= frame_height or x + width <= 0 or y + height <= 0:
         raise InputError(f"box must overlap the {frame_width} x {frame_height} frame; {got}; {order} of this frame")
+    if width > LARGEST_BOX * frame_width or height > LARGEST_BOX * frame_height:
+        raise InputError(
+            f"box must be at most {LARGEST_BOX} times as large as the {frame_width} x {frame_height} frame; {got}; "
+            f"{order} of this frame"
+        )
+    return x, y, width, height
+
+
+def four_numbers(box_xywh: Any) -> Box:
+    """Convert a box to four floats.
+
+    Args:
+        box_xywh: a sequence, array or tensor of four real numbers.
+
+    Raises:
+        InputError: anything else: text, mappings, sets and generators (which can be read only once), complex or
+            masked numbers, true and false, and integers that are too large for a float.
+    """
+    order = "boxes are x, y, width, height in pixels"
+    refusal = f"box must have four numbers; got {show_value(box_xywh)}; {order}"
+    if isinstance(box_xywh, str | bytes | bytearray | Mapping | Set | Iterator):
+        raise InputError(f"{refusal}, as a tuple, list or array")
+    if isinstance(box_xywh, np.ndarray):
+        if np.ma.is_masked(box_xywh):
+            raise InputError(f"{refusal}, none of them masked")
+        box_xywh = np.asarray(box_xywh).tolist()
+    try:
+        values = list(box_xywh)
+        refused = str | bytes | bytearray | bool | np.bool_ | complex | np.complexfloating
+        if len(values) != 4 or any(isinstance(value, refused) for value in values):
+            raise InputError(refusal)
+        x, y, width, height = map(float, values)
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(refusal) from error
     return x, y, width, height
 
 

@@ -31,6 +31,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MARK = (255, 0, 255)
 # Larger squares are never built; only the pixels that bilinear sampling reads are gathered from the frame.
 LARGEST_DENSE_SIDE = 4096
+# Crops leave out the last row and column of the frame (see ``Square.inside``): of one pixel there would be nothing.
+SMALLEST_FRAME = 2
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,22 @@ def check_frame(frame: Any) -> Image:
 
     Args:
         frame: (H, W, 3) uint8 RGB; (H, W) or (H, W, 1) gray is repeated three times; (H, W, 4) RGBA loses its alpha.
+            A subclass of numpy's array, such as a matrix, is taken as the plain array that it holds.
 
     Returns:
         The frame as (H, W, 3) uint8 RGB.
 
     Raises:
-        InputError: another shape or type (floats would be ambiguous: 0 to 1 or 0 to 255), or an empty frame.
+        InputError: another shape or type (floats would be ambiguous: 0 to 1 or 0 to 255), masked pixels, or fewer
+            than ``SMALLEST_FRAME`` pixels on a side.
     """
     expected = "frame must be an (H, W, 3) uint8 RGB array"
     if not isinstance(frame, np.ndarray):
         raise InputError(f"{expected}; got {type(frame).__name__}; convert it with numpy.asarray")
+    if type(frame) is not np.ndarray:  # a matrix stays two-dimensional in every step, which OpenCV does not survive
+        if np.ma.is_masked(frame):
+            raise InputError(f"{expected}; got one with masked pixels; fill them, with .filled(0)")
+        frame = np.asarray(frame)
     got = f"got {frame.shape} {frame.dtype}"
     if frame.dtype != np.uint8:
         raise InputError(f"{expected}; {got}; scale it to 0 ... 255 and convert it with .astype(numpy.uint8)")
@@ -110,6 +118,10 @@ def check_frame(frame: Any) -> Image:
         frame = frame[..., None]
     if frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
         raise InputError(f"{expected}; {got}; put the channels last: 3 for RGB, 1 for gray, 4 for RGBA")
+    if min(frame.shape[:2]) < SMALLEST_FRAME:
+        raise InputError(
+            f"expected a frame of at least {SMALLEST_FRAME} pixels a side; {got}; give the full frame of the video"
+        )
     return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame[..., :3]
 
 

@@ -7,22 +7,26 @@ A name table (``names``) then meets the network strictly: nothing missing, nothi
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import os
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from singletrack.errors import CheckpointError
-from singletrack.files import atomic_write
+from singletrack.errors import CheckpointError, show_value
+from singletrack.files import atomic_write, writing
 from singletrack.models.build import build_network
 from singletrack.models.checkpoint_keys import COUNT, Table, mmtracking_keys, official_keys
 from singletrack.models.configs import NetworkConfig
@@ -43,6 +47,13 @@ STORAGES = {
 }
 HOLDERS = ("net", "state_dict", "model")  # where other people's checkpoints keep the weights
 WRAPPED = "module."  # what PyTorch's wrappers for several devices put before every name
+# What the structure of a checkpoint may take; those of the largest published ones take a hundredth of it.
+LARGEST_PICKLE = 1 << 26  # bytes
+MOST_STEPS = 1_000_000  # of a pickle
+MOST_WORK = 5_000_000  # elements hashed and arguments passed
+DEEPEST_TUPLE = 1000
+LARGEST_HEADER = 1 << 24  # bytes, of a safetensors file
+LARGEST_RATIO = 10  # bytes of weights to those of the file
 NAMED_AT_MOST = 3  # mismatches of a kind that an error spells out; the rest are counted
 
 
@@ -104,12 +115,26 @@ def blend(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: fl
 
 
 def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str], model_name: str) -> None:
-    """Write weights with the model's name beside them; the file appears whole or not at all."""
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Write weights with the model's name beside them; the file appears complete or not at all.
+
+    Equal weights give equal bytes. Raises SingletrackError where the file cannot be written.
+    """
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    with atomic_write(out) as unfinished:  # safetensors' own writer leaves a file that only its owner may read
-        unfinished.write_bytes(safetensors.torch.save(copies, {"format": "pt", "model": model_name}))
+    content = with_metadata(safetensors.torch.save(copies), {"format": "pt", "model": model_name})
+    out = Path(out)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(out) as unfinished:  # safetensors' own writer leaves a file that only its owner may read
+            unfinished.write_bytes(content)
+
+
+def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with these words beside its tensors, in this order: the library's own order is random."""
+    length = int.from_bytes(content[:8], "little")
+    tensors = json.loads(content[8 : 8 + length])
+    header = json.dumps({"__metadata__": dict(metadata), **tensors}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -128,12 +153,18 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         start = stream.read(9)
         stream.seek(0)
         try:
+            size = path.stat().st_size
             if start[8:] == b"{":  # first: before it stands a length, which may look like any of the others
+                header = int.from_bytes(start[:8], "little")
+                if header > LARGEST_HEADER:
+                    raise CheckpointError(
+                        f"expected a header of at most {LARGEST_HEADER} bytes; got {header} in {path}; {FETCH}"
+                    )
                 content = safetensors.torch.load_file(path)
             elif start.startswith(b"PK"):
-                content = _read_zip(stream)
+                content = _read_zip(stream, size)
             elif start.startswith(b"\x80"):
-                content = _read_legacy(stream, path.stat().st_size)
+                content = _read_legacy(stream, size)
             else:
                 got = f"which starts with {start!r}" if start else "which is empty"
                 raise CheckpointError(f"expected safetensors or a PyTorch checkpoint; got {path}, {got}; {FETCH}")
@@ -156,7 +187,8 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and holder in content:
             weights = content[holder]
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
-        held = ", ".join(map(str, list(content)[:NAMED_AT_MOST])) if isinstance(content, dict) else "no mapping"
+        named = list(content)[:NAMED_AT_MOST] if isinstance(content, dict) else []
+        held = ", ".join(map(show_value, named)) or "no mapping"
         raise CheckpointError(
             'expected named tensors, or a mapping that holds them under "net", "state_dict" or "model"; got '
             f"{path} with {held}; give the checkpoint of a whole tracker"
@@ -164,7 +196,7 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"expected only named tensors as weights; got {name!r} in {path}; give an official checkpoint"
+                f"expected only named tensors as weights; got {show_value(name)} in {path}; give an official checkpoint"
             )
     if all(name.startswith(WRAPPED) for name in weights):
         return {name.removeprefix(WRAPPED): tensor for name, tensor in weights.items()}
@@ -193,6 +225,13 @@ def _counted(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> d
     return {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in lacking}}
 
 
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors with a number that is NaN or infinite; a network with one of them finds nothing."""
+    return [
+        name for name, tensor in weights.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
+
+
 def _check(
     weights: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
@@ -208,6 +247,7 @@ def _check(
         return name if other == name else f"{name} (officially {other})"
 
     mismatches = (
+        [f"not finite: {spell(name)} (it holds NaN or infinity)" for name in not_finite(weights) if name in expected],
         [f"missing {spell(name)}" for name in expected if name not in weights],
         [f"unexpected {name}" for name in weights if name not in expected],
         [
@@ -230,32 +270,30 @@ def _check(
 
 
 class _Inert:
-    """Stands in for an object of any class that is not ours to make: takes everything, does nothing."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
-
-    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
-        return super().__new__(cls)
-
-    def __call__(self, *args: object) -> _Inert:
-        return self
-
-    def ignore(self, *args: object) -> None:
-        """Whatever a pickle does to an object after making it."""
-
-    __setstate__ = __setitem__ = append = extend = add = ignore
+    """Stands in for an object of any class that is not ours to make."""
 
 
-class _SafeUnpickler(pickle.Unpickler):
+class _SafeUnpickler(pickle._Unpickler):
     """Makes tensors, ordered dicts and plain containers; every other name in the file becomes inert.
 
-    A pickle can call only what `find_class` hands it, so that is the whole of what a file can make happen.
+    A pickle can call only what `find_class` hands it, so that is all that a file can make happen. The work it asks for
+    is limited: see ``_spend``. It is Python's own unpickler in Python: that in C allocates what the file names.
     """
+
+    if TYPE_CHECKING:  # of the base class, in typeshed as little as in its documentation
+        stack: list[Any]
+        append: Callable[[Any], None]
+        readline: Callable[[], bytes]
+
+        def pop_mark(self) -> list[Any]: ...
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, stream: BinaryIO, read_storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
         super().__init__(stream, encoding="latin1")
         self.read_storage = read_storage
+        self.work = 0
+        self.sizes: dict[int, tuple[int, int, object]] = {}  # of tuples, by id: elements, depth, the tuple itself
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("torch", "torch.cuda") and name in STORAGES:
@@ -266,22 +304,171 @@ class _SafeUnpickler(pickle.Unpickler):
             return lambda *args: _rebuild_tensor(*args[:4])
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda data, *args: data
-        return type("Inert", (_Inert,), {})
+        return _Inert
 
     def persistent_load(self, pid: Any) -> Tensor:
-        kind, dtype, key, _, count = pid[:5]
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(part is not None for part in pid[5:]):
-            raise CheckpointError(f"expected a plain storage; got {pid!r}; save the weights again with a new PyTorch")
-        return self.read_storage(str(key), dtype, int(count))
+        whole = isinstance(pid, tuple) and 5 <= len(pid) <= 8 and all(part is None for part in pid[5:])
+        if not whole or not isinstance(pid[1], torch.dtype) or pid[0] != "storage" or not isinstance(pid[4], int):
+            raise CheckpointError(
+                f"expected a plain storage; got {show_value(pid)}; save the weights again with a new PyTorch"
+            )
+        if not isinstance(pid[2], str | int):
+            raise CheckpointError(f"expected a storage with a name; got {show_value(pid[2])}; {FETCH}")
+        return self.read_storage(str(pid[2]), pid[1], pid[4])
+
+    def _spend(self, work: int) -> None:
+        self.work += work
+        if self.work > MOST_WORK:
+            raise CheckpointError(f"expected a checkpoint of named tensors; its pickle asks for endless work; {FETCH}")
+
+    # A tuple may hold another one twice, and so on: 60 of them have 2^60 elements, each of which is hashed.
+
+    def _measure(self) -> None:
+        """Note how large the tuple on top of the stack is, with all that is in it."""
+        made = self.stack[-1]
+        inner = [self.sizes[id(each)] for each in made if id(each) in self.sizes]
+        elements = 1 + len(made) + sum(size for size, _, _ in inner)
+        depth = 1 + max((depth for _, depth, _ in inner), default=0)
+        if elements > MOST_WORK or depth > DEEPEST_TUPLE:
+            raise CheckpointError(f"expected a checkpoint of named tensors; got tuples in tuples without end; {FETCH}")
+        self.sizes[id(made)] = elements, depth, made
+
+    def _spend_on_keys(self, keys: Iterable[Any]) -> None:
+        for key in keys:
+            self._spend(self.sizes[id(key)][0] if id(key) in self.sizes else 1)
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if function is OrderedDict and isinstance(arguments, tuple) and arguments:
+            (items,) = arguments
+            self._spend(len(items))
+            self._spend_on_keys(key for key, _ in items)
+            return OrderedDict(items)
+        if function is _Inert or isinstance(function, _Inert):
+            return _Inert()
+        self._spend(len(arguments))
+        return function(*arguments)
+
+    def _reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    def _newobj_ex(self) -> None:
+        self.stack.pop()
+        self._reduce()
+
+    def _obj(self) -> None:
+        function, *arguments = self.pop_mark()
+        self.append(self._call(function, tuple(arguments)))
+
+    def _inst(self) -> None:
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
+        arguments = tuple(self.pop_mark())
+        self.append(self._call(self.find_class(module, name), arguments))
+
+    def _build(self) -> None:
+        self.stack.pop()  # the state of an object: of no object that is made here is there any
+
+    def _append(self) -> None:
+        value = self.stack.pop()
+        self._extend([value])
+
+    def _appends(self) -> None:
+        self._extend(self.pop_mark())
+
+    def _extend(self, values: list[Any]) -> None:
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].extend(values)
+        elif not isinstance(self.stack[-1], _Inert):
+            raise CheckpointError(f"expected a list to append to; got {show_value(self.stack[-1])}; {FETCH}")
+
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key], [value])
+
+    def _setitems(self) -> None:
+        items = self.pop_mark()
+        self._set(items[::2], items[1::2])
+
+    def _set(self, keys: list[Any], values: list[Any]) -> None:
+        if isinstance(self.stack[-1], dict):
+            self._spend_on_keys(keys)
+            self.stack[-1].update(zip(keys, values, strict=True))
+        elif not isinstance(self.stack[-1], _Inert):
+            raise CheckpointError(f"expected a mapping; got {show_value(self.stack[-1])}; {FETCH}")
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set(items[::2], items[1::2])
+
+    def _additems(self) -> None:
+        items = self.pop_mark()
+        self._spend_on_keys(items)
+        if isinstance(self.stack[-1], set):
+            self.stack[-1].update(items)
+        elif not isinstance(self.stack[-1], _Inert):
+            raise CheckpointError(f"expected a set to add to; got {show_value(self.stack[-1])}; {FETCH}")
+
+    def _frozenset(self) -> None:
+        items = self.pop_mark()
+        self._spend_on_keys(items)
+        self.append(frozenset(items))
+
+    def _tuple(self) -> None:
+        items = self.pop_mark()
+        self.append(tuple(items))
+        self._measure()
+
+    def _tuple_of(self, count: int) -> None:
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+        self._measure()
+
+    for _code, _work in (
+        (pickle.REDUCE, _reduce),
+        (pickle.NEWOBJ, _reduce),
+        (pickle.NEWOBJ_EX, _newobj_ex),
+        (pickle.OBJ, _obj),
+        (pickle.INST, _inst),
+        (pickle.BUILD, _build),
+        (pickle.APPEND, _append),
+        (pickle.APPENDS, _appends),
+        (pickle.SETITEM, _setitem),
+        (pickle.SETITEMS, _setitems),
+        (pickle.DICT, _dict),
+        (pickle.ADDITEMS, _additems),
+        (pickle.FROZENSET, _frozenset),
+        (pickle.TUPLE, _tuple),
+        (pickle.TUPLE1, partial(_tuple_of, count=1)),
+        (pickle.TUPLE2, partial(_tuple_of, count=2)),
+        (pickle.TUPLE3, partial(_tuple_of, count=3)),
+    ):
+        dispatch[_code[0]] = _work
+
+
+def _unpickle(stream: BinaryIO, read_storage: Callable[[str, torch.dtype, int], Tensor]) -> Any:
+    """The next object of a stream, which lies in memory. Its steps are counted before the first of them is taken."""
+    start = stream.tell()
+    for number, _ in enumerate(pickletools.genops(stream)):
+        if number >= MOST_STEPS:
+            raise CheckpointError(f"expected a pickle of at most {MOST_STEPS} steps; got more; {FETCH}")
+    stream.seek(start)
+    return _SafeUnpickler(stream, read_storage).load()
 
 
 def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    for numbers in (size, stride):
+        if not isinstance(numbers, tuple) or len(numbers) > 32 or not all(isinstance(each, int) for each in numbers):
+            raise CheckpointError(f"expected sizes and strides as whole numbers; got {show_value(numbers)}; {FETCH}")
+    if not all(0 <= each < 1 << 62 for each in (*size, *stride)):
+        raise CheckpointError(f"expected sizes of 0 or more; got {show_value((size, stride))}; {FETCH}")
     if math.prod(size) > storage.numel():  # more elements than bytes: a small file must not fill the memory
-        raise CheckpointError(f"expected at most {storage.numel()} elements; got a tensor of {size}; {FETCH}")
+        raise CheckpointError(
+            f"expected at most {storage.numel()} elements; got a tensor of {show_value(size)}; {FETCH}"
+        )
     return storage.as_strided(size, stride, offset)
 
 
-def _read_zip(stream: BinaryIO) -> Any:
+def _read_zip(stream: BinaryIO, file_size: int) -> Any:
     """What torch.save writes since PyTorch 1.6: a zip of one pickle and one file for each storage."""
     with zipfile.ZipFile(stream) as archive:
         pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
@@ -290,45 +477,66 @@ def _read_zip(stream: BinaryIO) -> Any:
                 f"expected a zip with one data.pkl, as of torch.save; got {len(pickles)}; give such a file"
             )
         folder = pickles[0].split("/")[0]
-        if f"{folder}/byteorder" in archive.namelist() and archive.read(f"{folder}/byteorder") != b"little":
-            raise CheckpointError("expected little-endian numbers; got big-endian; save the weights on another machine")
+        if f"{folder}/byteorder" in archive.namelist():
+            with archive.open(f"{folder}/byteorder") as source:
+                if source.read(16) != b"little":
+                    raise CheckpointError(
+                        "expected little-endian numbers; got big-endian; save the weights on another machine"
+                    )
         storages: dict[str, Tensor] = {}
+        unpacked = 0
 
         def read_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+            nonlocal unpacked
             if key not in storages:
                 record = archive.getinfo(f"{folder}/data/{key}")
                 wanted = count * dtype.itemsize
+                unpacked += record.file_size
                 if record.file_size != wanted:
                     got = f"got {record.file_size}"
                     raise CheckpointError(f"expected {wanted} bytes in {record.filename}; {got}; {FETCH}")
+                if unpacked > LARGEST_RATIO * file_size:
+                    raise CheckpointError(
+                        f"expected storages that are not compressed, as torch.save writes them; got {unpacked} bytes "
+                        f"in a file of {file_size}; save the weights again"
+                    )
                 storages[key] = torch.empty(count, dtype=dtype)
                 with archive.open(record) as source:
                     _fill(storages[key], source)
             return storages[key]
 
         with archive.open(pickles[0]) as source:
-            return _SafeUnpickler(source, read_storage).load()  # type: ignore[arg-type]
+            pickled = source.read(LARGEST_PICKLE + 1)
+        if len(pickled) > LARGEST_PICKLE:
+            raise CheckpointError(f"expected a data.pkl of at most {LARGEST_PICKLE} bytes; got a larger one; {FETCH}")
+        return _unpickle(io.BytesIO(pickled), read_storage)
 
 
 def _read_legacy(stream: BinaryIO, file_size: int) -> Any:
     """What torch.save wrote before PyTorch 1.6: five pickles in a row, then the storages' bytes."""
     storages: dict[str, Tensor] = {}
+    promised = 0
 
     def promise_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        nonlocal promised
         if key not in storages:
-            if not 0 <= count * dtype.itemsize <= file_size:
-                raise CheckpointError(f"expected a storage within {file_size} bytes; got {count} numbers; {FETCH}")
+            promised += count * dtype.itemsize
+            if count < 0 or promised > file_size:
+                raise CheckpointError(
+                    f"expected storages within {file_size} bytes; got {show_value(count)} numbers; {FETCH}"
+                )
             storages[key] = torch.empty(count, dtype=dtype)
         return storages[key]
 
-    def unpickle() -> Any:
-        return _SafeUnpickler(stream, promise_storage).load()
-
-    if unpickle() != LEGACY_MAGIC:
+    pickles = io.BytesIO(stream.read(LARGEST_PICKLE))
+    magic = _unpickle(pickles, promise_storage)
+    if not isinstance(magic, int) or magic != LEGACY_MAGIC:
         raise CheckpointError("expected a checkpoint of PyTorch; got another pickle; give a file that torch.save wrote")
-    _protocol, _system = unpickle(), unpickle()
-    content = unpickle()
-    for key in unpickle():
+    _protocol, _system, content, keys = (_unpickle(pickles, promise_storage) for _ in range(4))
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        raise CheckpointError(f"expected the numbers of each storage once; got {show_value(keys)}; {FETCH}")
+    stream.seek(pickles.tell())
+    for key in map(str, keys):
         count = int.from_bytes(stream.read(8), "little")
         if count != storages[key].numel():
             raise CheckpointError(f"expected {storages[key].numel()} numbers in storage {key}; got {count}; {FETCH}")

@@ -9,12 +9,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, show_value
 from singletrack.geometry.boxes import Box
 from singletrack.geometry.crops import IMAGENET_MEAN, IMAGENET_STD, Image, Square, check_frame
 
 Settings = TypeVar("Settings", bound="CropSettings | LostSettings")
 
+MOST_TILES_PER_FRAME = 1000
+LARGEST_SETTING = 1e9  # of any number among the settings
+# By the annotation of a setting: its types, and the name of these in errors.
+KINDS: dict[str, tuple[Any, str]] = {
+    "int": ((int, np.integer), "a whole number"),
+    "float": ((int, float, np.integer, np.floating), "a finite number"),
+    "bool": (bool, "True or False"),
+}
 # The network fixes these.
 FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")
 
@@ -78,13 +86,12 @@ class LostSettings:
     confirm_colors: float = 0.8
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not self.lost_below <= self.found_above:
             raise InputError(
                 f"lost_below must not exceed found_above; got {self.lost_below} and {self.found_above}; "
                 "keep a gap between them, so that a score near the threshold does not flip the state"
             )
-        if not isinstance(self.long_term, bool):
-            raise InputError(f"long_term must be True or False; got {self.long_term!r}; do not give it as text")
         if self.lost_after < 1:
             raise InputError(f"lost_after must be at least 1; got {self.lost_after}; it is a number of frames")
         if self.search_after < 0 or min(self.tiles_per_frame, self.confirm_looks) < 1:
@@ -92,13 +99,41 @@ class LostSettings:
                 f"search_after must be at least 0, tiles_per_frame and confirm_looks at least 1; got "
                 f"{self.search_after}, {self.tiles_per_frame} and {self.confirm_looks}; they are counts"
             )
-        if self.tile_scale <= 0 or self.tile_step <= 0:
+        if self.tiles_per_frame > MOST_TILES_PER_FRAME:
             raise InputError(
-                f"tile_scale and tile_step must be positive; got {self.tile_scale} and {self.tile_step}; "
-                "they are lengths"
+                f"expected tiles_per_frame of at most {MOST_TILES_PER_FRAME}; got {self.tiles_per_frame}; "
+                "each takes as long as a frame"
             )
+        if not all(0.01 <= length <= 100 for length in (self.tile_scale, self.tile_step)):
+            raise InputError(
+                f"expected tile_scale and tile_step of 0.01 to 100; got {self.tile_scale} and {self.tile_step}; "
+                "they are lengths in search squares and in roots of the box's area"
+            )
+        factors = {name: getattr(self, name, 1.0) for name in ("template_factor", "search_factor")}
+        for name, factor in factors.items():
+            if not 0.1 <= factor <= 100:
+                raise InputError(f"expected {name} of 0.1 to 100; got {factor}; it is in roots of the box's area")
         if not 0.0 <= self.confirm_colors <= 1.0:
             raise InputError(f"confirm_colors must be 0 to 1; got {self.confirm_colors}; 0 accepts any color")
+
+
+def check_kinds(settings: Any) -> None:
+    """Raise InputError, naming it, for a setting that is not of its kind: a whole number, a finite number, or a flag.
+
+    settings: a dataclass whose numbers are annotated as int, float or bool, with "| None" where there may be none.
+    """
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), str(each.type)
+        wanted = KINDS.get(kind.removesuffix(" | None"))
+        if wanted is None or (value is None and kind.endswith("| None")):
+            continue
+        whole, called = wanted
+        flag = isinstance(value, bool | np.bool_)
+        right = isinstance(value, bool) if kind == "bool" else isinstance(value, whole) and not flag
+        if not right or (kind != "bool" and not abs(value) <= LARGEST_SETTING):
+            raise InputError(
+                f"expected {each.name} to be {called}; got {show_value(value)}; give such a value or leave it out"
+            )
 
 
 def change_settings(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settings:

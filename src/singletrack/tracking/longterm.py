@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, iou
+from singletrack.geometry.boxes import Box, check_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
@@ -42,6 +42,8 @@ USUAL_RISES, USUAL_FALLS = 0.05, 0.005
 # Weight of a frame in the running mean of the target's size. A box at the edge of the frame may show only a part of it.
 USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
+SMALLEST_TILE = 10.0  # pixels: side of a square of the same area; no tracker gives a smaller box
+MOST_TILES = 128  # along the longer side of the frame
 COLORS_EVERY = 5  # frames between two measurements of the target's colors
 USUAL_SIMILARITY = 0.1  # weight in the running mean of their similarity to the first frame
 
@@ -82,7 +84,7 @@ class _Search:
     usual_similarity: float | None = None
     seen: int = 0
     frames: int = 0
-    tiles: list[Box] = field(default_factory=list)
+    tiles: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     candidate: _TileCandidate | None = None
     frame: Image | None = None
 
@@ -145,9 +147,9 @@ class LongTermTracker(KeepsState):
 
     def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
         """Set the target in the first frame, see ``tracking.base.Tracker``. May be called again to start over."""
-        self.tracker.init(frame, box)
         frame = check_frame(frame)
-        x, y, width, height = (float(value) for value in box)
+        x, y, width, height = box = check_box(box, (frame.shape[1], frame.shape[0]))
+        self.tracker.init(frame, box)
         first = Result(box=(x, y, width, height), score=1.0, lost=False)
         self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colors_of(frame, first.box))
 
@@ -184,7 +186,7 @@ class LongTermTracker(KeepsState):
         if result.lost:
             search.frames += 1
         else:
-            search.frames, search.tiles, search.candidate = 0, [], None
+            search.frames, search.tiles, search.candidate = 0, search.tiles[:0], None
             self._remember(search, result)
         search.frame = None
         return result
@@ -228,9 +230,10 @@ class LongTermTracker(KeepsState):
         """Evaluate the next tiles until one of them shows a candidate."""
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
-            if not search.tiles:
+            if not len(search.tiles):
                 search.tiles = cover(search.size_wh, resized(search.result.box, search.usual_wh), settings.tile_step)
-            tile = search.tiles.pop(0)
+            x, y, width, height = search.tiles[0].tolist()
+            tile, search.tiles = (x, y, width, height), search.tiles[1:]
             inputs = self.tracker.preprocess_at(frame, tile, settings.tile_scale)
             sight = self.tracker.decode_at(None if inputs is None else self._locate(inputs), tile, settings.tile_scale)
             if (
@@ -269,16 +272,27 @@ def resized(box: Box, size_wh: tuple[float, float]) -> Box:
     return x + (width - size_wh[0]) / 2, y + (height - size_wh[1]) / 2, *size_wh
 
 
-def cover(size_wh: tuple[int, int], box: Box, step: float) -> list[Box]:
+def cover(size_wh: tuple[int, int], box: Box, step: float) -> NDArray[np.float64]:
     """Cover a frame with boxes of one size, nearest to the given box first.
 
     Args:
         size_wh: width and height of the frame in pixels.
         box: x, y, width, height in pixels.
         step: largest distance between centers, relative to the square root of the box area.
+
+    Returns:
+        Boxes of shape (N, 4), xywh in pixels, as large as the given one; larger, with its proportions, where it is
+        smaller than ``SMALLEST_TILE`` or where ``MOST_TILES`` a side would not cover the frame.
     """
     x, y, width, height = box
-    distance = step * math.sqrt(width * height)
-    columns, rows = ((np.arange(n := math.ceil(side / distance)) + 0.5) * side / n for side in size_wh)
-    boxes = [(float(cx) - width / 2, float(cy) - height / 2, width, height) for cy in rows for cx in columns]
-    return sorted(boxes, key=lambda tile: math.hypot(tile[0] - x, tile[1] - y))
+    side = max(math.sqrt(width) * math.sqrt(height), 1e-6)
+    grown = max(1.0, SMALLEST_TILE / side, max(size_wh) / (step * side * MOST_TILES))
+    distance = grown * step * side
+    # of the box's proportions, but no longer than the frame is where it is grown
+    tile_wh = np.array([width, height]) if grown == 1.0 else np.minimum([width * grown, height * grown], size_wh)
+    columns, rows = (
+        (np.arange(n := min(MOST_TILES, math.ceil(length / distance))) + 0.5) * length / n for length in size_wh
+    )
+    centers = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
+    boxes = np.concatenate([centers - tile_wh / 2, np.broadcast_to(tile_wh, centers.shape)], 1)
+    return np.asarray(boxes[np.argsort(np.hypot(*(boxes[:, :2] - (x, y)).T), kind="stable")])

@@ -159,7 +159,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
-        box, score = self._place(maps, target) or (target.box, 0.0)
+        box, score = self._place(maps, target) or Candidate(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
         target.lost_state.update(score, settings)
         if target.lost_state.lost and settings.hold_when_lost:
             box = target.last_confident_box

@@ -114,7 +114,8 @@ class STARKTracker(TrackerShell[STARKSettings, _Target]):
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         target, settings = self._followed(), self.settings
         frame, target.frame = target.frame, None
-        target.box, score = self.decode_at(maps, target.box) or Candidate(target.box, 0.0)
+        kept = Candidate(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
+        target.box, score = self.decode_at(maps, target.box) or kept
         target.lost_state.update(score, settings)
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
         if due and score > settings.update_above:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from singletrack.errors import CheckpointError, InputError
-from singletrack.files import atomic_write
+from singletrack.errors import CheckpointError, InputError, SingletrackError
+from singletrack.files import atomic_write, writing
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.training.base import Recipe, Stage, Task
 
@@ -152,8 +153,10 @@ def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
         "optimizer": progress.optimizer.state_dict(),
         "scaler": progress.scaler.state_dict(),
     }
-    with atomic_write(out / "last.pt") as unfinished:
-        torch.save(state, unfinished)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)  # written here: PyTorch's own writer says nothing of a full disk
+    with writing(out / "last.pt"), atomic_write(out / "last.pt") as unfinished:
+        unfinished.write_bytes(buffer.getbuffer())
     save_safetensors(progress.result(), out / "weights.safetensors", recipe.model)
 
 
@@ -174,7 +177,30 @@ def resume(
     path = out / "last.pt"
     if not path.exists():
         raise CheckpointError(f"expected {path} to resume from, found none; leave out --resume to start anew")
-    state = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds {type(state).__name__}")
+        return _continue(recipe, state, out, device, half, weights, data)
+    except SingletrackError:
+        raise
+    except Exception as error:  # arbitrary bytes can make PyTorch's reader fail in any way
+        raise CheckpointError(
+            f"expected a complete {path} to resume from; got {type(error).__name__}: {error}; start anew with another "
+            "--out, from weights.safetensors if it is complete"
+        ) from error
+
+
+def _continue(
+    recipe: Recipe,
+    state: Mapping[str, Any],
+    out: Path,
+    device: torch.device,
+    half: bool,
+    weights: Path | None,
+    data: dict[str, str] | None,
+) -> TrainState:
+    path = out / "last.pt"
     _check_same(state.get("recipe", {}), described(recipe), f"{path} to come from this recipe")
     if data is not None:
         _check_same(state["data"], data, f"{path} to come from these data")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.engines.cpu import processor_name
 from singletrack.errors import InputError
-from singletrack.files import atomic_write
+from singletrack.files import atomic_write, writing
 from singletrack.opencv import cv2
 from singletrack.telemetry import without_telemetry
 from singletrack.training.base import Recipe, Stage
@@ -159,7 +159,16 @@ class Log:
 def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[str, Any]) -> dict[str, Any]:
     """Write ``recipe.json``, everything needed to repeat the run; each resumption adds its own start to the list."""
     path = out / "recipe.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before: Any = {}
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+            if not isinstance(before, dict) or not isinstance(before.get("starts", []), list):
+                raise ValueError("it is another file")
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"expected the facts of a run in {path}; cannot read them ({error}); remove that file to go on"
+            ) from error
     start = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "stage": progress.stage,
@@ -175,7 +184,7 @@ def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[st
         "data": progress.data,
         "starts": [*before.get("starts", []), start],
     }
-    with atomic_write(path) as unfinished:
+    with writing(path), atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter
+from singletrack.video.limits import LARGEST_PIXELS, LOCAL_TIMEOUT, PLAYLISTS
+from singletrack.video.structure import find_cut
 
 if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a container is opened
     import av
@@ -27,6 +30,8 @@ ASSUMED_FPS = 30.0  # where the source tells no rate: folders of frames, some ca
 # Where every packet is one frame and knows its time, so that frames can be counted without being decoded. In others
 # there are frames that are never shown (VP8), and times are made up (AVI).
 COUNTED_FORMATS = ("mp4", "matroska")
+# Of these, where every packet is also a picture that is shown: MPEG-4 may leave some out.
+PICTURE_IN_EACH_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg", "prores")
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # as H.273 numbers them
 JOINT = 3  # packets before a joint that may be marked as damaged because the next ones do not follow from them
 COUNTED_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores")
@@ -135,9 +140,23 @@ class Container:
         import av
 
         live, url = self.live, self._url
-        options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}  # over UDP, frames arrive torn
+        options = {"max_pixels": str(LARGEST_PIXELS)}
+        if url.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"  # over UDP, frames arrive torn
+        if not live:
+            options["protocol_whitelist"] = "file"  # a file sends nobody to another address
         try:  # "file:", for FFmpeg takes what stands before a colon for a protocol
-            return av.open(url if live else f"file:{url}", timeout=self._timeout if live else None, options=options)
+            timeout = self._timeout if live else LOCAL_TIMEOUT
+            container = av.open(url if live else f"file:{url}", timeout=timeout, options=options)
+            if not live and PLAYLISTS.intersection(container.format.name.split(",")):
+                container.close()
+                raise VideoError(self._refusal("it is a playlist"))
+            for stream in container.streams.video:
+                if stream.codec_context is None:  # PyAV's stubs know nothing of it
+                    container.close()
+                    raise VideoError(self._refusal("its codec is not known"))
+                stream.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
+            return container
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(self._refusal(_reason(error))) from error
 
@@ -242,6 +261,14 @@ def _decode(
     import av
 
     damaged = frames = 0
+    counted = stream.codec_context.name in PICTURE_IN_EACH_PACKET and _counts_frames(container)
+    promised: list[int] = []  # times of the packets whose pictures are to come
+    started: int | None = None  # time of the first picture: what leads to it may be left out
+    missing = 0
+    # the packets of an mp4 follow each other without gaps; one in fragments does not announce how many there are
+    fragmented = "mp4" in container.format.name and not stream.frames
+    follows: int | None = None
+    gaps = 0
     torn: list[int] = []  # numbers of the packets that the file marks as damaged
     last: float | None = None
     last_dts, end = -math.inf, 0.0
@@ -260,6 +287,11 @@ def _decode(
         packets += packet.size > 0
         if packet.pts is not None and packet.time_base is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if fragmented and packet.size and packet.dts is not None:
+            gaps += follows is not None and packet.dts > follows
+            follows = packet.dts + (packet.duration or 0)
+        if counted and packet.size and packet.pts is not None and not packet.is_discard:
+            heapq.heappush(promised, packet.pts)
         try:
             pictures = packet.decode()
         except av.FFmpegError:
@@ -279,20 +311,31 @@ def _decode(
                 seconds = last + interval
             last = seconds
             frames += 1
+            if picture.pts is not None:
+                started = picture.pts if started is None else started
+                while promised and promised[0] <= picture.pts:
+                    missing += started <= heapq.heappop(promised) < picture.pts
             yield seconds, picture
+    missing += len(promised)
     announced, announced_end = _announced_packets(container, stream), _announced_end(container, stream)
-    if announced_end is not None:
-        if end + interval < announced_end:
-            broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {end:.2f}"
-    elif announced is not None and packets < announced:
+    if announced_end is not None and end + interval < announced_end:
+        broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {end:.2f}"
+    elif (announced_end is None or "mp4" in container.format.name) and announced is not None and packets < announced:
         broken_off = broken_off or f"it announces {announced} frames"
-    damaged += len(torn)
-    if broken_off or damaged:
-        faults = ", ".join(filter(None, [broken_off, f"damaged pieces: {damaged}" if damaged else ""]))
+    if not broken_off and container.name.startswith("file:"):
+        broken_off = find_cut(Path(container.name.removeprefix("file:")))
+    damaged += gaps + len(torn)
+    if broken_off or damaged or missing:
+        pieces = [f"damaged pieces: {damaged}" if damaged else "", f"frames missing: {missing}" if missing else ""]
+        faults = ", ".join(filter(None, [broken_off, *pieces]))
         raise DamagedVideoError(
             f"expected a whole video; {name} is cut short or damaged ({faults}): "
             f"{frames} frames decoded and were delivered; get a whole copy for the rest"
         )
+
+
+def _counts_frames(container: InputContainer) -> bool:
+    return bool(set(container.format.name.split(",")) & set(COUNTED_FORMATS))
 
 
 def _announced_packets(container: InputContainer, stream: VideoStream) -> int | None:
@@ -305,12 +348,15 @@ def _announced_packets(container: InputContainer, stream: VideoStream) -> int | 
 def _announced_end(container: InputContainer, stream: VideoStream) -> float | None:
     """Seconds at which the last frame should end, where the container says so.
 
-    Matroska and WebM note it for each track as h:m:s. An AVI counts its frames, those that were dropped included.
+    Matroska and WebM note it for each track as h:m:s; an mp4 for all tracks together. An AVI counts its frames, those
+    that were dropped included.
     """
     if container.format.name == "avi" and stream.frames and stream.time_base is not None:
         return float(stream.frames * stream.time_base)
     noted = stream.metadata.get("DURATION")
-    if noted is None or not re.fullmatch(r"\d+:\d+:[\d.]+", noted):
+    if "mp4" in container.format.name and len(container.streams) == 1 and container.duration:
+        return float(container.duration / 1_000_000)
+    if noted is None or not re.fullmatch(r"\d{1,6}:\d{1,6}:\d{1,6}(\.\d{0,12})?", noted, re.ASCII):
         return None
     hours, minutes, seconds = noted.split(":")
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)

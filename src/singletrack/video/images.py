@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter, Values
+from singletrack.video.limits import check_local_file, check_picture_size
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 PNG_START = b"\x89PNG\r\n\x1a\n"  # 16 bytes later, the bits of a value
@@ -18,11 +19,15 @@ TIFF_STARTS = (b"II*\0", b"MM\0*")
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sorts as a person would: runs of digits count as numbers, so 2.jpg stands before 10.jpg."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+    parts = ((part, part.lstrip("0")) for part in re.split(r"(\d+)", name.lower()))
+    # longer numbers are larger: Python makes no whole number of 5,000 digits
+    return [(len(digits), digits) if part.isdecimal() else (-1, part) for part, digits in parts]
 
 
 def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | None:
     """A file's content -> (H, W) or (H, W, C) of any depth, RGB, turned as its metadata says; None if it is no picture.
+
+    Raises VideoError for one that is too large.
 
     shrunk: 1, 2, 4 or 8: the sides are divided by it, rounded up; each pixel is a mean of those it covers.
     """
@@ -35,6 +40,7 @@ def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | 
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }
     content = np.frombuffer(data, np.uint8)
+    check_picture_size(content.data)
     tiff = content[:4].tobytes() in TIFF_STARTS  # OpenCV reads its floats in no other way
     try:
         mode = cv2.IMREAD_UNCHANGED if tiff else flags[shrunk] | cv2.IMREAD_ANYDEPTH
@@ -80,6 +86,7 @@ def read_picture(path: Path, convert: FrameConverter | None = None) -> Frame:
 
     convert: that of the source it belongs to; None for a picture by itself.
     """
+    check_local_file(path)
     try:  # read by Python and not by OpenCV, which takes no path outside ASCII on Windows
         data = np.fromfile(path, np.uint8)
     except OSError as error:

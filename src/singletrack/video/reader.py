@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.errors import DamagedVideoError, VideoError, show_value
 from singletrack.video.ahead import read_ahead
 from singletrack.video.containers import ASSUMED_FPS, Container
 from singletrack.video.frames import Frame, FrameConverter
 from singletrack.video.images import PICTURE_ENDINGS, count_pages, has_opacity, natural_key, read_page, read_picture
+from singletrack.video.limits import check_local_file, path_exists
 
 # So many frames are decoded ahead, in a thread, while the last one is looked at: one would do if all took as long,
 # but key frames take longer. Each holds 6 MB at 1080p, 25 MB at 4K. Cameras and streams are read when asked, so that
@@ -131,7 +132,7 @@ def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
     if not isinstance(source, (str, Path, int)):
         return _open_arrays(source)
     text = str(source)
-    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not Path(source).exists()):
+    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not path_exists(Path(source))):
         return _open_camera(int(source))
     if "://" in text:
         return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
@@ -179,12 +180,14 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
 def find_pictures(source: str | Path) -> list[Path] | None:
     """The pictures of a folder or a glob, in natural order (2 before 10); None where `source` is one file.
 
-    Raises VideoError where there are none, or where nothing of that name exists.
+    Raises VideoError where there are none, where nothing of that name exists, or for a pipe, device or playlist.
     """
     text, path = str(source), Path(source)
+    found = path_exists(path)
     if path.is_dir():
         paths = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
-    elif path.exists():
+    elif found:
+        check_local_file(path)
         return None
     elif glob.has_magic(text):
         paths = [Path(match) for match in glob.glob(text, recursive=True)]
@@ -268,6 +271,8 @@ def _open_pages(path: Path) -> VideoReader:
 
 
 def _open_camera(index: int) -> VideoReader:
+    if index < 0:  # OpenCV would end the process
+        raise VideoError(f"expected the number of a camera, 0 or more; got {show_value(index)}; give a higher one")
     from singletrack.opencv import cv2
 
     refusal = (
@@ -277,7 +282,7 @@ def _open_camera(index: int) -> VideoReader:
     try:
         camera = cv2.VideoCapture(index)
         there, first = camera.read()
-    except cv2.error as error:  # a number that OpenCV cannot hold, or a driver's fault
+    except (cv2.error, OverflowError) as error:  # a number that OpenCV cannot hold, or a driver's fault
         raise VideoError(refusal) from error
     if not there:
         camera.release()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
 
 ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
+LARGEST_SIDE = 16_384  # pixels, of libx264
 BT709 = 1  # the number of this color standard in H.264, for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
 SQUARE = Fraction(1)  # pixels
@@ -67,6 +68,11 @@ class VideoWriter:
 
         height, width = frame.shape[:2]
         if self._stream is None:
+            if max(width, height) > LARGEST_SIDE:
+                raise VideoError(
+                    f"expected frames of at most {LARGEST_SIDE} pixels a side, as H.264 takes them; got {width} x "
+                    f"{height}; write the boxes alone, or make the source smaller"
+                )
             self._stream = self._add_stream(width + width % 2, height + height % 2)
             self._size_wh = (width, height)
         if (width, height) != self._size_wh:
