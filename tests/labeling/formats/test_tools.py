@@ -351,7 +351,7 @@ def test_mot_frames_are_those_of_mot(labels: LabelSet, clip: Path, tmp_path: Pat
 def test_frames_of_a_folder_are_copied_as_they_are(labels: LabelSet, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
-    import cv2
+    from singletrack.opencv import cv2
 
     for number in range(12):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((360, 640, 3), number, np.uint8))
