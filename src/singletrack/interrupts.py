@@ -69,6 +69,19 @@ def quit_on_interrupt() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM is taken for Ctrl-C: what is in hand can be saved, and that it stopped is said."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 def ignore_interrupts() -> None:
     """From here on Ctrl-C ends the process at once and says nothing more: it was said already."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) not in (

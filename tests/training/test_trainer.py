@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,42 @@ def test_a_signal_in_the_middle_of_a_step_is_obeyed_at_its_end(number: int, tmp_
     assert signal.getsignal(number) is handler
     train(recipe, NOTHING, tmp_path / "one", stop_after=1)
     same_state(tmp_path / "cut", tmp_path / "one")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_validation_is_obeyed_at_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = one_stage(steps=4, check_every=2)
+    followed: list[int] = []
+
+    def follow(model: object, stage: object, data: object, distributed: object, stop: Callable[[], bool]) -> float:
+        for frame in range(1000):
+            if frame == 3 and not followed:
+                os.kill(os.getpid(), number)
+            if stop():
+                break
+        followed.append(frame)
+        return 0.5 + 0.1 * len(followed)
+
+    monkeypatch.setattr(trainer, "tracking_overlap", follow)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, NOTHING, tmp_path / "cut")
+    assert followed == [3]  # at once, not after the whole validation
+    assert "stopping: what is in hand is finished and saved" in capfd.readouterr().err
+    state = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)
+    assert (state["step"], state["best"]) == (2, None)
+    assert state["pending"]["loss"] > 0
+    train(recipe, NOTHING, tmp_path / "cut", resume_run=True)
+    assert followed == [3, 999, 999]  # the validation that was cut, and the last one
+    monkeypatch.setattr(trainer, "tracking_overlap", lambda *_: None)
+    train(recipe, NOTHING, tmp_path / "whole")
+    for name in ("last.pt", "weights.safetensors"):
+        assert (tmp_path / "cut" / name).exists()
+    cut, whole = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("cut", "whole"))
+    assert all(torch.equal(cut["model"][key], value) for key, value in whole["model"].items())
+    steps = [json.loads(line).get("step") for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert [step for step in steps if step is not None].count(2) == 1
 
 
 INTERRUPTED = """

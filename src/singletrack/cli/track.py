@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from singletrack import loading
-from singletrack.api import check_outputs, follow, resolve_targets
+from singletrack.api import TrackStep, check_outputs, follow, resolve_targets
 from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
 from singletrack.cli.progress import Progress
 from singletrack.errors import InputError
@@ -16,8 +18,11 @@ from singletrack.files import is_stdout
 from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
 from singletrack.geometry.boxes import Box
 from singletrack.interrupts import quit_on_interrupt
+from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
 from singletrack.video import open_video
+
+LABEL_ENDINGS = (".xml", ".parquet")  # of --save-boxes, that no result file has
 
 
 def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[Box]:
@@ -57,6 +62,12 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
                 "correct or remove it"
             ) from None
     return targets
+
+
+def unused(path: Path) -> Path:
+    """The path, or where it is taken the first of NAME-2, NAME-3, ... that is not."""
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
 @click.command(no_args_is_help=True)
@@ -102,7 +113,13 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     type=click.Path(path_type=Path),
     help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
     "each line has the id too, and .txt is that of MOTChallenge, without frames in which a target is lost. - is "
-    "standard output, as JSON lines.",
+    "standard output, as JSON lines. .xml (CVAT), .parquet and --format write labels.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(FORMATS)),
+    metavar="NAME",
+    help="Write --save-boxes as labels in this format of `singletrack labels`, at the end.  [default: by its ending]",
 )
 @overwrite_option
 def command(
@@ -116,12 +133,14 @@ def command(
     options: LoadOptions,
     out: Path | None,
     save_boxes: Path | None,
+    format: str | None,
     overwrite: bool,
 ) -> None:
     """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
-    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written.
+    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written, or
+    followed-2.mp4 where there is one already.
 
     Ctrl-C ends it; what was written until then is kept and plays.
     """
@@ -132,14 +151,20 @@ def command(
             if targets is None
             else "expected --box or --targets; got both; put all boxes into the file"
         )
+    if format and not save_boxes:
+        raise click.UsageError("expected --save-boxes PATH with --format; got none; say where the labels go")
+    label_path = save_boxes if format or (save_boxes and save_boxes.suffix.lower() in LABEL_ENDINGS) else None
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
     single = targets is None and len(boxes_given) == 1
     first_frame = min(first_boxes, default=0)
     if out is None and save_boxes is None:
-        out = Path("followed.mp4")
+        out = unused(Path("followed.mp4"))
     outputs = [path for path in (out, save_boxes) if path]
     weights = Path(options.weights) if options.weights else None
-    check_outputs([path for path in (targets, weights, Path(source)) if path], out, save_boxes)
+    inputs = [path for path in (targets, weights, Path(source)) if path]
+    check_outputs(inputs, out, None if label_path else save_boxes)
+    if label_path:
+        check_output(label_path, format, inputs)
     ask_to_overwrite(outputs, overwrite)
     with open_video(source) as video:
         # what is wrong with a box is said before the model is loaded
@@ -149,7 +174,17 @@ def command(
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
         boxes_on_stdout = save_boxes is not None and is_stdout(save_boxes)
         files = [path for path in outputs if not (boxes_on_stdout and path == save_boxes)]
-        with Progress(remaining, files, to_stderr=boxes_on_stdout) as progress:
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(remaining, files, to_stderr=boxes_on_stdout))
+            labels = None
+            if label_path:
+                labels = stack.enter_context(LabelRecorder(label_path, format, source, video))
+
+            def note(step: TrackStep) -> None:
+                if labels:
+                    labels.add(step.index, step.results)
+                progress.show(step)
+
             follow(
                 video,
                 resolved[start][0] if single else None,
@@ -159,6 +194,6 @@ def command(
                 box_format="xywh",
                 normalized=False,
                 video_path=out,
-                boxes_path=save_boxes,
-                on_step=progress.show,
+                boxes_path=None if labels else save_boxes,
+                on_step=note,
             )

@@ -39,13 +39,16 @@ DRAWN_AT_MOST = 200
 class ClipPairSettings:
     """How pairs are drawn from clips. Shares are probabilities.
 
-    Attributes:
-        pairs: crop factors, spread of positions and sizes, looseness of boxes and templates, as for synthetic pairs.
-        near: share of pairs whose frames are at most ``near_gap`` apart; the others are anywhere in the clip.
-        absent: share of pairs whose search crop does not show the target: a frame without it, or another place.
-        beside: share of pairs with another nearby object in the middle of the search crop.
-        lit: share of pairs with changed light, blur or noise, as in synthetic pairs; the others are unchanged.
-        fair: weight of objects with labels of fair quality, against 1.
+    pairs: crop factors, spread of places and sizes, looseness of boxes and templates, as for synthetic pairs.
+    near: share of pairs whose frames are at most ``near_gap`` apart; the others are as far apart as the clip is long.
+    absent: share of pairs whose search crop does not show the target: a frame in which it is absent, or another place.
+    beside: share of pairs in which another object, where there is one near by, is in the middle of the search crop.
+    newest_age: newest looks are 1 to so many labeled frames nearer to the template's frame than the search frame; those
+        that ``Newest`` calls older are from anywhere between the two.
+    misled: share of newest looks that show another object of the clip, where there is one: the first template must
+        then decide.
+    lit: share of pairs that are given another light, blur or noise, as synthetic pairs are; the others stay as filmed.
+    fair: weight of objects whose labels are of fair quality, against 1.
     """
 
     pairs: PairSettings
@@ -53,12 +56,17 @@ class ClipPairSettings:
     near_gap: int = 15
     absent: float = 0.08
     beside: float = 0.2
+    newest_age: int = 10
+    misled: float = 0.12
     lit: float = 0.6
     fair: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.near_gap < 1 or self.fair < 0:
-            raise InputError(f"near_gap must be at least 1 and fair at least 0; got {self.near_gap} and {self.fair}")
+        if min(self.near_gap, self.newest_age) < 1 or self.fair < 0:
+            raise InputError(
+                f"expected near_gap and newest_age of 1 or more and fair of 0 or more; got {self.near_gap}, "
+                f"{self.newest_age} and {self.fair}"
+            )
 
 
 @dataclass(frozen=True)
@@ -202,11 +210,15 @@ class ClipPairs:
             return None
         now = Newest.draw(random)
         if second > first:
-            between = between[::-1]  # from the second frame backward
-        position = random.integers(len(between)) if now.older else min(random.geometric(0.3), len(between)) - 1
-        index = int(between[position])
+            between = between[::-1]  # nearest to the second frame first
+        newest = len(between) if now.older else min(self.settings.newest_age, len(between))
+        index = int(between[random.integers(newest)])
         frame = frames[index] if index in frames else self.frame(clip, index)
-        true = fit.box(track.boxes_xywh[index])
+        shown = track.boxes_xywh[index]
+        others = [each for each in self.clips[clip].tracks if each is not track and each.present[index]]
+        if others and random.random() < self.settings.misled:
+            shown = others[random.integers(len(others))].boxes_xywh[index]
+        true = fit.box(shown)
         wh = true[2:] * now.growth
         middle = true[:2] + true[2:] * (0.5 + now.shift)
         if now.elsewhere:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -223,6 +224,50 @@ def _stretch(
     )
 
 
+def _numbered_stretch(storage: Storage, name: str, folder: str, boxes: Mapping[int, Array]) -> VideoSequence:
+    """As ``_stretch``; pictures that are named by their frames are found by that number, wherever a job begins.
+
+    CVAT calls the frames of a video frame_000010.PNG. Where only every fifth was annotated, or a job begins at frame
+    10, their places in the folder are not their numbers.
+    """
+    numbers = _numbers_in(storage.pictures(folder))
+    if not numbers or not _named_by_frame(numbers, boxes):
+        return _stretch(storage, name, folder, boxes)
+    first, last = min(boxes), max(boxes)
+    lacking = sorted(boxes.keys() - numbers.keys())
+    if lacking:
+        raise InputError(
+            f"expected pictures of the frames {', '.join(map(str, lacking[:5]))} of {name} in {storage.place(folder)}; "
+            "got none with these numbers; get a whole copy"
+        )
+    chosen = [number for number in sorted(numbers) if first <= number <= last]
+    boxes_xywh = np.array([boxes.get(number, np.full(4, np.nan)) for number in chosen], np.float64)
+    return VideoSequence(
+        name=name,
+        frames=storage.frames(folder, [numbers[number] for number in chosen]),
+        boxes_xywh=boxes_xywh,
+        visible=has_size(boxes_xywh),
+    )
+
+
+def _numbers_in(names: list[str]) -> dict[int, str]:
+    """Names of pictures by the last number in each; empty where one has none, or two have the same."""
+    found = [re.findall(r"\d+", name.rpartition(".")[0]) for name in names]
+    if not all(found) or any(len(each[-1]) > 9 for each in found):
+        return {}
+    numbers = {int(each[-1]): name for each, name in zip(found, names, strict=True)}
+    return numbers if len(numbers) == len(names) else {}
+
+
+def _named_by_frame(numbers: Mapping[int, str], boxes: Mapping[int, Array]) -> bool:
+    """Whether pictures are named by their frames, and not by names of their own that happen to hold numbers."""
+    if all(re.match(r"(?i)frame_\d+\.", name) for name in numbers.values()):
+        return True
+    gaps = max(numbers) - min(numbers) + 1 != len(numbers)
+    # names that count from 1 without a gap are more often a user's own, in the order of the frames
+    return boxes.keys() <= numbers.keys() and (gaps or max(boxes) >= len(numbers) or min(numbers) > 1)
+
+
 # --- CVAT ---------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +306,7 @@ def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task:
         }
         if boxes:
             name = f"{task}_{_attribute(track, 'id', place)}"
-            found[name] = partial(_stretch, storage, name, folder, boxes)
+            found[name] = partial(_numbered_stretch, storage, name, folder, boxes)
     return found
 
 

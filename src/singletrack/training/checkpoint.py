@@ -47,6 +47,7 @@ class TrainState:
         data: fingerprints of the data.
         best: highest AO of the stage and its step; None before the first validation.
         checks_since_best: validations since then.
+        pending: numbers of the step whose validation was interrupted; it comes first when the run is resumed.
         scaler: gradient scaler of fp16; unused in other precisions.
     """
 
@@ -60,6 +61,7 @@ class TrainState:
     data: dict[str, str] = dataclasses.field(default_factory=dict)
     best: dict[str, float] | None = None
     checks_since_best: int = 0
+    pending: dict[str, float] | None = None
 
     def result(self) -> dict[str, Tensor]:
         """Return the resulting weights: averaged if the recipe averages."""
@@ -154,6 +156,7 @@ def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
         "data": progress.data,
         "best": progress.best,
         "checks_since_best": progress.checks_since_best,
+        "pending": progress.pending,
         "model": progress.model.state_dict(),
         "average": progress.average.values if progress.average else None,
         "updates": progress.average.updates if progress.average else 0,
@@ -225,7 +228,7 @@ def _continue(
     progress = begin(recipe, state["stage"], None, device, half)
     progress.step, progress.started_from = state["step"], state["started_from"]
     progress.data, progress.best = state["data"], state["best"]
-    progress.checks_since_best = state["checks_since_best"]
+    progress.checks_since_best, progress.pending = state["checks_since_best"], state.get("pending")
     progress.model.load_state_dict(state["model"])
     if progress.average:
         progress.average.values = state["average"]

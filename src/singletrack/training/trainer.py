@@ -14,6 +14,7 @@ resumed from ``last.pt`` therefore ends with the same weights as one that was no
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -92,7 +93,8 @@ def train(
 ) -> Path:
     """Run a recipe. Under ``torchrun``, each process takes its share of every batch.
 
-    Ctrl-C and SIGTERM take effect at the end of the step: everything is saved, then KeyboardInterrupt is raised.
+    Ctrl-C and SIGTERM take effect at the end of the step, or at once during a validation: everything is saved, then
+    KeyboardInterrupt is raised.
 
     Args:
         recipe: the recipe.
@@ -174,6 +176,10 @@ def fingerprints_of(recipe: Recipe, data: DataPaths) -> dict[str, str]:
     return prints
 
 
+class StopValidation(Exception):
+    """A signal came during validation."""
+
+
 @dataclass
 class Run:
     """One call of ``train``. ``taken``: number of steps so far."""
@@ -196,6 +202,15 @@ class Run:
         network = self.prepared(progress.model, stage)
         samples = stage.source.samples(stage, self.data, [recipe.seed, 0, progress.stage])
         indices = shares(progress.step, stage.steps, stage.batch, distributed.rank, distributed.world)
+        if progress.pending is not None:
+            numbers, progress.pending = progress.pending, None
+            self.validate(progress, stage, numbers)
+            at_end = progress.step == stage.steps
+            out_of_patience = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
+            if distributed.rank == 0 and (at_end or out_of_patience):
+                save(progress, recipe, self.out)
+            if out_of_patience:
+                return False
         since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
         for batch in batches(samples, indices, settings.workers, pin=distributed.device.type == "cuda"):
             torch.manual_seed(step_seed(recipe.seed, progress.stage, progress.step, distributed.rank))
@@ -211,8 +226,8 @@ class Run:
                 now = time.perf_counter()
                 numbers = self.averaged(numbers) | {"samples_per_second": fresh * stage.batch / (now - since)}
                 if validates:
-                    numbers |= self.check(progress, stage)
-                if self.log:
+                    self.validate(progress, stage, numbers)
+                elif self.log:
                     self.log.write(progress, stage, numbers)
                 since, fresh = time.perf_counter(), 0
             out_of_patience = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
@@ -243,14 +258,42 @@ class Run:
         shared = DistributedDataParallel(model) if self.distributed.world > 1 else model
         return Autocast(shared, self.precision, self.distributed.device)
 
+    def validate(self, progress: TrainState, stage: Stage, numbers: dict[str, float]) -> None:
+        """Validate, and log it with the numbers of the step.
+
+        A signal that comes meanwhile is obeyed at once: everything is saved, with the numbers, so that the resumed run
+        begins with this validation; then KeyboardInterrupt is raised.
+        """
+        try:
+            numbers = numbers | self.check(progress, stage)
+        except StopValidation:
+            progress.pending = numbers
+            if self.distributed.rank == 0:
+                save(progress, self.recipe, self.out)
+            raise KeyboardInterrupt from None
+        if self.log:
+            self.log.write(progress, stage, numbers)
+
+    def stop(self) -> bool:
+        """Whether a signal asked this process to stop."""
+        return bool(self.signals)
+
+    def obey(self) -> None:
+        """Raise StopValidation if a signal asked any process to stop."""
+        if self.distributed.any_rank(self.stop())[0]:
+            raise StopValidation
+
     def check(self, progress: TrainState, stage: Stage) -> dict[str, float]:
         """Validate the current result, save it if it is the best of its stage, and draw what it predicts."""
         model = stage.task.build(stage).to(self.distributed.device).eval()
         model.load_state_dict(progress.result())
         self.distributed.broadcast(model)  # in case each process has separate statistics
         workers = self.settings.workers
-        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.distributed, workers)}
-        overlap = tracking_overlap(model, stage, self.data, self.distributed)
+        seed, distributed = self.recipe.seed, self.distributed
+        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, seed, distributed, workers, self.stop)}
+        self.obey()
+        overlap = tracking_overlap(model, stage, self.data, distributed, self.stop)
+        self.obey()
         if overlap is not None:
             numbers["ao"] = overlap
             progress.checks_since_best += 1
@@ -352,9 +395,15 @@ def deferred_signals() -> Iterator[list[int]]:
     where Python handles no signals, the list stays empty.
     """
     came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if not came:
+            os.write(2, b"stopping: what is in hand is finished and saved; --resume goes on from there\n")
+        came.append(number)
+
     in_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield came
     finally:

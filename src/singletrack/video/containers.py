@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter
@@ -60,7 +62,7 @@ class Container:
         self._container = self._open()
         try:
             plain_text = self._container.format.name == "tty"  # which FFmpeg would paint as pictures
-            stream = None if plain_text else _picture_track(self._container)
+            stream = None if plain_text else picture_track(self._container)
             if stream is None:
                 raise VideoError(self._refusal("it has no video track"))
             self._pictures: Iterator[tuple[float, av.VideoFrame]] = _decode(self._container, stream, name=name)
@@ -68,7 +70,7 @@ class Container:
                 self._first_time, picture = next(self._pictures)
             except (DamagedVideoError, StopIteration) as error:
                 raise VideoError(self._refusal("none of its frames can be decoded")) from error
-            self._upright = _Upright(FrameConverter(name))
+            self._upright = Upright(FrameConverter(name))
             self._first: Frame | None = self._upright(picture)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
             self.sample_aspect = 1 / aspect if self._upright.sideways else aspect
@@ -98,6 +100,12 @@ class Container:
         """
         if count == 0 or (not self.live and self._jump(count)):
             return count
+        return self.decode_past(count)
+
+    def decode_past(self, count: int) -> int:
+        """Decode the first `count` frames without turning them into RGB; gives how many there were."""
+        if count == 0:
+            return 0
         self._first = None
         return 1 + sum(1 for _ in zip(range(count - 1), self._pictures, strict=False))
 
@@ -109,12 +117,13 @@ class Container:
         """Seek to a frame; returns False, without any change, if this is not possible exactly."""
         import av
 
-        place = _find_frame(self._url, number)
-        if place is None:
+        index = index_frames(self._url, up_to=number)
+        if index is None or number >= len(index.times):
             return False
+        place = index.find(number)
         container = self._open()
         try:
-            stream = _picture_track(container)
+            stream = picture_track(container)
             if stream is None:
                 raise DamagedVideoError(f"the video track of {self._name} has disappeared; check the file")
             for moment in (place.key_pts, place.key_dts):  # by the one Matroska's index goes, by the other mp4's
@@ -165,7 +174,7 @@ class Container:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Position of a frame: its time, and those of the key frame where decoding begins, in ticks of the stream.
 
     Attributes:
@@ -178,15 +187,39 @@ class _Place:
     packets: int
 
 
-def _find_frame(url: str, number: int) -> _Place | None:
-    """Find frame ``number``, from 0, in a file from its packets; None if they do not identify it exactly."""
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of a file, as its packets announce them.
+
+    times: (N,) time of each frame in ticks of the stream, in the order in which they are shown.
+    keys: (K, 3) of each key frame: its time, its decoding time and the number of packets before it.
+    """
+
+    times: NDArray[np.int64]
+    keys: NDArray[np.int64]
+
+    def find(self, number: int) -> Place:
+        """Where frame `number`, from 0, is."""
+        pts = int(self.times[number])
+        before = self.keys[self.keys[:, 0] <= pts]
+        key_pts, key_dts, packets = before[np.argmax(before[:, 0])].tolist()
+        return Place(pts, key_pts, key_dts, packets)
+
+
+def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
+    """Read the packets of a file, without decoding them, to know where each frame is.
+
+    up_to: number of the last frame that is needed; the rest of the file is then not read.
+
+    Returns None where packets do not say for certain which frames there are.
+    """
     import av
 
-    keys: list[tuple[int, int, int]] = []  # time, decoding time and number of packets before each key frame
+    keys: list[tuple[int, int, int]] = []
     waiting: list[int] = []  # times of frames that an earlier one may still come before
-    shown, last = 0, None
+    times = array("q")
     with av.open(f"file:{url}") as container:
-        stream = _picture_track(container)
+        stream = picture_track(container)
         if stream is None:
             return None
         format_names = container.format.name.split(",")
@@ -197,12 +230,10 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 ended = packet.size == 0
                 while waiting and (ended or (packet.dts is not None and waiting[0] < packet.dts)):
                     pts = heapq.heappop(waiting)
-                    if pts == last:
+                    if times and pts == times[-1]:
                         return None
-                    if shown == number:
-                        return _Place(pts, *max(key for key in keys if key[0] <= pts))
-                    shown, last = shown + 1, pts
-                if ended:
+                    times.append(pts)
+                if ended or (up_to is not None and len(times) > up_to):
                     break
                 if packet.pts is None or packet.is_corrupt or packet.is_discard:
                     return None
@@ -213,10 +244,10 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 heapq.heappush(waiting, packet.pts)
         except (av.FFmpegError, OSError):
             return None
-    return None
+    return FrameIndex(np.array(times, np.int64), np.array(keys, np.int64)) if times else None
 
 
-def _picture_track(container: InputContainer) -> VideoStream | None:
+def picture_track(container: InputContainer) -> VideoStream | None:
     """Return the first video track, ignoring covers and thumbnails; None if there is none."""
     from av.stream import Disposition
 
@@ -337,7 +368,7 @@ def _announced_end(container: InputContainer, stream: VideoStream) -> float | No
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
-class _Upright:
+class Upright:
     """Frames for display: rotated and mirrored by the display matrix, if they have one.
 
     The matrix maps a stored point to x' = a x + c y, y' = b x + d y and is stored row by row (a b u, c d v, ...) in

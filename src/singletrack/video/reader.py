@@ -136,24 +136,14 @@ def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
         return _open_camera(int(source))
     if "://" in text:
         return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
+    paths = find_pictures(source)
+    if paths is not None:
+        return _open_pictures(paths, name=text)
     path = Path(source)
-    found = path_exists(path)
-    if path.is_dir():
-        pictures = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
-        return _open_pictures(pictures, name=text)
-    if found:
-        check_local_file(path)
-    if path.suffix.lower() in (".tif", ".tiff") and found and count_pages(path) > 1:
+    check_local_file(path)
+    if is_paged(path):
         return _open_pages(path)
-    if found:
-        return _open_container(text, name=text, timeout=timeout)
-    if glob.has_magic(text):
-        return _open_pictures([Path(match) for match in glob.glob(text, recursive=True)], name=text)
-    raise VideoError(
-        f"source not found: {text} (in {Path.cwd()}); give a video file, a folder of frames, a glob, a camera number "
-        "or a "
-        "stream"
-    )
+    return _open_container(text, name=text, timeout=timeout)
 
 
 # --- frames in memory --------------------------------------------------------------------------------------
@@ -188,10 +178,36 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
 # --- folders of frames -------------------------------------------------------------------------------------
 
 
-def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
+def find_pictures(source: str | Path) -> list[Path] | None:
+    """The pictures of a folder or a glob, in natural order (2 before 10); None where `source` is one file.
+
+    Raises VideoError where there are none, or where nothing of that name exists.
+    """
+    text, path = str(source), Path(source)
+    found = path_exists(path)
+    if path.is_dir():
+        paths = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
+    elif found:
+        return None
+    elif glob.has_magic(text):
+        paths = [Path(match) for match in glob.glob(text, recursive=True)]
+    else:
+        raise VideoError(
+            f"source not found: {text} (in {Path.cwd()}); give a video file, a folder of frames, a glob, a camera "
+            "number or a stream"
+        )
     paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: natural_key(str(path)))
     if not paths:
-        raise VideoError(f"no images ({', '.join(PICTURE_ENDINGS)}) in {name}; give the folder or glob of the frames")
+        raise VideoError(f"no images ({', '.join(PICTURE_ENDINGS)}) in {text}; give the folder or glob of the frames")
+    return paths
+
+
+def is_paged(path: Path) -> bool:
+    """Whether a file is a TIFF of many pages, each of them a frame."""
+    return path.suffix.lower() in (".tif", ".tiff") and path.is_file() and count_pages(path) > 1
+
+
+def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
     convert = FrameConverter(name)
     first = read_picture(paths[0], convert)
     if has_opacity(paths[0]):

@@ -6,6 +6,7 @@ that lacks only its last second. Closing converts it to an ordinary mp4.
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from singletrack.files import check_file, unwritable, writing
 if TYPE_CHECKING:  # PyAV is slow to import, so it is imported when a file is opened
     import av
     from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
 
 ENDINGS = (".mp4",)
 TICKS_PER_SECOND = 90_000  # usual video clock: common frame rates are integer numbers of ticks
@@ -82,6 +85,9 @@ class VideoWriter:
                 )
             self._stream = self._add_stream(width + width % 2, height + height % 2)
             self._size_wh = (width, height)
+            if width % 2 or height % 2:
+                even = f"{width + width % 2} x {height + height % 2}"
+                log.warning("%s is %s: H.264 needs even sides, so the last column or row is doubled", self.path, even)
         if (width, height) != self._size_wh:
             expected = f"{self._size_wh[0]} x {self._size_wh[1]} pixels, as the first frame"
             raise InputError(f"frames must have {expected}; got {width} x {height}; use a separate file for each size")
