@@ -26,7 +26,7 @@ PHRASES = {
     r"what is asked|is asked for": "what is requested",
     r"\bas [A-Z]\w+ has it\b": "as in",
     r"\bwhich is none\b|\bthat is none\b|\bwhere there is none\b": "not found, or without",
-    r"whole copy|whole or not at all|NOT WHOLE": "complete copy, atomically",
+    r"whole copy|whole or not at all": "complete copy, atomically",
     r"\bone's own\b": "your own",
     r"\b(was|were|is|be) told\b|\btells (the|which|what|how|whether)\b": "print, report, show",
     r"\bstands? (for|beside|there|in the|in its)\b": "is",

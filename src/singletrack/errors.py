@@ -49,7 +49,7 @@ def show_value(value: object) -> str:
 
 
 class InputError(SingletrackError, ValueError):
-    """A box, frame, name or setting that cannot be meant."""
+    """An invalid box, frame, name or setting."""
 
 
 class VideoError(SingletrackError):

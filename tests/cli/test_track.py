@@ -103,7 +103,7 @@ def test_file_of_targets_that_cannot_be_read(
     assert f"line 2 of {targets} is {line!r}" in capsys.readouterr().err
     assert main(["track", str(make_clip(2)), "--targets", str(tmp_path / "none.txt")]) == 2
     assert main(["track", str(make_clip(2)), "--targets", str(targets), "--box", "1,2,3,4"]) == 2
-    assert "expected --box or --targets; got both" in capsys.readouterr().err
+    assert "--box and --targets cannot be combined" in capsys.readouterr().err
 
 
 def test_without_a_file_named_a_video_is_written(

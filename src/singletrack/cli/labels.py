@@ -19,7 +19,7 @@ class _Formats(click.Command):
 
 @click.command(cls=_Formats, no_args_is_help=True)
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="File or folder to write.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Output file or folder.")
 @click.option(
     "--format", type=click.Choice(list(FORMATS)), metavar="NAME", help="Format of --out.  [default: by its ending]"
 )
@@ -33,16 +33,16 @@ class _Formats(click.Command):
 @click.option(
     "--video",
     type=click.Path(path_type=Path),
-    help="The labeled video or folder of frames; needed where INPUT does not say its size and length.",
+    help="The labeled video or folder of frames; needed if INPUT does not state its size and length.",
 )
 @click.option(
     "--tolerance",
     default=WriteOptions.tolerance,
     show_default=True,
     type=float,
-    help="For cvat and label-studio: largest error in pixels of a side of an interpolated box.",
+    help="For cvat and label-studio: largest error of an interpolated box side, in pixels.",
 )
-@click.option("--save-frames", is_flag=True, help="Write the labeled frames as pictures too.")
+@click.option("--save-frames", is_flag=True, help="Also write the labeled frames as images.")
 def command(
     source: Path,
     out: Path,

@@ -1,4 +1,4 @@
-"""`singletrack track`: follow one object or many, write the video and the boxes."""
+"""`singletrack track`: track one or more objects, and write the video and the boxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LABEL_ENDINGS = (".xml", ".parquet", ".json")  # of --save-boxes, that no result
 
 
 def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[Box]:
-    """Texts of four numbers with commas between them."""
+    """Parse repeated boxes of four comma-separated numbers."""
     try:
         return [parse_box(text) for text in texts]
     except ValueError as error:
@@ -34,21 +34,23 @@ def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Seque
 
 
 def parse_box(text: str) -> Box:
-    """Four numbers with commas between them; raises ValueError for anything else."""
+    """Parse four comma-separated numbers; raises ValueError for anything else."""
     try:
         a, b, c, d = (float(number) for number in text.split(","))
     except ValueError:
-        raise ValueError(f"expected four numbers x,y,width,height in pixels, as 120,80,64,48; got {text!r}") from None
+        raise ValueError(
+            f"expected four numbers x,y,width,height in pixels, such as 120,80,64,48; got {text!r}"
+        ) from None
     return a, b, c, d
 
 
 def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
-    """The boxes of a file of targets, by the numbers of the frames they are in; `start` where a line has none."""
+    """Read a file of targets: boxes by frame index; ``start`` for lines without one."""
     targets: dict[int, list[Box]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a file of boxes; cannot read {path} ({error}); check the path") from error
+        raise InputError(f"cannot read targets file {path} ({error}); check the path") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -58,8 +60,8 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
             targets.setdefault(frame, []).append(parse_box(",".join(values)))
         except ValueError:
             raise InputError(
-                f"expected x,y,width,height or x,y,width,height,frame a line; line {number} of {path} is {line!r}; "
-                "correct or remove it"
+                f"each line must be x,y,width,height or x,y,width,height,frame; line {number} of {path} is {line!r}; "
+                "fix or remove it"
             ) from None
     return targets
 
@@ -78,48 +80,48 @@ def unused(path: Path) -> Path:
     multiple=True,
     callback=parse_boxes,
     metavar="X,Y,W,H",
-    help="The object in the first frame, or that of --start: left, top, width and height in pixels. Given several "
-    "times, all of them are followed together.",
+    help="Box of the object in the first frame (or the --start frame): left, top, width, height in pixels. Repeat it "
+    "to track several objects.",
 )
 @click.option(
     "--targets",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Many objects, instead of --box: a file with x,y,w,h a line; a fifth number is the frame that the box is in, "
-    "from 0, where that is another than the first.",
+    help="File with the boxes of many objects, instead of --box: x,y,w,h per line, and optionally the index of the "
+    "frame in which the object starts, from 0.",
 )
 @click.option(
     "--start",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="First frame to follow from, the one that the box is in; those before it are passed over.",
+    help="Index of the first frame to track, to which the box belongs. Earlier frames are skipped.",
 )
 @click.option(
     "--box-format",
     type=click.Choice(BOX_FORMATS),
-    help="Numbers of a box. xywh: left, top, width, height; xyxy: left, top, right, bottom; cxcywh: center "
-    "and size.  [default: xywh, and what looks like two corners is refused]",
+    help="Order of the numbers of a box. xywh: left, top, width, height; xyxy: left, top, right, bottom; cxcywh: "
+    "center and size.  [default: xywh; boxes that look like two corners are refused]",
 )
 @click.option(
     "--normalized/--pixels",
     default=None,
-    help="Boxes are shares of the frame, 0 to 1, or pixels.  [default: pixels, and what looks like shares is refused]",
+    help="Unit of boxes: fractions of the frame, or pixels.  [default: pixels; boxes like fractions are refused]",
 )
 @model_options
-@click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output video (.mp4) with the boxes drawn.")
 @click.option(
     "--save-boxes",
     type=click.Path(path_type=Path),
-    help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
-    "each line has the id too, and .txt is that of MOTChallenge, without frames in which a target is lost. - is "
-    "standard output, as JSON lines. .xml (CVAT), .parquet and --format write labels.",
+    help="Output file for the boxes. .txt: x,y,w,h per line; .csv and .jsonl: also frame, time, score and lost. With "
+    "several objects, lines have ids, and .txt is in the MOTChallenge format, without lost targets. -: JSON lines on "
+    "standard output. .xml (CVAT), .parquet and --format write labels.",
 )
 @click.option(
     "--format",
     type=click.Choice(list(FORMATS)),
     metavar="NAME",
-    help="Write --save-boxes as labels in this format of `singletrack labels`, at the end.  [default: by its ending]",
+    help="Label format of --save-boxes, see `singletrack labels`.  [default: by its ending]",
 )
 @overwrite_option
 def command(
@@ -136,20 +138,19 @@ def command(
     format: str | None,
     overwrite: bool,
 ) -> None:
-    """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
+    """Track one or more objects through SOURCE, from their boxes in the first frame or the --start frame.
 
-    SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
-    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written, or
-    followed-2.mp4 where there is one already.
+    SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), a camera number (0), or the address of a
+    stream (rtsp://..., http://...). Without --out and --save-boxes, followed.mp4 is written.
 
-    Ctrl-C ends it; what was written until then is kept and plays.
+    Ctrl-C stops tracking; the output so far is kept and playable.
     """
     if bool(boxes_given) == (targets is not None):
         raise click.UsageError(
-            "Missing option '--box': expected --box X,Y,W,H once or more, or --targets FILE "
-            "(--save-boxes names a file to write)"
+            "Missing option '--box': give --box X,Y,W,H at least once, or --targets FILE "
+            "(--save-boxes names an output file)"
             if targets is None
-            else "expected --box or --targets; got both; put all boxes into the file"
+            else "--box and --targets cannot be combined; put all boxes into the file"
         )
     if format and not save_boxes:
         raise click.UsageError("expected --save-boxes PATH with --format; got none; say where the labels go")
@@ -167,7 +168,7 @@ def command(
         check_output(label_path, format, inputs)
     ask_to_overwrite(outputs, overwrite)
     with open_video(source) as video:
-        # what is wrong with a box is said before the model is loaded
+        # boxes are checked before the model is loaded
         resolved = resolve_targets(first_boxes, video, box_format=box_format, normalized=normalized)
         with quit_on_interrupt():
             tracker = loading.load_with(model, options)

@@ -159,7 +159,7 @@ class Container:
                 container.close()
                 raise VideoError(self._refusal("it is a playlist"))
             for stream in container.streams.video:
-                if stream.codec_context is None:  # PyAV's stubs know nothing of it
+                if stream.codec_context is None:  # missing in the stubs of PyAV
                     container.close()
                     raise VideoError(self._refusal("its codec is not known"))
                 stream.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
@@ -387,7 +387,7 @@ class Upright:
 
     def __call__(self, picture: av.VideoFrame) -> Frame:
         # Asked for its side data, a picture refers to itself, and stays in memory until Python looks for such cycles:
-        # hundreds of them. So one picture is asked for all that are turned as it is.
+        # hundreds of them. So one image is queried for all with the same rotation.
         if picture.rotation != self._rotation:
             self._rotation, self._matrix = picture.rotation, _display_matrix(picture)
         for kind, change in _changes(picture):
