@@ -41,7 +41,7 @@ def path_exists(path: Path) -> bool:
     except (OSError, ValueError) as error:  # too long, or with a zero in it
         reason = getattr(error, "strerror", None) or error
         raise VideoError(
-            f"expected the name of a file or folder; got {show_value(str(path))} ({reason}); check the path"
+            f"source not found: {show_value(str(path))} ({reason}); check the path"
         ) from error
 
 
