@@ -29,7 +29,7 @@ from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.configs import OSTrackConfig, STARKConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.stark import build_stark
-from singletrack.registry import MODELS, change_settings
+from singletrack.registry import MODELS, change_settings, network_config
 from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.tracking.stark import STARKSettings, STARKTracker
@@ -206,7 +206,7 @@ def test_engines_agree_on_stark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(OpenVINONetwork, "_choose_precision", lambda self, asked: "fp32")
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
     small = {"blocks": (1, 1, 1), "resnet_width": 4, "width": 16, "heads": 2, "hidden": 16}
-    config = replace(MODELS["stark-st50"].network, **small, encoder_layers=1, decoder_layers=1)
+    config = replace(network_config("stark-st50", STARKConfig), **small, encoder_layers=1, decoder_layers=1)
     monkeypatch.setitem(MODELS, "stark-st50", replace(MODELS["stark-st50"], network=config))
     torch.manual_seed(0)
     model = build_stark(config)

@@ -71,12 +71,12 @@ def test_two_processes_with_half_a_batch_each_are_one_with_the_whole(tmp_path: P
     for name in ("loss", "focal", "giou", "l1", "attention", "iou"):
         one, two = (np.array([line[name] for line in log]) for log in logs)
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5, err_msg=name)
-    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
-    for name, value in one.items():
+    weights, others = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name, value in weights.items():
         # Adam moves what has a gradient of almost 0 by its rounding: single elements, and the whole of a bias before a
         # normalization, which changes nothing, and which the running mean follows
         if name not in ("head.spread.bias", "head.fine.bias", "head.norm.running_mean"):
-            apart = (two[name] - value).float().square().mean().sqrt()
+            apart = (others[name] - value).float().square().mean().sqrt()
             assert apart < 1e-5 * max(1.0, float(value.float().abs().max())), name
     assert json.loads((tmp_path / "two" / "recipe.json").read_text())["starts"][0]["processes"] == 2
 
@@ -213,5 +213,5 @@ def test_processes_are_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_alone_everything_is_its_own_sum() -> None:
     values = torch.tensor([1.0, 2.0])
-    assert torch.equal(ALONE.total(values), values)
-    assert ALONE.any(True, False) == [True, False]
+    assert torch.equal(ALONE.all_reduce(values), values)
+    assert ALONE.any_rank(True, False) == [True, False]

@@ -136,10 +136,10 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
     assert best.read_bytes() == result.read_bytes()
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.29])
     assert "0.300 with the best weights, 0.290 with the result" in run("mixed", "--old-weights", "0.25")
-    best, result = (read_weights(tmp_path / "mixed" / f"{name}.safetensors") for name in ("best", "finetuned"))
+    best_weights, mixed = (read_weights(tmp_path / "mixed" / f"{name}.safetensors") for name in ("best", "finetuned"))
     for name, old in read_weights(toy_model).items():
-        expected = 0.75 * best[name] + 0.25 * old if old.is_floating_point() else best[name]
-        assert torch.allclose(result[name], expected, atol=1e-6)
+        expected = 0.75 * best_weights[name] + 0.25 * old if old.is_floating_point() else best_weights[name]
+        assert torch.allclose(mixed[name], expected, atol=1e-6)
     overlaps = iter([0.2, 0.1, 0.3, 0.25, 0.28, 0.15])  # the mixture is worse than what there was
     assert "0.300 with the result" in run("alone")
     assert not (tmp_path / "alone" / "mixed.safetensors").exists()
