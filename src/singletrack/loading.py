@@ -6,6 +6,7 @@ another engine and kept in the cache.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -40,6 +41,7 @@ from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settin
 from singletrack.tracking.anchors import ANCHORS
 from singletrack.tracking.base import Network
 from singletrack.tracking.stark import STARKTracker
+from singletrack.tracking.state import from_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -172,9 +174,51 @@ def choose_model(name: str | Path | None, options: LoadOptions) -> tuple[str | P
     )
 
 
+def restore(state: bytes, tracker: LoadedTracker | None = None, **options: Unpack[LoadArguments]) -> LoadedTracker:
+    """Continue a tracker from the bytes that its ``state()`` returned.
+
+        state = tracker.state()
+        ...
+        tracker = singletrack.restore(state)
+        result = tracker.update(frame)
+
+    Args:
+        state: What ``state()`` returned.
+        tracker: A loaded tracker of the same model and weights. The restored one shares its network, so that a server
+            loads the network once. Without it, the model is loaded as before, from the same paths; states that come
+            from others should not decide what is loaded.
+        **options: Load options that differ from those before, such as other paths; see ``LoadOptions``.
+
+    Returns:
+        The tracker, ready for ``update``.
+
+    Raises:
+        InputError: for bytes that are no state, or the state of another model.
+    """
+    content = from_bytes(state)
+    if tracker is None:
+        origin = content.get("origin")
+        if not isinstance(origin, dict):
+            raise InputError("this state does not name its model; load the model, and pass it as tracker")
+        restored = load_with(origin["model"], make_options({**origin["options"], **options}))
+    else:
+        restored = copy.copy(tracker)
+    restored.continue_from(content)
+    return restored
+
+
 def load_with(name: str | Path | None, options: LoadOptions) -> LoadedTracker:
     """Load a tracker with options in one object; see ``load``."""
     name, options = choose_model(name, options)
+    tracker = _load(name, options)
+    arguments: dict[str, Any] = {**options.arguments}
+    if options.weights is not None:
+        arguments["weights"] = str(Path(options.weights).absolute())
+    tracker.origin = {"model": str(name if str(name) in MODELS else Path(name).absolute()), "options": arguments}
+    return tracker
+
+
+def _load(name: str | Path, options: LoadOptions) -> LoadedTracker:
     weights = options.weights
     models = [str(name)]
     if str(name) not in MODELS and Path(name).suffix in EXPORTED_ENDINGS:

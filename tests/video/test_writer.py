@@ -107,7 +107,7 @@ def test_folder_that_does_not_exist(tmp_path: Path) -> None:
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
         writer.write(plain())
-        with pytest.raises(InputError, match="expected frames of 64 x 48"):
+        with pytest.raises(InputError, match="frames must have 64 x 48"):
             writer.write(plain(48, 64))
 
 

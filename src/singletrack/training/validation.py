@@ -20,7 +20,7 @@ from singletrack.training.data.loading import batches
 from singletrack.training.distributed import Distributed
 from singletrack.training.losses import clamped_xyxy, giou
 
-AT_ONCE = 32  # samples
+AT_ONCE = 32  # samples per batch
 
 
 @torch.no_grad()
@@ -33,9 +33,9 @@ def sample_overlap(
     workers: int = 0,
     stop: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Mean overlap of the model's boxes on the stage's held-out samples that show their target, always the same.
+    """Compute the mean overlap on the held-out samples of the stage that show their target, always the same samples.
 
-    stop: asked again and again; once it gives True, the rest is left out.
+    ``stop`` is called repeatedly; once it returns True, the remaining samples are left out.
     """
     samples = stage.source.held_out(stage, data, [seed, 1, 0])
     count = stage.check_samples
@@ -59,9 +59,9 @@ def tracking_overlap(
     distributed: Distributed,
     stop: Callable[[], bool] = lambda: False,
 ) -> float | None:
-    """Average overlap (AO, 0 to 1) of following the source's held-out sequences; None where there is nothing to follow.
+    """Compute the average overlap (AO, 0 to 1) of tracking the held-out sequences; None without sequences.
 
-    The mean over sequences of the mean over their frames, without the first and without those that have no box.
+    It is the mean over sequences of the mean over their frames, without the first and without frames that have no box.
     """
     sequences = stage.source.sequences(data)
     tracker = stage.task.tracker(model, stage) if sequences else None
@@ -77,9 +77,9 @@ def tracking_overlap(
 
 
 def followed(tracker: Tracker, sequence: base.VideoSequence, stop: Callable[[], bool] = lambda: False) -> float | None:
-    """Mean overlap over the frames of a sequence that have a box, the first left out; None where none has.
+    """Compute the mean overlap over the frames of a sequence with a box, without the first; None without such frames.
 
-    Also None where it is stopped, see ``sample_overlap``.
+    Also None if it is stopped, see ``sample_overlap``.
     """
     if stop():
         return None
