@@ -96,11 +96,11 @@ def test_trackeval_reads_mot(labels: LabelSet, tmp_path: Path) -> None:
             }
         )
         found_by_eval, _ = evaluator.evaluate([dataset], [trackeval.metrics.CLEAR(), trackeval.metrics.HOTA()])
-    found = {name: found_by_eval["MotChallenge2DBox"][name]["clip"]["pedestrian"] for name in ("all", "fewer")}
-    assert found["all"]["CLEAR"]["CLR_TP"] == 15  # 5 boxes of the car, 9 of the dog, 1 far away
-    assert found["all"]["CLEAR"]["MOTA"] == 1
-    np.testing.assert_allclose(found["all"]["HOTA"]["HOTA"], 1)
-    assert (found["fewer"]["CLEAR"]["CLR_TP"], found["fewer"]["CLEAR"]["CLR_FN"]) == (14, 1)
+    scores = {name: found_by_eval["MotChallenge2DBox"][name]["clip"]["pedestrian"] for name in ("all", "fewer")}
+    assert scores["all"]["CLEAR"]["CLR_TP"] == 15  # 5 boxes of the car, 9 of the dog, 1 far away
+    assert scores["all"]["CLEAR"]["MOTA"] == 1
+    np.testing.assert_allclose(scores["all"]["HOTA"]["HOTA"], 1)
+    assert (scores["fewer"]["CLEAR"]["CLR_TP"], scores["fewer"]["CLEAR"]["CLR_FN"]) == (14, 1)
 
 
 # --- pycocotools -------------------------------------------------------------------------------------------
