@@ -108,7 +108,7 @@ def open_opencv_tracker(name: str, nano: Path | None) -> OpenCVTracker:
         return OpenCVTracker(create)
     if nano is None:
         raise InputError("nano needs its two networks; got no folder; give it with --nano")
-    parameters = cv2.TrackerNano_Params()
+    parameters: Any = getattr(cv2, "TrackerNano_Params")()  # noqa: B009 - not in the types of a package without contrib
     parameters.backbone, parameters.neckhead = (
         str(next(iter(nano.glob(f"nanotrack*{part}.onnx")), nano / f"nanotrack_{part}.onnx"))
         for part in ("backbone", "head")

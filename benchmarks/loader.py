@@ -33,6 +33,7 @@ import torch
 from singletrack.datasets import frame_pairs
 from singletrack.datasets.frame_index import FrameIndex, open_frame_index
 from singletrack.datasets.photos import Procedural
+from singletrack.datasets.sampling import FramePairs
 from singletrack.datasets.storage import Place
 from singletrack.engines.cpu import processor_name
 from singletrack.training.base import Stage
@@ -173,7 +174,7 @@ def main() -> None:
                 drawing = frame_pairs.PairDrawing(
                     template_size=stage.template_size, search_size=stage.search_size, augmentation=augmentation
                 )
-                samples = FramePairStream(frame_pairs.FramePairs([footage], [1.0], source.rules), drawing, [0])
+                samples = FramePairStream(FramePairs([footage], [1.0], source.rules), drawing, [0])
                 rates = [rate(samples, stage, options.pairs, number) for number in workers]
                 print(f"| {kind} | {decode} | " + " | ".join(f"{each:.0f}" for each in rates) + " |", flush=True)
                 drawn[kind, decode] = samples

@@ -24,19 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import singletrack
 from singletrack import registry
-from singletrack.cli.options import settings_option
+from singletrack.cli.options import parse_settings
 from singletrack.datasets import base as datasets
 from singletrack.datasets.photos import Photos, Pictures, Procedural
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.drawing import draw_result, draw_truth
 from singletrack.geometry.boxes import Box, iou
+from singletrack.opencv import cv2
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.common import LostSettings, LostState
 
@@ -223,7 +223,7 @@ def draw_curves(curves: dict[str, list[tuple[float, Shares]]], path: Path) -> No
 @click.option("--cases", default=10, show_default=True, help="Of leaving and coming back, in each company.")
 @click.option("--sequences", type=click.Path(path_type=Path), help="A folder of sequences, to report on as well.")
 @click.option("--keep", is_flag=True, help="Keep the model's thresholds, and only report.")
-@settings_option
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", callback=parse_settings)
 @click.option("--out", default=Path("lost"), show_default=True, type=click.Path(path_type=Path))
 def main(
     model: str,

@@ -61,7 +61,7 @@ class Timed:
 def measure(tracker: OSTrackTracker, frames: int) -> dict[str, float]:
     """Median milliseconds of encode, locate and update (crop, network and box), following a made clip of 640 x 360."""
     timed = Timed(tracker.network)
-    tracker.network = timed
+    tracker.network = timed  # type: ignore[assignment]
     clip = list(generate_clip(frames=1 + WARM_UP + frames))
     for _ in range(WARM_UP):
         tracker.init(*clip[0])

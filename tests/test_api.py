@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singletrack import api
 from singletrack.api import follow, plan_targets, track
 from singletrack.errors import DamagedVideoError, InputError, SingletrackError, VideoError
 from singletrack.loading import LoadOptions
@@ -95,7 +94,7 @@ def test_track_loads_the_model_that_is_named(clip: Path, monkeypatch: pytest.Mon
         asked.append((name, options))
         return StepRight()
 
-    monkeypatch.setattr(api.loading, "load_with", load)
+    monkeypatch.setattr("singletrack.loading.load_with", load)
     assert len(list(track(clip, BOX, model="ostrack-256", weights="w.safetensors", engine="torch", threads=2))) == 5
     assert asked == [("ostrack-256", LoadOptions(weights="w.safetensors", engine="torch", threads=2))]
 
@@ -139,7 +138,7 @@ def test_targets_that_begin_later(clip: Path, tmp_path: Path) -> None:
 
 
 def test_a_target_after_the_end_is_refused_at_once(clip: Path) -> None:
-    results = []
+    results: list[object] = []
     with pytest.raises(InputError, match="must be below the 5 frames of the source; got 5, 9; frames count from 0"):
         results.extend(track(clip, boxes={0: [BOX], 5: [BOX], 9: [OTHER]}, tracker=StepRightTogether()))
     assert results == []
@@ -147,7 +146,7 @@ def test_a_target_after_the_end_is_refused_at_once(clip: Path) -> None:
 
 def test_a_target_after_an_end_that_nobody_knew_is_refused_when_all_is_followed() -> None:
     frames = (np.zeros((48, 64, 3), np.uint8) for _ in range(5))
-    results = []
+    results: list[object] = []
     with pytest.raises(InputError, match="boxes for frames 5, 9 are beyond the end of the source, which has 5 frames"):
         results.extend(track(frames, boxes={0: [BOX], 5: [BOX], 9: [OTHER]}, tracker=StepRightTogether()))
     assert len(results) == 5
@@ -206,7 +205,7 @@ def test_box_formats(clip: Path) -> None:
         ({"box": BOX, "boxes": [BOX]}, "either a box or boxes; got both or neither"),
         ({"boxes": []}, "at least one box is needed; got none"),
         ({"boxes": {2: []}}, "at least one box is needed; got none"),
-        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes with frame numbers"),
+        ({"boxes": {2: [BOX]}, "start": 1}, "boxes by frame index have no start"),
         ({"boxes": {-2: [BOX]}}, "the start frame must be at least 0; got -2"),
     ],
 )
@@ -250,7 +249,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # kilobytes, o
 
 
 def test_follow_writes_video_and_boxes(clip: Path, tmp_path: Path) -> None:
-    steps = []
+    steps: list[Any] = []
     with open_video(clip) as video:
         follow(
             video,
@@ -380,12 +379,12 @@ def test_boxes_as_arrays(boxes: Any) -> None:  # C27
 def test_boxes_that_are_none(box: Any) -> None:  # C27
     for arguments in ((box, None), (None, [box]), (None, {0: [box]})):
         with pytest.raises(InputError, match="box must have four numbers"):
-            plan_targets(*arguments, 0)
+            plan_targets(arguments[0], arguments[1], 0)
 
 
 @pytest.mark.parametrize("boxes", ["1234", {"first": [(1, 2, 3, 4)]}, {0.5: [(1, 2, 3, 4)]}, {(1, 2, 3, 4)}, iter([])])
 def test_lists_of_boxes_that_are_none(boxes: Any) -> None:
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match="boxes must be"):
         plan_targets(None, boxes, 0)
 
 

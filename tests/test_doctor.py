@@ -11,6 +11,7 @@ import pytest
 from singletrack import doctor
 from singletrack.cli.main import main
 from singletrack.doctor import examine, examine_cache, examine_weights, find_faults, format_facts
+from singletrack.engines import ENGINES
 
 ENGINE = {"installed": True, "devices": {"CPU (a processor)": ["FP32"]}}
 
@@ -18,7 +19,7 @@ ENGINE = {"installed": True, "devices": {"CPU (a processor)": ["FP32"]}}
 @pytest.fixture
 def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only OpenVINO is looked at: importing all engines takes long."""
-    monkeypatch.setattr(doctor, "ENGINES", {"openvino": doctor.ENGINES["openvino"]})
+    monkeypatch.setattr(doctor, "ENGINES", {"openvino": ENGINES["openvino"]})
     monkeypatch.setattr(doctor, "installed_engines", lambda: ["openvino"])
 
 
@@ -52,10 +53,10 @@ def test_an_engine_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(doctor._DEVICES, "onnx", broken)
     facts = examine(seconds=0)
     assert facts["engines"]["onnx"]["error"] == "ImportError: libcuda.so.1: cannot open shared object file"
-    assert facts["engines"]["torch"] == {"installed": False, "install": doctor.ENGINES["torch"][1]}
+    assert facts["engines"]["torch"] == {"installed": False, "install": ENGINES["torch"][1]}
     assert "speed" not in facts
     assert facts["faults"] == ["engine onnx: ImportError: libcuda.so.1: cannot open shared object file"]
-    monkeypatch.setattr(doctor.loading, "load", lambda *_, **__: broken())
+    monkeypatch.setattr("singletrack.loading.load", lambda *_, **__: broken())
     assert "ImportError" in doctor.measure_speed(0.01)["onnx"]["error"]
 
 
@@ -71,11 +72,11 @@ def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         def __str__(self) -> str:
             return "singletrack/weights/ostrack-tiny.onnx"
 
-    monkeypatch.setattr(doctor.loading, "bundled_file", lambda *_: changed)
-    monkeypatch.setattr(doctor.importlib.metadata, "files", lambda _: [Listed()])
+    monkeypatch.setattr("singletrack.loading.bundled_file", lambda *_: changed)
+    monkeypatch.setattr(metadata, "files", lambda _: [Listed()])
     state = examine_weights()["ostrack-tiny.onnx"]
     assert state.startswith("damaged: sha256 ")
-    assert state.endswith("is not what was packed; install singletrack again")
+    assert state.endswith("differs from the package; install singletrack again")
     facts = {"engines": {"torch": ENGINE}, "weights": {"ostrack-tiny.onnx": state}}
     assert list(find_faults(facts)) == [f"ostrack-tiny.onnx: {state}"]
 
@@ -84,7 +85,7 @@ def test_faults() -> None:
     facts: dict[str, Any] = {"engines": {"a": {"installed": False}}, "weights": {}, "speed": {"a": {"overlap": 0.1}}}
     assert list(find_faults(facts)) == [
         "no engine is installed",
-        "engine a: follows the made clip with an overlap of only 0.1",
+        "engine a: tracks the generated clip with an overlap of only 0.1",
     ]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from singletrack import install
 from singletrack.install import command_for, install_command
 
 
@@ -38,7 +37,7 @@ def test_run_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(install.importlib.metadata, "distribution", absent)
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
     install_command.cache_clear()
     try:
         root = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from singletrack.datasets.synthetic.clips import generate_clip
-from singletrack.models.checkpoints import official_keys
+from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.ostrack import build_ostrack
 from singletrack.registry import MODELS
 from singletrack.video import VideoWriter
@@ -72,6 +72,8 @@ def test_the_readme_holds_what_is_tested_here() -> None:
         "make test",
         "pip install",
         "singletrack track",
+        "pip install",
+        "singletrack label",
         "singletrack convert",
         "singletrack track",
         "singletrack export",

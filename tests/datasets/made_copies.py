@@ -57,4 +57,4 @@ def archive(folder: Path, target: Path, inside: str = "") -> Path:
 
 def grays(sequence: VideoSequence) -> list[int]:
     """The numbers of its frames, read from their pixels."""
-    return [int(frame[0, 0, 0]) for frame in sequence.frames]
+    return [int(frame[0, 0, 0]) for frame in map(sequence.frames.__getitem__, range(len(sequence.frames)))]

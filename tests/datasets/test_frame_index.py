@@ -75,7 +75,7 @@ def test_an_incomplete_copy_is_refused(lasot: Tree, tmp_path: Path) -> None:
         open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train")
     assert not list(tmp_path.glob("kept/*"))
     lasot.text("training_set.txt", "")
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="no sequences of lasot train"):
         open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
 
 
@@ -83,7 +83,7 @@ def test_sequences_without_all_their_boxes_cannot_be_trained_on(tree: Tree, tmp_
     for name in ("one", "two"):
         tree.frames(name, range(3))
         tree.text(f"{name}/groundtruth.txt", "1,1,2,2\n" * (3 if name == "one" else 1))
-    with pytest.raises(InputError, match="two: has 1 boxes for 3 frames"):
+    with pytest.raises(InputError, match="two: it has 1 boxes for 3 frames"):
         open_frame_index("folder", tree.root, tmp_path / "kept")
     assert len(open_frame_index("folder", tree.root, tmp_path / "kept", incomplete=True)) == 1
 

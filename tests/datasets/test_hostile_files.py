@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from singletrack.datasets import annotations, storage
-from singletrack.datasets.annotations import read_regions, read_vatic
+from singletrack.datasets import storage
+from singletrack.datasets.annotations import MOST_FRAMES, read_regions, read_vatic
 from singletrack.datasets.custom import find_mot
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.storage import Storage
@@ -183,7 +183,7 @@ def test_many_mot_tracks_take_linear_time(tmp_path: Path) -> None:  # C11
     (tmp_path / "mot" / "walk" / "gt" / "gt.txt").write_text(lines)
     found = find_mot(Storage(tmp_path / "mot"), "train", None)
     assert len(found) == 3000
-    assert sum(len(reader.args[-1]) for reader in found.values()) == 6000  # type: ignore[attr-defined]
+    assert sum(len(reader.args[-1]) for reader in found.values()) == 6000  # type: ignore[attr-defined, misc]
     assert found["walk_1234"]().boxes_xywh.tolist() == [[1, 2, 3, 4]] * 2
 
 
@@ -331,4 +331,4 @@ def test_numbers_of_5000_digits(tmp_path: Path) -> None:  # C10
         open_dataset("mot", tmp_path / "mot", split_file=tmp_path / "split.txt")
     (tmp_path / "mot" / "walk" / "img1" / ("9" * 200 + ".png")).write_bytes(PICTURE)
     assert len(open_dataset("mot", tmp_path / "mot")) == 1
-    assert annotations.MOST_FRAMES < 10**9
+    assert MOST_FRAMES < 10**9

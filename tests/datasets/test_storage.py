@@ -101,7 +101,7 @@ def test_frames_are_read_in_another_process_too(tree: Tree, tmp_path: Path, endi
     expected = list(range(1, 40))
     if child == 0:
         os._exit(0 if [int(frame[0, 0, 0]) for frame in pickle.loads(pickle.dumps(frames))] == expected else 1)
-    assert [int(frame[0, 0, 0]) for frame in frames] == expected
+    assert [int(frame[0, 0, 0]) for frame in map(frames.__getitem__, range(len(frames)))] == expected
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -109,7 +109,7 @@ def test_what_is_no_picture(tree: Tree) -> None:
     tree.text("cat/1.jpg", "no picture")
     tree.text("cat/2.jpg", "")
     frames = Storage(tree.root).frames("cat", ["1.jpg", "2.jpg", "3.jpg"])
-    for index, why in enumerate(["none .10 bytes", "none .0 bytes", "cannot read it"]):
+    for index, why in enumerate([r"cannot decode image .*1\.jpg .10 bytes", "none .0 bytes", "cannot read it"]):
         with pytest.raises(VideoError, match=why):
             frames[index]
 

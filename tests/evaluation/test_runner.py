@@ -311,6 +311,7 @@ def test_the_network_sees_one_size_of_batch() -> None:
     tracker = dots_tracker()
     dict(follow_sequences(tracker, [noise("a", 6), noise("bb", 3), noise("ccc", 4)], batch=2))
     corrections = 3  # one crop for each first frame
+    assert isinstance(tracker.network, Dots)
     assert sorted(tracker.network.batches) == [1] * corrections + [2] * 6
 
 

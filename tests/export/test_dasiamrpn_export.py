@@ -14,8 +14,9 @@ from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.to_onnx import export_onnx
 from singletrack.export.verify import open_all_exactly
+from singletrack.models.configs import DaSiamRPNConfig
 from singletrack.models.dasiamrpn import DaSiamRPN, build_dasiamrpn
-from singletrack.registry import MODELS, make_tracker
+from singletrack.registry import make_tracker, network_config
 from singletrack.tracking.base import Network
 from singletrack.tracking.dasiamrpn import DaSiamRPNSettings
 
@@ -25,7 +26,7 @@ SETTINGS = DaSiamRPNSettings(local_to_global=True, distractor_aware=True, distra
 @pytest.fixture(scope="module")
 def model() -> DaSiamRPN:
     torch.manual_seed(0)
-    return build_dasiamrpn(replace(MODELS["dasiamrpn-vot"].network, widths=(8, 12, 12, 12, 8))).eval()
+    return build_dasiamrpn(replace(network_config("dasiamrpn-vot", DaSiamRPNConfig), widths=(8, 12, 12, 12, 8))).eval()
 
 
 def boxes(network: Network, settings: DaSiamRPNSettings) -> tuple[list[tuple[float, ...]], list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_boxes_are_those_that_are_read_in_python(path: Path, engine: str, precis
 class Blind:
     """Passes on what the network says, its maps but for their boxes and peaks made useless."""
 
-    def __init__(self, network: object) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
 
     def encode(self, template: np.ndarray) -> object:

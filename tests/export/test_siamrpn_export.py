@@ -13,8 +13,9 @@ from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.engines.preprocessing import UNCHANGED
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.export.to_onnx import export_onnx
+from singletrack.models.configs import SiamRPNConfig
 from singletrack.models.siamrpn import AlexNet, SiamRPN, build_siamrpn
-from singletrack.registry import MODELS
+from singletrack.registry import network_config
 from singletrack.tracking.base import Network
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 
@@ -25,10 +26,12 @@ SEARCH, LOST_SEARCH = 159, 207
 def model() -> SiamRPN:
     """AlexNet with small search crops of any size; weights that keep raw pixels, and boxes, within bounds."""
     torch.manual_seed(0)
-    model = build_siamrpn(replace(MODELS["siamrpnpp-alex"].network, search_size=SEARCH, sizes_free=True)).eval()
+    model = build_siamrpn(
+        replace(network_config("siamrpnpp-alex", SiamRPNConfig), search_size=SEARCH, free_sizes=True)
+    ).eval()
     assert isinstance(model.backbone, AlexNet)
     with torch.no_grad():
-        model.backbone.features[0].weight *= 0.01
+        model.backbone.features[0].weight *= 0.01  # type: ignore[assignment]
         for head in model.heads:
             head.loc.read[3].weight *= 0.05
     return model

@@ -97,7 +97,7 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("templates", [1, 2])
 def test_several_templates_and_padding(templates: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build_stark(replace(LITTLE_STARK, templates=templates)).eval()
+    network = build_stark(replace(LITTLE_STARK, num_templates=templates)).eval()
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm):
             module.running_mean.normal_(std=0.1)

@@ -22,14 +22,15 @@ from singletrack.cli.convert import command
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import convert, load_weights, read_weights, save_safetensors
+from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
-from singletrack.registry import MODELS
+from singletrack.registry import MODELS, network_config
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ostrack-256", "ostrack-384"):
-        narrow = replace(MODELS[name].network, width=48, heads=2, mlp_ratio=1.0, head_channels=16)
+        narrow = replace(network_config(name, OSTrackConfig), width=48, heads=2, mlp_ratio=1.0, head_channels=16)
         monkeypatch.setitem(MODELS, name, replace(MODELS[name], network=narrow))
 
 
@@ -388,7 +389,7 @@ def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
     ]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
-    assert "expected --blend with --blend-weight" in result.output
+    assert "--blend-weight needs --blend" in result.output
 
 
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:
@@ -407,7 +408,12 @@ def test_weights_that_are_no_numbers_are_refused(model: OSTrack, value: float, t
     save_safetensors(weights, tmp_path / "weights.safetensors", "ostrack-256")
     for use in (
         lambda: load_weights(model, tmp_path / "weights.safetensors", "ostrack-256"),
-        lambda: convert(tmp_path / "weights.safetensors", "ostrack-256", tmp_path / "out.safetensors"),
+        lambda: convert(
+            tmp_path / "weights.safetensors",
+            MODELS["ostrack-256"].network,
+            tmp_path / "out.safetensors",
+            name="ostrack-256",
+        ),
     ):
         with pytest.raises(CheckpointError, match=f"not finite: .*{name}"):
             use()

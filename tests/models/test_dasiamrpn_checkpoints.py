@@ -60,6 +60,7 @@ class Global:
 class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
     """Writes text as Python 2 wrote its ``str``: as bytes, which Python 3 must be told to read as latin1."""
 
+    write: Any
     dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
     def save_str(self, value: str) -> None:
@@ -81,7 +82,7 @@ class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
             self.save(Global("torch._utils", "_rebuild_tensor"))
             self.save((Storage(f"94{id(value)}", value), 0, tuple(value.shape), value.stride()))
             return self.write(pickle.REDUCE)
-        return super().save(value, save_persistent_id)
+        return super().save(value, save_persistent_id)  # type: ignore[misc]
 
 
 def write_as_python2(weights: OrderedDict[str, Tensor], path: Path) -> None:

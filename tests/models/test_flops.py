@@ -29,7 +29,7 @@ def test_products_of_ostrack_are_those_of_the_paper(
     for _ in range(3):
         search = math.ceil(keep_ratio * search)
     left_out = template * (768 * 768 + 2 * 768 * 3072)
-    cost = count(model, keep_ratio)
+    cost = count(MODELS[model].network, keep_ratio)
     assert (cost.published + left_out) / 1e9 == pytest.approx(published, abs=0.06)
     left_out += template * (template + search) * 2 * 768  # their queries
     assert (cost.total + left_out) / 1e9 == pytest.approx(total, abs=0.06)
@@ -39,14 +39,14 @@ def test_products_of_ostrack_are_those_of_the_paper(
 
 def test_products_by_hand() -> None:
     """The stem of OSTrack-256 alone: 16 x 16 x 3 products for each of 768 channels of each token."""
-    cost = count("ostrack-256")
+    cost = count(MODELS["ostrack-256"].network)
     assert cost.encode == Macs(convolution=64 * 768 * 3 * 16 * 16, linear=0, attention=0)
     assert cost.locate.convolution > 256 * 768 * 3 * 16 * 16
 
 
 @pytest.mark.parametrize("model", ["ostrack-tiny", "stark-st50"])
 def test_counting_needs_no_weights_and_computes_nothing(model: str) -> None:
-    cost = count(model)
+    cost = count(MODELS[model].network)
     assert cost.parameters > 1e6
     assert cost.locate.linear > 0
     assert cost.locate.attention > 0
@@ -68,6 +68,6 @@ def test_parts_of_a_network(tmp_path: Path) -> None:
 
 def test_untrained_weights_are_always_the_same(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
-        write_untrained("ostrack-tiny", tmp_path / name)
+        write_untrained(MODELS["ostrack-tiny"].network, tmp_path / name)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     load_weights(build_network(MODELS["ostrack-tiny"].network), tmp_path / "a.safetensors", "ostrack-tiny")

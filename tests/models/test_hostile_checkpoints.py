@@ -6,7 +6,9 @@ import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +40,8 @@ def write_zip(path: Path, pickled: bytes, compression: int = zipfile.ZIP_STORED,
 
 
 def write_legacy(path: Path, pickled: bytes, keys: list[str] | None = None, tail: bytes = b"") -> Path:
-    magic, protocol, system = (pickle.dumps(each, 2) for each in (checkpoints.LEGACY_MAGIC, 1001, {}))
+    parts: list[Any] = [checkpoints.LEGACY_MAGIC, 1001, {}]
+    magic, protocol, system = (pickle.dumps(each, 2) for each in parts)
     path.write_bytes(magic + protocol + system + pickled + pickle.dumps(keys or [], 2) + tail)
     return path
 
@@ -87,7 +90,7 @@ def endless(kind: str) -> bytes:
         "long arguments again and again",
     ],
 )
-def test_endless_work_is_refused(kind: str, layout, tmp_path: Path) -> None:  # C4, C5
+def test_endless_work_is_refused(kind: str, layout: Callable[[Path, bytes], Path], tmp_path: Path) -> None:  # C4, C5
     with pytest.raises(CheckpointError, match="expected") as caught:
         read_weights(layout(tmp_path / "file.pth", endless(kind)))
     assert len(str(caught.value)) <= LONGEST_MESSAGE

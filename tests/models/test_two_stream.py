@@ -12,7 +12,7 @@ from singletrack.export.to_onnx import export_onnx
 from singletrack.models.configs import AlignedConfig, RelationConfig
 from singletrack.models.layers.vit import Block
 from singletrack.models.two_stream import Aligned, TwoStreamTrace, build_aligned, grid_steps, init_from_similarity
-from singletrack.registry import MODELS
+from singletrack.registry import MODELS, network_config
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16}
 RELATIONS = {
@@ -106,7 +106,7 @@ def test_each_engine_gives_the_same_boxes(network: Aligned, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["stark-aligned", "swintrack-aligned"])
 def test_backbone_head_and_sizes_are_those_of_ostrack(name: str) -> None:
-    config, other = MODELS[name].network, MODELS["ostrack-256"].network
+    config, other = network_config(name, AlignedConfig), MODELS["ostrack-256"].network
     for fact in ("template_size", "search_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "head_channels"):
         assert getattr(config, fact) == getattr(other, fact), fact
     with torch.device("meta"):

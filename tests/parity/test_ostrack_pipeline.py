@@ -71,7 +71,7 @@ def test_gray_flips_and_brightness(recorded: Recorded, frame: Callable[[int], np
     flipped = mirrored_box(record["joint_flip_box_in"], image.shape[1], shift=1.0)
     np.testing.assert_array_equal(flipped, record["joint_flip_box"])
     _, label = finish_view(
-        image, record["norm_flip_box_in"].astype(float), ViewRoll(*np.zeros((2, 2)), 1, True), "float"
+        image, record["norm_flip_box_in"].astype(float), ViewRoll(np.zeros(2), np.zeros(2), 1, True), "float"
     )
     np.testing.assert_allclose(label, record["norm_flip_box"], atol=1e-6)
     for key in ("bright_8000_sub", "bright_10000_sub", "bright_12000_sub", "bright_11737_sub"):

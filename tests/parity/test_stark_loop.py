@@ -10,8 +10,9 @@ from tests.parity.records import STARK, Recorded
 from torch import Tensor
 
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.configs import STARKConfig
 from singletrack.models.stark import build_stark
-from singletrack.registry import MODELS
+from singletrack.registry import network_config
 from singletrack.tracking.base import CropArray, FloatArray
 from singletrack.tracking.stark import STARKSettings, STARKTracker, read_corners
 
@@ -43,7 +44,7 @@ def test_loop(
 ) -> None:
     record = recorded(f"stark_{sequence}_{stark_name}")
     name = STARK[stark_name]
-    config = MODELS[name].network
+    config = network_config(name, STARKConfig)
     if run == "update" and not config.score_head:
         pytest.skip(f"{name} has no score head, and so no run with updated templates")
     changed = for_stark_loop(stark_weights, 1.0 if run == "update" else 0.0)

@@ -44,6 +44,11 @@ def knowing(**changes: object) -> Stage:
     return changed(STAGE, task=Knowing(**fields, **changes))
 
 
+def seen_by(stage: Stage) -> list[Tensor]:
+    assert isinstance(stage.task, Knowing)
+    return stage.task.seen
+
+
 def test_samples_without_their_target_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, held_out = changed(knowing(share=0.5), check_samples=8), SyntheticPairs.held_out
 
@@ -63,8 +68,8 @@ def test_samples_without_their_target_do_not_count(monkeypatch: pytest.MonkeyPat
 def test_every_held_out_sample_is_validated(count: int) -> None:
     stage = changed(knowing(), check_samples=count)
     assert sample_overlap(nn.Identity(), stage, NOTHING, 7, ALONE) == pytest.approx(1.0)
-    assert [len(boxes) for boxes in stage.task.seen] == [min(count, 32), count - 32][: 1 + (count > 32)]
-    assert len(torch.cat(stage.task.seen).unique(dim=0)) == count
+    assert [len(boxes) for boxes in seen_by(stage)] == [min(count, 32), count - 32][: 1 + (count > 32)]
+    assert len(torch.cat(seen_by(stage)).unique(dim=0)) == count
     half = changed(knowing(share=0.5), check_samples=count)
     assert 0.45 < sample_overlap(nn.Identity(), half, NOTHING, 7, ALONE) < 0.75  # of clamped boxes more than half
 
@@ -73,8 +78,8 @@ def test_processes_share_the_samples() -> None:
     stage = changed(knowing(), check_samples=70)
     for rank in (0, 1):
         sample_overlap(nn.Identity(), stage, NOTHING, 7, Alone(rank, 2))
-    assert sorted(len(boxes) for boxes in stage.task.seen) == [6, 32, 32]
-    assert len(torch.cat(stage.task.seen).unique(dim=0)) == 70
+    assert sorted(len(boxes) for boxes in seen_by(stage)) == [6, 32, 32]
+    assert len(torch.cat(seen_by(stage)).unique(dim=0)) == 70
 
 
 class Alone(Distributed):

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from singletrack.datasets.synthetic.scenes import PairSettings
-from singletrack.registry import MODELS
+from singletrack.models.configs import OSTrackConfig
+from singletrack.registry import network_config
 from singletrack.training.base import DataPaths, Recipe, Stage
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.distributed import Distributed
@@ -22,7 +23,7 @@ ALONE = Distributed(0, 1, torch.device("cpu"))
 def toy(**changes: object) -> Recipe:
     """The recipe, with some of its values changed; it follows no clips."""
     config = dataclasses.replace(
-        MODELS["ostrack-tiny"].network,
+        network_config("ostrack-tiny", OSTrackConfig),
         width=48,
         depth=3,
         eliminate_in=(1, 2),

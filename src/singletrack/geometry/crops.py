@@ -120,7 +120,7 @@ def check_frame(frame: Any) -> Image:
         raise InputError(f"{expected}; {got}; put the channels last: 3 for RGB, 1 for gray, 4 for RGBA")
     if min(frame.shape[:2]) < SMALLEST_FRAME:
         raise InputError(
-            f"expected a frame of at least {SMALLEST_FRAME} pixels a side; {got}; give the full frame of the video"
+            f"frame must have at least {SMALLEST_FRAME} pixels a side; {got}; give the full frame of the video"
         )
     return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame[..., :3]
 

@@ -101,18 +101,18 @@ class LostSettings:
             )
         if self.tiles_per_frame > MOST_TILES_PER_FRAME:
             raise InputError(
-                f"expected tiles_per_frame of at most {MOST_TILES_PER_FRAME}; got {self.tiles_per_frame}; "
+                f"tiles_per_frame must be at most {MOST_TILES_PER_FRAME}; got {self.tiles_per_frame}; "
                 "each takes as long as a frame"
             )
         if not all(0.01 <= length <= 100 for length in (self.tile_scale, self.tile_step)):
             raise InputError(
-                f"expected tile_scale and tile_step of 0.01 to 100; got {self.tile_scale} and {self.tile_step}; "
+                f"tile_scale and tile_step must be 0.01 to 100; got {self.tile_scale} and {self.tile_step}; "
                 "they are lengths in search squares and in roots of the box's area"
             )
         factors = {name: getattr(self, name, 1.0) for name in ("template_factor", "search_factor")}
         for name, factor in factors.items():
             if not 0.1 <= factor <= 100:
-                raise InputError(f"expected {name} of 0.1 to 100; got {factor}; it is in roots of the box's area")
+                raise InputError(f"{name} must be 0.1 to 100; got {factor}; it is in roots of the box's area")
         if not 0.0 <= self.confirm_colors <= 1.0:
             raise InputError(f"confirm_colors must be 0 to 1; got {self.confirm_colors}; 0 accepts any color")
 
@@ -132,7 +132,7 @@ def check_kinds(settings: Any) -> None:
         right = isinstance(value, bool) if kind == "bool" else isinstance(value, whole) and not flag
         if not right or (kind != "bool" and not abs(value) <= LARGEST_SETTING):
             raise InputError(
-                f"expected {each.name} to be {called}; got {show_value(value)}; give such a value or leave it out"
+                f"{each.name} must be {called}; got {show_value(value)}; give such a value or leave it out"
             )
 
 

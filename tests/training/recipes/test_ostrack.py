@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
 def test_samples_come_from_all_four_data_sets(data: DataPaths) -> None:
     stage, _, source = only_stage("ostrack_256")
     stage = replace(stage, template_size=32, search_size=64)
-    samples = made(source).samples(stage, data, [1])
+    samples: Any = made(source).samples(stage, data, [1])
     drawn = [samples.pairs.draw(np.random.default_rng(index)).footage for index in range(40)]
     assert set(drawn) == {0, 1, 2, 3}
     batch = next(iter(DataLoader(samples, batch_sampler=[[0, 1, 2, 3]])))
@@ -193,7 +194,7 @@ def test_samples_come_from_all_four_data_sets(data: DataPaths) -> None:
 
 def test_held_out_samples_are_neither_flipped_nor_lit_anew(data: DataPaths) -> None:
     stage, _, source = only_stage("ostrack_256")
-    held = made(source).held_out(replace(stage, template_size=32, search_size=64), data, [1])
+    held: Any = made(source).held_out(replace(stage, template_size=32, search_size=64), data, [1])
     augmentation = held.drawing.augmentation
     assert (augmentation.gray, augmentation.flip, augmentation.flip_one, augmentation.brightness) == (0, 0, 0, 0)
     assert augmentation.search_jitter == source.augmentation.search_jitter

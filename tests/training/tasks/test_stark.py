@@ -191,7 +191,7 @@ def test_a_batch_without_any_target_has_a_finite_loss() -> None:
 
 def test_crops_carry_their_padding() -> None:
     template, search = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    templates, region = crops({"template": template, "search": search}, num_templates=2)
+    templates, region = crops({"template": template, "search": search}, templates=2)
     assert templates.shape == (2, 2, 4, 4, 4)
     assert region.shape == (2, 4, 8, 8)
     assert not templates[:, :, 3].any()
@@ -199,7 +199,7 @@ def test_crops_carry_their_padding() -> None:
     beyond = torch.rand(2, 2, 4, 4) > 0.5
     several = template[:, None].expand(-1, 2, -1, -1, -1)
     batch = {"template": several, "search": search, "template_padding": beyond, "search_padding": search[:, 0] == 0}
-    templates, region = crops(batch, num_templates=2)
+    templates, region = crops(batch, templates=2)
     assert torch.equal(templates[:, :, 3], beyond.float())
     assert region[:, 3].all()
 
