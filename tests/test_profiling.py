@@ -35,7 +35,7 @@ def test_every_combination_is_planned() -> None:
 @pytest.mark.parametrize(
     ("models", "options", "message"),
     [
-        (["ostrack-9"], {}, "got 'ostrack-9'"),
+        (["ostrack-9"], {}, "unknown model 'ostrack-9'"),
         ([], {}, "give at least one model"),
         (["ostrack-256", "ostrack-384"], {"weights": Path("w")}, "a weights file needs exactly one model"),
         (["ostrack-tiny"], {"batches": [0]}, "frames and batches must be at least 1"),

@@ -38,7 +38,7 @@ def draw_results(frame: Frame, results: Mapping[int, Result]) -> Frame:
     shown = {number: result for number, result in results.items() if np.isfinite(result.box).all()}
     for number, result in shown.items():
         _draw_lines(drawn, result.box, target_color(number), result.lost)
-    taken: list[Box] = []  # by labels, which lie over all lines and beside each other
+    taken: list[Box] = []  # by labels, which are drawn over all lines and do not overlap
     for number, result in shown.items():
         label = f"{number} LOST" if result.lost else f"{number}: {result.score:.2f}"
         taken.append(_draw_label(drawn, label, result.box, target_color(number), taken))

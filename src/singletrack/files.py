@@ -161,7 +161,7 @@ _UNFINISHED = re.compile(
 
 
 def unfinished_name(path: Path) -> Path:
-    """A hidden name beside ``path`` with its ending, for a file that this process writes and nobody else."""
+    """Return a hidden name next to ``path`` with its ending, unique to this process."""
     stem = path.stem.encode("utf-8", "replace")[:100].decode("utf-8", "ignore")
     return path.with_name(f".{stem}.{_machine()}-{os.getpid()}-{next(_COUNTER)}.part{path.suffix}")
 

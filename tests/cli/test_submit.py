@@ -38,7 +38,10 @@ def test_archive(
 def test_what_is_not_whole_is_refused(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run.path / "boxes" / "GOT-10k_Test_000003.txt").unlink()
     assert main(["submit", "got10k", str(run.path), "--out", str(tmp_path / "out.zip")]) == 2
-    assert "lacks 1: GOT-10k_Test_000003; run the same `singletrack evaluate` again" in capsys.readouterr().err
+    assert (
+        "has no results for 1 of 180 sequences: GOT-10k_Test_000003; run the same `singletrack evaluate` again"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "out.zip").exists()
 
 

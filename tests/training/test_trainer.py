@@ -123,7 +123,7 @@ def test_a_signal_during_validation_is_obeyed_at_once(
     with pytest.raises(KeyboardInterrupt):
         train(recipe, NOTHING, tmp_path / "cut")
     assert followed == [3]  # at once, not after the whole validation
-    assert "stopping: what is in hand is finished and saved" in capfd.readouterr().err
+    assert "stopping after this step" in capfd.readouterr().err
     state = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)
     assert (state["step"], state["best"]) == (2, None)
     assert state["pending"]["loss"] > 0

@@ -22,23 +22,23 @@ from singletrack.install import install_command
 @click.option(
     "--project",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Project file, made if it does not exist.  [default: beside SOURCE, its name with the ending .singletrack]",
+    help="Project file, created if needed.  [default: next to SOURCE, with the ending .singletrack]",
 )
 @click.option(
     "--model", default="ostrack-tiny", show_default=True, help="Model to track with, see `singletrack models`."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: the model's own]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]")
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.  [default: open it]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port to listen on; 0: any free one.  [default: 8713, else a free one]",
+    help="Port to listen on (0: any free port).  [default: 8713, else a free one]",
 )
 @click.option(
     "--allow-remote",
     is_flag=True,
-    help="Let other machines connect, with a --host that they reach. The connection is not encrypted.",
+    help="Allow other machines to connect; needs a --host that they can reach. The connection is not encrypted.",
 )
 @click.option(
     "--upload-limit",
@@ -46,7 +46,7 @@ from singletrack.install import install_command
     default=2000,
     show_default=True,
     metavar="MB",
-    help="Largest size of all clips that are dropped into the page.",
+    help="Largest total size of clips that are dropped into the page.",
 )
 @click.option(
     "--keep-uploads",

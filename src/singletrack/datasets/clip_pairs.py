@@ -39,16 +39,17 @@ DRAWN_AT_MOST = 200
 class ClipPairSettings:
     """How pairs are drawn from clips. Shares are probabilities.
 
-    pairs: crop factors, spread of places and sizes, looseness of boxes and templates, as for synthetic pairs.
-    near: share of pairs whose frames are at most ``near_gap`` apart; the others are as far apart as the clip is long.
-    absent: share of pairs whose search crop does not show the target: a frame in which it is absent, or another place.
-    beside: share of pairs in which another object, where there is one near by, is in the middle of the search crop.
-    newest_age: newest looks are 1 to so many labeled frames nearer to the template's frame than the search frame; those
-        that ``Newest`` calls older are from anywhere between the two.
-    misled: share of newest looks that show another object of the clip, where there is one: the first template must
-        then decide.
-    lit: share of pairs that are given another light, blur or noise, as synthetic pairs are; the others stay as filmed.
-    fair: weight of objects whose labels are of fair quality, against 1.
+    Attributes:
+        pairs: crop factors, spread of positions and sizes, looseness of boxes and templates, as for synthetic pairs.
+        near: share of pairs whose frames are at most ``near_gap`` apart; the others are anywhere in the clip.
+        absent: share of pairs whose search crop does not show the target: a frame without it, or another place.
+        beside: share of pairs with another nearby object in the middle of the search crop.
+        newest_age: dynamic templates are 1 to this many labeled frames nearer to the template frame than the search
+            frame; those that ``Newest`` calls older are from anywhere in between.
+        misled: share of dynamic templates that show another object of the clip, if there is one, so that the first
+            template must decide.
+        lit: share of pairs with changed light, blur or noise, as in synthetic pairs; the others are unchanged.
+        fair: weight of objects with labels of fair quality, against 1.
     """
 
     pairs: PairSettings

@@ -238,7 +238,7 @@ def _numbered_stretch(storage: Storage, name: str, folder: str, boxes: Mapping[i
     if lacking:
         raise InputError(
             f"expected pictures of the frames {', '.join(map(str, lacking[:5]))} of {name} in {storage.place(folder)}; "
-            "got none with these numbers; get a whole copy"
+            "got none with these numbers; get a complete copy"
         )
     chosen = [number for number in sorted(numbers) if first <= number <= last]
     boxes_xywh = np.array([boxes.get(number, np.full(4, np.nan)) for number in chosen], np.float64)

@@ -29,7 +29,7 @@ class CVATTracker:
     The state of a shape is a tracker of its own, which shares the network with the others.
 
     Attributes:
-        spec: What CVAT is told about it: it tracks rectangles.
+        spec: its description for CVAT: it tracks rectangles.
     """
 
     def __init__(self, tracker: Tracker) -> None:

@@ -13,7 +13,7 @@ from singletrack.opencv import cv2
 
 SMALL_WH = (64, 36)  # frames are compared at this size
 HUES, SATURATIONS, VALUES = 12, 4, 6  # bins of the color histogram
-# A cut changes the picture by this much, and by so many times as much as the frames before it changed.
+# A cut changes the image by at least this much, and by this factor compared with the frames before it.
 LEAST_DIFFERENCE = 0.25
 LEAST_RATIO = 3.0
 BEFORE = 8  # frames

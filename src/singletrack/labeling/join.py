@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 # The numbers below were chosen by benchmarks/labeling.py on 19 sequences. None matters much: half or twice of each
 # changes the count by a few boxes in 70.
-DRIFT_FRAMES = 12.0  # for about so many frames the error of a tracker stays alike
+DRIFT_FRAMES = 12.0  # number of frames over which the error of a tracker is correlated
 LEAST_VARIANCE = 0.01**2  # of a side, even next to a keyframe
 GROWTH = 0.0005  # of the variance with each frame of distance to the nearest keyframe
 OWN_ERROR = 0.5  # how much of a side's variance is by its own error at the keyframe; the rest by that of all four sides
@@ -29,7 +29,7 @@ WINDOW = 5  # frames over which variances are averaged
 # Doubt that each frame of distance to the nearest keyframe adds: between two of them, and where there is only one.
 DOUBT_BETWEEN, DOUBT_BEYOND = 0.003, 0.006
 FURTHEST = 60  # frames from the only keyframe; beyond, doubt grows no more: a person goes on step by step
-HELPS_FRAMES = 6.0  # a keyframe settles the doubt in about so many frames on both sides
+HELPS_FRAMES = 6.0  # number of frames on both sides in which a keyframe removes the doubt
 LOST_DOUBT = 0.95
 
 

@@ -92,7 +92,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Change:
-    """One row of a table before and after an edit; None where there is none."""
+    """One row of a table before and after an edit; None if missing."""
 
     table: str
     before: Row | None
@@ -298,7 +298,7 @@ class Project:
             self._edit(words, [_Change("keyframe", before, after)])
 
     def remove_keyframe(self, target: int, frame: int) -> None:
-        """Remove a keyframe. Raises InputError where there is none."""
+        """Remove a keyframe; raises InputError if it does not exist."""
         with self._editing():
             name = self._target_row(target)["name"]
             before = self._keyframe_row(target, frame)

@@ -1,8 +1,8 @@
-"""Weights from files: other people's checkpoints and safetensors, under our names, without running the files' code.
+"""Reads weights from official checkpoints and safetensors, maps their names to ours, and runs no code from the files.
 
-Those checkpoints are pickles that hold objects of the training code beside the weights. They are read
-here by an unpickler that knows tensors and plain containers, and makes an inert stand-in of everything else.
-A name table (``names``) then meets the network strictly: nothing missing, nothing left over.
+Official checkpoints are pickles that contain objects of the training code next to the weights. A restricted
+unpickler creates only tensors and plain containers, and inert placeholders for everything else. The names are then
+mapped with ``checkpoint_keys`` and compared with the network strictly: nothing missing, nothing left over.
 """
 
 from __future__ import annotations
@@ -58,10 +58,11 @@ NAMED_AT_MOST = 3  # mismatches of a kind that an error spells out; the rest are
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str], model_name: str) -> None:
-    """Fill a network with the weights of a file, official or ours.
+    """Load the weights of a file, official or ours, into a network.
 
-    Raises CheckpointError, naming the first mismatches, unless every tensor of the network is in the file
-    with the same shape and nothing else is.
+    Raises:
+        CheckpointError: the file does not have exactly the tensors of the network with equal shapes; the message names
+            the first mismatches.
     """
     expected, config = module.state_dict(), getattr(module, "config", None)
     weights = _counted(_under_our_names(read_weights(path), config), expected)
@@ -115,9 +116,10 @@ def blend(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: fl
 
 
 def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str], model_name: str) -> None:
-    """Write weights with the model's name beside them; the file appears complete or not at all.
+    """Write weights with the name of the model in the metadata, atomically. Equal weights give equal bytes.
 
-    Equal weights give equal bytes. Raises SingletrackError where the file cannot be written.
+    Raises:
+        SingletrackError: the file cannot be written.
     """
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     content = with_metadata(safetensors.torch.save(copies), {"format": "pt", "model": model_name})
@@ -129,7 +131,7 @@ def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str],
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with these words beside its tensors, in this order: the library's own order is random."""
+    """Replace the metadata of a safetensors file, in this order, because the order of the library is random."""
     length = int.from_bytes(content[:8], "little")
     tensors = json.loads(content[8 : 8 + length])
     header = json.dumps({"__metadata__": dict(metadata), **tensors}, separators=(",", ":")).encode()
@@ -138,13 +140,15 @@ def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a file by the names that stand in it, on the CPU.
+    """Read the tensors of a file by their original names, on the CPU, without running code from the file.
 
-    Takes safetensors and what torch.save wrote, before and since PyTorch 1.6: a mapping of names to tensors, or
-    one that holds such a mapping under "net", as official checkpoints do, "state_dict", as MMTracking's do, or "model",
-    as those of MAE and DeiT.
-    Runs no code from the file. Raises CheckpointError for files that are absent, empty, cut short, of another kind
-    or without weights.
+    Args:
+        path: a safetensors file, or a file from torch.save, before and since PyTorch 1.6: a mapping of names to
+            tensors, or one that contains such a mapping under "net" (official trackers), "state_dict" (MMTracking) or
+            "model" (MAE and DeiT).
+
+    Raises:
+        CheckpointError: the file is missing, empty, truncated, of another kind or without weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -220,7 +224,7 @@ def _under_our_names(weights: dict[str, Tensor], config: NetworkConfig | None) -
 
 
 def _counted(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights, and 0 for each count of batches that they lack: PyTorch before 0.4.1 kept none; nobody uses it."""
+    """Add 0 for missing batch counts, which PyTorch before 0.4.1 did not save and nothing uses."""
     lacking = [name for name in expected if name.endswith(COUNT) and name not in weights]
     return {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in lacking}}
 
@@ -266,11 +270,11 @@ def _check(
         )
 
 
-# --- reading pickles without running them ---
+# --- reading pickles without running code ---
 
 
 class _Inert:
-    """Stands in for an object of any class that is not ours to make."""
+    """Placeholder for an object of any other class."""
 
 
 class _SafeUnpickler(pickle._Unpickler):

@@ -398,7 +398,7 @@ def deferred_signals() -> Iterator[list[int]]:
 
     def note(number: int, frame: object) -> None:
         if not came:
-            os.write(2, b"stopping: what is in hand is finished and saved; --resume goes on from there\n")
+            os.write(2, b"stopping after this step; continue with --resume\n")
         came.append(number)
 
     in_main = threading.current_thread() is threading.main_thread()

@@ -106,7 +106,7 @@ class FrameReader:
                 if number >= self._frames.frame_count:
                     raise VideoError(
                         f"expected a video that decodes to its end; {self._name} is damaged and gives "
-                        f"{self._frames.frame_count} frames, not frame {number}; get a whole copy of it"
+                        f"{self._frames.frame_count} frames, not frame {number}; get a complete copy of it"
                     ) from None
                 return self._frames.read(number)
 
@@ -251,7 +251,7 @@ class _Counted:
             self._next += 1
             if self._next == number + 1:
                 return frame
-        raise VideoError(f"expected frame {number} of {self._url}; decoding ended before it; get a whole copy")
+        raise VideoError(f"expected frame {number} of {self._url}; decoding ended before it; get a complete copy")
 
     def close(self) -> None:
         if self._container is not None:

@@ -269,7 +269,7 @@ def _open_pages(path: Path) -> VideoReader:
 
 def _open_camera(index: int) -> VideoReader:
     if index < 0:  # OpenCV would end the process
-        raise VideoError(f"expected the number of a camera, 0 or more; got {show_value(index)}; give a higher one")
+        raise VideoError(f"no camera {show_value(index)}; camera numbers are 0 or more; give another one")
     from singletrack.opencv import cv2
 
     refusal = (

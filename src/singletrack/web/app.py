@@ -322,7 +322,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
 
 
 def _changed_boxes(clip: Clip, near: tuple[int, int] | None) -> dict[str, Any]:
-    """Rows to put in place of those that the page has; `range` says which frames they stand for."""
+    """Rows that replace those of the page; `range` gives their frames."""
     if near is None:
         boxes = {str(target.id): _pack_boxes(clip, target.id, 0, None) for target in clip.project.targets()}
         return {"boxes": boxes, "range": None}

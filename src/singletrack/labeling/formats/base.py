@@ -62,6 +62,6 @@ def visible_boxes(entries: Iterable[tuple[int, LabeledBox]]) -> dict[int, Box]:
 
 
 def format_number(value: float, decimals: int = 4) -> str:
-    """A number with at most so many decimals: 12.50004 -> 12.5, -0.00001 -> 0."""
+    """Round a number to a number of decimals: 12.50004 -> 12.5, -0.00001 -> 0."""
     text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

@@ -49,7 +49,7 @@ def _read_line(cells: list[str], place: Place, collector: Collector, classes: di
     box = place.box(cells[2:6])
     mark = place.number(cells[6], "the mark") if len(cells) > 6 else 1.0
     kind = place.integer(cells[7], "class", -1, MAX_ID) if len(cells) in {8, 9} else -1
-    if len(cells) == 10:  # a result file: the mark is a score, and -1 where there is none
+    if len(cells) == 10:  # a result file: the mark is a score, or -1 without one
         if not (0 <= mark <= 1 or mark == -1):
             raise place.error("a score from 0 to 1, or -1", mark)
         score = mark if mark >= 0 else 1.0

@@ -1,4 +1,4 @@
-"""Writing label files: whole or not at all, with names that are safe, and pictures beside them on request."""
+"""Writes label files atomically, with safe names, and images next to them on request."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", 
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8, whole or not at all; folders above it are made."""
+    """Write a UTF-8 file atomically; parent folders are created."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all; folders above it are made."""
+    """Write a file atomically; parent folders are created."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
@@ -80,7 +80,7 @@ def frame_name(video: VideoInfo, frame: int) -> str:
 
 
 def frame_number(name: str) -> int | None:
-    """clip_000012.jpg -> 12: the last number in a file name; None where there is none."""
+    """clip_000012.jpg -> 12: the last number in a file name, or None."""
     digits = re.findall(r"\d+", Path(name).stem, re.ASCII)
     return int(digits[-1]) if digits and len(digits[-1]) <= 10 else None
 

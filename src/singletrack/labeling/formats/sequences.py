@@ -1,8 +1,8 @@
 """Folders of single-object tracking: GOT-10k, LaSOT and OTB, a folder for each target.
 
-All three are read by the data set `folder` of `singletrack evaluate` and `singletrack finetune`, given pictures. A
-sequence goes from the first to the last frame in which its target can be seen; 0,0,0,0 stands for a frame between in
-which it cannot. `meta_info.ini`, GOT-10k's own, also says which frame of which video is the first.
+With images, all three can be read as data set `folder` by `singletrack evaluate` and `singletrack finetune`. A sequence
+extends from the first to the last frame in which its target is visible; 0,0,0,0 marks frames in between without it.
+`meta_info.ini` of GOT-10k also records which frame of which video is the first.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _rows(labels: LabelSet) -> Iterator[dict[str, object]]:
 
 
 def _add_row(row: Mapping[str, object], collector: Collector, known: dict[int, object], place: Place) -> None:
-    """Add a row; None and "" stand for a cell that is not there."""
+    """Add a row; None and "" are missing cells."""
     cells = {key: value for key, value in row.items() if value is not None and value != ""}
     frame = place.integer(place.field(cells, "frame"), "frame")
     id = place.integer(cells.get("id", 1), "id", 0, MAX_ID)

@@ -79,7 +79,7 @@ def stark_st101_stage2() -> Recipe:
 
 
 def _corners(name: str, model: str, frames: TupleRules, starts_from: str) -> Recipe:
-    # without a score head the tracker's measure of trust is another: see ``zoo.UNTAUGHT_STARK``
+    # without a score head, the tracker measures confidence differently: see ``registry``
     settings = STARKSettings(num_templates=frames.num_templates, update_interval=None, lost_below=0.25, found_above=0.4)
     stage = Stage(
         name="corners",
