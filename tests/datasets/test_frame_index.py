@@ -83,7 +83,7 @@ def test_sequences_without_all_their_boxes_cannot_be_trained_on(tree: Tree, tmp_
     for name in ("one", "two"):
         tree.frames(name, range(3))
         tree.text(f"{name}/groundtruth.txt", "1,1,2,2\n" * (3 if name == "one" else 1))
-    with pytest.raises(InputError, match="two: has 1 boxes for 3 frames"):
+    with pytest.raises(InputError, match="two: it has 1 boxes for 3 frames"):
         open_frame_index("folder", tree.root, tmp_path / "kept")
     assert len(open_frame_index("folder", tree.root, tmp_path / "kept", incomplete=True)) == 1
 

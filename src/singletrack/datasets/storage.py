@@ -138,7 +138,7 @@ class Storage:
             return place.read().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"expected a text file {place}; cannot read it ({reason}); get a complete copy") from error
+            raise InputError(f"cannot read text file {place} ({reason}); get a complete copy") from error
 
     def pictures(self, path: str) -> list[str]:
         """List the images in a folder, in natural order."""
@@ -173,12 +173,12 @@ class StoredFrames:
         try:
             data = place.read()
         except OSError as error:
-            raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a complete copy") from error
+            raise VideoError(f"cannot read image {place} ({error}); get a complete copy") from error
         if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
             data += JPEG_END  # so that a truncated file is read as by cv2.imread, with the rest gray
         picture = decode_picture(data, shrunk, self._converter(index, data))
         if picture is None:
-            raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a complete copy")
+            raise VideoError(f"cannot decode image {place} ({len(data)} bytes); get a complete copy")
         return picture
 
     def _converter(self, index: int, data: bytes) -> FrameConverter | None:
