@@ -112,7 +112,7 @@ def test_a_sequence_has_a_row_for_each_frame(tree: Tree) -> None:
     for rows in (0, 3):
         with pytest.raises(InputError, match=rf"cat needs a box for each of its 2 frames, .*; got {rows} x 4"):
             VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((rows, 4)))
-    with pytest.raises(InputError, match="expected visible for each of the 2 frames of cat; got 3 values"):
+    with pytest.raises(InputError, match="cat needs visible for each of its 2 frames; got 3 values"):
         VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), visible=np.ones(3, bool))
     with pytest.raises(InputError, match="expected cover"):
         VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), cover=np.ones(1))

@@ -109,7 +109,7 @@ def test_what_is_no_picture(tree: Tree) -> None:
     tree.text("cat/1.jpg", "no picture")
     tree.text("cat/2.jpg", "")
     frames = Storage(tree.root).frames("cat", ["1.jpg", "2.jpg", "3.jpg"])
-    for index, why in enumerate([r"cannot decode image .*1\.jpg .10 bytes", "none .0 bytes", "cannot read it"]):
+    for index, why in enumerate([r"cannot decode image .*1\.jpg .10 bytes", r"2\.jpg .0 bytes", "cannot read image"]):
         with pytest.raises(VideoError, match=why):
             frames[index]
 

@@ -68,7 +68,7 @@ def shrink_search(model: onnx.ModelProto) -> None:
     [
         ([rename_output], "no score among"),
         ([drop_output], "no offset among"),
-        ([drop_all_outputs], "expected a file written by"),
+        ([drop_all_outputs], "is not a file written by"),
         ([shrink_search], "search has sizes|cannot read"),
         ([claim("model", "stark-st50")], "expected a file"),
         ([claim("model", "no such model")], "expected a file that holds"),

@@ -113,7 +113,7 @@ def test_thresholds_part_many_confidences_evenly() -> None:
 
 
 def test_long_term_refuses_what_it_cannot_mean() -> None:
-    with pytest.raises(InputError, match="at least one sequence"):
+    with pytest.raises(InputError, match="no sequence has confidences"):
         metrics.long_term([], [], [])
     with pytest.raises(InputError, match="got 2, 1 and 2"):
         metrics.long_term([[1.0, 1.0]], [[0.5]], [[True, True]])

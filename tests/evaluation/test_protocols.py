@@ -230,7 +230,7 @@ def test_what_cannot_be_meant() -> None:
         score_sequence([BOX], [BOX], benchmark="got10k", size_wh=(9, 9))
     with pytest.raises(InputError, match="size_wh"):
         score_sequence([BOX], [BOX], benchmark="got10k", cover=[8])
-    with pytest.raises(InputError, match="visible for each of 1 frames"):
+    with pytest.raises(InputError, match="visible must have one value for each of 1 frames"):
         score_sequence([BOX], [BOX], benchmark="lasot", visible=[True, False])
     with pytest.raises(InputError, match="protocol got10k"):
         score_sequence([BOX], [BOX], benchmark="got10k", exclude_invalid=True)
@@ -261,7 +261,7 @@ def test_a_sequence_without_a_number_is_left_out_of_the_mean() -> None:
 
 
 def test_a_mean_needs_scores_of_one_kind() -> None:
-    with pytest.raises(InputError, match="got none"):
+    with pytest.raises(InputError, match="there are no scores to average"):
         mean_score([])
     with pytest.raises(InputError, match="different protocols"):
         mean_score([score([BOX], [BOX], "ostrack"), score([BOX], [BOX], "pysot")])

@@ -104,7 +104,7 @@ def test_missing_results_are_an_error_or_left_out() -> None:
     assert [each.name for each in found.sequences] == ["a", "c"]
     assert found.summary.startswith("2 of 3 sequences, 15 frames")
     assert found.trackers[0].total.measures["P"] == 1
-    with pytest.raises(InputError, match="every tracker has results of"):
+    with pytest.raises(InputError, match="no sequence has results of every tracker"):
         report(part, tracker("rest", {"b": 1}), common=True)
 
 
