@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
-
-from singletrack.errors import SingletrackError
-from singletrack.files import make_folder, remove_unfinished
 
 
 def cache_folder() -> Path:
@@ -16,25 +12,6 @@ def cache_folder() -> Path:
     if own := os.environ.get("SINGLETRACK_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "singletrack"
-
-
-def check_cache(size: int) -> None:
-    """Make the cache folder and remove what killed processes left in it.
-
-    Raises SingletrackError, naming SINGLETRACK_CACHE, where nothing can be written or ``size`` bytes have no room.
-    """
-    folder = cache_folder()
-    advice = "make room, or set SINGLETRACK_CACHE to another folder"
-    try:
-        make_folder(folder)
-        free = shutil.disk_usage(folder).free
-    except (SingletrackError, OSError) as error:
-        raise SingletrackError(
-            f"expected a cache folder that can be written; got {folder} ({error}); {advice}"
-        ) from error
-    if free < size:
-        raise SingletrackError(f"expected {size} bytes of room in the cache folder {folder}; got {free}; {advice}")
-    remove_unfinished(folder)
 
 
 def compiled_folder() -> Path | None:

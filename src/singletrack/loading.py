@@ -7,6 +7,7 @@ another engine and kept in the cache.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -14,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from singletrack.cache import cache_folder, check_cache, compiled_folder, digest
+from singletrack.cache import cache_folder, compiled_folder, digest
 from singletrack.engines import (
     EXPORTED_ENDINGS,
     PRECISION_ALIASES,
@@ -30,7 +31,7 @@ from singletrack.engines import (
     require_packages,
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
-from singletrack.errors import CheckpointError, InputError
+from singletrack.errors import CheckpointError, InputError, SingletrackError
 from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
 from singletrack.models.configs import NetworkConfig
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
@@ -377,7 +378,7 @@ def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
     if path.is_file() and seal.is_file() and seal.read_text() == digest(path):
         return path
     require_packages(f"exporting {name} to another engine", *TRAIN_EXTRA)
-    check_cache(2 * weights.stat().st_size)
+    _check_cache(2 * weights.stat().st_size)
     from singletrack.export.to_onnx import export_onnx
 
     log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
@@ -388,6 +389,25 @@ def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
         with atomic_write(seal) as unfinished:
             unfinished.write_text(digest(path))
     return path
+
+
+def _check_cache(size: int) -> None:
+    """Make the cache folder and remove what killed processes left in it.
+
+    Raises SingletrackError, naming SINGLETRACK_CACHE, where nothing can be written or ``size`` bytes have no room.
+    """
+    folder = cache_folder()
+    advice = "make room, or set SINGLETRACK_CACHE to another folder"
+    try:
+        make_folder(folder)
+        free = shutil.disk_usage(folder).free
+    except (SingletrackError, OSError) as error:
+        raise SingletrackError(
+            f"expected a cache folder that can be written; got {folder} ({error}); {advice}"
+        ) from error
+    if free < size:
+        raise SingletrackError(f"expected {size} bytes of room in the cache folder {folder}; got {free}; {advice}")
+    remove_unfinished(folder)
 
 
 def _sources() -> list[Path]:
