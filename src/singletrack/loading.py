@@ -32,7 +32,14 @@ from singletrack.engines import (
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError, SingletrackError
-from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
+from singletrack.files import (
+    atomic_write,
+    check_weights_kind,
+    make_folder,
+    remove_unfinished,
+    safetensors_metadata,
+    writing,
+)
 from singletrack.models.configs import NetworkConfig
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
 from singletrack.tracking.anchors import ANCHORS
