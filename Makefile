@@ -1,4 +1,4 @@
-# `make demo` needs only the runtime packages; `make check` and `make test` install everything for development.
+# `make demo` needs the runtime packages and the label page; `make check` and `make test` install everything.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.runtime
 	$(BIN)/singletrack demo
+	@echo "try the label page on the same clip: $(BIN)/singletrack label demo-clip.mp4"
 
 # What to run before each commit: under two minutes on two cores. `make test` adds the slow tests.
 check: $(VENV)/.development
@@ -41,7 +42,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[opencv]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[opencv,web]'
 	touch $@
 
 # Where PyPI's torch is the CUDA build, name the index of the CPU builds: make test TORCH_INDEX=https://...

@@ -205,7 +205,7 @@ def test_box_formats(clip: Path) -> None:
         ({"box": BOX, "boxes": [BOX]}, "either a box or boxes; got both or neither"),
         ({"boxes": []}, "at least one box is needed; got none"),
         ({"boxes": {2: []}}, "at least one box is needed; got none"),
-        ({"boxes": {2: [BOX]}, "start": 1}, "no start beside boxes with frame numbers"),
+        ({"boxes": {2: [BOX]}, "start": 1}, "boxes by frame index have no start"),
         ({"boxes": {-2: [BOX]}}, "the start frame must be at least 0; got -2"),
     ],
 )

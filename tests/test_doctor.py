@@ -76,7 +76,7 @@ def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(metadata, "files", lambda _: [Listed()])
     state = examine_weights()["ostrack-tiny.onnx"]
     assert state.startswith("damaged: sha256 ")
-    assert state.endswith("is not what was packed; install singletrack again")
+    assert state.endswith("differs from the package; install singletrack again")
     facts = {"engines": {"torch": ENGINE}, "weights": {"ostrack-tiny.onnx": state}}
     assert list(find_faults(facts)) == [f"ostrack-tiny.onnx: {state}"]
 
@@ -85,7 +85,7 @@ def test_faults() -> None:
     facts: dict[str, Any] = {"engines": {"a": {"installed": False}}, "weights": {}, "speed": {"a": {"overlap": 0.1}}}
     assert list(find_faults(facts)) == [
         "no engine is installed",
-        "engine a: follows the made clip with an overlap of only 0.1",
+        "engine a: tracks the generated clip with an overlap of only 0.1",
     ]
 
 

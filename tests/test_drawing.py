@@ -3,7 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singletrack.drawing import FOLLOWED, LOST, TRUTH, draw_box, draw_result, draw_results, draw_truth, target_color
+from singletrack.drawing import (
+    FOLLOWED,
+    LOST,
+    TRUTH,
+    draw_box,
+    draw_result,
+    draw_results,
+    draw_truth,
+    place_label,
+    target_color,
+)
 from singletrack.tracking.base import Result
 
 GRAY = np.full((100, 200, 3), 128, np.uint8)
@@ -86,3 +96,41 @@ def test_colors_of_targets_differ() -> None:
     apart = np.abs(colors[:, None] - colors[None]).sum(axis=2)
     assert apart[~np.eye(16, dtype=bool)].min() > 20
     assert np.diagonal(apart, 1).min() > 200  # of neighbors
+
+
+def test_no_color_of_a_target_is_that_of_a_lost_one() -> None:
+    for id in range(1, 200):
+        red, green, blue = target_color(id)
+        assert red < 2.2 * max(green, blue), id  # red alone means lost
+
+
+def test_labels_do_not_cover_each_other() -> None:
+    frame_wh, plate = (200, 100), (40, 10)
+    corners = (50, 40, 90, 60)
+    first = place_label(corners, plate, frame_wh, [])
+    assert first == (50, 30)  # above
+    second = place_label(corners, plate, frame_wh, [(*first, *plate)])
+    assert second == (50, 60)  # below
+    third = place_label(corners, plate, frame_wh, [(*first, *plate), (*second, *plate)])
+    assert third == (90, 40)  # beside
+    assert place_label((50, 5, 90, 25), plate, frame_wh, []) == (50, 5)  # inside, where there is no room above
+    assert place_label((180, 40, 199, 60), plate, frame_wh, []) == (160, 30)  # inside the frame
+
+
+def test_a_crowd_of_labels_stays_legible() -> None:
+    frame = np.full((480, 640, 3), 128, np.uint8)
+    results = {
+        id: Result(box=(200 + 30 * (id % 4), 200 + 40 * (id // 4), 28, 36), score=0.8, lost=False) for id in range(8)
+    }
+    drawn = draw_results(frame, results)
+    for id in results:  # of each plate much is left
+        assert (drawn == target_color(id)).all(axis=-1).sum() > 150
+
+
+@pytest.mark.parametrize("side", [20, 30])
+def test_a_label_is_smaller_than_its_target_in_small_frames(side: int) -> None:
+    frame = np.full((120, 160, 3), 128, np.uint8)
+    drawn = draw_result(frame, Result(box=(60, 60, side, side), score=0.87, lost=False))
+    plate = (drawn[:60] != 128).any(axis=-1)
+    assert plate.sum() < 0.75 * side * side
+    assert plate.any(axis=0).sum() <= max(side, 28) + 2

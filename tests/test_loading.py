@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import safetensors.torch
 import torch
 
 from singletrack import engines, loading
@@ -23,12 +24,13 @@ from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
-from singletrack.loading import OLD_METADATA_KEYS, LoadArguments, LoadOptions, load
+from singletrack.loading import OLD_METADATA_KEYS, LoadArguments, LoadOptions, choose_model, load
 from singletrack.models.checkpoints import save_safetensors
 from singletrack.models.configs import OSTrackConfig, STARKConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.stark import build_stark
 from singletrack.registry import MODELS, change_settings, network_config
+from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
@@ -234,7 +236,67 @@ def test_exported_once_for_all_engines(weights: Path, cache: Path, exports: list
     load("ostrack-tiny", weights=weights, engine="openvino")
     load("ostrack-tiny", weights=str(weights), engine="onnx")
     assert exports == []
-    assert sorted(file.suffix for file in cache.iterdir() if file.is_file()) == [".blake2b", ".onnx"]
+    assert sorted(file.suffix for file in cache.iterdir() if file.is_file()) == [".alias", ".blake2b", ".onnx"]
+
+
+def test_the_same_tensors_in_another_file_are_not_exported_again(
+    weights: Path, cache: Path, exports: list[str], tmp_path: Path
+) -> None:
+    tensors = safetensors.torch.load_file(weights)
+    torch.save({"net": tensors}, tmp_path / "checkpoint.pth.tar")
+    load("ostrack-tiny", weights=tmp_path / "checkpoint.pth.tar")
+    assert exports == []
+    assert len(list(cache.glob("*.alias"))) == 2
+    assert len(list(cache.glob("*.onnx"))) == 1
+
+
+def test_weights_name_their_model(weights: Path, cache: Path, exports: list[str]) -> None:
+    assert isinstance(load(weights=weights), LongTermTracker)
+    (exported,) = cache.glob("*.onnx")
+    assert isinstance(load(weights=exported), LongTermTracker)
+    assert choose_model(None, LoadOptions()) == ("ostrack-tiny", LoadOptions())
+    assert choose_model("ostrack-256", LoadOptions(weights=weights))[0] == "ostrack-256"
+
+
+@pytest.mark.parametrize("content", [b"x" * 40, (4).to_bytes(8, "little") + b"[[[[", (2**40).to_bytes(8, "little")])
+def test_weights_that_name_no_model(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "official.pth.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"does not name its model; add --model NAME"):
+        load(weights=tmp_path / "official.pth.tar")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 370\n", "git-lfs pointer.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "web page"),
+        (b"\xef\xbb\xbf<HTML>", "web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "web page"),
+        (b'{"error": "Repository not found"}', "error message of a server"),
+        (b"", "empty file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.onnx"])
+def test_files_that_are_no_weights_are_named(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"expected weights; .*{name} is .*{kind}"):
+        load("ostrack-tiny", weights=tmp_path / name)
+    with pytest.raises(CheckpointError, match="expected weights"):
+        load(weights=tmp_path / name)
+
+
+def test_a_gpu_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singletrack.loading.installed_engines", lambda: ["openvino"])
+    monkeypatch.setattr("singletrack.loading.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"needs a GPU build; got no onnxruntime .*onnxruntime-gpu\[cuda"):
+        load(device="cuda")
+
+
+def test_a_gpu_with_the_packages_for_cpus() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a PyTorch that knows no GPU")
+    with pytest.raises(InputError, match=r"PyTorch has no device 'cuda' here.*PyTorch with CUDA"):
+        load(device="cuda", engine="torch")
 
 
 def test_another_ratio_and_other_weights_are_exported_anew(

@@ -36,9 +36,9 @@ def test_every_combination_is_planned() -> None:
     ("models", "options", "message"),
     [
         (["ostrack-9"], {}, "got 'ostrack-9'"),
-        ([], {}, "one model at least"),
-        (["ostrack-256", "ostrack-384"], {"weights": Path("w")}, "one model for one file of weights"),
-        (["ostrack-tiny"], {"batches": [0]}, "batches of 1 or more"),
+        ([], {}, "give at least one model"),
+        (["ostrack-256", "ostrack-384"], {"weights": Path("w")}, "a weights file needs exactly one model"),
+        (["ostrack-tiny"], {"batches": [0]}, "frames and batches must be at least 1"),
     ],
 )
 def test_plans_that_cannot_be_meant(models: list[str], options: dict, message: str) -> None:

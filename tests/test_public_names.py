@@ -15,7 +15,7 @@ def test_every_public_name_can_be_had(name: str) -> None:
 
 def test_public_names() -> None:
     tools = [name for name in singletrack.__all__ if not name.endswith("Error")]
-    assert tools == ["MultiTracker", "Result", "Tracker", "load", "open_video", "track"]
+    assert tools == ["MultiTracker", "Result", "Tracker", "label_project", "load", "open_video", "restore", "track"]
 
 
 def test_version() -> None:
@@ -25,3 +25,8 @@ def test_version() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'follow_all'"):
         singletrack.follow_all  # noqa: B018
+
+
+def test_dir_shows_public_names_alone() -> None:
+    assert [name for name in dir(singletrack) if not name.startswith("__")] == sorted(singletrack.__all__)
+    assert "__version__" in dir(singletrack)

@@ -72,6 +72,8 @@ def test_the_readme_holds_what_is_tested_here() -> None:
         "make test",
         "pip install",
         "singletrack track",
+        "pip install",
+        "singletrack label",
         "singletrack convert",
         "singletrack track",
         "singletrack export",

@@ -22,13 +22,15 @@ from singletrack.errors import (
     ExportError,
     InputError,
     MissingDependencyError,
+    ProjectError,
     SingletrackError,
     VideoError,
 )
 
 if TYPE_CHECKING:
     from singletrack.api import track
-    from singletrack.loading import load
+    from singletrack.labeling.project import label_project
+    from singletrack.loading import load, restore
     from singletrack.tracking.base import Result, Tracker
     from singletrack.tracking.multi import MultiTracker
     from singletrack.video.reader import open_video
@@ -42,12 +44,15 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "MultiTracker",
+    "ProjectError",
     "Result",
     "SingletrackError",
     "Tracker",
     "VideoError",
+    "label_project",
     "load",
     "open_video",
+    "restore",
     "track",
 ]
 
@@ -55,8 +60,10 @@ _HOMES = {  # the names above that are fetched when asked for
     "MultiTracker": "singletrack.tracking.multi",
     "Result": "singletrack.tracking.base",
     "Tracker": "singletrack.tracking.base",
+    "label_project": "singletrack.labeling.project",
     "load": "singletrack.loading",
     "open_video": "singletrack.video.reader",
+    "restore": "singletrack.loading",
     "track": "singletrack.api",
 }
 
@@ -72,4 +79,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from singletrack.loading import LoadArguments
 
 Frame = NDArray[np.uint8]
-# The boxes of many targets: all in the first frame that is followed, or by the number of the frame they are first in.
+# Boxes of many targets: a list for the first tracked frame, or lists by the index of the frame in which they start.
 BoxList = Sequence[BoxLike] | NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
 Boxes = BoxList | Mapping[int, BoxList]
 
@@ -109,27 +109,31 @@ def track(
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
     """Track one or more objects, frame by frame.
 
+    The first result of each target is its given box with score 1.
+
     Args:
-        source: anything that ``open_video`` takes.
-        box: x, y, width, height in pixels of the first frame that is followed; each frame then gives its result.
-        boxes: those of many targets, in its place; each frame then gives results by id, which count from 1 in this
-            order. Where they do not all begin in frame `start`, the boxes by the number of the frame that they are in.
-        model: as for ``load``; None for the one that the weights name, or the bundled one.
-        start: number of the first frame that is followed, from 0; those before it give no result.
-        box_format, normalized: how boxes are written, see ``geometry.box_formats.resolve_box``.
-        frames: whether each result holds its picture, ``result.frame``. Off by default: a list of all results would
-            hold the complete video.
-        tracker: one that is already loaded, used instead.
+        source: a video source, as for ``open_video``.
+        box: x, y, width, height in pixels of the first tracked frame, for a single target.
+        boxes: boxes of many targets, instead of ``box``: a list for frame ``start``, or a dictionary from frame index
+            to the boxes that start there.
+        model: as for ``load``; None for the model that the weights name, or the bundled one.
+        start: index of the first tracked frame, from 0. Earlier frames are skipped.
+        box_format: order of the numbers of a box, see ``geometry.box_formats.resolve_box``.
+        normalized: whether boxes are fractions of the frame, see ``geometry.box_formats.resolve_box``.
+        frames: give each result its image, ``result.frame``. Off by default, because a list of all results would hold
+            the complete video.
+        tracker: a loaded tracker to use instead of ``model``.
         **options: as for ``load``.
 
     Yields:
-        Results, or results by id, with the number of their frame, ``result.index``, and its time, ``result.time``.
+        A result per frame for ``box``, or a dictionary of results by id for ``boxes``, with frame index,
+        ``result.index``, and time, ``result.time``. Ids count from 1.
 
     Raises:
-        InputError: with the first result, for a box, or a frame number that the source does not reach. Where its length
-            is not known before, that comes after the last frame.
-        VideoError: with the first result, for a source that cannot be read.
-        DamagedVideoError: after the last frame that could be read, if the source is cut short or damaged.
+        InputError: with the first result, for an invalid box or a frame index beyond the end of the source. If the
+            length of the source is unknown, the latter comes after the last frame.
+        VideoError: with the first result, if the source cannot be opened.
+        DamagedVideoError: after the last readable frame, if the source is truncated or damaged.
     """
     planned = plan_targets(box, boxes, start)
     with open_video(source) as video:
@@ -155,16 +159,14 @@ def _list_boxes(boxes: Any) -> list[Box]:
 
 
 def plan_targets(box: BoxLike | None, boxes: Boxes | None, start: int) -> dict[int, list[Box]]:
-    """Return the boxes by the numbers of their frames, ascending; raises InputError where they contradict."""
+    """Sort the boxes by frame index; raises InputError for invalid combinations."""
     if (box is None) == (boxes is None):
-        raise InputError("expected either a box or boxes; got both or neither; give one of them")
+        raise InputError("give either a box or boxes; got both or neither")
     if box is not None:
         boxes = [four_numbers(box)]
     if isinstance(boxes, Mapping):
         if start:
-            raise InputError(
-                f"expected no start beside boxes with frame numbers; got {start}; leave it out, or list the boxes"
-            )
+            raise InputError(f"boxes by frame index have no start; got {start}; leave it out, or give a list of boxes")
         if not all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in boxes):
             raise InputError(f"boxes must be given by frame index; got {show_value(list(boxes))}; give whole numbers")
         targets = {int(number): _list_boxes(boxes[number]) for number in sorted(boxes)}
@@ -186,9 +188,10 @@ def resolve_targets(
     box_format: BoxFormat | None = None,
     normalized: bool | None = None,
 ) -> dict[int, list[Box]]:
-    """Return the boxes in pixels, as x, y, width, height, once each was found to fit the source.
+    """Convert the boxes to x, y, width, height in pixels, after checking that they fit the source.
 
-    Raises InputError for a box that does not, and for a frame beyond the end of a source whose length is known.
+    Raises:
+        InputError: a box that does not fit, or a frame index beyond the end of a source of known length.
     """
     count = video.frame_count
     late = [number for number in targets if count is not None and number >= count]
@@ -257,27 +260,29 @@ def follow(
 ) -> None:
     """Track one or more objects through an open source and write the results, frame by frame.
 
+    Both files are complete up to the last step, even after an error or Ctrl-C. They are opened only after the first
+    frame was read and both paths were found writable, so an invalid box or path leaves existing files unchanged.
+
     Args:
         video: the source.
-        box, boxes, start, box_format, normalized: as for ``track``.
-        tracker: as ``load`` gives it.
-        video_path: .mp4 to write, with boxes and scores drawn, and the true box where `true_boxes` has one; it begins
-            with the first frame that is followed.
-        boxes_path: .txt, .csv or .jsonl to write, see ``results.ResultWriter``; frames keep their numbers and times of
-            the source. With `boxes` each line has its target's id.
-        true_boxes: of all frames of the source.
-        on_step: called after each frame is written.
-
-    Both files hold the same frames, up to the last step, whatever ends the loop: the end of the source, an error,
-    Ctrl-C. They are opened after the first frame was taken, and after both were seen to be writable: a box or a path
-    that is refused leaves older files untouched.
+        box: as for ``track``.
+        tracker: the tracker.
+        boxes: as for ``track``.
+        start: as for ``track``.
+        box_format: as for ``track``.
+        normalized: as for ``track``.
+        video_path: output .mp4 with boxes and scores, from the first tracked frame on.
+        boxes_path: output .txt, .csv or .jsonl, see ``results.ResultWriter``, with frame indices and times of the
+            source. With ``boxes``, each line has the id of its target.
+        true_boxes: true boxes to draw, one per frame of the source.
+        on_step: called after each frame was written.
     """
     targets, many = plan_targets(box, boxes, start), boxes is not None
     check_outputs([video.path] if video.path else [], video_path, boxes_path)
     resolved = resolve_targets(targets, video, box_format=box_format, normalized=normalized)
     steps = follow_frames(video, resolved, tracker)
     first = next(steps)
-    resizer = FrameResizer()  # a video has one size
+    resizer = FrameResizer()  # a video has a fixed frame size
     with Interrupts() as interrupts, ExitStack() as files:
         movie = table = None
         if video_path:
@@ -299,9 +304,11 @@ def follow(
 
 
 def check_outputs(inputs: Sequence[Path], video_path: Path | None, boxes_path: Path | None) -> None:
-    """See that both files can be written and are none of the inputs, nor each other; nothing is changed.
+    """Check that both files can be written and are neither an input nor each other, without changing anything.
 
-    Raises InputError, or SingletrackError where nothing can be written.
+    Raises:
+        InputError: an output is also an input, or both outputs are the same.
+        SingletrackError: a file cannot be written.
     """
     if video_path:
         check_file(video_path, VIDEO_ENDINGS)

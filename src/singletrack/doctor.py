@@ -32,18 +32,21 @@ PACKAGES = (
     *("numpy", *opencv.PACKAGES, "av", "openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "torch"),
     *("safetensors", "tensorrt", "nncf", "click", "tqdm"),
 )
-# whatever sets how many threads there are, or which devices are seen
+# environment variables that set threads or visible devices
 VARIABLES = ("OMP_", "KMP_", "MKL_NUM", "OPENBLAS_", "OV_", "ORT_", "CUDA_VISIBLE", "PYTORCH_", "SINGLETRACK_")
 EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm", "sve")
-FRAMES = 30  # of the made clip, which is run through forth and back
-LEAST_OVERLAP = 0.6  # with the true boxes of that clip; a sound model has over 0.8
+FRAMES = 30  # length of the generated clip, which is played forward and backward
+LEAST_OVERLAP = 0.6  # with the true boxes of this clip; a working model exceeds 0.8
 
 
 def examine(*, seconds: float = 5.0) -> Facts:
-    """All facts, in an order to be read in; numbers, words, lists and dicts of them only.
+    """Collect all facts in reading order, as numbers, strings, lists and dictionaries.
 
-    seconds: how long the speed check may take, for all engines together; 0 leaves it out. What fails is told under
-    "error", or as "damaged", and listed under "faults".
+    Args:
+        seconds: time limit of the speed check, for all engines together; 0 skips it.
+
+    Returns:
+        The facts. Failures are recorded under "error" or as "damaged", and listed under "faults".
     """
     facts: Facts = {
         "singletrack": importlib.metadata.version("singletrack"),
@@ -64,12 +67,12 @@ def examine(*, seconds: float = 5.0) -> Facts:
 
 
 def examine_processor() -> Facts:
-    """Its name, what of its instructions matter here, and its cores: of the machine, and for this process."""
+    """Return the CPU name, its relevant instruction sets, and its cores: of the machine, and for this process."""
     info = Path("/proc/cpuinfo")
     words = set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
     facts: Facts = {
         "name": processor_name(),
-        "extensions": [word for word in EXTENSIONS if word in words] or "not told by this system",
+        "extensions": [word for word in EXTENSIONS if word in words] or "unknown on this system",
         "cores": os.cpu_count(),
         "cores allowed": allowed_cores(),
         "cores usable": usable_cores(),
@@ -80,7 +83,7 @@ def examine_processor() -> Facts:
 
 
 def examine_opencv() -> Facts:
-    """Where the module cv2 is, whether it works, and whether several packages share it."""
+    """Return the location of the module cv2, whether it works, and whether several packages share it."""
     module = opencv.load()
     if isinstance(module, opencv.MissingOpenCV):
         return {"error": module.problem}
@@ -90,17 +93,17 @@ def examine_opencv() -> Facts:
 
 
 def examine_engine(name: str) -> Facts:
-    """Whether an engine is installed and can be imported; its devices, and the precisions that each computes in."""
+    """Return whether an engine is installed and can be imported, its devices, and the precisions of each."""
     if name not in installed_engines():
         return {"installed": False, "install": ENGINES[name][1]}
     try:
         return {"installed": True, "devices": _DEVICES[name]()}
-    except Exception as error:  # whatever is broken in it is what a bug report must tell
+    except Exception as error:  # any failure belongs into the bug report
         return {"installed": True, "error": _in_one_line(error)}
 
 
 def examine_weights() -> dict[str, str]:
-    """The bundled files: against the hash that the installed package lists, where it does; else their own hash."""
+    """Check the bundled files against the hashes of the installed package, or return their hashes."""
     try:
         listed = {Path(str(file)).name: file for file in importlib.metadata.files("singletrack") or []}
     except importlib.metadata.PackageNotFoundError:
@@ -118,14 +121,14 @@ def examine_weights() -> dict[str, str]:
         if told is None:
             found[name] = f"{said}, unlisted (installed for development)"
         elif told.value == base64.urlsafe_b64encode(digest).rstrip(b"=").decode():
-            found[name] = f"{said}, as it was packed"
+            found[name] = f"{said}, as packaged"
         else:
-            found[name] = f"damaged: {said} is not what was packed; install singletrack again"
+            found[name] = f"damaged: {said} differs from the package; install singletrack again"
     return found
 
 
 def examine_cache(folder: Path) -> Facts:
-    """Where exports and compiled models are kept, and how much there is."""
+    """Return the location and size of cached exports and compiled models."""
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     above = next(path for path in (folder, *folder.parents) if path.exists())
     return {
@@ -137,10 +140,10 @@ def examine_cache(folder: Path) -> Facts:
 
 
 def measure_speed(seconds: float) -> dict[str, Facts]:
-    """Follow a made clip of 640 x 360 with the bundled model on each installed engine, a share of the time each.
+    """Track a generated clip of 640 x 360 with the bundled model on each installed engine, with equal time limits.
 
-    load seconds: until it is loaded, its import included. frames/s: by the median update. overlap: with the true
-    boxes. difference: of the boxes to the first engine's, the largest, in pixels.
+    Returns, for each engine, "load seconds" including the import, "frames/s" from the median update, "overlap" with the
+    true boxes, and "difference", the largest one of the boxes to the first engine, in pixels.
     """
     engines = installed_engines()
     clip = list(generate_clip(frames=FRAMES))
@@ -158,7 +161,7 @@ def measure_speed(seconds: float) -> dict[str, Facts]:
 
 
 def find_faults(facts: Facts) -> Iterable[str]:
-    """What does not work, a line each."""
+    """List what does not work, one line each."""
     if "error" in facts.get("opencv", {}):
         yield facts["opencv"]["error"]
     for part in ("engines", "speed"):
@@ -172,11 +175,11 @@ def find_faults(facts: Facts) -> Iterable[str]:
         yield "no engine is installed"
     for name, engine in facts.get("speed", {}).items():
         if engine.get("overlap", 1.0) < LEAST_OVERLAP:
-            yield f"engine {name}: follows the made clip with an overlap of only {engine['overlap']}"
+            yield f"engine {name}: tracks the generated clip with an overlap of only {engine['overlap']}"
 
 
 def format_facts(facts: Mapping[str, Any], indent: str = "") -> str:
-    """The facts as text: a line each, deeper ones indented."""
+    """Format the facts as text, one per line, nested ones indented."""
     lines = []
     for name, value in facts.items():
         if isinstance(value, Mapping) and any(isinstance(each, Mapping) for each in value.values()):
@@ -230,7 +233,7 @@ _DEVICES: dict[str, Callable[[], Any]] = {"openvino": _openvino_devices, "onnx":
 
 
 def _follow_for(engine: str, clip: list[Any], seconds: float) -> tuple[Facts, np.ndarray[Any, Any]]:
-    """What was measured on one engine, and the boxes of the clip."""
+    """Return the measurements of one engine, and the boxes of the clip."""
     began = time.perf_counter()
     tracker = loading.load(MODEL, engine=engine)
     loaded = time.perf_counter()

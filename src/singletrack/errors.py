@@ -5,6 +5,7 @@
     ├── VideoError              a source that cannot be opened, read or written
     │   └── DamagedVideoError   a source that is readable up to some frame; the results so far are kept
     ├── CheckpointError         weights that do not fit the model, are truncated, or are unsafe to read
+    ├── ProjectError            a label project that is in use, damaged or of another video
     ├── ExportError             an exported graph whose numbers differ from the network
     └── MissingDependencyError  also an ImportError: an optional dependency is not installed
 
@@ -48,7 +49,7 @@ def show_value(value: object) -> str:
 
 
 class InputError(SingletrackError, ValueError):
-    """A box, frame, name or setting that cannot be meant."""
+    """An invalid box, frame, name or setting."""
 
 
 class VideoError(SingletrackError):
@@ -61,6 +62,10 @@ class DamagedVideoError(VideoError):
 
 class CheckpointError(SingletrackError):
     """Weights that do not fit the model, are cut short, or are unsafe to read."""
+
+
+class ProjectError(SingletrackError):
+    """A label project that another program has open, that is damaged, or that belongs to another video."""
 
 
 class ExportError(SingletrackError):

@@ -73,10 +73,11 @@ def is_stdout(path: Path) -> bool:
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Raise InputError where a file to write is one of those to read, or another one to write, by whatever name.
+    """Raise InputError if an output file is also an input or another output, by whatever name. Links are followed.
 
-    outputs, inputs: None is passed over. A folder or a glob among the inputs stands for the files in it. Nothing is
-    opened; links are followed.
+    Args:
+        outputs: files to write; None is ignored.
+        inputs: files to read; None is ignored. A folder or glob means the files in it.
     """
     taken: dict[object, str] = {}
     for given in inputs:
@@ -86,9 +87,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
     for output in filter(None, outputs):
         name = _identity(output) or os.path.abspath(output)
         if name in taken:
-            raise InputError(
-                f"expected files to write that are no others; got {output}, but {taken[name]}; choose another name"
-            )
+            raise InputError(f"output file {output} would overwrite another file: {taken[name]}; choose another name")
         if not output.exists() or output.is_file():
             taken[name] = f"{output} is to be written already"
 
@@ -130,9 +129,7 @@ def check_weights_kind(path: Path) -> None:
     if not start:
         kind = "an empty file; the download or copy did not finish: get it again"
     elif start.startswith(b"version https://git-lfs.github.com/spec/"):
-        kind = (
-            "a git-lfs pointer, which stands for the real file; run `git lfs pull` in its folder, or download the file"
-        )
+        kind = "a git-lfs pointer instead of the file; run `git lfs pull` in its folder, or download the file"
     elif text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")) and path.suffix.lower() != ".xml":
         kind = "a web page, often the one that asks for a login or a confirmation; download the file that it links to"
     elif text.startswith((b"<!doctype html", b"<html")):

@@ -27,7 +27,7 @@ def install_command(extra: str) -> str:
 
 
 def command_for(origin: dict[str, Any], extra: str) -> str:
-    """The same, for the contents of a direct_url.json; {} stands for PyPI."""
+    """Build the command from the contents of a direct_url.json; {} for PyPI."""
     url = str(origin.get("url", ""))
     if "vcs_info" in origin:
         vcs = origin["vcs_info"]

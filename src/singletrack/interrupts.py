@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that fits: not inside an import, and not between two files that belong together."""
+"""Delays Ctrl-C to a safe moment: not inside an import, and not between two files that belong together."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-STOPPED = "singletrack: stopped\n"
+STOPPED = "singletrack: interrupted\n"
 
 
 class Interrupts:
-    """Ctrl-C raises KeyboardInterrupt as always, but never inside ``hold``; use it as a context manager.
+    """Context manager in which Ctrl-C raises KeyboardInterrupt as usual, but not inside ``hold``.
 
-    Outside the main thread, which alone gets signals, it changes nothing.
+    It has no effect outside the main thread, which is the only one that receives signals.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         before = signal.getsignal(signal.SIGINT)
-        # a handler of the caller's own stays, and so does a process that was told to ignore Ctrl-C
+        # keeps a handler of the caller, and a process that ignores Ctrl-C
         if threading.current_thread() is threading.main_thread() and before is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, self._handle)
         return self
@@ -67,6 +67,19 @@ def quit_on_interrupt() -> Iterator[None]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM is taken for Ctrl-C: what is in hand can be saved, and that it stopped is said."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def ignore_interrupts() -> None:

@@ -6,18 +6,21 @@ another engine and kept in the cache.
 
 from __future__ import annotations
 
+import copy
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from singletrack.cache import cache_folder, compiled_folder, digest
+from singletrack.cache import cache_folder, check_cache, compiled_folder, digest
 from singletrack.engines import (
+    ENGINES,
     EXPORTED_ENDINGS,
+    GPU_HELP,
     PRECISION_ALIASES,
     PRECISIONS,
     TRAIN_EXTRA,
@@ -31,20 +34,14 @@ from singletrack.engines import (
     require_packages,
 )
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
-from singletrack.errors import CheckpointError, InputError, SingletrackError
-from singletrack.files import (
-    atomic_write,
-    check_weights_kind,
-    make_folder,
-    remove_unfinished,
-    safetensors_metadata,
-    writing,
-)
+from singletrack.errors import CheckpointError, InputError, MissingDependencyError
+from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
 from singletrack.models.configs import NetworkConfig
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
 from singletrack.tracking.anchors import ANCHORS
 from singletrack.tracking.base import Network
 from singletrack.tracking.stark import STARKTracker
+from singletrack.tracking.state import from_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -177,9 +174,51 @@ def choose_model(name: str | Path | None, options: LoadOptions) -> tuple[str | P
     )
 
 
+def restore(state: bytes, tracker: LoadedTracker | None = None, **options: Unpack[LoadArguments]) -> LoadedTracker:
+    """Continue a tracker from the bytes that its ``state()`` returned.
+
+        state = tracker.state()
+        ...
+        tracker = singletrack.restore(state)
+        result = tracker.update(frame)
+
+    Args:
+        state: What ``state()`` returned.
+        tracker: A loaded tracker of the same model and weights. The restored one shares its network, so that a server
+            loads the network once. Without it, the model is loaded as before, from the same paths; states that come
+            from others should not decide what is loaded.
+        **options: Load options that differ from those before, such as other paths; see ``LoadOptions``.
+
+    Returns:
+        The tracker, ready for ``update``.
+
+    Raises:
+        InputError: for bytes that are no state, or the state of another model.
+    """
+    content = from_bytes(state)
+    if tracker is None:
+        origin = content.get("origin")
+        if not isinstance(origin, dict):
+            raise InputError("this state does not name its model; load the model, and pass it as tracker")
+        restored = load_with(origin["model"], make_options({**origin["options"], **options}))
+    else:
+        restored = copy.copy(tracker)
+    restored.continue_from(content)
+    return restored
+
+
 def load_with(name: str | Path | None, options: LoadOptions) -> LoadedTracker:
     """Load a tracker with options in one object; see ``load``."""
     name, options = choose_model(name, options)
+    tracker = _load(name, options)
+    arguments: dict[str, Any] = {**options.arguments}
+    if options.weights is not None:
+        arguments["weights"] = str(Path(options.weights).absolute())
+    tracker.origin = {"model": str(name if str(name) in MODELS else Path(name).absolute()), "options": arguments}
+    return tracker
+
+
+def _load(name: str | Path, options: LoadOptions) -> LoadedTracker:
     weights = options.weights
     models = [str(name)]
     if str(name) not in MODELS and Path(name).suffix in EXPORTED_ENDINGS:
@@ -195,6 +234,7 @@ def load_with(name: str | Path | None, options: LoadOptions) -> LoadedTracker:
     engine = options.engine
     if engine == "auto":
         engine = _choose_engine(options.device.lower(), path)
+    _require_gpu_packages(engine, options.device.lower())
     require_engine(engine)
     options = replace(options, engine=engine)
     if path is not None and path.suffix in EXPORTED_ENDINGS:
@@ -218,6 +258,16 @@ def _choose_engine(device: str, path: Path | None) -> str:
         exported = path is not None and path.suffix == ".onnx"
         return "torch" if "torch" in installed and not exported else "onnx"
     return next(iter(installed), "openvino")
+
+
+def _require_gpu_packages(engine: str, device: str) -> None:
+    """Raise MissingDependencyError, naming the packages for GPUs, if a GPU is wanted and its engine is missing."""
+    if device.startswith(("cuda", "tensorrt")) and engine in ENGINES:
+        missing = [package for package in ENGINES[engine][0] if find_spec(package) is None]
+        if missing:
+            raise MissingDependencyError(
+                f"device {device} needs a GPU build; got no {' and no '.join(missing)}; {GPU_HELP}"
+            )
 
 
 def normalization_of(config: NetworkConfig) -> Normalization:
@@ -377,44 +427,38 @@ def check_keep_ratio(value: float | str) -> float:
 def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
     """Return the exported file of these weights, exporting now if the cache lacks it or it was damaged.
 
-    The file's name is a digest of the bytes of the weights and of the code that turns them into a graph.
+    The file's name is a digest of the weights' tensors and of the code that turns them into a graph, so that a
+    checkpoint and what it was converted to share one export. An alias of the bytes of the weights leads to it, without
+    reading the tensors.
     """
-    key = digest(weights, *_sources(), name.encode(), str(keep_ratio).encode())
-    path = cache_folder() / f"{name}-{key}.onnx"
-    seal = path.with_suffix(".blake2b")
-    if path.is_file() and seal.is_file() and seal.read_text() == digest(path):
+    code = digest(*_sources(), name.encode(), str(keep_ratio).encode()).encode()
+    alias = cache_folder() / f"{name}-{digest(weights, code)}.alias"
+    if alias.is_file() and _is_sealed(path := cache_folder() / Path(alias.read_text().strip()).name):
         return path
     require_packages(f"exporting {name} to another engine", *TRAIN_EXTRA)
-    _check_cache(2 * weights.stat().st_size)
+    check_cache(2 * weights.stat().st_size)
     from singletrack.export.to_onnx import export_onnx
 
-    log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
     model = build_model(name, weights, keep_ratio)
-    with writing(path):
-        seal.unlink(missing_ok=True)
-        export_onnx(model, path, name=name)
-        with atomic_write(seal) as unfinished:
-            unfinished.write_text(digest(path))
+    tensors = (digest(key.encode(), value.numpy().tobytes()) for key, value in sorted(model.state_dict().items()))
+    path = cache_folder() / f"{name}-{digest(','.join(tensors).encode(), code)}.onnx"
+    if not _is_sealed(path):
+        log.warning("Exporting %s once, which may take a minute; kept as %s", name, path)
+        seal = path.with_suffix(".blake2b")
+        with writing(path):
+            seal.unlink(missing_ok=True)
+            export_onnx(model, path, name=name)
+            with atomic_write(seal) as unfinished:
+                unfinished.write_text(digest(path))
+    with writing(alias), atomic_write(alias) as unfinished:
+        unfinished.write_text(path.name)
     return path
 
 
-def _check_cache(size: int) -> None:
-    """Make the cache folder and remove what killed processes left in it.
-
-    Raises SingletrackError, naming SINGLETRACK_CACHE, where nothing can be written or ``size`` bytes have no room.
-    """
-    folder = cache_folder()
-    advice = "make room, or set SINGLETRACK_CACHE to another folder"
-    try:
-        make_folder(folder)
-        free = shutil.disk_usage(folder).free
-    except (SingletrackError, OSError) as error:
-        raise SingletrackError(
-            f"expected a cache folder that can be written; got {folder} ({error}); {advice}"
-        ) from error
-    if free < size:
-        raise SingletrackError(f"expected {size} bytes of room in the cache folder {folder}; got {free}; {advice}")
-    remove_unfinished(folder)
+def _is_sealed(path: Path) -> bool:
+    """Return whether a cached export is there as it was written."""
+    seal = path.with_suffix(".blake2b")
+    return path.suffix == ".onnx" and path.is_file() and seal.is_file() and seal.read_text() == digest(path)
 
 
 def _sources() -> list[Path]:

@@ -26,13 +26,13 @@ from singletrack.geometry.boxes import Box
 from singletrack.install import install_command
 from singletrack.tracking.multi import SharedNetwork, check_batch_tracker
 
-WARM_UP = 3  # frames that are not counted
+WARM_UP = 3  # frames before timing starts
 REPORT_EXTRA = (("matplotlib",), install_command("report"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One line to be measured. As for ``loading.load``; batch: targets that share a pass of the network."""
+    """One row to measure; see ``loading.load``. ``batch``: targets per forward pass."""
 
     model: str
     weights: Path | None = None
@@ -48,12 +48,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What was measured: milliseconds for the whole batch, medians.
+    """Measured values: medians in milliseconds for the full batch.
 
-    crop: from the frame to what the network sees. encode: of the templates, once for each. locate: the network.
-    decode: from its maps to boxes. frames_per_second: of one target, from crop, locate and decode together; for a
-    batch, frames of all targets. memory: peak of the process in megabytes, with Python and the engine; None where the
-    system does not tell.
+    Attributes:
+        crop: from the frame to the network input.
+        encode: the templates, once per template.
+        locate: the network.
+        decode: from the maps to boxes.
+        frames_per_second: for one target, from crop, locate and decode; for a batch, frames of all targets.
+        memory: peak of the process in megabytes, including Python and the engine; None if unknown.
     """
 
     model: str
@@ -82,17 +85,20 @@ def plan(
     frames: int = 20,
     settings: Mapping[str, Any] | None = None,
 ) -> list[Job]:
-    """Every combination, model by model; engines: those that are installed, where none is given.
+    """List every combination, model by model; all installed engines if none are given.
 
-    Raises InputError for names and numbers that cannot be meant.
+    Raises:
+        InputError: an unknown name or invalid number.
     """
     for model in models:
         if model not in registry.MODELS:
-            raise InputError(f"expected models among {', '.join(registry.MODELS)}; got {model!r}; give some of these")
+            raise InputError(f"unknown model {model!r}; choose among {', '.join(registry.MODELS)}")
     if not models or (weights is not None and len(models) > 1):
-        raise InputError(f"expected one model{' for one file of weights' if weights else ' at least'}; got {models}")
+        raise InputError(
+            f"{'a weights file needs exactly one model' if weights else 'give at least one model'}; got {models}"
+        )
     if min([*batches, frames]) < 1:
-        raise InputError(f"expected 1 frame and batches of 1 or more; got {frames} and {list(batches)}; give more")
+        raise InputError(f"frames and batches must be at least 1; got {frames} and {list(batches)}")
     return [
         Job(
             model=model,
@@ -128,17 +134,16 @@ def ratios_for(model: str, keep_ratios: Sequence[float | None]) -> list[float | 
 
 
 def measure_each(jobs: Iterable[Job]) -> Iterator[Row]:
-    """The row of each job, in a new process each; raises what it raises there."""
+    """Measure each job in a new process; its errors are raised here."""
     for job in jobs:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             yield process.submit(measure, job).result()
 
 
 def measure(job: Job) -> Row:
-    """Load the model and follow made frames of 640 x 360 with it, here.
+    """Load the model and track generated frames of 640 x 360 in this process.
 
-    A model whose weights are not at hand runs with untrained ones, which take as long. Raises what ``loading.load``
-    raises.
+    A model without weights runs with initial ones, which takes the same time. Raises the errors of ``loading.load``.
     """
     with _weights_for(job) as weights:
         options = loading.LoadOptions(
@@ -194,14 +199,14 @@ def _timed(times: list[float]) -> Iterator[None]:
 
 
 def _spread(box: Box, count: int) -> list[Box]:
-    """So many boxes of the size of one, side by side: the pictures in them are not to be all the same."""
+    """Place ``count`` boxes of one size side by side, with different contents."""
     x, y, width, height = box
     return [((x + 13 * index) % 500, (y + 7 * index) % 250, width, height) for index in range(count)]
 
 
 @contextmanager
 def _weights_for(job: Job) -> Iterator[Path | None]:
-    """The weights that a job names, or those in the package, or a file of untrained ones."""
+    """Return the weights of a job, the bundled ones, or a file of initial ones."""
     if job.weights is not None or registry.MODELS[job.model].bundled:
         yield job.weights
         return
@@ -215,7 +220,7 @@ def _weights_for(job: Job) -> Iterator[Path | None]:
 
 
 def peak_memory() -> float | None:
-    """The most memory that this process has held so far, in megabytes; None where the system does not tell."""
+    """Return the peak memory of this process in megabytes; None if unknown."""
     try:
         import resource
     except ImportError:  # Windows
@@ -224,16 +229,16 @@ def peak_memory() -> float | None:
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
-# --- tables and pictures -------------------------------------------------------------------------------------------
+# --- tables and plots -------------------------------------------------------------------------------------------
 
 
 def format_costs(models: Sequence[str], keep_ratios: Sequence[float | None]) -> str:
-    """A Markdown table of parameters and products; raises MissingDependencyError without PyTorch."""
-    require_packages("counting products", *TRAIN_EXTRA)
+    """Format a Markdown table of parameters and operations; raises MissingDependencyError without PyTorch."""
+    require_packages("counting operations", *TRAIN_EXTRA)
     from singletrack.models.flops import count
 
     lines = [
-        "| model | keep ratio | parameters M | GMACs, as papers count | with attention's | template's share |",
+        "| model | keep ratio | parameters M | GMACs as in papers | with attention | template only |",
         "|---|---|---|---|---|---|",
     ]
     for model in models:
@@ -253,7 +258,7 @@ ROW_HEADER = (
 
 
 def format_row(row: Row) -> str:
-    """One line under ``ROW_HEADER``."""
+    """Format one row below ``ROW_HEADER``."""
     memory = "" if row.memory is None else f"{row.memory:.0f}"
     return (
         f"| {row.model} | {_ratio(row.keep_ratio)} | {row.engine} | {row.precision} | {row.batch} | {row.crop:.2f} "
@@ -262,7 +267,7 @@ def format_row(row: Row) -> str:
 
 
 def format_parts(model: str, weights: Path | None, keep_ratio: float | None, repeats: int = 5) -> str:
-    """A Markdown table of the time that the parts of ``locate`` take in PyTorch, on the processor."""
+    """Format a Markdown table of the time of the parts of ``locate`` in PyTorch on the CPU."""
     require_packages("timing the parts of a network", *TRAIN_EXTRA)
     from singletrack.models.flops import time_parts_of
 
@@ -277,13 +282,13 @@ def format_parts(model: str, weights: Path | None, keep_ratio: float | None, rep
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as numbers and words."""
+    """Convert the rows to JSON values."""
     return [asdict(row) for row in rows]
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """A picture of frames a second and of the stages, row by row; raises MissingDependencyError without matplotlib."""
-    require_packages("a picture", *REPORT_EXTRA)
+    """Plot frames per second and the stages, row by row; raises MissingDependencyError without matplotlib."""
+    require_packages("a plot", *REPORT_EXTRA)
     from matplotlib.figure import Figure
 
     labels = [f"{row.model} {_ratio(row.keep_ratio)} {row.engine} {row.precision} x{row.batch}" for row in rows]
@@ -296,7 +301,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         widths = [getattr(row, stage) / row.batch for row in rows]
         stages.barh(labels, widths, left=left, label=stage)
         left = [begin + width for begin, width in zip(left, widths, strict=True)]
-    stages.set_xlabel("ms a target and frame")
+    stages.set_xlabel("ms per target and frame")
     stages.legend()
     speed.invert_yaxis()
     figure.savefig(path)

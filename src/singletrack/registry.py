@@ -79,7 +79,7 @@ SETTINGS: dict[type[ShortTermTracker], type[TrackerSettings]] = {
     SiamRPNTracker: SiamRPNSettings,
 }
 
-# Without a score head nothing says when to update a template; a score then tells how sharp the corners are.
+# Without a score head, there is no signal for updating a template; the score then measures how sharp the corners are.
 STARK_WITHOUT_SCORE = {"update_interval": None, "lost_below": 0.25, "found_above": 0.4}
 
 MODELS: dict[str, ModelSpec] = {

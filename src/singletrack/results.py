@@ -57,13 +57,13 @@ class Record:
 class ResultWriter:
     """Context manager that writes results to a file, one line per frame and target.
 
-    path: "-" is standard output. That, pipes and devices get JSON lines where their name has no ending.
-    many: whether there is a line for each of many targets, with its id. The .txt of many, that of MOTChallenge, cannot
-        mark a target as lost, so frames in which it is lost have no line.
+    Each line is flushed before ``write`` returns, so that an interruption loses nothing.
 
     Args:
-        path: output file; its ending (.txt, .csv, .jsonl) selects the format.
-        many: write the id of the target in each line.
+        path: output file; its ending (.txt, .csv, .jsonl) selects the format. "-" is standard output, which gets JSON
+            lines, as do pipes and devices without an ending.
+        many: write the id of the target in each line. The MOTChallenge format of .txt cannot mark a target as lost, so
+            frames in which it is lost have no line.
 
     Raises:
         InputError: another ending.
@@ -84,7 +84,14 @@ class ResultWriter:
             self._write_line(",".join(CSV_COLUMNS_OF_MANY if many else CSV_COLUMNS))
 
     def write(self, frame: int, seconds: float, result: Result, id: int = 1) -> None:
-        """Add the result of one frame: its number from 0, its time in seconds; and the target's id, 1 or more."""
+        """Write one result.
+
+        Args:
+            frame: index of the frame, from 0.
+            seconds: time since the first frame of the source.
+            result: the result.
+            id: id of the target, from 1.
+        """
         if not (result.lost and self._leaves_out_lost):
             self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
 
@@ -255,7 +262,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> str:
-    """The ending that names the format of a file to write; raises InputError for another."""
+    """Return the ending that selects the format of an output file; raises InputError for another ending."""
     if not path.suffix and is_stream(path):
         return ".jsonl"
     _find_format(path)

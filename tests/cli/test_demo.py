@@ -16,6 +16,8 @@ def test_demo(loads: object, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     with open_video(folder / "demo.mp4") as video:
         frames = sum(1 for _ in video)
     assert frames == len(read_results(folder / "demo.csv"))
+    with open_video(folder / "demo-clip.mp4") as clip:
+        assert clip.frame_count == frames
     text = capsys.readouterr().out
     assert f"wrote {folder / 'demo.mp4'}\nwrote {folder / 'demo.csv'}\n" in text
     overlap = re.search(r"mean overlap with the true boxes: (0\.\d{3})", text)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from singletrack.cli.main import main
+from singletrack.labeling.formats import read_labels
+from singletrack.labeling.labels import VideoInfo
 from singletrack.loading import LoadOptions
 from singletrack.results import read_results
 from singletrack.video import open_video
@@ -101,7 +103,7 @@ def test_file_of_targets_that_cannot_be_read(
     assert f"line 2 of {targets} is {line!r}" in capsys.readouterr().err
     assert main(["track", str(make_clip(2)), "--targets", str(tmp_path / "none.txt")]) == 2
     assert main(["track", str(make_clip(2)), "--targets", str(targets), "--box", "1,2,3,4"]) == 2
-    assert "expected --box or --targets; got both" in capsys.readouterr().err
+    assert "--box and --targets cannot be combined" in capsys.readouterr().err
 
 
 def test_without_a_file_named_a_video_is_written(
@@ -110,6 +112,15 @@ def test_without_a_file_named_a_video_is_written(
     monkeypatch.chdir(tmp_path)
     assert main(["track", str(make_clip(2)), "--box", "4,5,20,16"]) == 0
     assert (tmp_path / "followed.mp4").exists()
+    before = (tmp_path / "followed.mp4").read_bytes()
+    for _ in range(2):
+        assert main(["track", str(make_clip(2)), "--box", "4,5,20,16"]) == 0
+    assert (tmp_path / "followed.mp4").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("followed*")) == [
+        "followed-2.mp4",
+        "followed-3.mp4",
+        "followed.mp4",
+    ]
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "1,2,3,4,5", "a,b,c,d", "1;2;3;4", ""])
@@ -140,7 +151,7 @@ def test_folder_that_is_not_there(
 
 
 @pytest.mark.parametrize(
-    ("option", "name"), [("--save-boxes", "boxes.xml"), ("--out", "followed.gif"), ("--out", "clip.mp4")]
+    ("option", "name"), [("--save-boxes", "boxes.md"), ("--out", "followed.gif"), ("--out", "clip.mp4")]
 )
 def test_files_that_cannot_be_meant(
     make_clip: MakeClip, loads: Loads, tmp_path: Path, option: str, name: str, capsys: pytest.CaptureFixture[str]
@@ -164,7 +175,7 @@ def test_damaged_video_fails_and_keeps_the_output(
     arguments = ["track", str(clip), "--box", "4,5,20,16", "--out", str(out), "--save-boxes", str(boxes)]
     assert main(arguments) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"singletrack: expected a whole video; {clip} is cut short or damaged")
+    assert captured.err.startswith(f"singletrack: {clip} is truncated or damaged")
     assert f"wrote {out}" in captured.out
     count = len(read_results(boxes))
     assert 20 <= count < 40
@@ -178,6 +189,8 @@ def test_ctrl_c_keeps_what_was_written(make_clip: MakeClip, tmp_path: Path) -> N
 import signal, sys, time
 from singletrack import cache, loading, registry
 from singletrack.cli.main import main
+from singletrack.labeling.formats import read_labels
+from singletrack.labeling.labels import VideoInfo
 from singletrack.tracking.base import Result
 
 class Slow:
@@ -205,7 +218,7 @@ sys.exit(main(sys.argv[1:]))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "singletrack: stopped" in errors
+    assert "singletrack: interrupted" in errors
     assert "Traceback" not in errors
     assert f"wrote {out}" in output
     count = len(read_results(boxes))
@@ -360,4 +373,60 @@ sys.exit(run())
     done = subprocess.run(
         [sys.executable, "-c", program, moment, *arguments], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "singletrack: stopped\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "singletrack: interrupted\n")
+
+
+# --- labels ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("boxes.xml", None), ("boxes.json", "coco-video"), ("boxes", "mot"), ("boxes.csv", "csv"), ("boxes", "otb")],
+)
+def test_boxes_as_labels(name: str, format: str | None, make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+    path = tmp_path / "out" / name
+    path.parent.mkdir()
+    asked = ["track", str(make_clip(5)), "--box", "10,12,8,6", "--box", "20,22,9,7", "--start", "1"]
+    assert main([*asked, "--save-boxes", str(path), *(["--format", format] if format else [])]) == 0
+    video = VideoInfo(name="clip.mp4", width=64, height=48, frame_count=5, fps=10)
+    labels = read_labels(path, video=video if format == "csv" else None)
+    assert (labels.video.name, labels.video.frame_count) == ("clip.mp4", 5)
+    assert [list(target.boxes) for target in labels.targets] == [[1, 2, 3, 4]] * 2
+    assert labels.targets[1].boxes[4].box == pytest.approx((20, 22, 9, 7))
+    if format == "csv":
+        assert [entry.source for entry in labels.targets[0].boxes.values()] == ["person"] + ["tracker"] * 3
+        assert labels.targets[0].boxes[2].score == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "coco"], "--save-boxes PATH with --format"),
+        (["--save-boxes", "{folder}/boxes.json"], "give one of mot, coco"),
+        (["--save-boxes", "{folder}", "--format", "voc"], "must be a new or empty folder"),
+        (["--save-boxes", "{folder}/none/a.xml"], "cannot write"),
+    ],
+)
+def test_labels_that_cannot_be_written_are_refused_first(
+    arguments: list[str],
+    said: str,
+    make_clip: MakeClip,
+    loads: Loads,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["track", str(make_clip(2)), "--box", "1,1,9,9", "--out", str(tmp_path / "new.mp4")]
+    assert main([*asked, *(each.format(folder=tmp_path) for each in arguments)]) != 0
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+def test_labels_of_a_damaged_video_are_kept(make_clip: MakeClip, loads: Loads, tmp_path: Path) -> None:
+    clip = make_clip(40)
+    data = bytearray(clip.read_bytes())
+    for index in range(len(data) // 2, len(data) * 6 // 10):
+        data[index] ^= 0x5A
+    clip.write_bytes(data)
+    path = tmp_path / "a.jsonl"
+    assert main(["track", str(clip), "--box", "1,1,9,9", "--save-boxes", str(path), "--format", "jsonl"]) == 1
+    assert 20 <= len(path.read_text().splitlines()) < 40

@@ -86,5 +86,5 @@ def test_more_devices_than_there_are(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert main(["train", "ostrack_tiny", "--device", "cuda", "--devices", "4"]) == 2
-    assert "expected at most 1 devices, which are here; got 4; give --devices 1" in capsys.readouterr().err
+    assert "there are 1 GPUs here; got --devices 4; give at most 1" in capsys.readouterr().err
     assert asked == []

@@ -72,6 +72,14 @@ def test_two_templates_with_their_boxes_drawn_in(tmp_path: Path) -> None:
         assert [rows.min(), rows.max()] == pytest.approx([T / 4 - 2, 3 * T / 4 + 1], abs=2.5)
 
 
+def test_newest_looks_that_show_another_object(tmp_path: Path) -> None:
+    settings = replace(PLAIN, pairs=replace(PLAIN.pairs, num_templates=2), misled=1.0)
+    pairs, random = of_target(tmp_path / "clip", settings), np.random.default_rng(0)
+    newest = [pairs.draw(random, T, S).template[1] for _ in range(20)]
+    others = sum(bool((look[T // 2, T // 2] == (0, 0, 250)).all()) for look in newest)
+    assert others > 10  # the rest are still the first look, too far off, or of a time between without another frame
+
+
 def test_light_leaves_the_padding_black(tmp_path: Path) -> None:
     settings = replace(PLAIN, lit=1.0, pairs=replace(PLAIN.pairs, scale=0.0, anywhere=0.0))
     pairs, random = of_target(tmp_path / "clip", settings), np.random.default_rng(1)
@@ -137,8 +145,9 @@ def test_slivers_at_the_edge_are_known() -> None:
 
 
 def test_settings_out_of_range() -> None:
-    with pytest.raises(InputError, match="near_gap of 1 or more"):
-        replace(PLAIN, near_gap=0)
+    for change in ({"near_gap": 0}, {"newest_age": 0}, {"fair": -1.0}):
+        with pytest.raises(InputError, match="near_gap and newest_age of 1 or more"):
+            replace(PLAIN, **change)
 
 
 def test_frames_of_the_made_clip_are_as_many_as_told(tmp_path: Path) -> None:

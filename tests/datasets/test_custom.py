@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +149,42 @@ def test_cvat_for_video(tree: Tree, stored: Store) -> None:
     assert car.boxes_xywh[[0, 2]].tolist() == [[1.5, 2, 3, 6], [2, 2, 3, 6]]
     assert car.visible is not None
     assert car.visible.tolist() == [True, False, True]
+
+
+def cvat_of_frames(numbers: Sequence[int]) -> str:
+    boxes = [f'<box frame="{n}" outside="0" xtl="{n}" ytl="2" xbr="{n + 3}" ybr="8"/>' for n in numbers]
+    return f'<annotations><track id="3" label="car">{"".join(boxes)}</track></annotations>'
+
+
+@pytest.mark.parametrize("pattern", ["frame_{:06d}.PNG", "{}.png"])
+@pytest.mark.parametrize(
+    ("pictures", "boxes"),
+    [
+        (range(0, 30, 5), range(0, 30, 5)),  # every fifth frame
+        (range(10, 16), range(10, 16)),  # a job that begins at frame 10
+        (range(10, 30), range(12, 15)),  # which has enough pictures to be shifted in silence
+    ],
+)
+def test_cvat_pictures_are_found_by_their_numbers(tree: Tree, pattern: str, pictures: range, boxes: range) -> None:
+    tree.frames("images", pictures, pattern)
+    tree.text("annotations.xml", cvat_of_frames(boxes))
+    (car,) = open_dataset("cvat", tree.root)
+    assert grays(car) == list(boxes)
+    assert car.boxes_xywh[:, 0].tolist() == list(boxes)
+
+
+def test_cvat_pictures_with_names_of_their_own_are_taken_in_order(tree: Tree) -> None:
+    tree.frames("images", range(1, 7), "holiday_{:04d}.jpg")
+    tree.text("annotations.xml", cvat_of_frames([1, 2]))
+    (car,) = open_dataset("cvat", tree.root)
+    assert grays(car) == [2, 3]  # frames 1 and 2 are the second and third picture
+
+
+def test_cvat_lacking_a_frame(tree: Tree) -> None:
+    tree.frames("images", [10, 11, 13], "frame_{:06d}.PNG")
+    tree.text("annotations.xml", cvat_of_frames([10, 11, 12, 13]))
+    with pytest.raises(InputError, match=r"expected pictures of the frames 12 of .*_3 in"):
+        open_dataset("cvat", tree.root)
 
 
 def test_cvat_for_images_in_tasks(tree: Tree) -> None:

@@ -75,7 +75,7 @@ def test_an_incomplete_copy_is_refused(lasot: Tree, tmp_path: Path) -> None:
         open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train")
     assert not list(tmp_path.glob("kept/*"))
     lasot.text("training_set.txt", "")
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="no sequences of lasot train"):
         open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
 
 

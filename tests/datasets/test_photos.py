@@ -13,7 +13,7 @@ from singletrack.errors import InputError
 
 
 def test_photos_come_from_files_and_are_held_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="no photos"):
         Photos(tmp_path)
     for index in range(10):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((40, 1000, 3), index * 20, np.uint8))
@@ -26,7 +26,7 @@ def test_photos_come_from_files_and_are_held_out(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     bad = Photos(tmp_path)
     bad.paths = [tmp_path / "bad.jpg"]
-    with pytest.raises(InputError, match="readable picture"):
+    with pytest.raises(InputError, match="cannot read photo"):
         bad.draw(np.random.default_rng(0))
 
 

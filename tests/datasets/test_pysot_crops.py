@@ -89,11 +89,11 @@ def test_some_show_another_target(folder: CropFolder) -> None:
 
 
 def test_what_is_missing_is_named(folder: CropFolder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected vid as pysot prepares it, with .*train.json"):
+    with pytest.raises(InputError, match=r"train\.json must be .* as prepared by pysot"):
         _ = CropFolder(name="vid", root=tmp_path, gap=1).tracks
     (tmp_path / "train.json").write_text('{"a": {"00": {"000000": [1, 1, 1, 1]}}}')
-    with pytest.raises(InputError, match="got none with a size"):
+    with pytest.raises(InputError, match="has no boxes with a size"):
         _ = CropFolder(name="vid", root=tmp_path, gap=1).tracks
     (tmp_path / "train.json").write_text('{"a": {"00": {"000000": [1, 1, 5, 5]}}}')
-    with pytest.raises(VideoError, match=r"expected the crop .*000000\.00\.x\.jpg"):
+    with pytest.raises(VideoError, match=r"cannot read crop .*000000\.00\.x\.jpg"):
         drawn(CropFolder(name="vid", root=tmp_path, gap=1), Views(), 0)

@@ -57,7 +57,7 @@ def test_what_cannot_be_meant_is_refused(whole: Tree, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="check the path"):
         open_dataset("folder", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"expected sequences of folder test .*; found none"):
+    with pytest.raises(InputError, match="no sequences of folder test"):
         open_dataset("folder", tmp_path / "empty")
 
 
@@ -150,13 +150,13 @@ def test_check_tells_all_that_is_wrong(whole: Tree, tmp_path: Path) -> None:
     assert report.problems["fox"] == ["is not in this copy"]
     assert report.problems["cat"] == [
         "1 frames cannot be read, the first is 00000002.jpg",
-        "1 frames are cut short, the first is 00000003.jpg",
+        "1 frames are truncated, the first is 00000003.jpg",
     ]
     assert "got 3 boxes in dog/groundtruth.txt and 2 frames" in report.problems["dog"][0]
     assert report.problems["eel"] == ["the first frame has no valid box, but nan,nan,nan,nan"]
     assert report.digest == split_digest(["cat", "dog", "eel", "fox"])
     quick = check_dataset("folder", root, quick=True)
-    assert quick.problems["cat"] == ["1 frames are cut short, the first is 00000003.jpg"]
+    assert quick.problems["cat"] == ["1 frames are truncated, the first is 00000003.jpg"]
 
 
 def test_check_counts_against_what_is_expected(whole: Tree) -> None:

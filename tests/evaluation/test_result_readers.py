@@ -144,7 +144,7 @@ def test_of_two_names_alike_the_exact_one_is_meant(tmp_path: Path) -> None:
     write(tmp_path / "car-1.txt", BOXES + 1)
     boxes = read_tracker_results(tmp_path, [sequence("car-1")]).boxes_xywh["car-1"][0]
     np.testing.assert_array_equal(boxes, BOXES + 1)
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="no results in"):
         read_tracker_results(tmp_path, [sequence("car.1")])
 
 

@@ -158,7 +158,7 @@ def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> N
 
 
 def test_unknown_sequence_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a sequence of folder"):
+    with pytest.raises(InputError, match="unknown sequence"):
         RunFolder.start(tmp_path, facts()).is_done("three")
 
 
@@ -178,7 +178,7 @@ def test_damaged_files_are_refused(tmp_path: Path, file: str, text: str) -> None
     run = RunFolder.start(tmp_path, facts())
     run.write("one", result())
     (tmp_path / file).write_text(text)
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match=r"cannot read result file|must have"):
         run.read("one")
 
 
@@ -190,7 +190,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 248, "ä" * 101, "broken\udcff"])
 def test_names_that_could_not_be_written_are_refused_before_the_run(name: str, tmp_path: Path) -> None:  # C23
-    with pytest.raises(InputError, match=r"expected (names of )?sequences"):
+    with pytest.raises(InputError, match=r"cannot be a file name|sequence name"):
         RunFolder.start(tmp_path / "run", facts(sequences={name: 3}))
     assert not (tmp_path / "run").exists()
     RunFolder.start(tmp_path / "run", facts(sequences={"a" * 200: 3, "ä" * 100: 3}))

@@ -38,7 +38,7 @@ def test_boxes_in_every_form(box: Any, options: dict[str, Any], found: tuple[flo
         ((300, 200, 400, 300), {}, "looks like two corners; add --box-format xyxy"),
         ((-122.5, 60, 123, 40), {}, r"only 0.4 % of -122.5,60,123,40"),
         ((120, 80, 64, 48), {"normalized": True}, "outside"),
-        ((120, 80, 64, 48), {"box_format": "xyxy"}, "above zero"),
+        ((120, 80, 64, 48), {"box_format": "xyxy"}, "must be positive"),
         ((1, 2, 3), {}, "four numbers; got 3"),
         ("1234", {"box_format": "ltrb"}, "unknown box format 'ltrb'"),
         ((1, 2, 3, None), {}, "four numbers"),

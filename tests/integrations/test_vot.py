@@ -94,7 +94,7 @@ def test_a_mask_comes_as_its_corner_pixels(drift: Drift, picture: str) -> None:
 
 @pytest.mark.parametrize("region", [(3.0, 4.0), [[0, 1], [1, 1]], None, []])
 def test_another_region_is_refused_with_what_to_do(drift: Drift, picture: str, region: Any) -> None:
-    with pytest.raises(InputError, match="put `convert = rectangle` into"):
+    with pytest.raises(InputError, match="add `convert = rectangle` to"):
         VOTTracker().init(picture, [(region, {})])
 
 
@@ -174,7 +174,7 @@ def test_entries_are_added_and_what_stands_there_stays(tmp_path: Path) -> None:
     assert parse(text, "other") == {"command": "run me"}
     assert parse(text, "a")["protocol"] == "trax"
     assert parse(text, "b")["protocol"] == "python"
-    with pytest.raises(InputError, match="got 'a', which is there; remove that section, or give another --name"):
+    with pytest.raises(InputError, match="already has a tracker 'a'; remove that section, or give another --name"):
         add_entry(registry, "a", make_entry("a"))
     assert registry.read_text() == text
 
@@ -182,7 +182,7 @@ def test_entries_are_added_and_what_stands_there_stays(tmp_path: Path) -> None:
 def test_a_file_that_is_no_registry_is_left_alone(tmp_path: Path) -> None:
     registry = tmp_path / "trackers.ini"
     registry.write_text("no section\n")
-    with pytest.raises(InputError, match=r"expected a trackers\.ini"):
+    with pytest.raises(InputError, match=r"cannot read .*trackers\.ini"):
         add_entry(registry, "a", make_entry("a"))
     assert registry.read_text() == "no section\n"
 

@@ -389,7 +389,7 @@ def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
     ]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
-    assert "expected --blend with --blend-weight" in result.output
+    assert "--blend-weight needs --blend" in result.output
 
 
 def test_convert_command_fails_loudly(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import gc
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -302,3 +303,34 @@ def test_targets_that_nothing_is_seen_of_are_no_work() -> None:
     results = many.update(np.zeros((180, 320, 3), np.uint8))
     assert [result.score for result in results.values()] == [0.0, 0.0]
     assert tracker.network.batches == []
+
+
+def test_memory_stays_flat_while_targets_come_and_go() -> None:
+    random = np.random.default_rng(0)
+    frames = [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(4)]
+    targets = MultiTracker(make_ostrack(), batch_sizes=(1, 4, 16))
+
+    def step(index: int) -> None:
+        frame = frames[index % len(frames)]
+        targets.update(frame)
+        if len(targets.ids) < 16 and (not targets.ids or random.random() < 0.5):
+            targets.add(frame, (float(random.integers(0, 40)), float(random.integers(0, 30)), 12.0, 10.0))
+        elif random.random() < 0.9:
+            targets.remove(int(random.choice(targets.ids)))
+
+    def held() -> int:
+        while targets.ids:
+            targets.remove(targets.ids[0])
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        for index in range(100):  # warm-up
+            step(index)
+        before = held()
+        for index in range(600):
+            step(index)
+        assert held() - before < 20_000  # bytes; one target alone holds more
+    finally:
+        tracemalloc.stop()

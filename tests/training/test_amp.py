@@ -22,7 +22,7 @@ def test_auto_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(amp, "native", lambda name, device, has=has: has and name == "bf16")
         assert choose_precision("auto", CPU) == wanted
         assert choose_precision("fp32", CPU) == "fp32"
-    with pytest.raises(InputError, match="expected a precision that cpu has, fp32; got bf16"):
+    with pytest.raises(InputError, match="cpu does not support precision bf16; choose fp32"):
         choose_precision("bf16", CPU)
 
 

@@ -79,14 +79,14 @@ def test_of_one_video_the_last_fifth_is_held_out(tmp_path: Path) -> None:
 
 
 def test_too_little_to_hold_any_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="10 frames or more, or several"):
+    with pytest.raises(InputError, match="several sequences, or one of at least 10 frames"):
         split_sequences("folder", data_of(write_clips(tmp_path, 1, frames=4)))
 
 
 def test_first_boxes_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
     write_clips(tmp_path, 2, frames=3)
     (tmp_path / "clip-1" / "groundtruth.txt").write_text("1,2,3,4\n")
-    with pytest.raises(InputError, match="clip-1 to learn from; got the first alone"):
+    with pytest.raises(InputError, match=r"clip-1 needs a box for each of its .* frames; got only the first"):
         split_sequences("folder", data_of(tmp_path))
 
 

@@ -91,7 +91,7 @@ def test_a_hosted_board_gets_facts_numbers_and_pictures(
 
 
 def test_boards_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(errors.InputError, match="expected boards among tensorboard, wandb, trackio; got 'paper'"):
+    with pytest.raises(errors.InputError, match="unknown logger 'paper'; choose among tensorboard, wandb, trackio"):
         check_boards(["paper"])
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
     with pytest.raises(errors.MissingDependencyError, match="no wandb; run: pip install wandb"):

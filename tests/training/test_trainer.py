@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -69,7 +70,7 @@ def test_the_verb_goes_on_with_resume(tmp_path: Path, monkeypatch: pytest.Monkey
     (photos / "4.png").write_bytes((photos / "3.png").read_bytes())
     other = run("cut", "--resume")
     assert isinstance(other.exception, CheckpointError)
-    assert "to come from these data, but photos differ" in str(other.exception)
+    assert "is from other data: photos differ" in str(other.exception)
     (photos / "4.png").unlink()
     done = run("cut", "--resume")
     assert done.exit_code == 0, done.output
@@ -100,6 +101,42 @@ def test_a_signal_in_the_middle_of_a_step_is_obeyed_at_its_end(number: int, tmp_
     assert signal.getsignal(number) is handler
     train(recipe, NOTHING, tmp_path / "one", stop_after=1)
     same_state(tmp_path / "cut", tmp_path / "one")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_validation_is_obeyed_at_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = one_stage(steps=4, check_every=2)
+    followed: list[int] = []
+
+    def follow(model: object, stage: object, data: object, distributed: object, stop: Callable[[], bool]) -> float:
+        for frame in range(1000):
+            if frame == 3 and not followed:
+                os.kill(os.getpid(), number)
+            if stop():
+                break
+        followed.append(frame)
+        return 0.5 + 0.1 * len(followed)
+
+    monkeypatch.setattr(trainer, "tracking_overlap", follow)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, NOTHING, tmp_path / "cut")
+    assert followed == [3]  # at once, not after the whole validation
+    assert "stopping: what is in hand is finished and saved" in capfd.readouterr().err
+    state = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)
+    assert (state["step"], state["best"]) == (2, None)
+    assert state["pending"]["loss"] > 0
+    train(recipe, NOTHING, tmp_path / "cut", resume_run=True)
+    assert followed == [3, 999, 999]  # the validation that was cut, and the last one
+    monkeypatch.setattr(trainer, "tracking_overlap", lambda *_: None)
+    train(recipe, NOTHING, tmp_path / "whole")
+    for name in ("last.pt", "weights.safetensors"):
+        assert (tmp_path / "cut" / name).exists()
+    cut, whole = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("cut", "whole"))
+    assert all(torch.equal(cut["model"][key], value) for key, value in whole["model"].items())
+    steps = [json.loads(line).get("step") for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert [step for step in steps if step is not None].count(2) == 1
 
 
 INTERRUPTED = """
@@ -215,7 +252,7 @@ def test_the_network_may_be_compiled(tmp_path: Path) -> None:
 
 
 def test_what_must_be_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="found none"):
+    with pytest.raises(CheckpointError, match="checkpoint not found"):
         train(toy(), NOTHING, tmp_path, resume_run=True)
     train(toy(), NOTHING, tmp_path, stop_after=1)
     with pytest.raises(InputError, match="--resume"):
@@ -224,7 +261,7 @@ def test_what_must_be_refused(tmp_path: Path) -> None:
         train(toy(clip=2.0), NOTHING, tmp_path, resume_run=True)
     with pytest.raises(CheckpointError, match="stages"):
         train(one_stage(), NOTHING, tmp_path, resume_run=True)
-    with pytest.raises(InputError, match="3 processes or parts can share"):
+    with pytest.raises(InputError, match="not divisible by 3"):
         train(toy(), NOTHING, tmp_path / "other", settings=RunSettings(grad_accum_steps=3))
     assert not (tmp_path / "other").exists()
 
@@ -243,7 +280,7 @@ def test_a_lost_loss_ends_the_run_and_keeps_the_last_checkpoint(
         return (total * float("nan"), log) if bad == "loss" else (total + (total - total.detach()).sqrt(), log)
 
     monkeypatch.setattr(type(recipe.stages[0].task), "loss", wrong)
-    with pytest.raises(SingletrackError, match=r"expected a finite loss and gradient; .* at step 3 of stage one"):
+    with pytest.raises(SingletrackError, match=r"loss and gradient must be finite; .* at step 3 of stage one"):
         train(recipe, NOTHING, tmp_path, resume_run=True)
     assert (tmp_path / "last.pt").read_bytes() == before
 

@@ -86,7 +86,7 @@ def test_opacity_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureF
     cv2.imwrite(str(tmp_path / "0.png"), np.full((4, 6, 4), 9, np.uint8))
     with open_video(tmp_path) as video:
         assert next(iter(video)).shape == (4, 6, 3)
-    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}: opacity (alpha) is left out"]
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}: the alpha channel is dropped"]
     assert caplog.records[0].levelno == logging.WARNING
 
 
@@ -118,7 +118,7 @@ def test_arrays_become_rgb(values: NDArray[Any], pixel: list[int]) -> None:
 
 @pytest.mark.parametrize("values", [np.zeros((2, 3, 5)), np.zeros(4), np.zeros((0, 3, 3)), np.array([["a"]])])
 def test_arrays_that_are_no_pictures(values: NDArray[Any]) -> None:
-    with pytest.raises(VideoError, match=r"expected frames as \(H, W, 3\) RGB arrays; got .* from array"):
+    with pytest.raises(VideoError, match=r"frames must be \(H, W, 3\) RGB arrays; got .* from array"):
         FrameConverter("array")(values)
 
 

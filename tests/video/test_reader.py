@@ -114,7 +114,7 @@ def test_truncated_file_is_delivered_as_far_as_it_decodes(
 ) -> None:
     frames, message = read_until_damaged(cut(make_video(name, codec=codec, count=60), share))
     assert 60 * share - 8 <= len(frames) < 60
-    assert f"{len(frames)} frames decoded" in message
+    assert f"{len(frames)} frames were decoded" in message
 
 
 @pytest.mark.parametrize(
@@ -172,21 +172,21 @@ def test_frames_cut_off_by_an_edit_list_are_no_damage(make_video: MakeVideo, tmp
 
 def test_mp4_without_its_index_is_refused(make_video: MakeVideo) -> None:
     path = cut(make_video(options={"brand": "mp42"}), 0.6)  # an mp4 keeps its index at the end unless told otherwise
-    with pytest.raises(VideoError, match="copied to its end"):
+    with pytest.raises(VideoError, match="copied completely"):
         open_video(path)
 
 
 def test_source_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="does not exist") as caught:
+    with pytest.raises(VideoError, match="source not found") as caught:
         open_video(tmp_path / "missing.mp4")
-    assert "check the path" in str(caught.value)
+    assert "give a video file" in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello\n" * 100, bytes(1000)])
 @pytest.mark.parametrize("name", ["notes.txt", "fake.mp4"])
 def test_file_that_is_no_video(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(VideoError, match="expected a video"):
+    with pytest.raises(VideoError, match="cannot read video"):
         open_video(tmp_path / name)
 
 
@@ -196,7 +196,7 @@ def test_sound_without_pictures(tmp_path: Path) -> None:
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
-    with pytest.raises(VideoError, match="no picture track"):
+    with pytest.raises(VideoError, match="no video track"):
         open_video(tmp_path / "sound.wav")
 
 
@@ -371,7 +371,7 @@ def test_gray_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["frames", "frames/*.png"])
 def test_no_pictures(tmp_path: Path, source: str) -> None:
     (tmp_path / "frames").mkdir()
-    with pytest.raises(VideoError, match="found none"):
+    with pytest.raises(VideoError, match="no images"):
         open_video(str(tmp_path / source))
 
 
@@ -422,12 +422,12 @@ def test_camera(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
 
 def test_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    with pytest.raises(VideoError, match="camera with number 0"):
+    with pytest.raises(VideoError, match="no camera 0"):
         open_video("0")
 
 
 def test_number_that_no_camera_can_have() -> None:
-    with pytest.raises(VideoError, match="camera with number 20241121095600"):
+    with pytest.raises(VideoError, match="no camera 20241121095600"):
         open_video("20241121095600")
 
 
@@ -464,7 +464,7 @@ def test_stream_that_stays_silent_is_given_up() -> None:
 
 @pytest.mark.parametrize("number", [-1, -5, 10**30])
 def test_numbers_that_are_no_cameras(number: int) -> None:  # C15: -1 ended the process
-    with pytest.raises(VideoError, match="expected"):
+    with pytest.raises(VideoError, match="no camera"):
         open_video(number)
 
 
@@ -519,7 +519,7 @@ def test_announced_sizes(ending: str) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 5000, "b\0c", "frames/" + "a" * 300 + "/*.png"])
 def test_names_that_no_file_can_have(name: str) -> None:  # C9
-    with pytest.raises(VideoError, match="expected"):
+    with pytest.raises(VideoError, match=r"source not found|no images"):
         open_video(name)
 
 
@@ -641,7 +641,7 @@ def test_a_cover_alone_is_no_video(make_video: MakeVideo, tmp_path: Path) -> Non
         frame.sample_rate = 44100
         container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
-    with pytest.raises(VideoError, match="it has no picture track"):
+    with pytest.raises(VideoError, match="it has no video track"):
         open_video(with_cover(tmp_path / "song.mp4"))
 
 
@@ -679,7 +679,11 @@ def test_square_pixels_without_a_ratio(make_video: MakeVideo) -> None:
 
 @pytest.mark.parametrize(
     ("options", "transfer", "said"),
-    [({"flags": "+ildct+ilme"}, 1, "interlaced video is read as it is"), ({}, 16, "HDR (PQ)"), ({}, 18, "HDR (HLG)")],
+    [
+        ({"flags": "+ildct+ilme"}, 1, "interlaced video is not deinterlaced"),
+        ({}, 16, "HDR (PQ)"),
+        ({}, 18, "HDR (HLG)"),
+    ],
 )
 def test_what_frames_do_not_hold_is_said_once(
     tmp_path: Path, options: dict[str, str], transfer: int, said: str, caplog: pytest.LogCaptureFixture

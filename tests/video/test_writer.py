@@ -50,9 +50,14 @@ def test_colors_survive(tmp_path: Path, color: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(65, 48), (64, 49), (65, 49), (1, 1)])
-def test_odd_sizes_become_even(tmp_path: Path, width: int, height: int) -> None:
+def test_odd_sizes_become_even_and_that_is_said(
+    tmp_path: Path, width: int, height: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
         writer.write(plain(width, height))
+        writer.write(plain(width, height))
+    said = f"a.mp4 is {width + width % 2} x {height + height % 2}: H.264 needs even sides"
+    assert [said in record.getMessage() for record in caplog.records] == [True]
     with open_video(tmp_path / "a.mp4") as video:
         assert video.size_wh == (width + width % 2, height + height % 2)
         assert next(iter(video))[-1, -1].tolist() == pytest.approx([200, 30, 40], abs=4)
@@ -102,7 +107,7 @@ def test_folder_that_does_not_exist(tmp_path: Path) -> None:
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
         writer.write(plain())
-        with pytest.raises(InputError, match="expected frames of 64 x 48"):
+        with pytest.raises(InputError, match="frames must have 64 x 48"):
             writer.write(plain(48, 64))
 
 

@@ -13,7 +13,7 @@ from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.files import make_folder
 from singletrack.geometry.boxes import Box, iou
-from singletrack.video import VideoReader
+from singletrack.video import VideoReader, VideoWriter
 
 FRAMES = 150
 SIZE_WH = (640, 360)
@@ -25,16 +25,20 @@ FPS = 30.0
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Folder for demo.mp4 and demo.csv; created if needed.  [default: current folder]",
+    help="Folder for demo.mp4, demo.csv and demo-clip.mp4; created if needed.  [default: current folder]",
 )
 def command(out: Path) -> None:
     """Track an object in a generated clip with known boxes.
 
     Nothing is downloaded: the clip is generated and the model is bundled. demo.mp4 shows the predicted box with its
-    score and the true box (dashed). demo.csv has the predicted boxes.
+    score and the true box (dashed). demo.csv has the predicted boxes. demo-clip.mp4 is the clip itself, to try
+    `singletrack label` on.
     """
     make_folder(out)
     clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))
+    with VideoWriter(out / "demo-clip.mp4", FPS) as plain:
+        for frame, _ in clip:
+            plain.write(frame)
     true_boxes: list[Box] = [box for _, box in clip]
     found_boxes: list[Box] = []
     timed_frames = ((index / FPS, frame) for index, (frame, _) in enumerate(clip))

@@ -12,7 +12,8 @@ from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
-from singletrack.loading import bundled_file
+from singletrack.interrupts import terminate_as_interrupt
+from singletrack.loading import bundled_file, existing_file
 from singletrack.models.configs import OSTrackConfig
 from singletrack.registry import MODELS, network_config
 
@@ -117,15 +118,16 @@ def command(
     )
     folder = out or Path("runs") / f"finetune-{model}"
     make_folder(folder)
-    outcome = finetune(
-        recipe,
-        weights or bundled_file(model, ".safetensors"),
-        DataPaths(photos=photos, folders=folders, cache=cache_folder()),
-        folder,
-        old_weights=old_weights,
-        resume_run=resume,
-        settings=RunSettings(device=str(find_device(device)), workers=workers, report=click.echo),
-    )
+    with terminate_as_interrupt():
+        outcome = finetune(
+            recipe,
+            existing_file(weights) if weights else bundled_file(model, ".safetensors"),
+            DataPaths(photos=photos, folders=folders, cache=cache_folder()),
+            folder,
+            old_weights=old_weights,
+            resume_run=resume,
+            settings=RunSettings(device=str(find_device(device)), workers=workers, report=click.echo),
+        )
     click.echo(
         f"AO on held-out sequences: {outcome.before:.3f} before, {outcome.best:.3f} with the best weights, "
         f"{outcome.after:.3f} with the result"

@@ -66,14 +66,14 @@ OPTIONS = {
         "--device",
         default="auto",
         show_default=True,
-        help="Device, as the engine calls it: cpu for all; GPU for openvino; cuda for torch and onnx.",
+        help="Device name of the engine: cpu for all; GPU for openvino; cuda for torch and onnx.",
     ),
     "precision": click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
-        help="Number format to compute in. auto: bf16 with openvino on CPUs that have it, else fp32.",
+        help="Number format of the computation. auto: bf16 with openvino on CPUs that support it, else fp32.",
     ),
     "keep_ratio": click.option(
         "--keep-ratio",
@@ -129,7 +129,7 @@ def parse_folders(context: click.Context, option: click.Parameter, values: tuple
     return folders
 
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing files.")
 
 
 def ask_to_overwrite(paths: Sequence[Path], overwrite: bool) -> None:

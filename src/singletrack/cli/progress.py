@@ -16,15 +16,16 @@ from tqdm import tqdm
 from singletrack.api import TrackStep
 from singletrack.errors import InputError, VideoError
 
-LINE_SECONDS = 10.0  # between two lines of progress where stderr is no terminal, as in CI
+LINE_SECONDS = 10.0  # between two lines of progress if stderr is not a terminal, as in CI
 LONGEST_SPANS = 5  # that are listed of each target
 WORST_MOMENTS = 3  # the same, of those in which the target is not lost
 
 
 class ProgressBar:
-    """Counts frames on stderr: a bar on a terminal, elsewhere a line every ten seconds.
+    """Progress over frames on stderr: a bar on a terminal, otherwise a line every ten seconds.
 
-    count: how many frames there will be; None where nobody knows.
+    Args:
+        count: number of frames; None if unknown.
     """
 
     def __init__(self, count: int | None, stream: TextIO | None = None) -> None:
@@ -35,7 +36,7 @@ class ProgressBar:
         self._began = self._last = time.monotonic()
 
     def update(self, count: int = 1, state: str = "") -> None:
-        """So many more frames are done; state: what to show beside their number."""
+        """Add ``count`` finished frames. ``state``: text to show next to their number."""
         self._done += count
         self._state = state or self._state
         if self._terminal:
@@ -49,13 +50,13 @@ class ProgressBar:
             print(f"frame {self._done}{total}, {rate:.1f} frames/s{shown}", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
 
 @dataclass
 class _History:
-    """What happened to one target. spans: [first, last] frames in which it was lost, with their times in seconds."""
+    """What happened to one target. ``spans``: [first, last] frames in which it was lost, with times in seconds."""
 
     frames: int = 0
     lost: int = 0
@@ -83,7 +84,7 @@ class _History:
         self.worst = sorted([*self.worst, dip])[:WORST_MOMENTS]
 
     def lines(self, name: str) -> list[str]:
-        """What to say of it."""
+        """Summarize it in lines of text."""
         said = []
         if self.lost:
             longest = sorted(self.spans, key=lambda span: span[0][0] - span[1][0])[:LONGEST_SPANS]

@@ -1,14 +1,16 @@
-"""`singletrack track`: follow one object or many, write the video and the boxes."""
+"""`singletrack track`: track one or more objects, and write the video and the boxes."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from singletrack import loading
-from singletrack.api import check_outputs, follow, resolve_targets
+from singletrack.api import TrackStep, check_outputs, follow, resolve_targets
 from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
 from singletrack.cli.progress import Progress
 from singletrack.errors import InputError
@@ -16,12 +18,15 @@ from singletrack.files import is_stdout
 from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
 from singletrack.geometry.boxes import Box
 from singletrack.interrupts import quit_on_interrupt
+from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
 from singletrack.video import open_video
 
+LABEL_ENDINGS = (".xml", ".parquet", ".json")  # of --save-boxes, that no result file has; .json asks for --format
+
 
 def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[Box]:
-    """Texts of four numbers with commas between them."""
+    """Parse repeated boxes of four comma-separated numbers."""
     try:
         return [parse_box(text) for text in texts]
     except ValueError as error:
@@ -29,21 +34,23 @@ def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Seque
 
 
 def parse_box(text: str) -> Box:
-    """Four numbers with commas between them; raises ValueError for anything else."""
+    """Parse four comma-separated numbers; raises ValueError for anything else."""
     try:
         a, b, c, d = (float(number) for number in text.split(","))
     except ValueError:
-        raise ValueError(f"expected four numbers x,y,width,height in pixels, as 120,80,64,48; got {text!r}") from None
+        raise ValueError(
+            f"expected four numbers x,y,width,height in pixels, such as 120,80,64,48; got {text!r}"
+        ) from None
     return a, b, c, d
 
 
 def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
-    """The boxes of a file of targets, by the numbers of the frames they are in; `start` where a line has none."""
+    """Read a file of targets: boxes by frame index; ``start`` for lines without one."""
     targets: dict[int, list[Box]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a file of boxes; cannot read {path} ({error}); check the path") from error
+        raise InputError(f"cannot read targets file {path} ({error}); check the path") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -53,10 +60,16 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
             targets.setdefault(frame, []).append(parse_box(",".join(values)))
         except ValueError:
             raise InputError(
-                f"expected x,y,width,height or x,y,width,height,frame a line; line {number} of {path} is {line!r}; "
-                "correct or remove it"
+                f"each line must be x,y,width,height or x,y,width,height,frame; line {number} of {path} is {line!r}; "
+                "fix or remove it"
             ) from None
     return targets
+
+
+def unused(path: Path) -> Path:
+    """The path, or where it is taken the first of NAME-2, NAME-3, ... that is not."""
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
 @click.command(no_args_is_help=True)
@@ -67,42 +80,48 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     multiple=True,
     callback=parse_boxes,
     metavar="X,Y,W,H",
-    help="The object in the first frame, or that of --start: left, top, width and height in pixels. Given several "
-    "times, all of them are followed together.",
+    help="Box of the object in the first frame (or the --start frame): left, top, width, height in pixels. Repeat it "
+    "to track several objects.",
 )
 @click.option(
     "--targets",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Many objects, instead of --box: a file with x,y,w,h a line; a fifth number is the frame that the box is in, "
-    "from 0, where that is another than the first.",
+    help="File with the boxes of many objects, instead of --box: x,y,w,h per line, and optionally the index of the "
+    "frame in which the object starts, from 0.",
 )
 @click.option(
     "--start",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="First frame to follow from, the one that the box is in; those before it are passed over.",
+    help="Index of the first frame to track, to which the box belongs. Earlier frames are skipped.",
 )
 @click.option(
     "--box-format",
     type=click.Choice(BOX_FORMATS),
-    help="Numbers of a box. xywh: left, top, width, height; xyxy: left, top, right, bottom; cxcywh: center "
-    "and size.  [default: xywh, and what looks like two corners is refused]",
+    help="Order of the numbers of a box. xywh: left, top, width, height; xyxy: left, top, right, bottom; cxcywh: "
+    "center and size.  [default: xywh; boxes that look like two corners are refused]",
 )
 @click.option(
     "--normalized/--pixels",
     default=None,
-    help="Boxes are shares of the frame, 0 to 1, or pixels.  [default: pixels, and what looks like shares is refused]",
+    help="Unit of boxes: fractions of the frame, or pixels.  [default: pixels; boxes like fractions are refused]",
 )
 @model_options
-@click.option("--out", type=click.Path(path_type=Path), help="Video to write (.mp4), with the box drawn on each frame.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output video (.mp4) with the boxes drawn.")
 @click.option(
     "--save-boxes",
     type=click.Path(path_type=Path),
-    help="Boxes to write: .txt has x,y,w,h a line; .csv and .jsonl add frame, time, score and lost. Of many objects, "
-    "each line has the id too, and .txt is that of MOTChallenge, without frames in which a target is lost. - is "
-    "standard output, as JSON lines.",
+    help="Output file for the boxes. .txt: x,y,w,h per line; .csv and .jsonl: also frame, time, score and lost. With "
+    "several objects, lines have ids, and .txt is in the MOTChallenge format, without lost targets. -: JSON lines on "
+    "standard output. .xml (CVAT), .parquet and --format write labels.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(FORMATS)),
+    metavar="NAME",
+    help="Label format of --save-boxes, see `singletrack labels`.  [default: by its ending]",
 )
 @overwrite_option
 def command(
@@ -116,40 +135,57 @@ def command(
     options: LoadOptions,
     out: Path | None,
     save_boxes: Path | None,
+    format: str | None,
     overwrite: bool,
 ) -> None:
-    """Follow one object or many through SOURCE, from their boxes in the first frame, or that of --start.
+    """Track one or more objects through SOURCE, from their boxes in the first frame or the --start frame.
 
-    SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), the number of a camera (0), or
-    the address of a stream (rtsp://..., http://...). With neither --out nor --save-boxes, followed.mp4 is written.
+    SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), a camera number (0), or the address of a
+    stream (rtsp://..., http://...). Without --out and --save-boxes, followed.mp4 is written.
 
-    Ctrl-C ends it; what was written until then is kept and plays.
+    Ctrl-C stops tracking; the output so far is kept and playable.
     """
     if bool(boxes_given) == (targets is not None):
         raise click.UsageError(
-            "Missing option '--box': expected --box X,Y,W,H once or more, or --targets FILE "
-            "(--save-boxes names a file to write)"
+            "Missing option '--box': give --box X,Y,W,H at least once, or --targets FILE "
+            "(--save-boxes names an output file)"
             if targets is None
-            else "expected --box or --targets; got both; put all boxes into the file"
+            else "--box and --targets cannot be combined; put all boxes into the file"
         )
+    if format and not save_boxes:
+        raise click.UsageError("expected --save-boxes PATH with --format; got none; say where the labels go")
+    label_path = save_boxes if format or (save_boxes and save_boxes.suffix.lower() in LABEL_ENDINGS) else None
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
     single = targets is None and len(boxes_given) == 1
     first_frame = min(first_boxes, default=0)
     if out is None and save_boxes is None:
-        out = Path("followed.mp4")
+        out = unused(Path("followed.mp4"))
     outputs = [path for path in (out, save_boxes) if path]
     weights = Path(options.weights) if options.weights else None
-    check_outputs([path for path in (targets, weights, Path(source)) if path], out, save_boxes)
+    inputs = [path for path in (targets, weights, Path(source)) if path]
+    check_outputs(inputs, out, None if label_path else save_boxes)
+    if label_path:
+        check_output(label_path, format, inputs)
     ask_to_overwrite(outputs, overwrite)
     with open_video(source) as video:
-        # what is wrong with a box is said before the model is loaded
+        # boxes are checked before the model is loaded
         resolved = resolve_targets(first_boxes, video, box_format=box_format, normalized=normalized)
         with quit_on_interrupt():
             tracker = loading.load_with(model, options)
         remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
         boxes_on_stdout = save_boxes is not None and is_stdout(save_boxes)
         files = [path for path in outputs if not (boxes_on_stdout and path == save_boxes)]
-        with Progress(remaining, files, to_stderr=boxes_on_stdout) as progress:
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(remaining, files, to_stderr=boxes_on_stdout))
+            labels = None
+            if label_path:
+                labels = stack.enter_context(LabelRecorder(label_path, format, source, video))
+
+            def note(step: TrackStep) -> None:
+                if labels:
+                    labels.add(step.index, step.results)
+                progress.show(step)
+
             follow(
                 video,
                 resolved[start][0] if single else None,
@@ -159,6 +195,6 @@ def command(
                 box_format="xywh",
                 normalized=False,
                 video_path=out,
-                boxes_path=save_boxes,
-                on_step=progress.show,
+                boxes_path=None if labels else save_boxes,
+                on_step=note,
             )

@@ -14,6 +14,8 @@ from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import make_folder
+from singletrack.interrupts import terminate_as_interrupt
+from singletrack.loading import existing_file
 
 
 @click.command(short_help="Train a model with a recipe.")
@@ -123,6 +125,8 @@ def command(
         raise InputError(
             f"unknown recipe {recipe!r}; choose one of singletrack/training/recipes, such as {', '.join(near)}"
         )
+    if weights is not None:
+        existing_file(weights)
     where = str(find_device(device))
     check_devices(devices or 1, where)
     folder = out or Path("runs") / recipe
@@ -152,5 +156,6 @@ def command(
         report=click.echo,
     )
     run = partial(train, chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
-    left = run() if devices in (None, 1) else launch(devices, run)
+    with terminate_as_interrupt():
+        left = run() if devices in (None, 1) else launch(devices, run)
     click.echo(f"weights: {left}")

@@ -18,12 +18,12 @@ Numbers = NDArray[np.int64]
 
 NO_BOX = (np.nan,) * 4
 LARGEST_MASK = 1 << 27  # pixels
-MOST_FRAMES = 10_000_000  # of one sequence: 92 hours at 30 frames a second
-LARGEST_NUMBER = 1e9  # of anything that counts frames, tracks or pixels
+MOST_FRAMES = 10_000_000  # per sequence: 92 hours at 30 frames per second
+LARGEST_NUMBER = 1e9  # for anything that counts frames, tracks or pixels
 
 
 def read_table(text: str) -> Array:
-    """Numbers of a text, (rows, columns), parted by commas, tabs or spaces; empty lines are left out."""
+    """Parse numbers, (rows, columns), separated by commas, tabs or spaces; empty lines are ignored."""
     rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
     widths = {len(row) for row in rows}
     if len(widths) > 1:
@@ -36,7 +36,9 @@ def read_table(text: str) -> Array:
 
 
 def whole_numbers(column: Array, what: str, low: float = -LARGEST_NUMBER, high: float = LARGEST_NUMBER) -> Numbers:
-    """Numbers (N,) as integers. Raises InputError, naming the first line, where one is not whole or beyond a limit."""
+    """Convert numbers (N,) to integers; raises InputError, naming the first line, for fractions or values beyond a
+    limit.
+    """
     wrong = ~((column >= low) & (column <= high) & (column == np.floor(column)))
     if wrong.any():
         line = int(np.argmax(wrong))
@@ -47,7 +49,7 @@ def whole_numbers(column: Array, what: str, low: float = -LARGEST_NUMBER, high: 
 
 
 def read_boxes(text: str) -> Array:
-    """Lines of x,y,width,height -> (N, 4). "NaN" stands for no box."""
+    """Parse lines of x,y,width,height: (N, 4). "NaN" means no box."""
     table = read_table(text)
     if table.shape[1] not in {0, 4}:
         raise InputError(f"expected x,y,width,height in every line; got {table.shape[1]} numbers")
@@ -55,15 +57,15 @@ def read_boxes(text: str) -> Array:
 
 
 def read_values(text: str) -> Array:
-    """Numbers of a text in one row, whether they stand in one line or in many: (N,)."""
+    """Parse numbers in one or more lines: (N,)."""
     return read_table(",".join(text.split())).reshape(-1)
 
 
 def read_regions(text: str) -> Array:
-    """Lines of regions as VOT writes them -> the upright boxes round them, (N, 4) xywh.
+    """Parse regions as written by VOT into axis-aligned bounding boxes, (N, 4) xywh.
 
-    A line is a box, a polygon (x1,y1,x2,y2,x3,y3, ...), a mask (m and x,y,width,height and runs of pixels outside
-    and inside, by turns, row by row), or one number for a frame without a region. NaN rows stand for no box.
+    A line is a box, a polygon (x1,y1,x2,y2,x3,y3, ...), a mask (m and x,y,width,height and alternating runs of pixels
+    outside and inside, row by row), or one number for a frame without a region, which gives a NaN row.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not any(line.startswith("m") for line in lines) and len({line.count(",") for line in lines}) == 1:
@@ -73,7 +75,7 @@ def read_regions(text: str) -> Array:
 
 
 def _box_round(table: Array) -> Array:
-    """Rows of boxes or of polygons, (N, 4) or (N, 2 corners) -> (N, 4)."""
+    """Compute the bounding boxes of rows of boxes or polygons, (N, 4) or (N, 2 corners) -> (N, 4)."""
     columns = table.shape[1]
     if columns == 4:
         boxes = np.array(table)
@@ -89,7 +91,7 @@ def _box_round(table: Array) -> Array:
 
 
 def _box_in_mask(line: str) -> Array:
-    """The box round the pixels of a mask; each pixel is 1 wide and high."""
+    """Compute the bounding box of the pixels of a mask; each pixel is 1 wide and high."""
     numbers = read_values(line[1:])
     if len(numbers) < 4 or not (np.abs(numbers) <= LARGEST_NUMBER).all() or (numbers[2:] < 0).any():
         raise InputError(
@@ -110,10 +112,10 @@ def _box_in_mask(line: str) -> Array:
 
 
 def read_vatic(text: str, step: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Lines of VATIC, the tool behind NFS -> (N, 4) xywh and (N,) is it in sight, for every `step`-th frame.
+    """Parse lines of VATIC, used by NFS: (N, 4) xywh and (N,) visibility, for every ``step``-th frame.
 
-    A line is track, xmin, ymin, xmax, ymax, frame (from 1), lost, occluded, generated and a label in quotes.
-    Frames without a line are NaN and out of sight; N ends with the last frame that has one.
+    A line is track, xmin, ymin, xmax, ymax, frame (from 1), lost, occluded, generated and a label in quotes. Frames
+    without a line are NaN and not visible; N ends with the last frame that has one.
     """
     table = read_table(re.sub(r'".*', "", text, flags=re.MULTILINE))
     if not len(table) or table.shape[1] != 9:
@@ -130,7 +132,7 @@ def read_vatic(text: str, step: int) -> tuple[Array, NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A sequence that is a stretch of a video: its name, the video's folder, its first and last frame, from 1."""
+    """A sequence that is part of a video: its name, the folder of the video, its first and last frame, from 1."""
 
     name: str
     folder: str
@@ -138,7 +140,7 @@ class Excerpt:
 
 
 def read_config_seqs(text: str) -> list[list[Excerpt]]:
-    """The cell arrays of a ``configSeqs.m``, UAV123's Matlab list of sequences, in the order of the file."""
+    """Parse the cell arrays of ``configSeqs.m``, the Matlab list of sequences of UAV123, in the order of the file."""
     code = re.sub(r"%.*", "", text)
     entry = re.compile(
         r"'name'\s*,\s*'(?P<name>[^']+)'\s*,\s*'path'\s*,(?P<path>.*?)'startFrame'\s*,\s*(?P<first>\d+)"
@@ -165,11 +167,11 @@ def _last_folder(path: str) -> str:
 
 
 def read_list(text: str) -> list[str]:
-    """Names of a list, one a line; empty lines are left out."""
+    """Parse a list of names, one per line; empty lines are ignored."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_properties(text: str) -> dict[str, str]:
-    """Lines of key = value (or key: value), as VOT and GOT-10k write them; others are left out."""
+    """Parse lines of key = value (or key: value), as in VOT and GOT-10k; others are ignored."""
     pairs = (re.split(r"\s*[=:]\s*", line.strip(), maxsplit=1) for line in text.splitlines())
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}

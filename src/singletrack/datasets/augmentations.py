@@ -20,15 +20,16 @@ from singletrack.opencv import cv2
 Box = NDArray[np.float32]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
-STRIDE = 16  # pixels of a token, of which each crop must have one that shows some of the frame
+STRIDE = 16  # token size in pixels; each crop must have a token that shows some of the frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jitter:
-    """How far a crop is off the target, as after a frame of tracking.
+    """Random offset of a crop from the target, as after a frame of tracking.
 
-    scale: standard deviation of the logarithm of width and of height. center: by so many times the square root of the
-    box's area, half of it either way, in x and in y.
+    Attributes:
+        scale: standard deviation of the logarithm of width and height.
+        center: range of the shift, relative to the square root of the box area, centered, in x and y.
     """
 
     scale: float = 0.0
@@ -37,19 +38,22 @@ class Jitter:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How crops are cut and changed; the defaults are OSTrack-256's. Shares are probabilities.
+    """How crops are cut and changed. The defaults are those of OSTrack-256. Shares are probabilities.
 
-    template_factor, search_factor: side of each crop over sqrt(width * height) of its box, as when tracking.
-    gray, flip: shares of pairs of which both frames are gray, or mirrored.
-    flip_one: share of crops mirrored, each by its own chance.
-    brightness: each crop is up to so much brighter or darker.
-    decode: "whole", or "reduced": JPEGs are decoded at a half, quarter or eighth of their size where the crop is
-        smaller still; faster, and smoother than what tracking sees.
-    levels: crops are "rounded" to whole levels after brightness, or left "float" as published.
-    label_shift: pixels of the crop by which labels lie up-left of where tracking reads boxes; published: 0.5.
-    flip_shift: pixels by which a box of a mirrored frame lies left of where its target is; published: 1.
-    mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
-    num_templates: 2 for pairs with the target's newest look beside its first one, see ``frame_pairs.newest_frame``.
+    Attributes:
+        template_factor: side of the template crop relative to the square root of the box area.
+        search_factor: side of the search crop relative to the square root of the box area.
+        gray: share of pairs with both frames gray.
+        flip: share of pairs with both frames mirrored.
+        flip_one: share of crops mirrored separately.
+        brightness: largest relative change of brightness per crop.
+        decode: "whole", or "reduced" to decode JPEGs at a half, quarter or eighth of their size if the crop is even
+            smaller; faster, but smoother than the crops of tracking.
+        levels: "rounded" rounds crops to integers after the change of brightness; "float" does not, as published.
+        label_shift: crop pixels by which labels lie up-left of where tracking reads boxes; published: 0.5.
+        flip_shift: pixels by which the box of a mirrored frame lies left of its target; published: 1.
+        mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
+        num_templates: 2 for pairs with a dynamic template, see ``frame_pairs.newest_frame``.
     """
 
     template_factor: float = 2.0
@@ -74,7 +78,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Roll:
-    """What both frames of a pair share."""
+    """Random values shared by both frames of a pair."""
 
     gray: bool
     flip: bool
@@ -82,7 +86,7 @@ class Roll:
 
 @dataclass(frozen=True)
 class ViewRoll:
-    """What one crop has to itself. size: two normal numbers. center: two in [0, 1)."""
+    """Random values of one crop. ``size``: two normal numbers. ``center``: two in [0, 1)."""
 
     size: NDArray[np.float32]
     center: NDArray[np.float32]
@@ -95,7 +99,7 @@ def draw_roll(random: Random, augmentation: Augmentation) -> Roll:
 
 
 def draw_view(random: Random, augmentation: Augmentation, light: Random | None = None) -> ViewRoll:
-    """light: another generator to draw the brightness from."""
+    """Draw the random values of a crop. ``light``: another generator for the brightness."""
     reach = augmentation.brightness
     return ViewRoll(
         random.standard_normal(2).astype(np.float32),
@@ -106,7 +110,7 @@ def draw_view(random: Random, augmentation: Augmentation, light: Random | None =
 
 
 def jittered(box_xywh: Box, jitter: Jitter, view: ViewRoll) -> Box:
-    """The box that a crop is taken round, xywh in float32, as published: first the size, then the center by it."""
+    """Jitter the box of a crop, xywh in float32, as published: first the size, then the center relative to it."""
     size = box_xywh[2:] * np.exp(view.size * np.float32(jitter.scale))
     reach = np.sqrt(size[0] * size[1]) * np.float32(jitter.center)
     center = box_xywh[:2] + np.float32(0.5) * box_xywh[2:] + reach * (view.center - np.float32(0.5))
@@ -114,17 +118,17 @@ def jittered(box_xywh: Box, jitter: Jitter, view: ViewRoll) -> Box:
 
 
 def to_gray(image: Image) -> Image:
-    """(H, W, 3) RGB -> its brightness, three times."""
+    """Convert (H, W, 3) RGB to gray with three channels."""
     return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8, copy=False)
 
 
 def mirrored_box(box_xywh: Box, width: int, shift: float = 0.0) -> Box:
-    """A box in the mirrored frame of ``width`` pixels, ``shift`` pixels too far left."""
+    """Mirror a box in a frame of ``width`` pixels, ``shift`` pixels too far left."""
     return np.array([width - shift - box_xywh[0] - box_xywh[2], *box_xywh[1:]], np.float32)
 
 
 def brightened(crop: Image, factor: float, levels: Literal["rounded", "float"] = "rounded") -> Pixels:
-    """Pixels times ``factor``, at most 255: uint8, or float32 with all that lies between two levels."""
+    """Multiply pixels by ``factor``, at most 255: uint8, or float32 without rounding."""
     table = np.clip(np.arange(256, dtype=np.float32) * np.float32(factor), 0, 255)
     if levels == "float":
         bright: NDArray[np.float32] = table[crop]
@@ -133,13 +137,13 @@ def brightened(crop: Image, factor: float, levels: Literal["rounded", "float"] =
 
 
 def reduction(box_xywh: Box, factor: float, size: int) -> int:
-    """1, 2, 4 or 8: how much smaller a frame may be decoded and still have a pixel for each pixel of the crop."""
+    """Return 1, 2, 4 or 8: the decoding divisor at which the crop still has one source pixel per pixel."""
     side = float(np.sqrt(box_xywh[2] * box_xywh[3])) * factor
     return next((shrunk for shrunk in (8, 4, 2) if side >= shrunk * size), 1)
 
 
 def is_empty(box_xywh: Box, around_xywh: Box, frame_wh: tuple[int, int], *, factor: float, size: int) -> bool:
-    """Must a crop be refused: its target or its box has no area, or it shows next to nothing of the frame?"""
+    """Check whether a crop must be rejected: no target area, no box area, or almost nothing of the frame."""
     target, around = (float(box[2]) * float(box[3]) for box in (box_xywh, around_xywh))
     if not (target > 0 and around > 0 and np.isfinite(around)):
         return True
@@ -150,7 +154,7 @@ def is_empty(box_xywh: Box, around_xywh: Box, frame_wh: tuple[int, int], *, fact
 def cut(
     image: Image, box_xywh: Box, around_xywh: Box, *, factor: float, size: int, shift: float
 ) -> tuple[Image, NDArray[np.float64]]:
-    """The crop round a box, (size, size, 3), and another box in it, xywh in [0, 1] of the crop, not clipped."""
+    """Crop around a box, (size, size, 3), and map another box to the crop, xywh as fractions, not clipped."""
     crop, scale = square_crop(image, around_xywh.tolist(), factor=factor, size=size)
     label = box_to_crop(box_xywh.tolist(), around_xywh.tolist(), scale=scale, size=size, shift=shift)
     return crop, np.concatenate([label[:2] - label[2:] / 2, label[2:]])
@@ -159,7 +163,7 @@ def cut(
 def finish_view(
     crop: Image, label_xywh: NDArray[np.float64], view: ViewRoll, levels: Literal["rounded", "float"]
 ) -> tuple[Pixels, NDArray[np.float64]]:
-    """The last two steps, each crop by itself: brightness and mirroring."""
+    """Apply the last two steps to a crop: brightness and mirroring."""
     pixels = brightened(np.ascontiguousarray(crop[:, ::-1]) if view.flip else crop, view.brightness, levels)
     if view.flip:
         label_xywh = np.array([1 - label_xywh[0] - label_xywh[2], *label_xywh[1:]])

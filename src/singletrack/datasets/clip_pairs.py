@@ -23,7 +23,7 @@ from singletrack.errors import InputError
 from singletrack.geometry.crops import Square, mark_box, square_crop
 from singletrack.video.images import read_picture
 
-# Share of newest looks that are still the first, and of views that a shadow falls across, as in synthetic pairs.
+# Share of dynamic templates that are still the first one, and of views with a shadow, as in synthetic pairs.
 STILL_FIRST = 0.08
 SHADOWED = 0.1
 # A box at the frame's edge of less than this share of the object's usual area is a sliver.
@@ -43,6 +43,10 @@ class ClipPairSettings:
     near: share of pairs whose frames are at most ``near_gap`` apart; the others are as far apart as the clip is long.
     absent: share of pairs whose search crop does not show the target: a frame in which it is absent, or another place.
     beside: share of pairs in which another object, where there is one near by, is in the middle of the search crop.
+    newest_age: newest looks are 1 to so many labeled frames nearer to the template's frame than the search frame; those
+        that ``Newest`` calls older are from anywhere between the two.
+    misled: share of newest looks that show another object of the clip, where there is one: the first template must
+        then decide.
     lit: share of pairs that are given another light, blur or noise, as synthetic pairs are; the others stay as filmed.
     fair: weight of objects whose labels are of fair quality, against 1.
     """
@@ -52,13 +56,16 @@ class ClipPairSettings:
     near_gap: int = 15
     absent: float = 0.08
     beside: float = 0.2
+    newest_age: int = 10
+    misled: float = 0.12
     lit: float = 0.6
     fair: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.near_gap < 1 or self.fair < 0:
+        if min(self.near_gap, self.newest_age) < 1 or self.fair < 0:
             raise InputError(
-                f"expected near_gap of 1 or more and fair of 0 or more; got {self.near_gap} and {self.fair}"
+                f"expected near_gap and newest_age of 1 or more and fair of 0 or more; got {self.near_gap}, "
+                f"{self.newest_age} and {self.fair}"
             )
 
 
@@ -66,8 +73,10 @@ class ClipPairSettings:
 class View:
     """A crop before light and noise.
 
-    corner: left and top of the square in the frame. scale: crop pixels per frame pixel. visible_xyxy: the part of the
-    crop that shows the frame; the rest is black.
+    Attributes:
+        corner: left and top of the square in the frame.
+        scale: crop pixels per frame pixel.
+        visible_xyxy: part of the crop inside the frame; the rest is black.
     """
 
     pixels: Image
@@ -76,12 +85,12 @@ class View:
     visible_xyxy: Array
 
     def box(self, box_xywh: Array) -> Array:
-        """A box of the frame in the crop, xywh."""
+        """Map a box from the frame to the crop, xywh."""
         return np.concatenate([box_xywh[:2] - self.corner, box_xywh[2:]]) * self.scale
 
 
 def cut_view(frame: Image, center: Array, extent: float, size: int) -> View:
-    """The square of ``extent`` frame pixels round a point, (size, size, 3), on whole pixels as tracking cuts it."""
+    """Crop a square of ``extent`` frame pixels around a point, (size, size, 3), at integer pixels as in tracking."""
     around = [center[0] - extent / 2, center[1] - extent / 2, extent, extent]
     pixels, scale = square_crop(frame, around, factor=1.0, size=size)
     square = Square.around(around, 1.0)
@@ -92,10 +101,10 @@ def cut_view(frame: Image, center: Array, extent: float, size: int) -> View:
 
 
 class ClipPairs:
-    """Draws pairs from clips whose frames lie unpacked in folders."""
+    """Draws pairs from clips whose frames are unpacked in folders."""
 
     def __init__(self, clips: Sequence[LabeledClip], folders: Sequence[Path], settings: ClipPairSettings) -> None:
-        """Raises InputError where no object of the clips is visible in two frames."""
+        """Raise InputError if no object of the clips is visible in two frames."""
         self.clips, self.folders, self.settings = list(clips), list(folders), settings
         self.places: list[tuple[int, int]] = []
         weights = []
@@ -115,7 +124,7 @@ class ClipPairs:
         self.edges = np.cumsum(weights) / np.sum(weights)
 
     def draw(self, random: Random, template_size: int, search_size: int) -> Pair:
-        """One pair of crops with its exact box."""
+        """Draw a pair of crops with its exact box."""
         for _ in range(DRAWN_AT_MOST):
             pair = self._draw(random, template_size, search_size)
             if pair is not None:
@@ -168,7 +177,7 @@ class ClipPairs:
     def _search_square(
         self, random: Random, clip: LabeledClip, track: LabeledTrack, frame: int, box_xywh: Array, size: int
     ) -> tuple[Array, float]:
-        """Center and extent, in frame pixels, of the square that is searched for a target with this box."""
+        """Draw center and extent, in frame pixels, of the search square for a target with this box."""
         spot, side = search_place(random, size, self.settings.pairs)
         scale = side / math.sqrt(box_xywh[2] * box_xywh[3])
         middle = box_xywh[:2] + box_xywh[2:] / 2
@@ -191,7 +200,7 @@ class ClipPairs:
         size: int,
         frames: dict[int, Image],
     ) -> tuple[View, Array] | None:
-        """The look at the target from between the two frames, mostly near the second; None: still the first."""
+        """Draw a dynamic template from between the two frames, mostly near the second; None for the first template."""
         if random.random() < STILL_FIRST:
             return None
         between = np.flatnonzero(track.present)
@@ -202,10 +211,14 @@ class ClipPairs:
         now = Newest.draw(random)
         if second > first:
             between = between[::-1]  # nearest to the second frame first
-        position = random.integers(len(between)) if now.older else min(random.geometric(0.3), len(between)) - 1
-        index = int(between[position])
+        newest = len(between) if now.older else min(self.settings.newest_age, len(between))
+        index = int(between[random.integers(newest)])
         frame = frames[index] if index in frames else self.frame(clip, index)
-        true = fit.box(track.boxes_xywh[index])
+        shown = track.boxes_xywh[index]
+        others = [each for each in self.clips[clip].tracks if each is not track and each.present[index]]
+        if others and random.random() < self.settings.misled:
+            shown = others[random.integers(len(others))].boxes_xywh[index]
+        true = fit.box(shown)
         wh = true[2:] * now.growth
         middle = true[:2] + true[2:] * (0.5 + now.shift)
         if now.elsewhere:
@@ -223,7 +236,7 @@ class ClipPairs:
         present: bool,
         newest: tuple[View, Array] | None,
     ) -> Pair:
-        """The pair, in its light, with its boxes drawn in."""
+        """Apply light, and draw the box into the templates."""
         settings = self.settings
         crops = [template.pixels.copy(), search.pixels.copy()]
         views = [template, search]
@@ -244,7 +257,7 @@ class ClipPairs:
                 if coarse:
                     crop = coarser(crop, factor)
                 crop = degrade(random, crop)
-                blacken_outside(crop, view.visible_xyxy)  # the light brightened what tracking leaves black
+                blacken_outside(crop, view.visible_xyxy)  # the light brightened the black padding
                 crops[index] = crop
         if settings.pairs.mark_template:
             mark_box(crops[0], template.box(template_box))
@@ -257,13 +270,13 @@ class ClipPairs:
 
 
 def cut_template(frame: Image, box_xywh: Array, size: int, settings: PairSettings) -> View:
-    """The template crop round a box."""
+    """Crop the template around a box."""
     extent = settings.template_factor * math.sqrt(box_xywh[2] * box_xywh[3])
     return cut_view(frame, box_xywh[:2] + box_xywh[2:] / 2, extent, size)
 
 
 def slivers(track: LabeledTrack, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-    """(N,) whether what is left of the object at the frame's edge is too little, or its box is too small, to learn."""
+    """Return (N,) bool: too little of the object is left at the frame edge, or its box is too small, for training."""
     boxes = np.nan_to_num(track.boxes_xywh)
     areas = boxes[:, 2] * boxes[:, 3]
     usual = float(np.median(areas[track.present])) if track.present.any() else 0.0
@@ -274,7 +287,9 @@ def slivers(track: LabeledTrack, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def draw_partner(random: Random, places: NDArray[np.intp], first: int, settings: ClipPairSettings) -> int:
-    """A frame of ``places`` to search, before or after ``first``: mostly near, else anywhere. ``first`` if alone."""
+    """Draw a search frame among ``places``, before or after ``first``: mostly near, else anywhere. ``first`` if
+    alone.
+    """
     others = places[places != first]
     if random.random() < settings.near:
         near = others[np.abs(others - first) <= settings.near_gap]
@@ -285,9 +300,9 @@ def draw_partner(random: Random, places: NDArray[np.intp], first: int, settings:
 def empty_spot(
     random: Random, clip: LabeledClip, track: LabeledTrack, frame: int, settings: PairSettings
 ) -> tuple[Array, float] | None:
-    """Center and extent of a square without the target: where it was last, on another object or anywhere.
+    """Draw center and extent of a square without the target: at its last position, on another object, or anywhere.
 
-    None where none was found in a few tries, or the frame is not labeled.
+    None if there is none after a few tries, or if the frame is not labeled.
     """
     if not track.labeled[frame]:
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -34,16 +35,16 @@ from singletrack.errors import InputError, show_value
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
-# --- folders of frames, and videos beside their boxes -------------------------------------------------------
+# --- folders of frames, and videos with boxes -------------------------------------------------------
 
 FOLDER_IMAGES = ("", "img", "imgs", "color", "frames")
 FOLDER_BOXES = ("groundtruth.txt", "groundtruth_rect.txt")
 
 
 def find_folder(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """A sequence in each folder that has frames or boxes, and of each video beside a .txt of its name.
+    """Each folder with frames or boxes is a sequence, and each video next to a .txt of the same name.
 
-    A root with boxes of its own is one sequence itself. In a folder, one video may stand for the frames.
+    A root with boxes is one sequence itself. A folder may have one video instead of frames.
     """
     found: SequenceReaders = {}
     alone = any(storage.has(file) for file in FOLDER_BOXES)
@@ -63,7 +64,7 @@ def find_folder(storage: Storage, split: str, text: str | None) -> SequenceReade
 
 
 def _videos(storage: Storage, folder: str) -> list[str]:
-    """Paths of the video files in a folder."""
+    """List the video files in a folder."""
     files = [name for name in storage.files(folder) if name.lower().endswith(VIDEO_ENDINGS)]
     return [f"{folder}/{name}" if folder else name for name in files]
 
@@ -77,7 +78,7 @@ def read_folder(storage: Storage, target: SequencePaths) -> VideoSequence:
 
 
 def read_video(storage: Storage, name: str, video: str, boxes: str) -> VideoSequence:
-    """A video and its boxes, a line a frame, or the first alone."""
+    """Read a video and its boxes, one per line, or only the first."""
     folder, _, file = video.rpartition("/")
     place = storage.place(folder).below(file)
     if place.inside is not None:
@@ -88,14 +89,14 @@ def read_video(storage: Storage, name: str, video: str, boxes: str) -> VideoSequ
     return VideoSequence(name=name, frames=frames, boxes_xywh=boxes_xywh, visible=visible)
 
 
-# --- COCO as annotation tools export it ---------------------------------------------------------------------
+# --- COCO from annotation tools ---------------------------------------------------------------------
 
 
 def find_coco_export(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """Every object of a picture is a sequence of one frame, from all files that are COCO JSON; crowds are left out.
+    """Each object of an image is a sequence of one frame, from all COCO JSON files; crowds are left out.
 
-    The files lie at the top (Roboflow), in its folders or in ``annotations`` (CVAT, Label Studio), the pictures
-    beside them or in ``images``, alone or below a folder of the file's own name.
+    The files are at the top (Roboflow), in its folders, or in ``annotations`` (CVAT, Label Studio), with the images
+    next to them or in ``images``, possibly in a folder with the name of the file.
     """
     found: SequenceReaders = {}
     for folder in ["", *storage.folders("")]:
@@ -124,7 +125,7 @@ def _objects_of(storage: Storage, folder: str, file: str) -> SequenceReaders:
 
 
 def _picture(storage: Storage, bases: Iterable[str], name: str) -> StoredFrames:
-    """The picture of a name, which may hold folders, below the first of ``bases`` where it is; of none, no frames."""
+    """Find an image by name, which may include folders, below the first matching one of ``bases``."""
     for base in bases:
         path = f"{base}/{name}" if base else name
         if storage.has(path):
@@ -145,8 +146,8 @@ def read_still(name: str, frames: Frames, size_wh: tuple[int, int], box_xywh: It
 def find_mot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     """Each track of each ``SEQUENCE/gt/gt.txt`` is a sequence, SEQUENCE_TRACK, from its first frame to its last.
 
-    A line is frame, track, left, top, width, height, and, if written, 1 (0: to be ignored), class and visible part.
-    Frames and pixels count from 1, as the tools take them. Frames of ``img1`` without a line have no box.
+    A line is frame, track, left, top, width, height, and optionally 1 (0: ignore), class and visible part. Frames and
+    pixels count from 1. Frames of ``img1`` without a line have no box.
     """
     bases = ["."] if storage.has("gt/gt.txt") else storage.folders("")
     found: SequenceReaders = {}
@@ -178,7 +179,7 @@ def find_mot(storage: Storage, split: str, text: str | None) -> SequenceReaders:
 
 
 def _mot_pictures(storage: Storage, base: str) -> str:
-    """The folder of the frames, as seqinfo.ini has it; img1 without one."""
+    """Return the folder of the frames from seqinfo.ini, or img1."""
     if not storage.has(f"{base}/seqinfo.ini"):
         return "img1"
     told = configparser.ConfigParser(interpolation=None, strict=False)
@@ -187,7 +188,7 @@ def _mot_pictures(storage: Storage, base: str) -> str:
         return told.get("Sequence", "imDir", fallback="img1")
     except (configparser.Error, ValueError) as error:
         raise InputError(
-            f"expected [Sequence] and lines of key = value in {base}/seqinfo.ini; {error}; mend or remove it"
+            f"expected [Sequence] and lines of key = value in {base}/seqinfo.ini; {error}; fix or remove it"
         ) from error
 
 
@@ -204,14 +205,14 @@ def _stretch(
     boxes: Mapping[int, Array],
     cover: Mapping[int, float] | None = None,
 ) -> VideoSequence:
-    """The frames of a folder from the first to the last (from 0) that has a box; NaN where one between has none."""
+    """Return the frames of a folder from the first to the last (from 0) with a box; NaN in between without one."""
     names = storage.pictures(folder)
     first, last = min(boxes), max(boxes)
     if first < 0:
         raise InputError(f"expected frames of {name} to count from 0; got {first}; export it again")
     if last >= len(names):
         raise InputError(
-            f"expected {last + 1} frames in {storage.place(folder)} for {name}; got {len(names)}; get a whole copy"
+            f"expected {last + 1} frames in {storage.place(folder)} for {name}; got {len(names)}; get a complete copy"
         )
     boxes_xywh = np.array([boxes.get(index, np.full(4, np.nan)) for index in range(first, last + 1)], np.float64)
     return VideoSequence(
@@ -223,14 +224,59 @@ def _stretch(
     )
 
 
+def _numbered_stretch(storage: Storage, name: str, folder: str, boxes: Mapping[int, Array]) -> VideoSequence:
+    """As ``_stretch``; pictures that are named by their frames are found by that number, wherever a job begins.
+
+    CVAT calls the frames of a video frame_000010.PNG. Where only every fifth was annotated, or a job begins at frame
+    10, their places in the folder are not their numbers.
+    """
+    numbers = _numbers_in(storage.pictures(folder))
+    if not numbers or not _named_by_frame(numbers, boxes):
+        return _stretch(storage, name, folder, boxes)
+    first, last = min(boxes), max(boxes)
+    lacking = sorted(boxes.keys() - numbers.keys())
+    if lacking:
+        raise InputError(
+            f"expected pictures of the frames {', '.join(map(str, lacking[:5]))} of {name} in {storage.place(folder)}; "
+            "got none with these numbers; get a whole copy"
+        )
+    chosen = [number for number in sorted(numbers) if first <= number <= last]
+    boxes_xywh = np.array([boxes.get(number, np.full(4, np.nan)) for number in chosen], np.float64)
+    return VideoSequence(
+        name=name,
+        frames=storage.frames(folder, [numbers[number] for number in chosen]),
+        boxes_xywh=boxes_xywh,
+        visible=has_size(boxes_xywh),
+    )
+
+
+def _numbers_in(names: list[str]) -> dict[int, str]:
+    """Names of pictures by the last number in each; empty where one has none, or two have the same."""
+    found = [re.findall(r"\d+", name.rpartition(".")[0]) for name in names]
+    if not all(found) or any(len(each[-1]) > 9 for each in found):
+        return {}
+    numbers = {int(each[-1]): name for each, name in zip(found, names, strict=True)}
+    return numbers if len(numbers) == len(names) else {}
+
+
+def _named_by_frame(numbers: Mapping[int, str], boxes: Mapping[int, Array]) -> bool:
+    """Whether pictures are named by their frames, and not by names of their own that happen to hold numbers."""
+    if all(re.match(r"(?i)frame_\d+\.", name) for name in numbers.values()):
+        return True
+    gaps = max(numbers) - min(numbers) + 1 != len(numbers)
+    # names that count from 1 without a gap are more often a user's own, in the order of the frames
+    return boxes.keys() <= numbers.keys() and (gaps or max(boxes) >= len(numbers) or min(numbers) > 1)
+
+
 # --- CVAT ---------------------------------------------------------------------------------------------------
 
 
 def find_cvat(storage: Storage, split: str, text: str | None) -> SequenceReaders:
-    """CVAT's own XML, "for video 1.1" (each track a sequence) or "for images 1.1" (each box one of a single frame).
+    """Reads CVAT XML, "for video 1.1" (each track is a sequence) or "for images 1.1" (each box is a sequence of one
+    frame).
 
-    ``annotations.xml`` lies at the top or in a folder for each task, its pictures in ``images`` beside it, as CVAT
-    exports them with "save images". Boxes alone are read.
+    ``annotations.xml`` is at the top or in one folder per task, with its images in ``images`` next to it, as CVAT
+    exports them with "save images". Only boxes are read.
     """
     found: SequenceReaders = {}
     for base in ["", *storage.folders("")]:
@@ -260,7 +306,7 @@ def _cvat_tracks(storage: Storage, root: ElementTree.Element, folder: str, task:
         }
         if boxes:
             name = f"{task}_{_attribute(track, 'id', place)}"
-            found[name] = partial(_stretch, storage, name, folder, boxes)
+            found[name] = partial(_numbered_stretch, storage, name, folder, boxes)
     return found
 
 
@@ -286,7 +332,7 @@ def _cvat_box(box: ElementTree.Element, place: str) -> Array:
 
 
 def _attribute(element: ElementTree.Element, name: str, place: str) -> str:
-    """An attribute of an element. Raises InputError, which names the place, where there is none."""
+    """Return an attribute of an element; raises InputError, naming the place, if it is missing."""
     text = element.get(name)
     if text is None:
         raise InputError(f"expected {name} in <{element.tag}> of {place}; got none; export it again")
@@ -296,7 +342,7 @@ def _attribute(element: ElementTree.Element, name: str, place: str) -> str:
 def _number(
     element: ElementTree.Element, name: str, place: str, low: float = 0.0, high: float = LARGEST_NUMBER
 ) -> float:
-    """An attribute as a number within limits. Raises InputError, which names the place, for anything else."""
+    """Return an attribute as a number within limits; raises InputError, naming the place, for anything else."""
     text = _attribute(element, name, place)
     try:
         value = float(text)

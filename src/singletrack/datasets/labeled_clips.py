@@ -142,9 +142,10 @@ def read_labeled_clips(folder: Path, keep: Callable[[str], bool] = lambda licens
 
 
 def unpack_clip(clip: LabeledClip, cache: Path) -> Path:
-    """The folder below ``cache`` with each frame of the clip as a JPEG file; written once, used from then on.
+    """Return a folder below ``cache`` with each frame of the clip as a JPEG file, which is created on first use.
 
-    Raises VideoError where the video cannot be read or has fewer frames than the index says.
+    Raises:
+        VideoError: the video cannot be read, or has fewer frames than the index states.
     """
     stat = clip.video.stat()
     digest = hashlib.sha256(f"{clip.video.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
@@ -175,7 +176,7 @@ def unpack_clip(clip: LabeledClip, cache: Path) -> Path:
 
 
 def fingerprint(clips: Iterable[LabeledClip]) -> str:
-    """Number of clips and objects, and a digest of the labels and the sizes of the videos."""
+    """Return the number of clips and objects, and a digest of the labels and video sizes."""
     digest, videos, objects = hashlib.sha256(), 0, 0
     for clip in clips:
         videos, objects = videos + 1, objects + len(clip.tracks)

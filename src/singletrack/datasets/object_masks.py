@@ -17,16 +17,16 @@ from singletrack.opencv import cv2
 
 Image = NDArray[np.uint8]
 
-LONGEST = 128  # pixels of the side at which outlines are looked for
-BORDER = 0.04  # of the shorter side: the outermost pixels are background for certain
-MIDDLE = 0.12  # of each side: what lies farther in is object at first guess
-AREA = (0.03, 0.6)  # of the picture: less is a stain, more has no outside left
-LEAST_FILLED = 0.2  # of its own box
-MOST_CUT = 0.25  # of its width or height may run along the border: more was cut off by the photographer
+LONGEST = 128  # longer side in pixels at which masks are computed
+BORDER = 0.04  # of the shorter side: outer pixels that are background
+MIDDLE = 0.12  # of each side: inner pixels that are initially object
+AREA = (0.03, 0.6)  # of the image: allowed area of an object
+LEAST_FILLED = 0.2  # of its box
+MOST_CUT = 0.25  # of its width or height may touch the border; more means that it is cut off
 
 
 def find_object(picture: Image) -> Image | None:
-    """(H, W, 3) RGB -> (h, w) 0 or 255 at reduced size, the object in one piece; None where none was found."""
+    """Find the object in an image (H, W, 3): (h, w) 0 or 255 at reduced size, connected; None if there is none."""
     shrink = min(1.0, LONGEST / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     height, width = small.shape[:2]
@@ -35,7 +35,7 @@ def find_object(picture: Image) -> Image | None:
     labels[border:-border, border:-border] = cv2.GC_PR_BGD
     y, x = int(MIDDLE * height), int(MIDDLE * width)
     labels[y : height - y, x : width - x] = cv2.GC_PR_FGD
-    cv2.setRNGSeed(0)  # the same outline every time
+    cv2.setRNGSeed(0)  # reproducible
     cv2.grabCut(small, labels, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
     mask = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).astype(np.uint8)
@@ -52,9 +52,9 @@ def find_object(picture: Image) -> Image | None:
 
 
 def cached_object(path: Path, picture: Image, folder: Path) -> Image | None:
-    """``find_object`` for a photo of a file, from ``folder`` if it was asked before; an empty file stands for none."""
+    """Run ``find_object`` on a photo, with a cache in ``folder``; an empty file means that there is no object."""
     seen = hashlib.blake2b(f"{path.stat().st_size} {picture.shape}".encode(), digest_size=12)
-    seen.update(picture[::8, ::8].tobytes())  # not the path and its times: photos are moved and copied
+    seen.update(picture[::8, ::8].tobytes())  # not path and times, because photos are moved and copied
     kept = folder / f"{path.stem}-{seen.hexdigest()}.png"
     if kept.exists():
         found = cv2.imread(str(kept), cv2.IMREAD_GRAYSCALE) if kept.stat().st_size else None

@@ -23,16 +23,17 @@ Array = NDArray[np.float64]
 Random = np.random.Generator
 
 
-# Photos that lie together by name often show things of a kind: so many on either side count as its kin.
+# Photos with neighboring names often show similar objects: the number of neighbors on either side.
 KIN = 6
 
 
 @dataclass(frozen=True)
 class Found:
-    """A picture (H, W, 3) RGB, and the object in it.
+    """An image (H, W, 3) RGB with its object.
 
-    mask: (h, w) of 0 or 255, maybe smaller than the picture; None where no object was found. place: where the picture
-    lies among the others.
+    Attributes:
+        mask: (h, w) of 0 or 255, possibly smaller than the image; None if no object was found.
+        place: index of the image.
     """
 
     picture: Image
@@ -41,33 +42,39 @@ class Found:
 
 
 class Pictures(Protocol):
-    """Where pieces and backgrounds come from."""
+    """Source of foregrounds and backgrounds."""
 
     def draw(self, random: Random) -> Image:
-        """Some picture, (H, W, 3) RGB, at least 64 pixels on each side."""
+        """Draw an image, (H, W, 3) RGB, at least 64 pixels on each side."""
 
     def draw_object(self, random: Random, beside: Found | None = None) -> Found:
-        """Some picture, and the object in it; or one that lies ``beside`` another, where such are often of one kind."""
+        """Draw an image with its object; ``beside`` another one to get a similar object."""
 
 
 class Photos:
-    """Pictures from the files below a folder, read when drawn."""
+    """Images from the files below a folder, read on access."""
 
     def __init__(self, folder: str | Path, longest: int = 480, objects: Path | None = None) -> None:
-        """Larger photos are shrunk to ``longest`` pixels on their longer side. Raises InputError without photos.
+        """Find the photos.
 
-        objects: folder that keeps the outlines of the objects found in photos; None finds them anew each time.
+        Args:
+            folder: folder of photos, searched recursively.
+            longest: larger photos are scaled to this longer side in pixels.
+            objects: cache folder for object masks; None disables the cache.
+
+        Raises:
+            InputError: there are no photos.
         """
         self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURE_ENDINGS)
         self.longest, self.objects = longest, objects
         if not self.paths:
-            raise InputError(f"expected photos below {folder} ({', '.join(PICTURE_ENDINGS)}), found none")
+            raise InputError(f"no photos ({', '.join(PICTURE_ENDINGS)}) below {folder}; give another folder")
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def split(self, every: int = 50) -> tuple[Photos, Photos]:
-        """All but every so-manyth photo, for training, and those, held out for validation."""
+        """Split into photos for training and every ``every``-th photo, held out for validation."""
         train, held = copy.copy(self), copy.copy(self)
         held.paths = self.paths[::every]
         train.paths = [path for index, path in enumerate(self.paths) if index % every] or self.paths
@@ -88,10 +95,10 @@ class Photos:
         return Found(picture, mask, place)
 
     def read(self, path: Path) -> Image:
-        """The photo of a file, shrunk. Raises InputError where there is none."""
+        """Read a photo, scaled; raises InputError if it cannot be read."""
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is None:
-            raise InputError(f"expected a readable picture, got {path}; remove it from the folder or replace it")
+            raise InputError(f"cannot read photo {path}; remove it from the folder or replace it")
         shrink = max(self.longest / max(picture.shape[:2]), 72 / min(picture.shape[:2]))
         if shrink < 1:
             picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
@@ -101,7 +108,7 @@ class Photos:
 
 
 class Procedural:
-    """Pictures made from nothing: clouds of noise at several scales under a few filled shapes."""
+    """Generated images: noise at several scales under a few filled shapes."""
 
     def __init__(self, size: int = 320) -> None:
         self.size = size

@@ -29,10 +29,10 @@ from singletrack.video.images import decode_picture
 
 Array = NDArray[np.float64]
 
-TEMPLATE_SIZE = 127  # pixels of a crop511 that are the square round the target
-# How far a frame of a pair may be from the other, in frames; published.
+TEMPLATE_SIZE = 127  # pixels of a crop511 that show the square around the target
+# Largest distance of the frames of a pair, as published.
 GAPS = {"vid": 100, "youtubebb": 3, "det": 1, "coco": 1}
-# The directions in which colors of photos vary, by the square roots of how much: of BGR (SiamFC's statistics).
+# Principal color variations of photos, scaled by their standard deviations, BGR (statistics of SiamFC).
 COLORS = np.array(
     [
         [-0.55919361, 0.98062831, -0.41940627],
@@ -44,7 +44,7 @@ COLORS = np.array(
 
 @dataclass(frozen=True)
 class Track:
-    """One target of one video. frames: their numbers, ascending. boxes_xyxy: (N, 4) pixels of the video, with size."""
+    """One target of one video. ``frames``: ascending numbers. ``boxes_xyxy``: (N, 4) pixels of the video, not empty."""
 
     video: str
     number: str
@@ -54,9 +54,13 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CropFolder:
-    """One data set as pysot prepares it. Can be pickled: another process reads the same folder.
+    """A data set prepared by pysot. Can be pickled; other processes read the same folder.
 
-    gap: the largest distance of two frames of a pair. Raises InputError where the folder is not laid out so.
+    Attributes:
+        gap: largest distance of the frames of a pair.
+
+    Raises:
+        InputError: the folder has another layout.
     """
 
     name: str
@@ -65,7 +69,7 @@ class CropFolder:
 
     @cached_property
     def tracks(self) -> list[Track]:
-        """All that have a box with a size, in the order of the file."""
+        """List all tracks with a non-empty box, in the order of the file."""
         path = self.root / "train.json"
         try:
             videos = json.loads(path.read_text())
@@ -77,41 +81,43 @@ class CropFolder:
             ]
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise InputError(
-                f"expected {self.name} as pysot prepares it, with {path} as {{video: {{track: {{frame: [x1, y1, x2, "
-                f"y2]}}}}}}; got {type(error).__name__}: {error}; run training_dataset/{self.name} of pysot"
+                f"{path} must be {{video: {{track: {{frame: [x1, y1, x2, y2]}}}}}}, as prepared by pysot; got "
+                f"{type(error).__name__}: {error}; run training_dataset/{self.name} of pysot"
             ) from error
         if not tracks:
-            raise InputError(f"expected boxes in {path}; got none with a size; make the file again")
+            raise InputError(f"{path} has no boxes with a size; create the file again")
         return tracks
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "root": self.root, "gap": self.gap}
 
     def picture(self, track: Track, place: int) -> Image:
-        """The crop of one frame, (511, 511, 3) RGB. Raises VideoError where it cannot be read."""
+        """Read the crop of one frame, (511, 511, 3) RGB; raises VideoError if that fails."""
         name = f"{track.frames[place]:06d}.{track.number}.x.jpg"
         path = self.root / "crop511" / track.video / name
         try:
             picture = decode_picture(path.read_bytes())
         except OSError as error:
-            raise VideoError(f"expected the crop {path}; got {error}; prepare {self.name} again") from error
+            raise VideoError(f"cannot read crop {path} ({error}); prepare {self.name} again") from error
         if picture is None:
-            raise VideoError(f"expected a picture; got {path}, which is none; prepare {self.name} again")
+            raise VideoError(f"crop {path} is not an image; prepare {self.name} again")
         return picture
 
     def box(self, track: Track, place: int, picture: Image) -> Array:
-        """xyxy of the target in its crop: in the middle, at the scale at which its square has TEMPLATE_SIZE pixels."""
+        """Compute the box of the target in its crop, xyxy: centered, at the scale at which its square has
+        TEMPLATE_SIZE pixels.
+        """
         size = track.boxes_xyxy[place, 2:] - track.boxes_xyxy[place, :2]
-        side = np.sqrt((size + size.sum() / 2).prod())  # of the square round the target, see ``tracking.anchors``
+        side = np.sqrt((size + size.sum() / 2).prod())  # of the square around the target, see ``tracking.anchors``
         half = size * TEMPLATE_SIZE / side / 2
         middle = np.array([picture.shape[1] // 2, picture.shape[0] // 2])
         return np.concatenate([middle - half, middle + half])
 
 
 def _track(video: str, number: str, boxes: dict[str, Any]) -> Track | None:
-    """Frames with a box that has a size; None where there are none. Other entries than frames are passed over."""
+    """Read the frames with a non-empty box; None without any. Other entries are ignored."""
     held = {int(frame): box for frame, box in boxes.items() if frame.isdigit()}
-    # pysot also reads bare sizes
+    # pysot also reads sizes without position
     full = {frame: box if len(box) == 4 else [0, 0, *box] for frame, box in held.items()}
     kept = {frame: box for frame, box in sorted(full.items()) if box[2] > box[0] and box[3] > box[1]}
     if not kept:
@@ -121,12 +127,16 @@ def _track(video: str, number: str, boxes: dict[str, Any]) -> Track | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How crops are cut and changed. The defaults are the published ones for SiamRPN++ with ResNet-50.
+    """How crops are cut and changed. The defaults are those published for SiamRPN++ with ResNet-50.
 
-    template_shift, search_shift: largest shift of the crop, in pixels, even in all directions; template_scale,
-    search_scale: largest change of its width and height by themselves, as a share.
-    blur: share of search crops that are blurred as by a moving camera. other: share of pairs whose search crop shows
-    another target. color: strength of a change of colors.
+    Attributes:
+        template_shift: largest shift of the template crop in pixels, uniform.
+        search_shift: largest shift of the search crop in pixels, uniform.
+        template_scale: largest relative change of its width and height, separately.
+        search_scale: as ``template_scale``, for the search crop.
+        blur: share of search crops with motion blur.
+        other: share of pairs whose search crop shows another target.
+        color: strength of color changes.
     """
 
     template_size: int = TEMPLATE_SIZE
@@ -142,9 +152,13 @@ class Views:
 
 @dataclass(frozen=True)
 class SiamesePair:
-    """template (T, T, 3) and search (S, S, 3) uint8 RGB; box xywh in [0, 1] of the search crop; is it the template's?
+    """A training pair.
 
-    The box is that of what the search crop shows, the target or another.
+    Attributes:
+        template: (T, T, 3) uint8 RGB.
+        search: (S, S, 3) uint8 RGB.
+        box: (4,) xywh as fractions of the search crop, of the target that it shows.
+        present: whether this is the target of the template.
     """
 
     template: Image
@@ -156,9 +170,10 @@ class SiamesePair:
 def draw_siamese_pair(
     folders: Sequence[CropFolder], shares: Sequence[float], views: Views, seed: Sequence[int], index: int
 ) -> SiamesePair:
-    """The pair at an index, from 0. Raises VideoError for a damaged crop.
+    """Draw the pair at an index, from 0; raises VideoError for a damaged crop.
 
-    shares: how often each folder is drawn from, beside the others.
+    Args:
+        shares: sampling weight of each folder.
     """
     random = np.random.default_rng([*seed, index])
     edges = np.cumsum(np.asarray(shares, np.float64) / np.sum(shares))
@@ -188,9 +203,9 @@ def draw_siamese_pair(
 def view(
     random: Random, folder: CropFolder, track: Track, place: int, size: int, shift: float, scale: float
 ) -> tuple[Image, Array]:
-    """A crop of size x size, off the middle and stretched at random, and the target's box in it, xyxy in its pixels.
+    """Crop size x size pixels, randomly shifted and scaled, and map the box, xyxy in crop pixels.
 
-    Pixels are counted from the crop's edge: the middle of an odd number of them is at half of it.
+    Pixels are measured from the edge of the crop: the center of an odd number of pixels is at half of it.
     """
     picture = folder.picture(track, place)
     box = folder.box(track, place, picture)
@@ -205,13 +220,13 @@ def view(
 
 
 def recolored(random: Random, crop: Image, strength: float) -> Image:
-    """The crop with one color added everywhere, drawn from how colors of photos vary."""
-    offset = strength * (COLORS @ random.standard_normal(3))[::-1]  # of RGB
+    """Add one color everywhere, drawn from the color variations of photos."""
+    offset = strength * (COLORS @ random.standard_normal(3))[::-1]  # RGB
     return np.clip(np.rint(crop - offset), 0, 255).astype(np.uint8)
 
 
 def blurred(random: Random, crop: Image) -> Image:
-    """The crop blurred along both axes by 5 to 45 pixels, more along one than along the other."""
+    """Blur along both axes by 5 to 45 pixels, with different strengths."""
     length = 5 + 2 * int(random.integers(21))
     share = random.random()
     kernel = np.zeros((length, length))

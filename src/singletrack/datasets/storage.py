@@ -25,18 +25,18 @@ from singletrack.video.frames import FrameConverter
 from singletrack.video.images import PICTURE_ENDINGS, decode_picture, may_be_deep, natural_key
 
 ARCHIVE_ENDINGS = (".zip", ".tar")
-# These must be read from their start to reach a frame.
+# Reaching a frame in these requires reading from their start.
 SOLID_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-LARGEST_FILE = 1 << 30  # bytes; the largest file of annotations, YouTube-BB's, has half of them
-# Packed files up to this size are read without a question; larger ones if they do not grow by more than this ratio.
+LARGEST_FILE = 1 << 30  # bytes; twice the largest annotation file, that of YouTube-BB
+# Packed files up to this size are always read; larger ones only up to this compression ratio.
 SMALL_FILE, LARGEST_RATIO = 1 << 24, 100
-ARCHIVES_KEPT_OPEN = 256  # in each process; LaSOT has one for each of 70 classes, TrackingNet for each sequence
+ARCHIVES_KEPT_OPEN = 256  # per process; LaSOT has one for each of 70 classes, TrackingNet for each sequence
 
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder: `path` on the disk, or `inside` the archive that lies at `path` ("" is its top)."""
+    """A file or folder: ``path`` on the disk, or ``inside`` the archive at ``path`` ("" is its top)."""
 
     path: Path
     inside: str | None = None
@@ -45,13 +45,13 @@ class Place:
         return str(self.path) if self.inside is None else f"{self.path}:{self.inside}"
 
     def below(self, name: str) -> Place:
-        """What is called `name` in this folder, whether it is there or not."""
+        """Return the entry ``name`` in this folder, whether it exists or not."""
         if self.inside is None:
             return Place(self.path / name)
         return Place(self.path, f"{self.inside}/{name}".lstrip("/"))
 
     def read(self) -> bytes:
-        """The bytes of this file. Raises OSError where it is not there or an archive is damaged."""
+        """Read this file; raises OSError if it is missing or an archive is damaged."""
         if self.inside is None:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):
@@ -61,7 +61,7 @@ class Place:
         return _opened(self.path, os.getpid()).read(self.inside)
 
     def contents(self) -> tuple[set[str], set[str]]:
-        """Names of the folders and of the files in this folder, hidden ones left out; of none, if it is not there."""
+        """Return the names of the folders and files in this folder, without hidden ones; empty if it does not exist."""
         if self.inside is not None:
             return _opened(self.path, os.getpid()).contents(self.inside)
         folders: set[str] = set()
@@ -77,9 +77,12 @@ class Place:
 
 
 class Storage:
-    """The tree of files below a root, which is a folder or an archive. Raises InputError where there is none.
+    """The files below a root, which is a folder or an archive.
 
-    A root archive that holds one folder and nothing else is taken from that folder down.
+    A root archive with a single folder is read from that folder down.
+
+    Raises:
+        InputError: there is no such folder or archive.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -97,7 +100,7 @@ class Storage:
             raise InputError(f"expected the folder, .zip or .tar of a data set; {root} is none; check the path")
 
     def place(self, path: str) -> Place:
-        """Where a folder lies, or would lie."""
+        """Return the location of a folder, whether it exists or not."""
         if ".." in path.split("/") or "\0" in path:
             raise InputError(f"expected a path inside the data set; got {show_value(path)}, which leads out of it")
         here = self._top
@@ -109,7 +112,7 @@ class Storage:
         return here
 
     def folders(self, path: str) -> list[str]:
-        """Names of the folders in a folder, in natural order."""
+        """List the folders in a folder, in natural order."""
         place = self.place(path)
         folders, files = place.contents()
         if place.inside is None:
@@ -118,40 +121,40 @@ class Storage:
         return sorted(folders, key=natural_key)
 
     def files(self, path: str) -> list[str]:
-        """Names of the files in a folder, in natural order."""
+        """List the files in a folder, in natural order."""
         return sorted(self.place(path).contents()[1], key=natural_key)
 
     def has(self, path: str) -> bool:
-        """Is there such a file?"""
+        """Check whether a file exists."""
         folder, _, name = path.rpartition("/")
         place = self.place(folder)
         return place.below(name).path.is_file() if place.inside is None else name in place.contents()[1]
 
     def text(self, path: str) -> str:
-        """The text of a file. Raises InputError where it cannot be read."""
+        """Read a text file; raises InputError if that fails."""
         folder, _, name = path.rpartition("/")
         place = self.place(folder).below(name)
         try:
             return place.read().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"expected a text file {place}; cannot read it ({reason}); get a whole copy") from error
+            raise InputError(f"expected a text file {place}; cannot read it ({reason}); get a complete copy") from error
 
     def pictures(self, path: str) -> list[str]:
-        """Names of the pictures in a folder, in natural order."""
+        """List the images in a folder, in natural order."""
         return [name for name in self.files(path) if name.lower().endswith(PICTURE_ENDINGS)]
 
     def frames(self, path: str, names: Iterable[str]) -> StoredFrames:
-        """The pictures of these names in a folder, as frames."""
+        """Return the images with these names in a folder, as frames."""
         return StoredFrames(self.place(path), names)
 
 
 class StoredFrames:
-    """Frames that are pictures of one folder, on the disk or in an archive, read when asked for."""
+    """Frames that are images of one folder, on the disk or in an archive, read on access."""
 
     def __init__(self, folder: Place, names: Iterable[str]) -> None:
         self.folder = folder
-        # thousands of sequences count their frames alike: one string for all that are called 00000001.jpg
+        # thousands of sequences have equal file names, so strings are shared
         self.names = tuple(map(sys.intern, names))
         self._convert: FrameConverter | None = None
 
@@ -162,24 +165,26 @@ class StoredFrames:
         return self.picture(index)
 
     def picture(self, index: int, shrunk: int = 1) -> Image:
-        """A frame at 1 / ``shrunk`` (1, 2, 4 or 8) of its size; a JPEG is then decoded at that size, which is faster.
+        """Read a frame at 1 / ``shrunk`` (1, 2, 4 or 8) of its size; a JPEG is decoded at that size, which is faster.
 
-        Raises as indexing does.
+        Raises the errors of indexing.
         """
         place = self.folder.below(self.names[index])
         try:
             data = place.read()
         except OSError as error:
-            raise VideoError(f"expected a picture {place}; cannot read it ({error}); get a whole copy") from error
+            raise VideoError(f"cannot read image {place} ({error}); get a complete copy") from error
         if data.startswith(JPEG_START) and not data.endswith(JPEG_END):
-            data += JPEG_END  # so that a file cut short is read as cv2.imread does: the rest is gray
+            data += JPEG_END  # so that a truncated file is read as by cv2.imread, with the rest gray
         picture = decode_picture(data, shrunk, self._converter(index, data))
         if picture is None:
-            raise VideoError(f"expected a picture; {place} is none ({len(data)} bytes); get a whole copy")
+            raise VideoError(f"cannot decode image {place} ({len(data)} bytes); get a complete copy")
         return picture
 
     def _converter(self, index: int, data: bytes) -> FrameConverter | None:
-        """What brings pictures of more than 8 bits to 8: by the values of the first, whichever is read first."""
+        """Return the converter of images with more than 8 bits, with the range of the first image, whichever is read
+        first.
+        """
         if not may_be_deep(data):
             return None
         if self._convert is None:
@@ -189,7 +194,9 @@ class StoredFrames:
         return self._convert
 
     def is_cut_short(self, index: int) -> bool:
-        """Is the file of a frame a JPEG that lacks the mark of its end? Published tools read it, and so is it here."""
+        """Check whether the JPEG of a frame lacks its end marker. Published tools read such files, and so does this
+        package.
+        """
         data = self.folder.below(self.names[index]).read()
         return data.startswith(JPEG_START) and JPEG_END not in data[-4096:]
 
@@ -198,13 +205,13 @@ class StoredFrames:
 
 
 class _Archive:
-    """The files in one zip or tar, found by name."""
+    """The files in one zip or tar, by name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._zip: zipfile.ZipFile | None = None
         self._in_zip: dict[str, zipfile.ZipInfo] = {}
-        self._in_tar: dict[str, tuple[int, int]] = {}  # where its bytes begin, how many they are
+        self._in_tar: dict[str, tuple[int, int]] = {}  # offset and length
         try:
             if path.suffix.lower() == ".zip":
                 self._zip = zipfile.ZipFile(path)
@@ -248,15 +255,15 @@ class _Archive:
             raise FileNotFoundError(2, "not in the archive", f"{self._path}:{name}") from error
         except OSError:
             raise
-        except Exception as error:  # of the packing's own library, or of a version or password that nobody knows
+        except Exception as error:  # of the compression library, or an unknown version or password
             raise OSError(f"the archive is damaged or locked: {error}") from error
         if len(data) < size:
-            raise OSError("the archive is cut short")
+            raise OSError("the archive is truncated")
         return data
 
 
 def check_size(size: int, packed: int) -> None:
-    """Raise OSError for a file that is too large to be read at once, or that was packed to look small."""
+    """Raise OSError for a file that is too large to be read at once, or that has an implausible compression ratio."""
     if size > LARGEST_FILE:
         raise OSError(f"it has {size} bytes; at most {LARGEST_FILE} are read")
     if size > SMALL_FILE and size > LARGEST_RATIO * packed:
@@ -264,7 +271,7 @@ def check_size(size: int, packed: int) -> None:
 
 
 def _list_tar(path: Path) -> dict[str, tuple[int, int]]:
-    """Where the bytes of each file begin, and how many they are. Raises EOFError for an archive that was cut short."""
+    """Return offset and length of each file; raises EOFError for a truncated archive."""
     found, end, size = {}, 0, path.stat().st_size
     with tarfile.open(path, "r:") as tar:
         for member in tar:
@@ -275,7 +282,7 @@ def _list_tar(path: Path) -> dict[str, tuple[int, int]]:
                 raise EOFError(f"it ends within {show_value(member.name)}")
             if member.isfile():
                 found[_plain(member.name)] = (member.offset_data, member.size)
-    with path.open("rb") as file:  # tarfile takes a header that is cut short or damaged for the end
+    with path.open("rb") as file:  # tarfile treats a truncated or damaged header as the end
         file.seek(end)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise EOFError(f"it ends or is damaged at byte {end}, without the mark of its end")
@@ -284,7 +291,7 @@ def _list_tar(path: Path) -> dict[str, tuple[int, int]]:
 
 @lru_cache(maxsize=ARCHIVES_KEPT_OPEN)
 def _opened(path: Path, process: int) -> _Archive:
-    """An archive, opened once in each process: one that was forked must not move its parent's place in the file."""
+    """Open an archive once per process, because a forked process must not move the file position of its parent."""
     return _Archive(path)
 
 
@@ -297,7 +304,7 @@ def _archives(folder: Path, files: Iterable[str]) -> list[Path]:
 
 
 def _unpacked(archive: Path) -> dict[str, str]:
-    """The folders that unpacking would make beside an archive: name -> where its contents lie inside."""
+    """Return the folders that unpacking would create next to an archive: name -> location inside."""
     folders, files = _opened(archive, os.getpid()).contents("")
     if files and archive.stem not in folders:
         return {archive.stem: ""}
@@ -305,7 +312,7 @@ def _unpacked(archive: Path) -> dict[str, str]:
 
 
 def _in_archives(folder: Path, name: str) -> Place | None:
-    """Where the folder `name` lies in an archive of `folder`: in one of its own name, else in any."""
+    """Find the folder ``name`` in an archive of ``folder``: first in one with its name, then in any."""
     for ending in ARCHIVE_ENDINGS:
         own = folder / f"{name}{ending}"
         if own.is_file():

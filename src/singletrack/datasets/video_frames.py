@@ -13,9 +13,10 @@ from singletrack.video.reader import VideoReader, open_video
 
 
 class VideoFrames:
-    """As ``base.Frames``; fast when read forwards: going back means reading from the start.
+    """Frames of a video file, see ``base.Frames``. Fast when read forward; going back reads from the start.
 
-    count: how many frames are expected of the file; None counts them, which reads all of it.
+    Args:
+        count: expected number of frames; None to count them, which reads the complete file.
     """
 
     def __init__(self, path: Path, count: int | None = None) -> None:
@@ -30,7 +31,7 @@ class VideoFrames:
         return self._count
 
     def __getitem__(self, index: int) -> Image:
-        """Raises VideoError for a frame that the file lacks or that cannot be decoded."""
+        """Read a frame; raises VideoError if it is missing or cannot be decoded."""
         if not 0 <= index < self._count:
             raise IndexError(index)
         if self._last is not None and self._last[0] == index:
@@ -52,7 +53,7 @@ class VideoFrames:
                 return frame
 
     def close(self) -> None:
-        """Let go of the file; the next frame opens it again."""
+        """Close the file; the next access opens it again."""
         if self._reader is not None:
             self._reader.close()
         self._reader, self._last = None, None
@@ -73,9 +74,10 @@ class VideoFrames:
 
 
 def unpack_video(frames: VideoFrames, folder: Path, quality: int = 95) -> list[str]:
-    """Write every frame as a JPEG into ``folder``, for what reads frames in any order; returns their names.
+    """Write every frame as a JPEG, for reading in any order; returns the file names. Existing files are kept.
 
-    Frames that are there already are left as they are. Raises VideoError as reading does.
+    Raises:
+        VideoError: a frame cannot be read.
     """
     make_folder(folder)
     names = [f"{index:08d}.jpg" for index in range(len(frames))]

@@ -36,6 +36,11 @@ ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
     "torch": (("torch", "safetensors"), TRAIN_EXTRA[1]),
 }
 
+GPU_HELP = (  # the CPU builds know no GPU, and pip takes them for the same package
+    "for NVIDIA GPUs install PyTorch with CUDA (see pytorch.org for the command), or ONNX Runtime with CUDA: "
+    'pip uninstall onnxruntime; pip install onnx "onnxruntime-gpu[cuda,cudnn]"'
+)
+
 
 # Sizes of inputs and outputs of an exported file by their names, the batch first; None where the file leaves one open.
 Shapes = Mapping[str, tuple[int | None, ...]]
@@ -124,7 +129,7 @@ def unknown_device(engine: str, device: str, present: Iterable[str], install: st
     """Build the error for an unavailable device, with an install command that might help."""
     return InputError(
         f"{engine} has no device {device!r} here; choose auto or {', '.join(present)}, or another engine"
-        + (f"; or run: {install}" if install else "")
+        + (f"; or run: {install}" if install else f"; {GPU_HELP}" if device.lower().startswith("cuda") else "")
     )
 
 

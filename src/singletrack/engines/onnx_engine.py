@@ -28,6 +28,7 @@ from singletrack.engines import (
 )
 from singletrack.engines.cpu import usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
+from singletrack.engines.processes import ProcessBound
 from singletrack.errors import CheckpointError
 from singletrack.telemetry import without_telemetry
 
@@ -43,7 +44,7 @@ INSTALL = {
 }
 
 
-class ONNXRuntimeNetwork:
+class ONNXRuntimeNetwork(ProcessBound):
     """Runs an exported file with any batch size. It may be shared by trackers and threads.
 
     Args:
@@ -77,6 +78,14 @@ class ONNXRuntimeNetwork:
         cache: Path | None = None,
         check: CheckGraph | None = None,
     ) -> None:
+        super().__init__(
+            path=path,
+            device=device,
+            precision=precision,
+            threads=threads,
+            normalization=normalization,
+            cache=cache,
+        )
         self.device, present = find_provider(device)
         known = ("auto", "fp32", "bf16", "fp16") if self.device == "tensorrt" else ("auto", "fp32")
         if precision not in known:
@@ -110,6 +119,7 @@ class ONNXRuntimeNetwork:
         return self._run("search", self._maps, {"search": search, "features": features})
 
     def _run(self, crop: str, outputs: list[str], inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        self.check_process()
         if self._alone and len(inputs[crop]) > 1:
             return one_by_one(partial(self._run, crop, outputs), inputs)
         values = self._session(crop, inputs[crop].dtype == np.uint8).run(outputs, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from singletrack.engines import (
 )
 from singletrack.engines.cpu import allowed_cores, usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
+from singletrack.engines.processes import ProcessBound, forked
 from singletrack.errors import CheckpointError, InputError
 from singletrack.telemetry import without_telemetry
 
@@ -46,8 +48,10 @@ CORE = openvino.Core()
 
 TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
 
+_used_in: int | None = None  # the process in which the core began to compute; its threads are in no fork of it
 
-class OpenVINONetwork:
+
+class OpenVINONetwork(ProcessBound):
     """Runs an exported file with any batch size. It may be shared by trackers and threads.
 
     Fixed shapes run fastest. The model is compiled for one crop of pixels when it is opened, so that a live camera does
@@ -84,6 +88,16 @@ class OpenVINONetwork:
         cache: Path | None = None,
         check: CheckGraph | None = None,
     ) -> None:
+        if _used_in not in (None, os.getpid()):
+            raise forked(self.engine)
+        super().__init__(
+            path=path,
+            device=device,
+            precision=precision,
+            threads=threads,
+            normalization=normalization,
+            cache=cache,
+        )
         self.device = find_device(device)
         self.precision = self._choose_precision(precision)
         self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
@@ -119,6 +133,7 @@ class OpenVINONetwork:
         return self._infer("locate", {"features": features, "search": search})
 
     def _infer(self, call: str, inputs: dict[str, Any]) -> dict[str, FloatArray]:
+        self.check_process()
         if self._alone and len(next(iter(inputs.values()))) > 1:
             return one_by_one(partial(self._infer, call), inputs)
         kinds = {name: (values.shape, values.dtype == np.uint8) for name, values in inputs.items()}
@@ -161,6 +176,8 @@ class OpenVINONetwork:
                 entry.input(name).tensor().set_layout(openvino.Layout(f"N{several}HWC"))
                 entry.input(name).model().set_layout(openvino.Layout(f"N{several}CHW"))
                 entry.input(name).preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
+        global _used_in
+        _used_in = os.getpid()
         settings = {**self._settings, **kept}
         return CORE.compile_model(entry.build(), self.device, settings).create_infer_request()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from singletrack.engines import Precision, unknown_device, unknown_precision
 from singletrack.engines.cpu import computes_in_bf16, usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization
+from singletrack.engines.processes import ProcessBound
 
 FloatArray = NDArray[np.float32]
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +28,7 @@ class EncodeLocate(Protocol):
     def locate(self, features: Any, search: Tensor) -> Mapping[str, Tensor]: ...
 
 
-class TorchNetwork:
+class TorchNetwork(ProcessBound):
     """Runs a module in evaluation mode without gradients. Features stay on the device.
 
     Args:
@@ -54,6 +55,15 @@ class TorchNetwork:
         graphs: bool | None = None,
         normalization: Normalization | None = None,
     ) -> None:
+        super().__init__(
+            module=module,
+            device=device,
+            threads=threads,
+            precision=precision,
+            compiled=compiled,
+            graphs=graphs,
+            normalization=normalization,
+        )
         self.device = find_device(device)
         known = known_precisions(self.device)
         if precision not in known:
@@ -76,6 +86,7 @@ class TorchNetwork:
     @torch.inference_mode()
     def encode(self, template: CropArray) -> Any:
         """Compute the features (B, Nt, C) of template crops, pixels or network input, batch first."""
+        self.check_process()
         return self._encode(self.see(self._upload(template)))
 
     @torch.inference_mode()
@@ -86,6 +97,7 @@ class TorchNetwork:
     @torch.inference_mode()
     def locate(self, features: Any, search: CropArray) -> dict[str, FloatArray]:
         """Compute maps by name, batch first, from features and search crops (pixels or network input)."""
+        self.check_process()
         crops = self._upload(search)
         if not (self._graphs and isinstance(features, Tensor)):
             return download(self._look(features, crops))

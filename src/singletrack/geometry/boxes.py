@@ -82,7 +82,7 @@ def clip_corner(box_xywh: Sequence[float], size_wh: tuple[int, int], *, margin: 
     return float(x), float(y), float(width), float(height)
 
 
-def check_box(box_xywh: Sequence[float], size_wh: tuple[int, int]) -> Box:
+def check_box(box_xywh: BoxLike, size_wh: tuple[int, int]) -> Box:
     """Validate a user's box.
 
     Args:

@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Picture = str | Mapping[str, NDArray[np.uint8]]
-Target = tuple[Any, Mapping[str, Any]]  # region and properties, as the toolkit gives them
-Answer = tuple[Box, dict[str, float]]  # xywh in pixels, and what the toolkit's long-term measures read
+Target = tuple[Any, Mapping[str, Any]]  # region and properties from the toolkit
+Answer = tuple[Box, dict[str, float]]  # xywh in pixels, and values for the long-term measures of the toolkit
 
-# the package that speaks TraX, and the command that installs it
+# the package for TraX, and the command that installs it
 VOT_EXTRA = (("trax",), install_command("vot"))
-# Seconds that the toolkit waits for a process of its own: its 30 count the loading too. Over TraX they do not.
+# Timeout in seconds for the protocol `python`: the default of 30 includes loading, unlike over TraX.
 IN_PROCESS_TIMEOUT = 120
 SETTINGS_EXAMPLE = '{"update_interval": 10}'
 
 
 class VOTTracker:
-    """What the toolkit calls in its protocol `python`; ``serve`` speaks TraX for the same object.
+    """The object that the toolkit calls in its protocol `python`; ``serve`` provides the same over TraX.
 
-    Follows any number of targets, with one network. The model is loaded and has seen a frame before this returns, so
-    that the first frame of a sequence takes no longer than any other.
+    Tracks any number of targets with one network. The model is loaded and run on one frame at construction, so that the
+    first frame of a sequence is as fast as the others.
     """
 
-    multiobject = True  # which the toolkit reads
+    multiobject = True  # read by the toolkit
 
     def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
         """Load the model.
@@ -73,25 +73,29 @@ class VOTTracker:
         self.update(noise)
 
     def init(self, frame: Picture, new: Sequence[Target]) -> list[Answer]:
-        """Forget all targets and take new ones from this frame; as ``update``."""
+        """Remove all targets and add new ones from this frame; see ``update``."""
         self._trackers = []
         return self.update(frame, new)
 
     def update(self, frame: Picture, new: Sequence[Target] = ()) -> list[Answer]:
-        """Find the targets in the next frame, and take those that are new in it.
+        """Find the targets in the next frame, and add new ones.
 
-        frame: path of the picture; or, of several channels, their pixels by name, of which "color" is used.
-        new: x, y, width, height in pixels and the properties, which are not used, of each new target.
+        Args:
+            frame: path of the image; for several channels, their paths by name, of which "color" is used.
+            new: x, y, width, height in pixels and unused properties of each new target.
 
-        Gives, for each target in the order of coming, its box and {"confidence": score}, 1 for a new one. Raises
-        InputError for a region that is no box, and for what the tracker does not take.
+        Returns:
+            For each target, in the order in which they were added, its box and {"confidence": score}, 1 for a new one.
+
+        Raises:
+            InputError: a region that is not a box, or invalid for the tracker.
         """
         pixels = read_picture(Path(frame)) if isinstance(frame, str) else frame["color"]
         results = [tracker.update(pixels) for tracker in self._trackers]
         answers: list[Answer] = [(result.box, {"confidence": result.score}) for result in results]
         for region, _ in new:
             box = _box_of(region)
-            tracker = copy.copy(self._loaded)  # which shares its network; the target is its own
+            tracker = copy.copy(self._loaded)  # shares the network, but has a separate target
             tracker.init(pixels, box)
             self._trackers.append(tracker)
             answers.append((box, {"confidence": 1.0}))
@@ -99,9 +103,9 @@ class VOTTracker:
 
 
 def _box_of(region: Any) -> Box:
-    """x, y, width, height of a rectangle, which is four numbers; or of a mask, which comes as its corner pixels.
+    """Convert a region to x, y, width, height: a rectangle of four numbers, or the corner pixels of a mask.
 
-    The latter is what toolkit 0.9.0 makes of a mask under `convert = rectangle`.
+    Toolkit 0.9.0 converts a mask to the latter under `convert = rectangle`.
     """
     if isinstance(region, tuple) and len(region) == 4:
         x, y, width, height = (float(value) for value in region)
@@ -111,19 +115,19 @@ def _box_of(region: Any) -> Box:
         left, top = float(min(columns)), float(min(rows))
         return left, top, float(max(columns)) - left + 1, float(max(rows)) - top + 1
     raise InputError(
-        f"expected a region of x, y, width, height; got {region!r:.100}; put `convert = rectangle` into this "
-        "tracker's entry in trackers.ini"
+        f"region must be x, y, width, height; got {region!r:.100}; add `convert = rectangle` to the entry of this "
+        "tracker in trackers.ini"
     )
 
 
 def _read_settings(text: str) -> dict[str, Any]:
-    """Settings from JSON; raises InputError where it is none."""
+    """Parse settings from JSON; raises InputError if invalid."""
     try:
         settings = json.loads(text)
     except ValueError as error:
-        raise InputError(f"expected settings as JSON; got {text!r} ({error}); write {SETTINGS_EXAMPLE}") from error
+        raise InputError(f"settings must be JSON; got {text!r} ({error}); example: {SETTINGS_EXAMPLE}") from error
     if not isinstance(settings, dict):
-        raise InputError(f"expected settings by their names; got {text!r}; write {SETTINGS_EXAMPLE}")
+        raise InputError(f"settings must be a JSON object; got {text!r}; example: {SETTINGS_EXAMPLE}")
     return settings
 
 
@@ -144,16 +148,18 @@ def _from_text(name: str, value: Any) -> Any:
 
 
 def _as_word(value: Any) -> str:
-    """A setting as `--set` takes it."""
+    """Format a setting for `--set`."""
     return np.format_float_positional(value, trim="0") if isinstance(value, float) else str(value).lower()
 
 
 def serve(tracker: VOTTracker) -> None:
-    """Speak TraX on standard input and output, as the toolkit started this process, until it says goodbye.
+    """Serve TraX on standard input and output until the toolkit closes the connection.
 
-    Raises MissingDependencyError without the package `trax`, trax.TraxException where nobody speaks TraX.
+    Raises:
+        MissingDependencyError: the package `trax` is not installed.
+        trax.TraxException: the other side does not use TraX.
     """
-    require_packages("speaking TraX", *VOT_EXTRA)
+    require_packages("using TraX", *VOT_EXTRA)
     trax = import_module("trax")
     with trax.Server([trax.Region.RECTANGLE], [trax.Image.PATH], multiobject=True) as server:
         while (request := server.wait()).type != trax.TraxStatus.QUIT:
@@ -209,19 +215,18 @@ def make_entry(
 
 
 def add_entry(path: Path, name: str, entry: str) -> None:
-    """Add an entry to a trackers.ini, which is made if it is not there; what stands in it stays as it is.
+    """Add an entry to a trackers.ini, which is created if needed; existing entries are kept.
 
-    Raises InputError for a file that is none or has this name already, SingletrackError if it cannot be written.
+    Raises:
+        InputError: the file is invalid or already has this name.
+        SingletrackError: the file cannot be written.
     """
     held = configparser.ConfigParser()
     try:
         held.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise InputError(f"expected a trackers.ini; cannot read {path} ({error}); repair it first") from error
+        raise InputError(f"cannot read {path} ({error}); fix the file first") from error
     if held.has_section(name):
-        raise InputError(
-            f"expected a name that is new to {path}; got {name!r}, which is there; remove that section, or "
-            "give another --name"
-        )
+        raise InputError(f"{path} already has a tracker {name!r}; remove that section, or give another --name")
     with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(f"\n{entry}")

@@ -207,9 +207,9 @@ def _pick_weights(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _under_our_names(weights: dict[str, Tensor], config: NetworkConfig | None) -> dict[str, Tensor]:
-    """Other people's names turned into ours, unused tensors dropped; names in no table stay as they are.
+    """Map official tensor names to ours, and drop unused tensors; unknown names are kept.
 
-    Whose names they are is told by how many of them are known.
+    The source with the most known names is chosen.
     """
     tables = [] if config is None else [official_keys(config), mmtracking_keys(config)]
     names: Table = max(tables, key=lambda table: len(weights.keys() & table.keys()), default={})

@@ -22,7 +22,7 @@ CropArray = NDArray[np.uint8] | FloatArray
 
 
 class Network(Protocol):
-    """One model on one engine. Both calls take a batch. The network keeps no state, so many trackers may share it.
+    """One model on one engine. Both calls take a batch. The network is stateless and can be shared by trackers.
 
     Crops are pixels, (B, H, W, 3) uint8, which the engine normalizes as in training; or float32 arrays,
     (B, 3, H, W), that are normalized already. Colors are RGB, or BGR where the model was trained so. Some models take

@@ -164,6 +164,7 @@ class DaSiamRPNTracker(TrackerShell[DaSiamRPNSettings, _Target]):
     """
 
     default_settings = DaSiamRPNSettings
+    target_class = _Target
 
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         settings = self.settings

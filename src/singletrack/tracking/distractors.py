@@ -13,17 +13,19 @@ limit and the stop of learning at low scores are ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.geometry.boxes import Box, iou
+from singletrack.geometry.boxes import Box, BoxLike, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.anchors import ANCHORS, Array
 from singletrack.tracking.base import Network, Result
 from singletrack.tracking.dasiamrpn import Candidates, DaSiamRPNSettings, DaSiamRPNTracker
+from singletrack.tracking.state import KeepsState, array_to_features, features_to_array, rebuild
 
 SCORE_KERNELS = slice(0, 2 * ANCHORS)  # of the features (1, 30, C, 4, 4); the others regress boxes
 AT_MOST = 8  # most distractors learned from one frame
@@ -70,7 +72,7 @@ class Memory:
         return combined
 
 
-class DistractorAwareTracker:
+class DistractorAwareTracker(KeepsState):
     """DaSiamRPN tracker that learns the target and its distractors while tracking.
 
     It learns from confident frames. Each of them costs one template pass for the target and one for each distractor (at
@@ -84,7 +86,7 @@ class DistractorAwareTracker:
         self._follower = DaSiamRPNTracker(network, self.settings)
         self._memory = Memory(self.settings.learning_rate)
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame; see ``DaSiamRPNTracker.init``."""
         follower, memory = DaSiamRPNTracker(self.network, self.settings), Memory(self.settings.learning_rate)
         follower.init(frame, box)
@@ -106,6 +108,23 @@ class DistractorAwareTracker:
         if candidates is not None and not result.lost and result.score >= settings.lost_below:
             self._learn(check_frame(frame), result.box, candidates)
         return result
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the target between two frames, see ``shell.TrackerShell.get_state``."""
+        follower, memory = self._follower.get_state(), self._memory
+        kept = {each.name: getattr(memory, each.name) for each in fields(memory)}
+        kernels = {name: features_to_array(kept[name]) for name in ("target", "distractors")}
+        return {"tracker": follower, "memory": kept | kernels}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state; raises InputError where it is of another tracker."""
+        follower = DaSiamRPNTracker(self.network, self.settings)
+        follower.set_state(state["tracker"])
+        memory = rebuild(Memory, state.get("memory"))
+        like = self.network.encode(state["tracker"]["template"])
+        memory.target = array_to_features(memory.target, like)
+        memory.distractors = array_to_features(memory.distractors, like)
+        self._follower, self._memory = follower, memory
 
     def _learn(self, frame: Image, box: Box, candidates: Candidates) -> None:
         settings = self.settings

@@ -11,14 +11,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, check_box, iou
+from singletrack.geometry.boxes import Box, BoxLike, check_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
@@ -32,7 +32,9 @@ from singletrack.tracking.base import (
 )
 from singletrack.tracking.color_histogram import Colors, colors_of, similarity
 from singletrack.tracking.common import LostSettings, check_next_frame
+from singletrack.tracking.shell import TEMPORARY
 from singletrack.tracking.shots import Shot, is_cut, shot_of
+from singletrack.tracking.state import KeepsState, rebuild
 
 SAME_PLACE = 0.3  # IoU from which two consecutive detections are the same object
 # Weight of a frame in the running mean of the target's score, for higher and lower scores: it rises over 20 frames and
@@ -92,7 +94,7 @@ class _Search:
     frame: Image | None = None
 
 
-class LongTermTracker:
+class LongTermTracker(KeepsState):
     """A ``tracking.base.BatchTracker`` that searches the whole frame for a lost target.
 
     Args:
@@ -130,11 +132,28 @@ class LongTermTracker:
         changeable: Any = self.tracker
         changeable.settings = settings
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the target between two frames, see ``shell.TrackerShell.get_state``."""
+        search, tracker = self._started(), cast(Any, self.tracker)
+        names = [each.name for each in fields(search) if each.name not in TEMPORARY]
+        return {"tracker": tracker.get_state(), "search": {name: getattr(search, name) for name in names}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state; raises InputError where it is of another tracker."""
+        search, tracker = rebuild(_Search, state.get("search")), cast(Any, self.tracker)
+        tracker.set_state(state.get("tracker"))
+        self._search = search
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.tracker!r}>"
+
     def __copy__(self) -> LongTermTracker:
         """Return a tracker for another target, with the same network."""
-        return LongTermTracker(copy.copy(self.tracker))
+        copied = LongTermTracker(copy.copy(self.tracker))
+        copied.origin = self.origin
+        return copied
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame, see ``tracking.base.Tracker``. May be called again to start over."""
         frame = check_frame(frame)
         x, y, width, height = box = check_box(box, (frame.shape[1], frame.shape[0]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box
+from singletrack.geometry.boxes import BoxLike, check_box
 from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
 from singletrack.tracking.common import change_settings, check_next_frame
@@ -44,12 +44,15 @@ class MultiTracker:
         self._size_wh = (0, 0)
         self._next_id = 1
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._targets)} targets, each a {self._tracker!r}>"
+
     @property
     def ids(self) -> list[int]:
         """Ids of the current targets, in the order in which they were added."""
         return list(self._targets)
 
-    def add(self, frame: NDArray[np.uint8], box: Box, *, settings: Mapping[str, Any] | None = None) -> int:
+    def add(self, frame: NDArray[np.uint8], box: BoxLike, *, settings: Mapping[str, Any] | None = None) -> int:
         """Add a target. It is tracked from the next ``update`` on.
 
         Args:
@@ -71,7 +74,8 @@ class MultiTracker:
             target = copy.copy(self._tracker)
         if settings:
             _change_settings(target, settings)
-        target.init(frame, box)
+        x, y, width, height = check_box(box, (frame.shape[1], frame.shape[0]))
+        target.init(frame, (x, y, width, height))
         self._size_wh = (frame.shape[1], frame.shape[0])
         number = self._next_id
         self._targets[number], self._next_id = target, number + 1
@@ -124,6 +128,9 @@ class SharedNetwork:
         self.network = network
         self.batch_sizes = sorted(batch_sizes)
         self._features: dict[int, tuple[weakref.ref[CropArray], Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:  # features are computed again where it is read
+        return {"network": self.network, "batch_sizes": self.batch_sizes, "_features": {}}
 
     def share(self, tracker: Followed) -> Followed:
         """Return a copy of a tracker for another target that uses this network."""

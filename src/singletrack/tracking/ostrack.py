@@ -134,6 +134,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
     """
 
     default_settings = OSTrackSettings
+    target_class = _Target
 
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         settings = self.settings

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, check_box
+from singletrack.geometry.boxes import Box, BoxLike, check_box
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+from singletrack.tracking.state import KeepsState, rebuild
+
+TEMPORARY = ("features", "frame")  # not part of the state between two frames
 
 
 class FollowedTarget(Protocol):
@@ -25,7 +29,7 @@ Settings = TypeVar("Settings")
 Target = TypeVar("Target", bound=FollowedTarget)
 
 
-class TrackerShell(ABC, Generic[Settings, Target]):
+class TrackerShell(KeepsState, ABC, Generic[Settings, Target]):
     """Follows one target, as ``tracking.base.BatchTracker``. The network keeps no state: many trackers may share it.
 
     A subclass starts the state of a target in ``_start`` and brings its own arithmetic in ``preprocess`` and
@@ -33,13 +37,14 @@ class TrackerShell(ABC, Generic[Settings, Target]):
     """
 
     default_settings: type[Settings]
+    target_class: type[Target]
 
     def __init__(self, network: Network, settings: Settings | None = None) -> None:
         self.network = network
         self.settings: Settings = settings or self.default_settings()
         self._target: Target | None = None
 
-    def init(self, frame: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: NDArray[np.uint8], box: BoxLike) -> None:
         """Set the target in the first frame. May be called again, to start over.
 
         Args:
@@ -69,6 +74,25 @@ class TrackerShell(ABC, Generic[Settings, Target]):
         if target.features is None:
             target.features = self.network.encode(inputs.template)
         return self.postprocess(self.network.locate(target.features, inputs.search))
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the target between two frames, for ``set_state`` of a tracker of the same model.
+
+        Features are left out: the network computes the same ones again.
+
+        Raises:
+            InputError: before ``init``.
+        """
+        target: Any = self._followed()
+        return {each.name: getattr(target, each.name) for each in fields(target) if each.name not in TEMPORARY}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state; raises InputError where it is of another tracker."""
+        self._target = rebuild(self.target_class, {"features": None, **state})
+
+    def __repr__(self) -> str:
+        state = "no target yet" if self._target is None else "following"
+        return f"<{type(self).__name__} with {self.network!r}, {state}>"
 
     @abstractmethod
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:

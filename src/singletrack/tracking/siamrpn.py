@@ -95,6 +95,7 @@ class SiamRPNTracker(TrackerShell[SiamRPNSettings, _Target]):
     """
 
     default_settings = SiamRPNSettings
+    target_class = _Target
 
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         x, y, width, height = box

@@ -99,6 +99,7 @@ class STARKTracker(TrackerShell[STARKSettings, _Target]):
     """
 
     default_settings = STARKSettings
+    target_class = _Target
 
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         templates = np.concatenate([self._template(frame, box)[:, None]] * self.settings.num_templates, 1)

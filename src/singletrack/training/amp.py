@@ -17,7 +17,7 @@ TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def native(precision: str, device: torch.device) -> bool:
-    """Whether the device computes in "bf16" or "fp16" by itself."""
+    """Check whether a device supports "bf16" or "fp16" without emulation."""
     if device.type == "cuda":
         return precision == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -30,23 +30,25 @@ def native(precision: str, device: torch.device) -> bool:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> Precision:
-    """What ``precision`` means on a device: "auto" is bf16 where it has that, else fp32.
+    """Resolve a precision: "auto" is bf16 if the device supports it, else fp32.
 
-    Raises InputError for 16 bits that the device does not have.
+    Raises:
+        InputError: a 16-bit type that the device does not support.
     """
     if precision == "auto":
         return "bf16" if native("bf16", device) else "fp32"
     if precision != "fp32" and not native(precision, device):
         have = [name for name in TYPES if native(name, device)]
         raise InputError(
-            f"expected a precision that {device} has, fp32{''.join(f' or {name}' for name in have)}; got {precision}; "
-            "give one of these, or auto"
+            f"{device} does not support precision {precision}; choose fp32{''.join(f' or {name}' for name in have)}, "
+            "or "
+            "auto"
         )
     return precision
 
 
 class Autocast(nn.Module):
-    """A network whose passes take 16 bits and whose outputs are float32 again."""
+    """A network whose passes run in 16 bits, with float32 output."""
 
     def __init__(self, network: nn.Module, precision: Precision, device: torch.device) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class Autocast(nn.Module):
 
 
 def in_float(values: Any) -> Any:
-    """Tensors of 16 bits, alone or in containers, in 32; everything else as it is."""
+    """Convert 16-bit tensors, also in containers, to 32 bits; everything else is unchanged."""
     if isinstance(values, Tensor):
         return values.float() if values.dtype in TYPES.values() else values
     if isinstance(values, dict):

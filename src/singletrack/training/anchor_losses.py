@@ -15,17 +15,19 @@ from torch import Tensor
 
 from singletrack.tracking.anchors import STRIDE, anchor_grid
 
-TOWARDS_ABOVE, AGAINST_BELOW = 0.6, 0.3  # overlap with the target; in between, an anchor is not taught
-MOST_TOWARDS, MOST_AGAINST, MOST_WITHOUT_TARGET = 16, 48, 16  # anchors of one sample
-REACH = 3  # cells round what stands in the target's place, where the anchors of a negative pair are taught
+TOWARDS_ABOVE, AGAINST_BELOW = 0.6, 0.3  # IoU with the target; anchors in between are not trained
+MOST_TOWARDS, MOST_AGAINST, MOST_WITHOUT_TARGET = 16, 48, 16  # anchors per sample
+REACH = 3  # cells around the other target of a negative pair whose anchors are trained
 SHIFT_WEIGHT = 1.2
 
 
 class AnchorLabels(NamedTuple):
-    """For B samples and N anchors, numbered as in ``tracking.anchors``.
+    """Labels of B samples and N anchors, ordered as in ``tracking.anchors``.
 
-    towards, against: (B, N), how much an anchor counts that should speak for the target, or against it; 0 for most.
-    shifts: (B, 4, N), dx, dy, dw, dh from each anchor to the target.
+    Attributes:
+        towards: (B, N) weight of positive anchors; 0 for most.
+        against: (B, N) weight of negative anchors; 0 for most.
+        shifts: (B, 4, N), dx, dy, dw, dh from each anchor to the target.
     """
 
     towards: Tensor
@@ -34,10 +36,14 @@ class AnchorLabels(NamedTuple):
 
 
 def label_anchors(boxes_xywh: Tensor, present: Tensor, search_size: int, cells: int) -> AnchorLabels:
-    """Labels for maps of cells x cells.
+    """Compute the labels of maps with cells x cells.
 
-    boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; where False, the box is of something else that
-    stands where the target would be, and only the anchors near it are taught, all against it.
+    Args:
+        boxes_xywh: (B, 4) as fractions of the search crop.
+        present: (B,) bool. If False, the box is of another object in place of the target, and only the anchors near it
+            are trained, all as negative.
+        search_size: side of the search crop in pixels.
+        cells: cells per side.
     """
     anchors = torch.from_numpy(anchor_grid(cells)).to(boxes_xywh)
     sizes = boxes_xywh[:, 2:] * search_size
@@ -55,16 +61,19 @@ def label_anchors(boxes_xywh: Tensor, present: Tensor, search_size: int, cells: 
 
 
 def anchor_counts(labels: AnchorLabels) -> dict[str, Tensor]:
-    """What the two halves of the score's loss divide by."""
+    """Count what the two halves of the classification loss are divided by."""
     return {"towards": labels.towards.sum(), "against": labels.against.sum()}
 
 
 def anchor_loss(
     maps: Mapping[str, Tensor], labels: AnchorLabels, counts: Mapping[str, Tensor] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Half the cross entropy of each kind of anchor, and 1.2 times the distance of the shifts; and these, detached.
+    """Compute half the cross entropy of each kind of anchor, plus 1.2 times the distance of the shifts; and these,
+    detached.
 
-    maps: cls (B, 10, n, n) and loc (B, 20, n, n). counts: what to divide by instead of this batch's own.
+    Args:
+        maps: ``cls`` (B, 10, n, n) and ``loc`` (B, 20, n, n).
+        counts: numbers to divide by instead of those of this batch.
     """
     counts = counts or anchor_counts(labels)
     chances = F.log_softmax(_grouped(maps["cls"], 2), 1)
@@ -83,7 +92,7 @@ def anchor_loss(
 
 
 def best_boxes(maps: Mapping[str, Tensor], search_size: int) -> Tensor:
-    """(B, 4) xyxy in [0, 1] of the search crop: where the anchor with the highest score has moved, no window."""
+    """Decode the box (B, 4), xyxy as fractions of the search crop, with the highest score, without a window."""
     anchors = torch.from_numpy(anchor_grid(maps["cls"].shape[-1])).to(maps["loc"])
     against, towards = _grouped(maps["cls"], 2).unbind(1)
     best = (towards - against).argmax(1)
@@ -95,18 +104,18 @@ def best_boxes(maps: Mapping[str, Tensor], search_size: int) -> Tensor:
 
 
 def _grouped(values: Tensor, groups: int) -> Tensor:
-    """(B, groups x anchors, n, n) -> (B, groups, N)."""
+    """Reshape (B, groups x anchors, n, n) to (B, groups, N)."""
     return values.reshape(len(values), groups, -1)
 
 
 def _shares(chosen: Tensor, most: int) -> Tensor:
-    """(B, N) bool -> 1 for each, or less where there are more of a sample than ``most``, so that they sum up to it."""
+    """Weight the chosen of (B, N) bool by 1, or less if a sample has more than ``most``, so that they sum to it."""
     counts = chosen.sum(1, keepdim=True).clamp(min=1)
     return chosen * (most / counts).clamp(max=1.0)
 
 
 def _overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4), cxcywh."""
+    """Compute the IoU of boxes (..., 4), cxcywh."""
     low = torch.maximum(one[..., :2] - one[..., 2:] / 2, other[..., :2] - other[..., 2:] / 2)
     high = torch.minimum(one[..., :2] + one[..., 2:] / 2, other[..., :2] + other[..., 2:] / 2)
     shared = (high - low).clamp(min=0).prod(-1)

@@ -22,22 +22,24 @@ from singletrack.models.checkpoints import load_weights
 from singletrack.tracking.base import Tracker
 
 Batch = dict[str, Tensor]
-"""Samples side by side, by name. Every source gives
+"""A batch of samples by name. Every data source provides
 
-    template, search   uint8 (B, 3, T, T) and (B, 3, S, S) RGB, or (B, K, 3, T, T) where a model takes several
-    box                (B, 4) xywh in [0, 1] of the search crop, float32; it may reach beyond the crop
-    present            (B,) bool: whether the target is there at all
+    template, search   uint8 (B, 3, T, T) and (B, 3, S, S) RGB, or (B, K, 3, T, T) for several templates
+    box                (B, 4) xywh as fractions of the search crop, float32; it may extend beyond the crop
+    present            (B,) bool: whether the search crop shows the target
 
-and whatever else its objective wants.
+and whatever else its task needs.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataPaths:
-    """What a user has on disk, as the command line says it.
+    """Locations of the user's data.
 
-    photos: a folder of photos; None makes pictures from nothing. folders: data set -> its folder. cache: a folder
-    where what is found out about the data may be kept; None keeps nothing.
+    Attributes:
+        photos: folder of photos; None to generate images.
+        folders: data set name -> its folder.
+        cache: folder for cached information about the data; None disables the cache.
     """
 
     photos: Path | None = None
@@ -46,26 +48,29 @@ class DataPaths:
 
 
 class DataSource(Protocol):
-    """Where the samples of a stage come from. Implementations subclass it as frozen dataclasses."""
+    """Provides the samples of a stage. Implementations subclass it as frozen dataclasses."""
 
     def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """Samples to train on, one by one (without the batch's dimension), of any index from 0 on.
+        """Return the training samples, one at a time (without a batch dimension), for any index from 0 on.
 
-        What stands at an index follows from (seed, index) alone, in whichever process: so a run goes on exactly where
-        it was cut off. It is sent to other processes. Raises InputError where the data are missing.
+        The sample at an index depends only on (seed, index), in any process, so that a run resumes exactly. The data
+        set is sent to other processes.
+
+        Raises:
+            InputError: data are missing.
         """
         raise NotImplementedError
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """The same, of data that are never trained on."""
+        """Return the same for data that are never trained on."""
         raise NotImplementedError
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
-        """Held-out sequences for validation by tracking, always the same, each read or made when it is asked for."""
+        """Return held-out sequences for validation by tracking, always the same, each read or generated on access."""
         return ()
 
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
-        """Name of each part of the data -> what tells whether it is the same on another machine."""
+        """Return a fingerprint of each part of the data, equal on any machine with the same data."""
         return {}
 
 
@@ -73,67 +78,76 @@ class Task(Protocol):
     """What a model is trained for. Implementations subclass it as frozen dataclasses; most methods have a default."""
 
     def build(self, stage: Stage) -> nn.Module:
-        """A fresh network at the stage's size, initialized for training."""
+        """Build a network at the size of the stage, initialized for training."""
         raise NotImplementedError
 
     def groups(self, model: Any, stage: Stage) -> list[dict[str, Any]]:
-        """Groups of parameters for the optimizer: {"params": [...], "lr": peak, "peak": peak}, and what else it takes.
+        """Return the parameter groups of the optimizer: {"params": [...], "lr": peak, "peak": peak}, and other options.
 
-        A parameter in no group is frozen, and so are the statistics of a normalization whose parameters are.
+        A parameter in no group is frozen, and so are the statistics of a normalization with frozen parameters.
         """
         raise NotImplementedError
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        """What the loss divides by, other than the number of samples, as counted in a batch from its labels alone.
+        """Count what the loss is divided by, other than the number of samples, from the labels of a batch.
 
-        The loop hands ``loss`` their mean over all parts of the step's batch (processes, accumulated parts), at least
-        1 in the whole batch, in the batch (``counts_of`` reads them): so the loss of a step does not depend on its
-        parts.
+        The trainer adds their mean over all parts of the step (processes, accumulated parts), at least 1 for the
+        complete batch, to the batch of ``loss`` (read with ``counts_of``), so that the loss of a step does not depend
+        on its parts.
         """
         return {}
 
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and, detached, its parts for the log.
+        """Compute the loss and its detached parts for the log.
 
-        network: called as the model is; it may be a wrapper that shares gradients between processes or computes in
-        16 bits, but gives float32. progress: how much of the stage is done, 0 to below 1.
+        Args:
+            network: called like the model; possibly a wrapper that shares gradients between processes or computes in 16
+                bits, with float32 output.
+            batch: the samples.
+            progress: finished share of the stage, 0 to below 1.
         """
         raise NotImplementedError
 
     def boxes(self, model: Any, batch: Batch) -> Tensor:
-        """(B, 4) xyxy in [0, 1] of the search crop: what the model would say, for validation."""
+        """Predict boxes (B, 4), xyxy as fractions of the search crop, for validation."""
         raise NotImplementedError
 
     def fitted(self, weights: Mapping[str, Tensor], model: Any) -> Mapping[str, Tensor]:
-        """Weights of another stage, as ``model`` takes them. Raises where they are another network's."""
+        """Convert weights of another stage for ``model``; raises an error for weights of another network."""
         return weights
 
     def start(self, model: Any, path: Path, name: str) -> None:
-        """Fill a network with the weights of a file to start from. Raises CheckpointError for other networks' files."""
+        """Load initial weights from a file; raises CheckpointError for files of other networks."""
         load_weights(model, path, name)
 
     def tracker(self, model: Any, stage: Stage) -> Tracker | None:
-        """A tracker round the model, for validation by tracking; None where there is none."""
+        """Build a tracker for validation by tracking; None if there is none."""
         return None
 
     def looks(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        """Maps (B, h, w) in [0, 1] over the search crop, by name, each to be shown beside the pair as light on it."""
+        """Compute maps (B, h, w) in [0, 1] over the search crop, by name, to be shown next to the pair."""
         return {}
 
     def repeatable(self, model: Any) -> Iterable[nn.Module]:
-        """Parts whose insides may be computed again in the backward pass, to save memory."""
+        """Return the parts whose activations may be recomputed in the backward pass to save memory."""
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stretch of a run at one size, towards one objective.
+    """A part of a run with one size and one task.
 
-    template_size, search_size: pixels. batch: samples a step, over all processes. lr, head_lr: peak learning rates of
-    the backbone and of the rest. warmup: steps from ``warmup_from`` of the peak to the peak. schedule: "cosine" down
-    to ``last_lr`` of the peak, "exponential" down to it, each step by one factor, or "step": a tenth of the peak after
-    ``drop_at`` of the steps. check_every, check_samples: steps between two validations, and the number of held-out
-    samples in one; what the source has of sequences is followed as well.
+    Attributes:
+        template_size: pixels.
+        search_size: pixels.
+        batch: samples per step, over all processes.
+        lr: peak learning rate of the backbone.
+        head_lr: peak learning rate of everything else.
+        warmup: steps from ``warmup_from`` of the peak to the peak.
+        schedule: "cosine" down to ``last_lr`` of the peak, "exponential" down to it by a constant factor per step, or
+            "step": a tenth of the peak after ``drop_at`` of the steps.
+        check_every: steps between two validations. Sequences of the data source are tracked as well.
+        check_samples: number of held-out samples per validation.
     """
 
     name: str
@@ -156,14 +170,17 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a run depends on.
+    """Everything that a run depends on.
 
-    model: the name that its weights have in the zoo. optimizer: "adamw", or "sgd" with momentum 0.9. clip: largest
-    norm of the whole gradient; 0 for any. ema: decay of the averaged weights, which are the result; 0 for none.
-    whole_batch: batch normalization takes its statistics, and losses their counts, over all processes, so that their
-        number changes nothing; False: each process has its own, as in the published codes.
-    patience: leave a stage after so many validations without a better AO; 0 never does.
-    starts_from: the file of weights that must be given, in words, for a recipe that does not start from nothing.
+    Attributes:
+        model: model name of the weights.
+        optimizer: "adamw", or "sgd" with momentum 0.9.
+        clip: largest norm of the full gradient; 0 for no limit.
+        ema: decay of the averaged weights, which are the result; 0 for no averaging.
+        whole_batch: compute batch-norm statistics and loss counts over all processes, so that their number does not
+            matter. False: separately in each process, as in the published codes.
+        patience: end a stage after this many validations without a better AO; 0 for never.
+        starts_from: description of the required initial weights, for recipes that do not start from scratch.
     """
 
     name: str
@@ -180,16 +197,16 @@ class Recipe:
 
 
 def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """(..., 3, H, W) uint8 -> float32, with the mean and deviation of RGB in 0 to 1."""
+    """Normalize (..., 3, H, W) uint8 to float32, with mean and standard deviation of RGB in 0 to 1."""
     statistics = torch.tensor(np.array([mean, std]), dtype=torch.float32, device=pixels.device).view(2, 3, 1, 1)
     return (pixels.float() / 255 - statistics[0]) / statistics[1]
 
 
 def counts_of(batch: Batch) -> dict[str, Tensor] | None:
-    """What the loop says that the loss should divide by; None where it leaves that to the batch itself."""
+    """Return the counts that the trainer provides for the loss; None if the loss uses those of the batch."""
     return {name.removeprefix("counts."): value for name, value in batch.items() if name.startswith("counts.")} or None
 
 
 def epoch_at(progress: float, epochs: int) -> int:
-    """The epoch, counted from 1, of a stage that is divided into so many equal ones."""
+    """Return the epoch, from 1, of a stage that is divided into equal epochs."""
     return min(epochs, int(progress * epochs + 1e-6) + 1)

@@ -20,7 +20,7 @@ from singletrack.training.base import Recipe, Stage, Task
 
 
 class EMA:
-    """Exponential moving average of weights and statistics; young averages follow faster."""
+    """Exponential moving average of weights and statistics, with a smaller decay at the beginning."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
@@ -41,9 +41,14 @@ class EMA:
 class TrainState:
     """Everything that changes between steps.
 
-    step: steps of the stage that are done. started_from: name and sha256 of the file of weights that the run started
-    from; None: from nothing. data: fingerprints of the data. best: the highest AO of the stage, and its step; None
-    before the first. checks_since_best: validations since then. scaler: of fp16's gradients; idle in other precisions.
+    Attributes:
+        step: finished steps of the stage.
+        started_from: name and SHA-256 of the initial weights; None for training from scratch.
+        data: fingerprints of the data.
+        best: highest AO of the stage and its step; None before the first validation.
+        checks_since_best: validations since then.
+        pending: numbers of the step whose validation was interrupted; it comes first when the run is resumed.
+        scaler: gradient scaler of fp16; unused in other precisions.
     """
 
     model: nn.Module
@@ -56,9 +61,10 @@ class TrainState:
     data: dict[str, str] = dataclasses.field(default_factory=dict)
     best: dict[str, float] | None = None
     checks_since_best: int = 0
+    pending: dict[str, float] | None = None
 
     def result(self) -> dict[str, Tensor]:
-        """The weights that the run is for: averaged where there is an average."""
+        """Return the resulting weights: averaged if the recipe averages."""
         return self.average.values if self.average else self.model.state_dict()
 
 
@@ -69,9 +75,11 @@ def begin(
     device: torch.device,
     half: bool = False,
 ) -> TrainState:
-    """The state before a stage's first step: a new optimizer, and ``weights``, of whatever size, or from nothing.
+    """Create the state before the first step of a stage, with a new optimizer.
 
-    half: whether it computes in fp16.
+    Args:
+        weights: initial weights at any crop size; None to train from scratch.
+        half: whether the passes use fp16.
     """
     torch.manual_seed(recipe.seed)
     now = recipe.stages[stage]
@@ -85,7 +93,7 @@ def begin(
 
 
 def optimizer_of(task: Task, model: nn.Module, recipe: Recipe, stage: Stage) -> torch.optim.Optimizer:
-    """That of the objective's groups, each of which remembers its peak rate; parameters in no group are frozen."""
+    """Create the optimizer of the task's parameter groups; parameters in no group are frozen."""
     groups = task.groups(model, stage)
     trained = {id(parameter) for group in groups for parameter in group["params"]}
     for parameter in model.parameters():
@@ -96,7 +104,7 @@ def optimizer_of(task: Task, model: nn.Module, recipe: Recipe, stage: Stage) -> 
 
 
 def set_training(model: nn.Module) -> None:
-    """Training mode; normalizations whose parameters are frozen keep their statistics, too."""
+    """Set training mode; normalizations with frozen parameters keep their statistics."""
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))
@@ -105,24 +113,25 @@ def set_training(model: nn.Module) -> None:
 
 
 def read_start(recipe: Recipe, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights to start from, at the size of the last stage, and the file's name and sha256.
+    """Read the initial weights at the size of the last stage, with the name and SHA-256 of the file.
 
-    Raises CheckpointError when the file is not of the recipe's network.
+    Raises:
+        CheckpointError: the file is of another network.
     """
     last = recipe.stages[-1]
-    torch.manual_seed(recipe.seed)  # the file may fill a part only
+    torch.manual_seed(recipe.seed)  # the file may have only some of the weights
     model = last.task.build(last)
     last.task.start(model, path, recipe.model)
     return model.state_dict(), file_facts(path)
 
 
 def file_facts(path: Path) -> dict[str, str]:
-    """Name and sha256 of a file."""
+    """Return the name and SHA-256 of a file."""
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def described(recipe: Recipe) -> Any:
-    """Every number of a recipe as JSON has it, and of which kind its objectives and sources are."""
+    """Convert a recipe to JSON values, including the types of its tasks and data sources."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -138,7 +147,7 @@ def described(recipe: Recipe) -> Any:
 
 
 def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
-    """Write ``last.pt`` and ``weights.safetensors``, each whole or not at all."""
+    """Write ``last.pt`` and ``weights.safetensors`` atomically."""
     state = {
         "recipe": described(recipe),
         "stage": progress.stage,
@@ -147,6 +156,7 @@ def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
         "data": progress.data,
         "best": progress.best,
         "checks_since_best": progress.checks_since_best,
+        "pending": progress.pending,
         "model": progress.model.state_dict(),
         "average": progress.average.values if progress.average else None,
         "updates": progress.average.updates if progress.average else 0,
@@ -168,15 +178,19 @@ def resume(
     weights: Path | None = None,
     data: dict[str, str] | None = None,
 ) -> TrainState:
-    """Where ``last.pt`` stands.
+    """Read the state from ``last.pt``.
 
-    weights, data: the file of weights to start from and the fingerprints of the data, as given now; None where they
-    are not to be compared. Raises CheckpointError when there is no ``last.pt`` or when it belongs to another recipe or
-    to other data, InputError when the run started from other weights.
+    Args:
+        weights: the initial weights given now; None to skip the comparison.
+        data: the fingerprints of the data given now; None to skip the comparison.
+
+    Raises:
+        CheckpointError: there is no ``last.pt``, or it belongs to another recipe or other data.
+        InputError: the run started from other weights.
     """
     path = out / "last.pt"
     if not path.exists():
-        raise CheckpointError(f"expected {path} to resume from, found none; leave out --resume to start anew")
+        raise CheckpointError(f"checkpoint not found: {path}; leave out --resume to start a new run")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(state, dict):
@@ -186,7 +200,8 @@ def resume(
         raise
     except Exception as error:  # arbitrary bytes can make PyTorch's reader fail in any way
         raise CheckpointError(
-            f"expected a complete {path} to resume from; got {type(error).__name__}: {error}; start anew with another "
+            f"cannot resume from {path}, which is damaged ({type(error).__name__}: {error}); start a new run with "
+            "another "
             "--out, from weights.safetensors if it is complete"
         ) from error
 
@@ -201,25 +216,25 @@ def _continue(
     data: dict[str, str] | None,
 ) -> TrainState:
     path = out / "last.pt"
-    _check_same(state.get("recipe", {}), described(recipe), f"{path} to come from this recipe")
+    _check_same(state.get("recipe", {}), described(recipe), f"{path} is from another recipe")
     if data is not None:
-        _check_same(state["data"], data, f"{path} to come from these data")
+        _check_same(state["data"], data, f"{path} is from other data")
     if weights is not None and (facts := file_facts(weights)) != state["started_from"]:
         first = state["started_from"] or {"name": "nothing", "sha256": "none"}
         raise InputError(
-            f"expected the weights that the run in {out} started from, {first['name']} ({first['sha256'][:12]}); got "
-            f"{facts['name']} ({facts['sha256'][:12]}); leave out --weights, or choose another --out to start anew"
+            f"the run in {out} started from {first['name']} ({first['sha256'][:12]}); got {facts['name']} "
+            f"({facts['sha256'][:12]}); leave out --weights, or choose another --out to start a new run"
         )
     progress = begin(recipe, state["stage"], None, device, half)
     progress.step, progress.started_from = state["step"], state["started_from"]
     progress.data, progress.best = state["data"], state["best"]
-    progress.checks_since_best = state["checks_since_best"]
+    progress.checks_since_best, progress.pending = state["checks_since_best"], state.get("pending")
     progress.model.load_state_dict(state["model"])
     if progress.average:
         progress.average.values = state["average"]
         progress.average.updates = state["updates"]
     progress.optimizer.load_state_dict(state["optimizer"])
-    if state["scaler"]:  # empty where it was not in use
+    if state["scaler"]:  # empty if it was not used
         progress.scaler.load_state_dict(state["scaler"])
     return progress
 
@@ -228,6 +243,7 @@ def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], what: str) ->
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
         raise CheckpointError(
-            f"expected {what}, but {', '.join(changed)} differ; "
-            "resume with the recipe and flags of the first start, or choose another --out"
+            f"{what}: {', '.join(changed)} differ; resume with the recipe and options of the first start, or choose "
+            "another "
+            "--out"
         )

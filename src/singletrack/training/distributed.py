@@ -25,34 +25,34 @@ from singletrack.errors import InputError, SingletrackError
 
 @dataclass(frozen=True)
 class Distributed:
-    """The processes of a run, as one of them sees them. rank: its number, from 0; world: how many there are."""
+    """The processes of a run. ``rank``: number of this process, from 0. ``world``: number of processes."""
 
     rank: int
     world: int
     device: torch.device
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
+        """Sum values over all processes."""
         if self.world > 1:
             values = values.to(self.device, copy=True)
             dist.all_reduce(values)
         return values
 
     def broadcast(self, model: nn.Module) -> None:
-        """The first process's weights and statistics to all others."""
+        """Copy the weights and statistics of the first process to all others."""
         if self.world > 1:
             for value in model.state_dict().values():
                 dist.broadcast(value, 0)
 
     def any_rank(self, *answers: bool) -> list[bool]:
-        """Of each answer, whether it is True in any process, so that all do the same."""
+        """For each answer, return whether it is True in any process, so that all act the same."""
         if self.world == 1:
             return list(answers)
         return [bool(count) for count in self.all_reduce(torch.tensor([int(answer) for answer in answers]))]
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """Inside, the first process goes before the others: what it leaves in a cache they find."""
+        """Context manager in which the first process runs before the others, which then find its cache."""
         if self.world > 1 and self.rank > 0:
             dist.barrier()
         yield
@@ -62,9 +62,10 @@ class Distributed:
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[Distributed]:
-    """Inside, this process is one of those that ``torchrun`` or ``launch`` started together; alone if none did.
+    """Context manager that joins the processes started by ``torchrun`` or ``launch``; a single process otherwise.
 
-    device: "cpu", or "cuda", where each of several takes its own graphics processor, whatever number it has here.
+    Args:
+        device: "cpu", or "cuda" with one GPU per process.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if world == 1:
@@ -76,8 +77,8 @@ def init_distributed(device: str) -> Iterator[Distributed]:
     elif device == "cpu":
         here = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
-    # its functions take the group of the time of their import for a default, and would keep it, with its threads, for
-    # ever: a thread that lets go of a tensor while Python ends aborts the process
+    # its functions keep the group at import time as a default, including its threads, and a thread that releases a
+    # tensor while Python exits aborts the process
     importlib.import_module("torch.distributed.nn.functional")
 
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
@@ -87,44 +88,47 @@ def init_distributed(device: str) -> Iterator[Distributed]:
         dist.destroy_process_group()
 
 
-# --- starting them ---
+# --- starting processes ---
 
 STOPPED = "stopped"
-TELL_OF_OTHERS = ("gloo", "NCCL")  # in errors of a process that waits for another, which is there no more
-WAIT_FOR_CAUSE = 30.0  # seconds, many times what passes between two looks at the processes
+TELL_OF_OTHERS = ("gloo", "NCCL")  # in errors of a process that waited for one that ended
+WAIT_FOR_CAUSE = 30.0  # seconds, many times the polling interval of the processes
 Result = TypeVar("Result")
 
 
 def check_devices(count: int, device: str) -> None:
-    """Raise InputError unless so many processes can have a graphics processor each; a processor they share."""
+    """Raise InputError unless there is one GPU per process; a CPU is shared."""
     if device.startswith("cuda") and count > torch.cuda.device_count():
         raise InputError(
-            f"expected at most {torch.cuda.device_count()} devices, which are here; got {count}; give --devices "
-            f"{torch.cuda.device_count()}, and several machines to torchrun"
+            f"there are {torch.cuda.device_count()} GPUs here; got --devices {count}; give at most "
+            f"{torch.cuda.device_count()}, and use torchrun for several machines"
         )
 
 
 def launch(count: int, function: Callable[[], Result]) -> Result:
-    """Call a function in so many new processes, as ``torchrun`` does, and give what the first of them returns.
+    """Call a function in new processes, as ``torchrun`` does, and return the result of the first.
 
-    function: can be sent to another process. Raises SingletrackError, with the reason of the first that
-    failed, when any is lost, after ending the others; KeyboardInterrupt when they were stopped.
+    Args:
+        count: number of processes.
+        function: can be sent to another process.
+
+    Raises:
+        SingletrackError: a process failed, with its reason; the others are ended.
+        KeyboardInterrupt: the processes were stopped.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if "WORLD_SIZE" in os.environ:
-        raise InputError(
-            f"expected processes to be started once; got {count} asked for inside torchrun; leave out --devices"
-        )
+        raise InputError(f"torchrun already starts the processes; got --devices {count}; leave it out")
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # any port that is free
+        rdzv_endpoint="localhost:0",  # any free port
         max_restarts=0,
     )
     try:
@@ -133,13 +137,14 @@ def launch(count: int, function: Callable[[], Result]) -> Result:
         raise KeyboardInterrupt from stop
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        said: Any = failure.message  # of an exception, a dict that holds it
+        said: Any = failure.message  # a dict for an exception
         reason = str(said["message"] if isinstance(said, dict) else said).splitlines()[0]
         if failure.exitcode < 0:
             reason = f"by signal {signal.Signals(-failure.exitcode).name}"
         raise SingletrackError(
-            f"expected {count} processes to train to the end; got process {rank} ended: {reason}; what was saved is in "
-            "the run folder: put right what ended it and go on with --resume"
+            f"training process {rank} of {count} ended: {reason}; the run folder has the last checkpoint: fix the "
+            "cause and "
+            "continue with --resume"
         ) from error
     if STOPPED in returned.values():
         raise KeyboardInterrupt
@@ -148,32 +153,32 @@ def launch(count: int, function: Callable[[], Result]) -> Result:
 
 
 def _obedient(function: Callable[[], Result]) -> Result | str:
-    """The call in a new process; told to stop, it says so: an exception would be lost on its way."""
+    """Call the function in a new process; returns a marker if it was stopped, because an exception would be lost."""
     try:
         return function()
     except KeyboardInterrupt:
         return STOPPED
     except RuntimeError as error:
         if any(word in str(error) for word in TELL_OF_OTHERS):
-            time.sleep(WAIT_FOR_CAUSE)  # until it is found who ended first, and this one is ended, too
+            time.sleep(WAIT_FOR_CAUSE)  # until the first failure is found and this process is ended
         raise
 
 
-# --- one batch normalization for all of them ---
+# --- batch normalization over all processes ---
 
 
 def _mean_of_all(values: Tensor) -> Tensor:
-    """The mean over all processes."""
+    """Average over all processes."""
     total = values.clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
 
 
 class _Normalize(torch.autograd.Function):
-    """The values, normalized by the mean and the variance of all processes', and these two.
+    """Normalizes values with the mean and variance over all processes, and returns these two.
 
-    The passes over the values are PyTorch's own: backward, as if mean and variance were constants; what follows from
-    their being none is the same linear function of every value of a channel.
+    The passes over the values are those of PyTorch. The backward pass treats mean and variance as constants; the
+    correction is a linear function of the values of each channel.
     """
 
     @staticmethod
@@ -201,9 +206,9 @@ class _Normalize(torch.autograd.Function):
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """Batch normalization whose statistics are those of all processes' parts of the batch, which are equally large.
+    """Batch normalization with statistics over all processes, whose parts of the batch are equally large.
 
-    PyTorch's own needs a graphics processor; this one gives the same on any device.
+    PyTorch's own version needs GPUs; this one works on any device.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -223,7 +228,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
 
 
 def share_norms(model: nn.Module) -> None:
-    """Make every batch normalization of a network one for all processes, in place."""
+    """Replace every batch normalization of a network by one over all processes, in place."""
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = WholeBatchNorm

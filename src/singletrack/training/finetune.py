@@ -46,15 +46,16 @@ from singletrack.training.validation import tracking_overlap
 
 Trainable = Literal["all", "head", "light"]
 HELD_OUT_EVERY = 5
-LONGEST_FOLLOWED = 150  # frames of a held-out sequence
+LONGEST_FOLLOWED = 150  # frames of a held-out sequence that are tracked
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(OSTrackTask):
-    """OSTrack's objective, with some of the network as it was.
+    """The task of OSTrack with part of the network frozen.
 
-    trainable: "all"; "head" alone, the backbone frozen; or "light", the head and, of the backbone, biases and
-        normalizations, which is little to keep for each of many domains.
+    Attributes:
+        trainable: "all"; "head" for the head only; or "light" for the head and the biases and normalizations of the
+            backbone, which are few parameters to store per domain.
     """
 
     trainable: Trainable = "all"
@@ -69,7 +70,7 @@ class FineTuning(OSTrackTask):
 
 
 class Mixture(Dataset[Batch]):
-    """Samples of one data set, and at a share of the indices those of another."""
+    """Samples of one data set, with a share of the indices from another."""
 
     def __init__(self, own: Dataset[Batch], other: Dataset[Batch], share: float, seed: Sequence[int]) -> None:
         self.own, self.other, self.share, self.seed = own, other, share, list(seed)
@@ -81,10 +82,11 @@ class Mixture(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class CustomPairs(DataSource):
-    """Two frames of a user's own videos, all but every fifth sequence of them.
+    """Pairs of frames from a user's own videos, without every fifth sequence.
 
-    datasets: their names in the catalog; their folders stand in ``DataPaths.folders``.
-    rehearsed: share of pairs that are ``made`` instead, as those that the model learned from at first.
+    Attributes:
+        datasets: names in the registry; their folders are in ``DataPaths.folders``.
+        rehearsed: share of pairs from ``made`` instead, like those of the original training.
     """
 
     datasets: tuple[str, ...]
@@ -106,12 +108,12 @@ class CustomPairs(DataSource):
         return self._stream(1, plain, stage, data, seed)
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
-        """Those held out, from their first box on; single pictures, in which nothing can be followed, left out."""
+        """Return the held-out sequences from their first box on, without single images."""
         held = [sequence for name in self.datasets for sequence in split_sequences(name, data)[1]]
         return [from_first_box(sequence) for sequence in held if len(sequence) > 1]
 
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
-        """Of each data set: its sequences' names and boxes."""
+        """Return a fingerprint of the sequence names and boxes of each data set."""
         prints = {}
         for name in self.datasets:
             digest = hashlib.sha256()
@@ -137,14 +139,16 @@ class CustomPairs(DataSource):
 
 @lru_cache(maxsize=1)
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Where footage lies for as long as this process lives."""
+    """Return a temporary folder that lives as long as this process."""
     return tempfile.TemporaryDirectory(prefix="singletrack-")
 
 
 def split_sequences(name: str, data: DataPaths) -> tuple[list[base.VideoSequence], list[base.VideoSequence]]:
-    """The sequences of a data set to train on, and those held out; of a single one its last fifth is.
+    """Split the sequences of a data set into training and held-out ones; of a single sequence, the last fifth is held
+    out.
 
-    Raises InputError where nothing can be held out, or boxes are missing.
+    Raises:
+        InputError: nothing can be held out, or boxes are missing.
     """
     return _split_sequences(name, data.folders[name], data.cache)
 
@@ -157,16 +161,18 @@ def _split_sequences(
     for sequence in sequences:
         if len(sequence.boxes_xywh) != len(sequence):
             raise InputError(
-                f"expected a box for each of the {len(sequence)} frames of {sequence.name} to learn from; got the "
-                "first alone; annotate it, or take it out of the folder"
+                f"{sequence.name} needs a box for each of its {len(sequence)} frames; got only the first; annotate "
+                "it, or "
+                "remove it from the folder"
             )
     if len(sequences) == 1:
         (whole,) = sequences
         cut = len(whole) * (HELD_OUT_EVERY - 1) // HELD_OUT_EVERY
         if cut < 2 or len(whole) - cut < 2:
             raise InputError(
-                f"expected a sequence of 10 frames or more, or several, in {root}; got {len(whole)} frames; the last "
-                "fifth is held out"
+                f"{root} needs several sequences, or one of at least 10 frames, because the last fifth is held out; "
+                "got "
+                f"{len(whole)} frames"
             )
         return [stretch(whole, 0, cut)], [stretch(whole, cut, len(whole))]
     places = range(len(sequences))
@@ -175,7 +181,7 @@ def _split_sequences(
 
 
 def readable(sequence: base.VideoSequence, root: Path, cache: Path | None) -> base.VideoSequence:
-    """The sequence with frames that can be read in any order: those of a video are unpacked, once."""
+    """Return the sequence with frames that can be read in any order; a video is decoded once."""
     if not isinstance(sequence.frames, VideoFrames):
         return sequence
     path = sequence.frames.path.resolve()
@@ -186,7 +192,7 @@ def readable(sequence: base.VideoSequence, root: Path, cache: Path | None) -> ba
 
 
 def stretch(sequence: base.VideoSequence, first: int, last: int) -> base.VideoSequence:
-    """The frames from ``first`` to ``last`` (without it)."""
+    """Return the frames from ``first`` to before ``last``."""
     frames = sequence.frames
     assert isinstance(frames, StoredFrames)
     return replace(
@@ -199,7 +205,7 @@ def stretch(sequence: base.VideoSequence, first: int, last: int) -> base.VideoSe
 
 
 def from_first_box(sequence: base.VideoSequence) -> base.VideoSequence:
-    """The sequence from where its target is first seen, at most ``LONGEST_FOLLOWED`` frames of it."""
+    """Return the sequence from its first box on, at most ``LONGEST_FOLLOWED`` frames."""
     seen = np.flatnonzero(has_size(sequence.boxes_xywh))
     first = int(seen[0]) if len(seen) else 0
     return stretch(sequence, first, min(len(sequence), first + LONGEST_FOLLOWED))
@@ -207,9 +213,10 @@ def from_first_box(sequence: base.VideoSequence) -> base.VideoSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneResult:
-    """What fine-tuning gave: AO on the held-out sequences, 0 to 1, by the old weights, the best ones and the result.
+    """AO on the held-out sequences, 0 to 1, of the old weights, the best ones and the result.
 
-    weights: the file of the result; None where the old ones were better than all.
+    Attributes:
+        weights: file of the result; None if the old weights were better.
     """
 
     before: float
@@ -230,9 +237,13 @@ def finetune_recipe(
     patience: int = 4,
     settings: OSTrackSettings | None = None,
 ) -> Recipe:
-    """Every number of a fine-tuning. Raises InputError for a model that cannot be fine-tuned.
+    """Build the recipe of a fine-tuning; see ``FineTuning``, ``CustomPairs`` and ``Stage`` for the arguments.
 
-    settings: of the tracker that validates it. For the others see ``FineTuning``, ``CustomPairs`` and ``Stage``.
+    Args:
+        settings: settings of the tracker for validation.
+
+    Raises:
+        InputError: the model cannot be fine-tuned.
     """
     config = network_config(model, OSTrackConfig)
     settings = settings or OSTrackSettings()
@@ -291,12 +302,16 @@ def finetune(
     resume_run: bool = False,
     settings: RunSettings | None = None,
 ) -> FinetuneResult:
-    """Run a recipe of ``finetune_recipe`` from ``weights``; what comes of it is left as OUT/finetuned.safetensors.
+    """Run a recipe of ``finetune_recipe`` and save the result as OUT/finetuned.safetensors.
 
-    old_weights: weight of the old weights in the result, 0 to below 1. They are averaged with the weights that score
-        best on the held-out sequences (``checkpoints.blend``), which keeps most of what both know. If the average is
-        no better than the old weights, the best weights are the result.
-    Raises InputError where no held-out sequence can be followed, and as ``trainer.train`` does.
+    Args:
+        weights: the old weights.
+        old_weights: share of the old weights in the result, 0 to below 1. They are averaged with the weights that score
+            best on the held-out sequences (``checkpoints.blend``), which keeps most of what both have learned. If the
+            average is no better than the old weights, the best weights are the result.
+
+    Raises:
+        InputError: no held-out sequence can be tracked; and as ``trainer.train``.
     """
     settings = settings or RunSettings()
     before = overlap_of(recipe, weights, data, settings)
@@ -319,7 +334,7 @@ def finetune(
 
 
 def overlap_of(recipe: Recipe, weights: Path, data: DataPaths, settings: RunSettings) -> float:
-    """AO of a file of weights on the recipe's held-out sequences."""
+    """Compute the AO of a weights file on the held-out sequences of the recipe."""
     stage = recipe.stages[-1]
     device = torch.device(settings.device)
     model = stage.task.build(stage).to(device).eval()
@@ -327,7 +342,6 @@ def overlap_of(recipe: Recipe, weights: Path, data: DataPaths, settings: RunSett
     overlap = tracking_overlap(model, stage, data, Distributed(0, 1, device))
     if overlap is None:
         raise InputError(
-            "expected sequences of two frames or more among those held out; got single pictures alone; add some video, "
-            "for what helps tracking can only be told by following"
+            "the held-out sequences are all single images; add some video, because improvement is measured by tracking"
         )
     return overlap

@@ -13,7 +13,9 @@ from torch import Tensor
 
 
 def gaussian_radius(width: float, height: float, overlap: float = 0.7) -> float:
-    """CornerNet's radius, in cells, within which a moved box still overlaps so much; with its known slip."""
+    """Compute the radius of CornerNet, in cells, within which a shifted box still has this overlap, including its
+    known error.
+    """
     total, area = height + width, width * height
     r1 = (total + math.sqrt(total**2 - 4 * area * (1 - overlap) / (1 + overlap))) / 2
     r2 = (2 * total + math.sqrt(4 * total**2 - 16 * (1 - overlap) * area)) / 2
@@ -23,15 +25,15 @@ def gaussian_radius(width: float, height: float, overlap: float = 0.7) -> float:
 
 
 def center_cells(boxes: Tensor, grid: int) -> Tensor:
-    """Boxes (B, 4) xywh in [0, 1] -> (B, 2) column and row of the cell nearest to the center, halves to even."""
+    """Compute column and row (B, 2) of the cell nearest to the center of boxes (B, 4), xywh in [0, 1]; ties to even."""
     scaled = boxes.float() * grid
     return torch.round(scaled[:, :2] + boxes[:, 2:].float() * grid / 2).long()
 
 
 def heatmaps(boxes: Tensor, grid: int) -> Tensor:
-    """Boxes (B, 4) xywh in [0, 1] -> (B, grid, grid) Gaussians with a 1 in the cell of the center.
+    """Compute Gaussians (B, grid, grid) with a 1 in the center cell of boxes (B, 4), xywh in [0, 1].
 
-    Where that cell lies outside the map, the map has no 1.
+    If this cell is outside the map, the map has no 1.
     """
     maps = boxes.new_zeros(boxes.shape[0], grid, grid)
     centers, sizes = center_cells(boxes, grid).tolist(), (boxes[:, 2:].float() * grid).tolist()
@@ -47,9 +49,11 @@ def heatmaps(boxes: Tensor, grid: int) -> Tensor:
 
 
 def keep_ratio_at(done: float, start: float, over: float, keep_ratio: float) -> float:
-    """Share of search tokens kept: 1 up to ``start``, then a cosine over ``over`` down to ``keep_ratio``.
+    """Compute the share of search tokens to keep: 1 up to ``start``, then a cosine over ``over`` down to
+    ``keep_ratio``.
 
-    done, start, over: in one unit, whichever: fractions of a stage, or the epochs (from 1) of the published code.
+    ``done``, ``start`` and ``over`` are in any common unit: fractions of a stage, or the epochs (from 1) of the
+    published code.
     """
     if done < start:
         return 1.0

@@ -31,11 +31,11 @@ from singletrack.training.base import Recipe, Stage
 from singletrack.training.checkpoint import TrainState, described
 
 Image = NDArray[np.uint8]
-SHOWN = ("loss", "iou", "attention", "argmax_iou", "ao", "samples_per_second")  # on the terminal
+SHOWN = ("loss", "iou", "attention", "argmax_iou", "ao", "samples_per_second")  # shown on the terminal
 
 
 class Board(Protocol):
-    """Where curves are drawn. step: counted over all stages."""
+    """Logger of curves. ``step``: counted over all stages."""
 
     def numbers(self, values: Mapping[str, float], step: int) -> None: ...
 
@@ -64,7 +64,7 @@ class TensorBoard:
 
 
 class Hosted:
-    """Curves on Weights & Biases, or on Trackio, which has the same calls. A resumed run goes on in its own curves."""
+    """Curves on Weights & Biases, or on Trackio with the same interface. A resumed run continues its curves."""
 
     def __init__(self, package: Any, out: Path, facts: Mapping[str, Any], **options: Any) -> None:
         self.package = package
@@ -93,7 +93,7 @@ def _trackio(out: Path, facts: Mapping[str, Any]) -> Board:
     return Hosted(trackio, out, facts)
 
 
-# name -> what opens it, the package that it needs, and the command that installs that
+# name -> how to open it, its package, and the command that installs the package
 BOARDS: dict[str, tuple[Callable[[Path, Mapping[str, Any]], Board], str, str]] = {
     "tensorboard": (TensorBoard, "tensorboard", TRAIN_EXTRA[1]),
     "wandb": (_wandb, "wandb", "pip install wandb"),
@@ -102,16 +102,16 @@ BOARDS: dict[str, tuple[Callable[[Path, Mapping[str, Any]], Board], str, str]] =
 
 
 def check_boards(names: Sequence[str]) -> None:
-    """Raise InputError for a board that there is not, MissingDependencyError for one that is not installed."""
+    """Raise InputError for an unknown logger, and MissingDependencyError for one that is not installed."""
     for name in names:
         if name not in BOARDS:
-            raise InputError(f"expected boards among {', '.join(BOARDS)}; got {name!r}; give one of these")
+            raise InputError(f"unknown logger {name!r}; choose among {', '.join(BOARDS)}")
         _, package, command = BOARDS[name]
         require_packages(f"logging to {name}", (package,), command)
 
 
 class Log:
-    """The run folder's ``recipe.json``, ``log.jsonl`` and ``pictures/``, the boards, and a line of text."""
+    """Writes ``recipe.json``, ``log.jsonl`` and ``pictures/`` of a run folder, the loggers, and lines of text."""
 
     def __init__(
         self,
@@ -122,14 +122,19 @@ class Log:
         boards: Sequence[str] = (),
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """how: what this start of the run was asked for, beside its recipe. report: gets a line of text at times."""
+        """Open the log.
+
+        Args:
+            how: settings of this start, in addition to its recipe.
+            report: called with lines of text.
+        """
         self.out, self.recipe, self.report = out, recipe, report
         facts = write_facts(out, recipe, progress, how)
         (out / "pictures").mkdir(exist_ok=True)
         self.boards = [BOARDS[name][0](out, facts) for name in boards]
 
     def step(self, progress: TrainState) -> int:
-        """Steps taken since the start of the run, over all stages."""
+        """Return the number of steps since the start of the run, over all stages."""
         return sum(stage.steps for stage in self.recipe.stages[: progress.stage]) + progress.step
 
     def write(self, progress: TrainState, stage: Stage, numbers: Mapping[str, float]) -> None:
@@ -157,7 +162,7 @@ class Log:
 
 
 def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``recipe.json``, everything needed to repeat the run; each resumption adds its own start to the list."""
+    """Write ``recipe.json``, which has everything needed to repeat the run; each resume adds its start to the list."""
     path = out / "recipe.json"
     before: Any = {}
     if path.exists():
@@ -190,7 +195,7 @@ def write_facts(out: Path, recipe: Recipe, progress: TrainState, how: Mapping[st
 
 
 def machine() -> dict[str, Any]:
-    """What a run's numbers hang on beside its recipe: versions, the code's revision, the processors."""
+    """Collect what the numbers of a run depend on besides its recipe: versions, code revision, processors."""
     cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "singletrack": metadata.version("singletrack"),
@@ -205,14 +210,16 @@ def machine() -> dict[str, Any]:
 
 
 def revision() -> dict[str, Any] | None:
-    """The commit of the code, and whether it was changed since; None where it is not under git."""
+    """Return the commit of the code and whether it was changed since; None without git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie in another project's tree
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # an installed copy may be inside the tree of another project
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", ".."))}
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -19,7 +19,9 @@ from singletrack.training.labels import center_cells, heatmaps
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """What each part counts. ``dense`` reads boxes in every cell near the target instead of the one at the peak."""
+    """Weights of the loss parts. ``dense`` trains boxes in every cell near the target instead of the one at the
+    peak.
+    """
 
     giou: float = 2.0
     l1: float = 5.0
@@ -29,9 +31,12 @@ class LossWeights:
 
 
 def focal_loss(score: Tensor, heat: Tensor, ones: Tensor | None = None) -> Tensor:
-    """CenterNet's focal loss (alpha 2, beta 4): score and heat (B, h, w), summed and divided by the number of ones.
+    """Compute the focal loss of CenterNet (alpha 2, beta 4), summed and divided by the number of ones.
 
-    ones: what to divide by instead.
+    Args:
+        score: (B, h, w).
+        heat: (B, h, w).
+        ones: number to divide by instead.
     """
     at_one = heat.eq(1).float()
     score = score.clamp(1e-12, 1 - 1e-12) if score.dtype == torch.float64 else score
@@ -41,13 +46,13 @@ def focal_loss(score: Tensor, heat: Tensor, ones: Tensor | None = None) -> Tenso
 
 
 def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    """cxcywh -> xyxy."""
+    """Convert cxcywh to xyxy."""
     center, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
     return torch.cat([center - half, center + half], -1)
 
 
 def giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalized IoU and IoU of boxes (..., 4), pair by pair."""
+    """Compute generalized IoU and IoU of pairs of boxes (..., 4)."""
 
     def area(boxes: Tensor) -> Tensor:
         return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
@@ -63,14 +68,17 @@ def giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clamped_xyxy(boxes_xywh: Tensor) -> Tensor:
-    """True boxes as GIoU and L1 see them: corners, clamped to the crop."""
+    """Convert true boxes to corners clamped to the crop, as used by GIoU and L1."""
     return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], -1).clamp(0, 1)
 
 
 def ostrack_counts(boxes_xywh: Tensor, grid: int, present: Tensor) -> dict[str, Tensor]:
-    """What the parts of the loss divide by: cells with a 1, targets that are there, and the weight of cells near them.
+    """Count what the loss parts are divided by: positive cells, present targets, and the weight of cells near them.
 
-    boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool.
+    Args:
+        boxes_xywh: (B, 4) as fractions of the search crop.
+        grid: cells per side.
+        present: (B,) bool.
     """
     cells = center_cells(boxes_xywh, grid)
     ones = ((cells >= 0) & (cells < grid)).all(1) & present
@@ -86,12 +94,15 @@ def ostrack_loss(
     attention: dict[int, Tensor] | None = None,
     counts: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum and its parts (detached), with ``iou``, the overlap at the peak, for the log.
+    """Compute the weighted sum and its detached parts, with ``iou``, the overlap at the peak, for the log.
 
-    maps: as from ``OSTrack.locate``. boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; where
-    False the score map should be empty and no box is read; where none is, all parts but ``focal`` are 0.
-    attention: ``Trace.attention``, each (B, Ns). counts: what to divide by instead of this batch's own
-    ``ostrack_counts``, each above 0.
+    Args:
+        maps: from ``OSTrack.locate``.
+        boxes_xywh: (B, 4) as fractions of the search crop.
+        present: (B,) bool. If False, the score map should be empty and no box is trained; if all are False, all parts
+            except ``focal`` are 0.
+        attention: ``Trace.attention``, each (B, Ns).
+        counts: numbers to divide by instead of ``ostrack_counts`` of this batch, each positive.
     """
     grid = maps["score"].shape[-1]
     there = torch.ones(len(boxes_xywh), dtype=torch.bool, device=boxes_xywh.device) if present is None else present
@@ -120,7 +131,7 @@ def ostrack_loss(
 
 
 def boxes_everywhere(maps: dict[str, Tensor]) -> Tensor:
-    """The box that each cell would give, (B, h * w, 4) xyxy."""
+    """Decode the box of each cell, (B, h * w, 4) xyxy."""
     grid = maps["score"].shape[-1]
     line = torch.arange(grid, device=maps["score"].device, dtype=torch.float32)
     cells = torch.stack([line.expand(grid, grid), line[:, None].expand(grid, grid)])
@@ -128,7 +139,7 @@ def boxes_everywhere(maps: dict[str, Tensor]) -> Tensor:
 
 
 def nearness(boxes_xywh: Tensor, grid: int) -> Tensor:
-    """How much the box of each cell counts, (B, h * w): near the true center, 0 elsewhere."""
+    """Compute the weight of the box of each cell, (B, h * w): positive near the true center, 0 elsewhere."""
     line = torch.arange(grid, device=boxes_xywh.device, dtype=torch.float32)
     cells = torch.stack([line.expand(grid, grid), line[:, None].expand(grid, grid)])
     target = (boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2) * grid
@@ -139,15 +150,15 @@ def nearness(boxes_xywh: Tensor, grid: int) -> Tensor:
 
 
 def attention_loss(attention: dict[int, Tensor], boxes_xywh: Tensor) -> Tensor:
-    """Minus the logarithm of the template's attention that falls on the target, (B,), mean over blocks.
+    """Compute minus the logarithm of the template attention on the target, (B,), averaged over blocks.
 
-    It is the quantity that elimination ranks by; teaching it is what lets a small network start to match at all.
+    Elimination ranks by this attention; training it lets a small network learn to match at all.
     """
     grid = math.isqrt(next(iter(attention.values())).shape[1])
     edges = torch.arange(grid + 1, device=boxes_xywh.device, dtype=torch.float32) / grid
     low, high = boxes_xywh[:, :2, None], (boxes_xywh[:, :2] + boxes_xywh[:, 2:])[:, :, None]
     covered = (torch.minimum(edges[1:], high) - torch.maximum(edges[:-1], low)).clamp(min=0) * grid
     inside = (covered[:, 1, :, None] * covered[:, 0, None, :]).flatten(1)
-    # a cell counts in full when a good part of it is target
+    # a cell has full weight if a large part of it is target
     inside = (2 * inside).clamp(max=1)
     return torch.stack([-((share * inside).sum(1) + 1e-4).log() for share in attention.values()]).mean(0)

@@ -8,7 +8,7 @@ from singletrack.training.base import Stage
 
 
 def learning_rate(stage: Stage, step: int) -> float:
-    """Share of the peak rate at ``step`` of the stage, counted from 0."""
+    """Return the share of the peak learning rate at ``step`` of the stage, from 0."""
     if step < stage.warmup:
         return stage.warmup_from + (1 - stage.warmup_from) * (step + 1) / stage.warmup
     if stage.schedule == "step":

@@ -14,6 +14,7 @@ resumed from ``last.pt`` therefore ends with the same weights as one that was no
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -44,7 +45,7 @@ from singletrack.training.schedules import learning_rate
 from singletrack.training.validation import sample_overlap, tracking_overlap
 from singletrack.training.visualize import picture
 
-PICTURED = 6  # held-out samples
+PICTURED = 6  # held-out samples that are shown
 
 
 def ignore(line: str) -> None:
@@ -53,17 +54,19 @@ def ignore(line: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How the steps of a run are computed; what it changes is rounding, time and memory.
+    """How the steps of a run are computed. These affect only rounding, time and memory.
 
-    device: "cpu", or "cuda", where each process takes its own. workers: processes that draw samples, for each process
-        that trains. precision: of the passes; "auto" is bf16 where the device has it.
-    grad_accum_steps: number of micro-batches that each process accumulates gradients over in a step. Batch norm
-        statistics are those of a micro-batch.
-    compiler: of ``torch.compile``, such as "inductor"; None for none.
-    activation_checkpointing: compute the activations of the task's ``repeatable`` parts again in the backward pass,
-        which saves memory.
-    boards: where curves are drawn, among ``loggers.BOARDS``.
-    report: called with a line of text every few steps and after each validation, in the first process.
+    Attributes:
+        device: "cpu", or "cuda" with one GPU per process.
+        workers: data loading processes per training process.
+        precision: precision of the passes; "auto" is bf16 if the device supports it.
+        grad_accum_steps: number of micro-batches per step over which each process accumulates gradients. Batch norm
+            statistics are those of a micro-batch.
+        compiler: backend of ``torch.compile``, such as "inductor"; None to not compile.
+        activation_checkpointing: recompute the activations of the task's ``repeatable`` parts in the backward pass, to
+            save memory.
+        boards: loggers of curves, among ``loggers.BOARDS``.
+        report: called with a line of text every few steps and after each validation, in the first process.
     """
 
     device: str = "cpu"
@@ -88,13 +91,27 @@ def train(
     settings: RunSettings | None = None,
     stop_after: int | None = None,
 ) -> Path:
-    """Run a recipe and return the file of its weights. Under ``torchrun`` each process takes its share of every batch.
+    """Run a recipe. Under ``torchrun``, each process takes its share of every batch.
 
-    weights: a file to start from instead of nothing, of the recipe's network.
-    stop_after: leave after so many steps of this call, as if cut off, with everything saved.
-    Ctrl-C and SIGTERM are obeyed at the end of the step: everything is saved, then KeyboardInterrupt raised.
-    Raises InputError when ``out`` holds a run already and ``resume_run`` is False, or when it started from other
-    weights, CheckpointError when ``weights`` are another network's, SingletrackError when the loss is lost.
+    Ctrl-C and SIGTERM take effect at the end of the step, or at once during a validation: everything is saved, then
+    KeyboardInterrupt is raised.
+
+    Args:
+        recipe: the recipe.
+        data: locations of the data.
+        out: the run folder.
+        resume_run: resume from the last checkpoint in ``out``.
+        weights: initial weights of the recipe's network; None to train from scratch.
+        stop_after: end after this many steps of this call, with everything saved.
+        settings: how the steps are computed.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        InputError: ``out`` already holds a run and ``resume_run`` is False, or the run started from other weights.
+        CheckpointError: ``weights`` are of another network.
+        SingletrackError: the loss is not finite.
     """
     settings = settings or RunSettings()
     cv2.setNumThreads(0)
@@ -131,33 +148,41 @@ def train(
 
 
 def check_start(recipe: Recipe, out: Path, resume_run: bool, parts: int, weights: Path | None = None) -> None:
-    """Raise InputError for a run folder that is not empty, batches that cannot be shared, and lacking weights."""
+    """Raise InputError for a run folder that is not empty, a batch that cannot be divided, or missing initial
+    weights.
+    """
     if recipe.starts_from and weights is None and not resume_run:
         raise InputError(
-            f"expected --weights with {recipe.starts_from}, which {recipe.name} starts from; got none; give that file, "
-            "or take a recipe that starts from nothing"
+            f"{recipe.name} starts from {recipe.starts_from}; give that file with --weights, or use a recipe that "
+            "trains "
+            "from scratch"
         )
     for stage in recipe.stages:
         if stage.batch % parts:
             raise InputError(
-                f"expected a batch that {parts} processes or parts can share; got {stage.batch} in stage "
-                f"{stage.name}; give a --batch that {parts} divides"
+                f"batch size {stage.batch} of stage {stage.name} is not divisible by {parts}, the number of processes "
+                "and "
+                f"parts; give a --batch that {parts} divides"
             )
     if (out / "last.pt").exists() and not resume_run:
-        raise InputError(f"expected an empty run folder, got {out} with a run in it; pass --resume or another --out")
+        raise InputError(f"{out} already holds a run; give --resume to continue it, or another --out")
 
 
 def fingerprints_of(recipe: Recipe, data: DataPaths) -> dict[str, str]:
-    """Those of all data that the recipe's stages use."""
+    """Collect the fingerprints of all data that the stages of a recipe use."""
     prints: dict[str, str] = {}
     for stage in recipe.stages:
         prints |= stage.source.fingerprints(data)
     return prints
 
 
+class StopValidation(Exception):
+    """A signal came during validation."""
+
+
 @dataclass
 class Run:
-    """One call of ``train``, from its first to its last step. taken: steps so far."""
+    """One call of ``train``. ``taken``: number of steps so far."""
 
     recipe: Recipe
     data: DataPaths
@@ -171,12 +196,21 @@ class Run:
     taken: int = 0
 
     def stage(self, progress: TrainState) -> bool:
-        """The steps of a stage, from where it stands; True if the run was told to leave before its end."""
+        """Run the remaining steps of a stage; returns True if the run was stopped before its end."""
         recipe, distributed, settings = self.recipe, self.distributed, self.settings
         stage = recipe.stages[progress.stage]
         network = self.prepared(progress.model, stage)
         samples = stage.source.samples(stage, self.data, [recipe.seed, 0, progress.stage])
         indices = shares(progress.step, stage.steps, stage.batch, distributed.rank, distributed.world)
+        if progress.pending is not None:
+            numbers, progress.pending = progress.pending, None
+            self.validate(progress, stage, numbers)
+            at_end = progress.step == stage.steps
+            out_of_patience = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
+            if distributed.rank == 0 and (at_end or out_of_patience):
+                save(progress, recipe, self.out)
+            if out_of_patience:
+                return False
         since, last_save, fresh = time.perf_counter(), time.perf_counter(), 0
         for batch in batches(samples, indices, settings.workers, pin=distributed.device.type == "cuda"):
             torch.manual_seed(step_seed(recipe.seed, progress.stage, progress.step, distributed.rank))
@@ -192,8 +226,8 @@ class Run:
                 now = time.perf_counter()
                 numbers = self.averaged(numbers) | {"samples_per_second": fresh * stage.batch / (now - since)}
                 if validates:
-                    numbers |= self.check(progress, stage)
-                if self.log:
+                    self.validate(progress, stage, numbers)
+                elif self.log:
                     self.log.write(progress, stage, numbers)
                 since, fresh = time.perf_counter(), 0
             out_of_patience = bool(recipe.patience) and progress.checks_since_best >= recipe.patience
@@ -212,7 +246,7 @@ class Run:
         return False
 
     def prepared(self, model: nn.Module, stage: Stage) -> Autocast:
-        """The network as the steps of a stage call it; ``model`` itself gets what lasts for the stage."""
+        """Wrap the network for the steps of a stage; ``model`` itself gets changes that last for the stage."""
         if self.recipe.whole_batch and self.distributed.world > 1:
             share_norms(model)
         if self.settings.activation_checkpointing:
@@ -224,14 +258,42 @@ class Run:
         shared = DistributedDataParallel(model) if self.distributed.world > 1 else model
         return Autocast(shared, self.precision, self.distributed.device)
 
+    def validate(self, progress: TrainState, stage: Stage, numbers: dict[str, float]) -> None:
+        """Validate, and log it with the numbers of the step.
+
+        A signal that comes meanwhile is obeyed at once: everything is saved, with the numbers, so that the resumed run
+        begins with this validation; then KeyboardInterrupt is raised.
+        """
+        try:
+            numbers = numbers | self.check(progress, stage)
+        except StopValidation:
+            progress.pending = numbers
+            if self.distributed.rank == 0:
+                save(progress, self.recipe, self.out)
+            raise KeyboardInterrupt from None
+        if self.log:
+            self.log.write(progress, stage, numbers)
+
+    def stop(self) -> bool:
+        """Whether a signal asked this process to stop."""
+        return bool(self.signals)
+
+    def obey(self) -> None:
+        """Raise StopValidation if a signal asked any process to stop."""
+        if self.distributed.any_rank(self.stop())[0]:
+            raise StopValidation
+
     def check(self, progress: TrainState, stage: Stage) -> dict[str, float]:
-        """Validate the result so far, keep it if it is the best of its stage, and picture what it sees."""
+        """Validate the current result, save it if it is the best of its stage, and draw what it predicts."""
         model = stage.task.build(stage).to(self.distributed.device).eval()
         model.load_state_dict(progress.result())
-        self.distributed.broadcast(model)  # where each process has statistics of its own
+        self.distributed.broadcast(model)  # in case each process has separate statistics
         workers = self.settings.workers
-        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, self.recipe.seed, self.distributed, workers)}
-        overlap = tracking_overlap(model, stage, self.data, self.distributed)
+        seed, distributed = self.recipe.seed, self.distributed
+        numbers = {"argmax_iou": sample_overlap(model, stage, self.data, seed, distributed, workers, self.stop)}
+        self.obey()
+        overlap = tracking_overlap(model, stage, self.data, distributed, self.stop)
+        self.obey()
         if overlap is not None:
             numbers["ao"] = overlap
             progress.checks_since_best += 1
@@ -246,17 +308,17 @@ class Run:
         return numbers
 
     def averaged(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The mean over all processes."""
+        """Average numbers over all processes."""
         total = self.distributed.all_reduce(torch.tensor(list(numbers.values()), dtype=torch.float64))
         return dict(zip(numbers, (total / self.distributed.world).tolist(), strict=True))
 
     def lost(self, progress: TrainState, numbers: dict[str, float]) -> SingletrackError:
-        """The error for a loss or a gradient that is not finite; ``last.pt`` is from before."""
+        """Build the error for a loss or gradient that is not finite; ``last.pt`` holds an earlier step."""
         stage = self.recipe.stages[progress.stage]
         return SingletrackError(
-            f"expected a finite loss and gradient; got loss {numbers['loss']} and norm {numbers['norm']} at step "
-            f"{progress.step} of stage {stage.name}; {self.out / 'last.pt'} is from before: go on from it with "
-            "--resume and --precision fp32, or start anew with lower rates"
+            f"loss and gradient must be finite; got loss {numbers['loss']} and norm {numbers['norm']} at step "
+            f"{progress.step} of stage {stage.name}; {self.out / 'last.pt'} holds an earlier step: resume from it with "
+            "--resume and --precision fp32, or start again with lower learning rates"
         )
 
 
@@ -268,9 +330,13 @@ def train_step(
     distributed: Distributed,
     grad_accum_steps: int = 1,
 ) -> dict[str, float]:
-    """One step: forward, loss, backward, clip, update, average. Returns the loss, its parts and the norm.
+    """Run one step: forward, loss, backward, clip, update, average.
 
-    batch: this process's share of the step's samples, on any device.
+    Args:
+        batch: this process's share of the samples, on any device.
+
+    Returns:
+        The loss, its parts and the gradient norm.
     """
     stage = recipe.stages[progress.stage]
     task, model, optimizer, scaler = stage.task, progress.model, progress.optimizer, progress.scaler
@@ -306,32 +372,38 @@ def train_step(
 
 
 def step_seed(*numbers: int) -> int:
-    """Return a seed for PyTorch, 64 bits, that follows from these numbers alone, on every machine."""
+    """Compute a 64-bit PyTorch seed that depends only on these numbers, on any machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch, sent to a device."""
+    """Move a batch to a device."""
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:
-    """A batch in so many equal ones."""
+    """Split a batch into equal parts."""
     pieces = {name: value.chunk(parts) for name, value in batch.items()}
     return [{name: each[index] for name, each in pieces.items()} for index in range(parts)]
 
 
 @contextmanager
 def deferred_signals() -> Iterator[list[int]]:
-    """Inside, SIGINT (Ctrl-C) and SIGTERM are only written down in the list, and what is under way ends first.
+    """Context manager in which SIGINT (Ctrl-C) and SIGTERM are only recorded in the list.
 
-    An exception raised by the signal itself could land between two tensors of an optimizer's step. Outside the main
-    thread, where Python takes no signals, the list stays empty.
+    Otherwise, the exception of the signal could interrupt the optimizer between two tensors. Outside the main thread,
+    where Python handles no signals, the list stays empty.
     """
     came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if not came:
+            os.write(2, b"stopping: what is in hand is finished and saved; --resume goes on from there\n")
+        came.append(number)
+
     in_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield came
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from singletrack.video.random_access import FrameReader, open_frames
 from singletrack.video.reader import Source, VideoReader, open_video
 from singletrack.video.writer import VideoWriter
 
-__all__ = ["Source", "VideoReader", "VideoWriter", "open_video"]
+__all__ = ["FrameReader", "Source", "VideoReader", "VideoWriter", "open_frames", "open_video"]

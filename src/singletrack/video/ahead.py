@@ -13,10 +13,10 @@ END = object()
 
 
 def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
-    """The same items, of which up to `depth` are fetched in a thread before they are asked for.
+    """Iterate over items, fetching up to ``depth`` of them ahead in a thread.
 
-    An error comes where it would have come, after the items before it. Closing this waits for the item in hand, so
-    that what the items come from can be closed afterwards.
+    An error is raised at its position, after the items before it. Closing waits for the current item, so that the
+    source of the items can be closed afterwards.
     """
     source = iter(items)
     with ThreadPoolExecutor(1, "read ahead") as pool:

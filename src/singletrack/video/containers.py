@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,38 +14,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter
 from singletrack.video.limits import LARGEST_PIXELS, LOCAL_TIMEOUT, PLAYLISTS
 from singletrack.video.structure import find_cut
 
-if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a container is opened
+if TYPE_CHECKING:  # PyAV is slow to import, so it is imported when a container is opened
     import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-ASSUMED_FPS = 30.0  # where the source tells no rate: folders of frames, some cameras and streams
-# Where every packet is one frame and knows its time, so that frames can be counted without being decoded. In others
-# there are frames that are never shown (VP8), and times are made up (AVI).
+ASSUMED_FPS = 30.0  # for sources without a frame rate: folders of frames, some cameras and streams
+# Formats in which every packet is one frame with a time, so that frames can be counted without decoding. Others have
+# frames that are never shown (VP8) or synthetic times (AVI).
 COUNTED_FORMATS = ("mp4", "matroska")
 # Of these, where every packet is also a picture that is shown: MPEG-4 may leave some out.
 PICTURE_IN_EACH_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg", "prores")
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # as H.273 numbers them
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # numbers of H.273
 JOINT = 3  # packets before a joint that may be marked as damaged because the next ones do not follow from them
 COUNTED_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores")
 
 
 class Container:
-    """One opened video file or stream. Iterate it for (seconds since its first frame, frame).
+    """An open video file or stream. Iterate over it for (seconds since the first frame, frame).
 
-    url: path or address. name: what errors call it.
-    timeout: seconds to wait for a stream before it counts as broken.
-    size_wh: of the upright frames. frame_count: as announced; None where nobody knows.
-    sample_aspect: width of a pixel by its height, as it is to be shown.
+    A damaged source yields all frames that decode, and then raises DamagedVideoError.
 
-    A source that breaks off is delivered as far as it decodes; then DamagedVideoError is raised. Raises VideoError
-    where not one frame can be had.
+    Args:
+        url: path or address.
+        name: name for error messages.
+        timeout: seconds to wait for a stream.
+
+    Attributes:
+        size_wh: size of the upright frames.
+        frame_count: announced number of frames; None if unknown.
+        sample_aspect: width of a pixel divided by its height, for display.
+
+    Raises:
+        VideoError: no frame can be read.
     """
 
     def __init__(self, url: str, *, name: str, timeout: float) -> None:
@@ -53,15 +62,15 @@ class Container:
         self._container = self._open()
         try:
             plain_text = self._container.format.name == "tty"  # which FFmpeg would paint as pictures
-            stream = None if plain_text else _picture_track(self._container)
+            stream = None if plain_text else picture_track(self._container)
             if stream is None:
-                raise VideoError(self._refusal("it has no picture track"))
+                raise VideoError(self._refusal("it has no video track"))
             self._pictures: Iterator[tuple[float, av.VideoFrame]] = _decode(self._container, stream, name=name)
             try:
                 self._first_time, picture = next(self._pictures)
             except (DamagedVideoError, StopIteration) as error:
-                raise VideoError(self._refusal("not one frame of it decodes")) from error
-            self._upright = _Upright(FrameConverter(name))
+                raise VideoError(self._refusal("none of its frames can be decoded")) from error
+            self._upright = Upright(FrameConverter(name))
             self._first: Frame | None = self._upright(picture)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
             self.sample_aspect = 1 / aspect if self._upright.sideways else aspect
@@ -84,32 +93,39 @@ class Container:
         return seconds - self._first_time, self._upright(picture)
 
     def skip(self, count: int) -> int:
-        """Pass over the first `count` frames, before any was taken; gives how many there were.
+        """Skip the first ``count`` frames, before any was read; returns the number of skipped frames.
 
-        Where packets can be counted, decoding begins at the last key frame before the place; elsewhere the frames
-        are decoded, but not turned into RGB.
+        If packets can be counted, decoding begins at the last key frame before the target. Otherwise the frames are
+        decoded but not converted to RGB.
         """
         if count == 0 or (not self.live and self._jump(count)):
             return count
+        return self.decode_past(count)
+
+    def decode_past(self, count: int) -> int:
+        """Decode the first `count` frames without turning them into RGB; gives how many there were."""
+        if count == 0:
+            return 0
         self._first = None
         return 1 + sum(1 for _ in zip(range(count - 1), self._pictures, strict=False))
 
     def close(self) -> None:
-        """Let go of the file or connection."""
+        """Close the file or connection."""
         self._container.close()
 
     def _jump(self, number: int) -> bool:
-        """Go to the frame of that number; False, with nothing changed, where that cannot be done exactly."""
+        """Seek to a frame; returns False, without any change, if this is not possible exactly."""
         import av
 
-        place = _find_frame(self._url, number)
-        if place is None:
+        index = index_frames(self._url, up_to=number)
+        if index is None or number >= len(index.times):
             return False
+        place = index.find(number)
         container = self._open()
         try:
-            stream = _picture_track(container)
+            stream = picture_track(container)
             if stream is None:
-                raise DamagedVideoError(f"expected the picture track of {self._name}; it is gone; check the file")
+                raise DamagedVideoError(f"the video track of {self._name} has disappeared; check the file")
             for moment in (place.key_pts, place.key_dts):  # by the one Matroska's index goes, by the other mp4's
                 container.seek(moment, stream=stream)
                 packet = next(container.demux(stream), None)
@@ -123,7 +139,7 @@ class Container:
                         self._pictures = itertools.chain([found], decoded)
                         return True
         except (av.FFmpegError, DamagedVideoError):
-            pass  # what is wrong with it is told by decoding it all
+            pass  # decoding reports the problem
         container.close()
         return False
 
@@ -133,7 +149,7 @@ class Container:
         live, url = self.live, self._url
         options = {"max_pixels": str(LARGEST_PIXELS)}
         if url.startswith("rtsp"):
-            options["rtsp_transport"] = "tcp"  # over UDP, frames arrive torn
+            options["rtsp_transport"] = "tcp"  # over UDP, frames arrive damaged
         if not live:
             options["protocol_whitelist"] = "file"  # a file sends nobody to another address
         try:  # "file:", for FFmpeg takes what stands before a colon for a protocol
@@ -143,7 +159,7 @@ class Container:
                 container.close()
                 raise VideoError(self._refusal("it is a playlist"))
             for stream in container.streams.video:
-                if stream.codec_context is None:  # PyAV's stubs know nothing of it
+                if stream.codec_context is None:  # missing in the stubs of PyAV
                     container.close()
                     raise VideoError(self._refusal("its codec is not known"))
                 stream.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
@@ -153,18 +169,16 @@ class Container:
 
     def _refusal(self, reason: str) -> str:
         if self.live:
-            return f"expected a stream with pictures; got {self._name}: {reason}; check the address and the network"
-        return (
-            f"expected a video that FFmpeg can read; got {self._name}: {reason}; check that it is a video and that it "
-            "was copied to its end"
-        )
+            return f"cannot read stream {self._name}: {reason}; check the address and the network"
+        return f"cannot read video {self._name}: {reason}; check that it is a video and was copied completely"
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a frame is: its time, and those of the key frame that decoding must begin at, in ticks of the stream.
+class Place:
+    """Position of a frame: its time, and those of the key frame where decoding begins, in ticks of the stream.
 
-    packets: how many stand before the key frame's.
+    Attributes:
+        packets: number of packets before that key frame.
     """
 
     pts: int
@@ -173,15 +187,39 @@ class _Place:
     packets: int
 
 
-def _find_frame(url: str, number: int) -> _Place | None:
-    """Where frame `number`, from 0, is in a file, by its packets alone; None where they do not tell for certain."""
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of a file, as its packets announce them.
+
+    times: (N,) time of each frame in ticks of the stream, in the order in which they are shown.
+    keys: (K, 3) of each key frame: its time, its decoding time and the number of packets before it.
+    """
+
+    times: NDArray[np.int64]
+    keys: NDArray[np.int64]
+
+    def find(self, number: int) -> Place:
+        """Where frame `number`, from 0, is."""
+        pts = int(self.times[number])
+        before = self.keys[self.keys[:, 0] <= pts]
+        key_pts, key_dts, packets = before[np.argmax(before[:, 0])].tolist()
+        return Place(pts, key_pts, key_dts, packets)
+
+
+def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
+    """Read the packets of a file, without decoding them, to know where each frame is.
+
+    up_to: number of the last frame that is needed; the rest of the file is then not read.
+
+    Returns None where packets do not say for certain which frames there are.
+    """
     import av
 
-    keys: list[tuple[int, int, int]] = []  # time, decoding time and number of packets before each key frame
+    keys: list[tuple[int, int, int]] = []
     waiting: list[int] = []  # times of frames that an earlier one may still come before
-    shown, last = 0, None
+    times = array("q")
     with av.open(f"file:{url}") as container:
-        stream = _picture_track(container)
+        stream = picture_track(container)
         if stream is None:
             return None
         format_names = container.format.name.split(",")
@@ -192,12 +230,10 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 ended = packet.size == 0
                 while waiting and (ended or (packet.dts is not None and waiting[0] < packet.dts)):
                     pts = heapq.heappop(waiting)
-                    if pts == last:
+                    if times and pts == times[-1]:
                         return None
-                    if shown == number:
-                        return _Place(pts, *max(key for key in keys if key[0] <= pts))
-                    shown, last = shown + 1, pts
-                if ended:
+                    times.append(pts)
+                if ended or (up_to is not None and len(times) > up_to):
                     break
                 if packet.pts is None or packet.is_corrupt or packet.is_discard:
                     return None
@@ -208,11 +244,11 @@ def _find_frame(url: str, number: int) -> _Place | None:
                 heapq.heappush(waiting, packet.pts)
         except (av.FFmpegError, OSError):
             return None
-    return None
+    return FrameIndex(np.array(times, np.int64), np.array(keys, np.int64)) if times else None
 
 
-def _picture_track(container: InputContainer) -> VideoStream | None:
-    """The first track of moving pictures; None where there is none. Covers and thumbnails are no video."""
+def picture_track(container: InputContainer) -> VideoStream | None:
+    """Return the first video track, ignoring covers and thumbnails; None if there is none."""
     from av.stream import Disposition
 
     still = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -222,10 +258,12 @@ def _picture_track(container: InputContainer) -> VideoStream | None:
 def _decode(
     container: InputContainer, stream: VideoStream, *, name: str, packets: int = 0
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Every picture that decodes, with its time in the file; faults are passed over and told at the end.
+    """Yield every frame that decodes, with its time in the file; damage is skipped and reported at the end.
 
-    Times rise: where those of the file begin again, as in files that were joined, they go on from the last one.
-    packets: how many were passed over before.
+    Times increase: if those of the file start again, as in joined files, they continue from the last one.
+
+    Args:
+        packets: number of packets that were skipped before.
     """
     import av
 
@@ -298,8 +336,7 @@ def _decode(
         pieces = [f"damaged pieces: {damaged}" if damaged else "", f"frames missing: {missing}" if missing else ""]
         faults = ", ".join(filter(None, [broken_off, *pieces]))
         raise DamagedVideoError(
-            f"expected a whole video; {name} is cut short or damaged ({faults}): "
-            f"{frames} frames decoded and were delivered; get a whole copy for the rest"
+            f"{name} is truncated or damaged ({faults}): {frames} frames were decoded; get a complete copy for the rest"
         )
 
 
@@ -308,17 +345,17 @@ def _counts_frames(container: InputContainer) -> bool:
 
 
 def _announced_packets(container: InputContainer, stream: VideoStream) -> int | None:
-    """How many coded frames there should be to read, or None where the container does not say."""
+    """Return the announced number of coded frames; None if the container does not have it."""
     if "mp4" in container.format.name:  # frames outside an mp4's edit list are counted in `frames`, yet never read
         return min(stream.frames, len(stream.index_entries)) or None
     return stream.frames or None
 
 
 def _announced_end(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds at which the last frame should end, where the container says so.
+    """Return the announced end of the last frame in seconds; None if the container does not have it.
 
-    Matroska and WebM note it for each track as h:m:s; an mp4 for all tracks together. An AVI counts its frames, those
-    that were dropped included.
+    Matroska and WebM store it per track as h:m:s; mp4 for all tracks together. AVI counts its frames, including dropped
+    ones.
     """
     if container.format.name == "avi" and stream.frames and stream.time_base is not None:
         return float(stream.frames * stream.time_base)
@@ -331,11 +368,11 @@ def _announced_end(container: InputContainer, stream: VideoStream) -> float | No
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
-class _Upright:
-    """Pictures as they are to be shown: turned and mirrored by the display matrix, where they carry one.
+class Upright:
+    """Frames for display: rotated and mirrored by the display matrix, if they have one.
 
-    The matrix maps a stored point to x' = a x + c y, y' = b x + d y and lies row by row (a b u, c d v, ...)
-    in 32-bit integers. Cameras write multiples of 90 degrees; others are rounded to the nearest.
+    The matrix maps a stored point to x' = a x + c y, y' = b x + d y and is stored row by row (a b u, c d v, ...) in
+    32-bit integers. Cameras write multiples of 90 degrees; other angles are rounded to the nearest.
     """
 
     def __init__(self, convert: FrameConverter) -> None:
@@ -345,12 +382,12 @@ class _Upright:
 
     @property
     def sideways(self) -> bool:
-        """Whether width and height change places."""
+        """Whether width and height are swapped."""
         return self._matrix is not None and abs(self._matrix[1]) > abs(self._matrix[0])
 
     def __call__(self, picture: av.VideoFrame) -> Frame:
         # Asked for its side data, a picture refers to itself, and stays in memory until Python looks for such cycles:
-        # hundreds of them. So one picture is asked for all that are turned as it is.
+        # hundreds of them. So one image is queried for all with the same rotation.
         if picture.rotation != self._rotation:
             self._rotation, self._matrix = picture.rotation, _display_matrix(picture)
         for kind, change in _changes(picture):
@@ -365,7 +402,7 @@ class _Upright:
 
 
 def _array_format(picture: av.VideoFrame) -> str:
-    """What to ask PyAV for: RGB, or gray values of all their bits where there are more than 8."""
+    """Return the PyAV format: RGB, or gray with all bits for more than 8."""
     name = picture.format.name
     if name.startswith("grayf32"):
         return "grayf32le"
@@ -374,18 +411,19 @@ def _array_format(picture: av.VideoFrame) -> str:
 
 
 def _changes(picture: av.VideoFrame) -> Iterator[tuple[str, str]]:
-    """What a picture holds that its frame does not, with what to do about it."""
+    """List what a decoded image has that its frame does not, with advice."""
     if picture.color_trc in HDR_TRANSFERS:
         yield (
             "hdr",
-            f"HDR ({HDR_TRANSFERS[picture.color_trc]}) is read without tone mapping: colors look dull, and so they do "
-            "in a video that is written; boxes are not affected",
+            f"HDR ({HDR_TRANSFERS[picture.color_trc]}) is read without tone mapping: colors look dull, also in output "
+            "videos; boxes are not affected",
         )
     if picture.interlaced_frame:
         yield (
             "interlaced",
-            "interlaced video is read as it is: what moves has comb edges; for better boxes deinterlace it first, for "
-            "example with ffmpeg -i IN -vf bwdif=send_frame OUT",
+            "interlaced video is not deinterlaced: moving objects have comb edges; for better boxes, deinterlace it "
+            "first, "
+            "for example with ffmpeg -i IN -vf bwdif=send_frame OUT",
         )
 
 

@@ -16,20 +16,20 @@ Values = NDArray[Any]
 
 log = logging.getLogger(__name__)
 
-PERCENTILES = (0.1, 99.9)  # of the values of a frame: a few dead or hot pixels do not set the contrast
-SAMPLES = 100_000  # pixels that the percentiles are taken of
+PERCENTILES = (0.1, 99.9)  # of the values of a frame, so that a few dead or hot pixels do not affect the contrast
+SAMPLES = 100_000  # pixels used for the percentiles
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """The values that become 0 and 255 when a frame of more than 8 bits is brought to 8 bits."""
+    """The values that map to 0 and 255 when a frame of more than 8 bits is converted to 8 bits."""
 
     low: float
     high: float
 
     @classmethod
     def of(cls, values: Values) -> ValueRange | None:
-        """That of a frame, by percentiles; None where all its values are equal."""
+        """Compute the range of a frame from percentiles; None if all its values are equal."""
         step = max(1, int((values.shape[0] * values.shape[1] / SAMPLES) ** 0.5))
         sample = values[::step, ::step].astype(np.float64)
         finite = sample[np.isfinite(sample)]
@@ -39,24 +39,25 @@ class ValueRange:
         return cls(low, high) if high > low else None
 
     def join(self, other: ValueRange | None) -> ValueRange:
-        """The range that holds both."""
+        """Return the range that contains both."""
         return self if other is None else ValueRange(min(self.low, other.low), max(self.high, other.high))
 
     def to_8_bits(self, values: Values) -> Frame:
-        """The values stretched to 0 ... 255; what lies outside the range is cut off, NaN becomes 0."""
+        """Scale the values to 0 ... 255; values outside the range are clipped, NaN becomes 0."""
         scaled = (values.astype(np.float32) - np.float32(self.low)) * np.float32(255 / (self.high - self.low))
         frame: Frame = np.nan_to_num(np.clip(scaled, 0, 255), nan=0.0).round().astype(np.uint8)
         return frame
 
 
 class FrameConverter:
-    """Turns what was decoded from one source into frames, and warns once of each kind of change.
+    """Converts decoded images of one source to frames, and warns once about each kind of change.
 
-    name: of the source, for the log.
+    Gray values of more than 8 bits (thermal cameras, microscopes) usually fill a small part of their range, so they are
+    stretched: by the percentiles of the first frame, widened if another frame exceeds them, so that an object looks the
+    same in all frames. 16-bit colors keep their upper 8 bits.
 
-    Gray values of more than 8 bits (thermal cameras, microscopes) mostly fill a small part of their range, so they are
-    stretched: by the percentiles of the first frame, widened where those of another frame reach beyond them, so that
-    the same thing looks the same in all frames. Of 16-bit colors the upper 8 bits are taken.
+    Args:
+        name: name of the source, for the log.
     """
 
     def __init__(self, name: str) -> None:
@@ -67,16 +68,17 @@ class FrameConverter:
         self._said: set[str] = set()
 
     def __call__(self, values: Values) -> Frame:
-        """The frame of an array (H, W), (H, W, 1 or 3), or with opacity last (H, W, 2 or 4); RGB, any type of number.
+        """Convert an array (H, W), (H, W, 1 or 3), or with alpha last (H, W, 2 or 4); RGB, any numeric type.
 
-        Raises VideoError for an array that is no picture.
+        Raises:
+            VideoError: the array is not an image.
         """
         values = np.asarray(values)
         if values.ndim == 2:
             values = values[..., None]
         if values.ndim != 3 or values.size == 0 or values.shape[2] > 4 or values.dtype.kind not in "buif":
             raise VideoError(
-                f"expected frames as (H, W, 3) RGB arrays; got {values.shape} {values.dtype} from {self._name}; "
+                f"frames must be (H, W, 3) RGB arrays; got {values.shape} {values.dtype} from {self._name}; "
                 "put the channels last: 3 for RGB, 1 for gray"
             )
         if values.shape[2] in (2, 4):
@@ -92,19 +94,19 @@ class FrameConverter:
             self.say(
                 "size",
                 f"frames change size, from {self._size_wh[0]} x {self._size_wh[1]} to {size_wh[0]} x {size_wh[1]}; "
-                "they are scaled to the first size to follow the target, and boxes are in pixels of each frame",
+                "they are scaled to the first size for tracking, and boxes are in pixels of each frame",
             )
         return np.ascontiguousarray(frame)
 
     def say(self, kind: str, change: str) -> None:
-        """Warn of a change, unless one of the same kind was said before."""
+        """Warn about a change, once per kind."""
         if kind not in self._said:
             self._said.add(kind)
             log.warning("%s: %s", self._name, change)
 
     def say_opacity(self) -> None:
-        """Warn that the source has opacity, which frames do not."""
-        self.say("opacity", "opacity (alpha) is left out")
+        """Warn that the alpha channel of the source is dropped."""
+        self.say("opacity", "the alpha channel is dropped")
 
     def _to_8_bits(self, values: Values) -> Frame:
         if values.dtype == np.uint8:
@@ -119,7 +121,7 @@ class FrameConverter:
         own = ValueRange.of(values)
         if self._range is None:
             self._range = own
-        if self._range is None:  # nothing but one value so far
+        if self._range is None:  # only one value so far
             return np.zeros(values.shape, np.uint8)
         used = self._range.join(own)
         self.say("depth", f"{values.dtype} values are stretched to 8 bits, {used.low:g} to 0 and {used.high:g} to 255")

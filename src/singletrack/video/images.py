@@ -13,23 +13,23 @@ from singletrack.video.frames import Frame, FrameConverter, Values
 from singletrack.video.limits import check_local_file, check_picture_size
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-PNG_START = b"\x89PNG\r\n\x1a\n"  # 16 bytes later, the bits of a value
+PNG_START = b"\x89PNG\r\n\x1a\n"  # 16 bytes later: bits per value
 TIFF_STARTS = (b"II*\0", b"MM\0*")
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts as a person would: runs of digits count as numbers, so 2.jpg stands before 10.jpg."""
+    """Sort key in which runs of digits count as numbers, so that 2.jpg is before 10.jpg."""
     parts = ((part, part.lstrip("0")) for part in re.split(r"(\d+)", name.lower()))
     # longer numbers are larger: Python makes no whole number of 5,000 digits
     return [(len(digits), digits) if part.isdecimal() else (-1, part) for part, digits in parts]
 
 
 def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | None:
-    """A file's content -> (H, W) or (H, W, C) of any depth, RGB, turned as its metadata says; None if it is no picture.
+    """Decode the content of a file to (H, W) or (H, W, C) of any depth, RGB, upright; None if it is not an image.
 
-    Raises VideoError for one that is too large.
-
-    shrunk: 1, 2, 4 or 8: the sides are divided by it, rounded up; each pixel is a mean of those it covers.
+    Args:
+        data: content of the file.
+        shrunk: 1, 2, 4 or 8: divisor of the sides, rounded up; each pixel is the mean of those it covers.
     """
     from singletrack.opencv import cv2
 
@@ -41,11 +41,11 @@ def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | 
     }
     content = np.frombuffer(data, np.uint8)
     check_picture_size(content.data)
-    tiff = content[:4].tobytes() in TIFF_STARTS  # OpenCV reads its floats in no other way
+    tiff = content[:4].tobytes() in TIFF_STARTS  # needed for OpenCV to read floats
     try:
         mode = cv2.IMREAD_UNCHANGED if tiff else flags[shrunk] | cv2.IMREAD_ANYDEPTH
         picture = cv2.imdecode(content, mode) if content.size else None
-    except cv2.error:  # larger than OpenCV takes
+    except cv2.error:  # larger than OpenCV supports
         return None
     if picture is None:
         return None
@@ -57,7 +57,7 @@ def decode_values(data: bytes | NDArray[np.uint8], shrunk: int = 1) -> Values | 
 
 
 def _as_rgb(values: Values) -> Values:
-    """An array as OpenCV decodes it, with red first."""
+    """Convert an array from OpenCV to RGB order."""
     from singletrack.opencv import cv2
 
     if values.ndim == 3 and values.dtype in (np.uint8, np.uint16, np.float32):
@@ -66,41 +66,45 @@ def _as_rgb(values: Values) -> Values:
 
 
 def may_be_deep(data: bytes) -> bool:
-    """Whether a file's content is a picture of more than 8 bits for each color, as far as its first bytes say."""
+    """Check from its first bytes whether an image may have more than 8 bits per color."""
     return data[:4] in TIFF_STARTS or (data.startswith(PNG_START) and data[24:25] == b"\x10")
 
 
 def decode_picture(
     data: bytes | NDArray[np.uint8], shrunk: int = 1, convert: FrameConverter | None = None
 ) -> Frame | None:
-    """A file's content -> (H, W, 3) uint8 RGB, see ``decode_values``; None where it is no picture.
+    """Decode the content of a file to (H, W, 3) uint8 RGB, see ``decode_values``; None if it is not an image.
 
-    convert: that of the source it belongs to; None for a picture by itself.
+    Args:
+        convert: converter of the source; None for a single image.
     """
     values = decode_values(data, shrunk)
     return None if values is None else (convert or FrameConverter("picture"))(values)
 
 
 def read_picture(path: Path, convert: FrameConverter | None = None) -> Frame:
-    """The picture of a file, (H, W, 3) uint8 RGB. Raises VideoError where it cannot be read or decoded.
+    """Read an image file as (H, W, 3) uint8 RGB.
 
-    convert: that of the source it belongs to; None for a picture by itself.
+    Args:
+        path: the file.
+        convert: converter of the source; None for a single image.
+
+    Raises:
+        VideoError: the file cannot be read or decoded.
     """
     check_local_file(path)
-    try:  # read by Python and not by OpenCV, which takes no path outside ASCII on Windows
+    try:  # read by Python, because OpenCV does not support non-ASCII paths on Windows
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise VideoError(f"expected a picture; cannot read {path} ({error.strerror}); check the file") from error
+        raise VideoError(f"cannot read image {path} ({error.strerror}); check the file") from error
     frame = decode_picture(data, convert=convert or FrameConverter(str(path)))
     if frame is None:
-        raise VideoError(
-            f"expected a picture; got {path} ({data.size} bytes), which does not decode; replace or remove it"
-        )
+        raise VideoError(f"cannot decode image {path} ({data.size} bytes); replace or remove it")
     return frame
 
 
 def has_opacity(path: Path) -> bool:
-    """Whether a PNG, WebP or TIFF file holds opacity, which decoding leaves out."""
+    """Check whether a PNG, WebP or TIFF file has an alpha channel, which decoding drops."""
     from singletrack.opencv import cv2
 
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -108,7 +112,7 @@ def has_opacity(path: Path) -> bool:
 
 
 def count_pages(path: Path) -> int:
-    """How many pictures a TIFF file holds; 0 where it is none."""
+    """Count the images in a TIFF file; 0 if it is not a TIFF file."""
     from singletrack.opencv import cv2
 
     try:
@@ -118,10 +122,10 @@ def count_pages(path: Path) -> int:
 
 
 def read_page(path: Path, index: int, convert: FrameConverter) -> Frame:
-    """One picture of a TIFF file. Raises DamagedVideoError where it does not decode."""
+    """Read one image of a TIFF file; raises DamagedVideoError if it cannot be decoded."""
     from singletrack.opencv import cv2
 
     read, pages = cv2.imreadmulti(str(path), index, 1, flags=cv2.IMREAD_UNCHANGED)
     if not read or not pages:
-        raise DamagedVideoError(f"expected page {index} of {path}; it does not decode; get a whole copy for the rest")
+        raise DamagedVideoError(f"cannot decode page {index} of {path}; get a complete copy for the rest")
     return convert(_as_rgb(pages[0]))

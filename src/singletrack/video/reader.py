@@ -26,25 +26,26 @@ from singletrack.video.frames import Frame, FrameConverter
 from singletrack.video.images import PICTURE_ENDINGS, count_pages, has_opacity, natural_key, read_page, read_picture
 from singletrack.video.limits import check_local_file, path_exists
 
-# So many frames are decoded ahead, in a thread, while the last one is looked at: one would do if all took as long,
-# but key frames take longer. Each holds 6 MB at 1080p, 25 MB at 4K. Cameras and streams are read when asked, so that
-# what they give is not older than it must be.
+# Number of frames decoded ahead in a thread. One would suffice if all took equally long, but key frames take longer.
+# Each takes 6 MB at 1080p, 25 MB at 4K. Cameras and streams are read on demand, to minimize latency.
 READ_AHEAD = 2
 
 
 class VideoReader:
-    """One opened source. Iterate it once, for its frames; close it, or use it as a context manager.
+    """An open source. Iterate over it once for its frames. Close it, or use it as a context manager.
 
-    fps: frames per second, as the source tells it, else ``ASSUMED_FPS``.
-    size_wh: width and height of the upright frames, in pixels.
-    frame_count: number of frames that the source announces; None where nobody knows (cameras, streams).
-    path: the video file that is being read; None for any other source.
-    sample_aspect: width of a pixel by its height, as it is to be shown. Frames and boxes are in the pixels as stored.
+    Iterating raises DamagedVideoError after the last readable frame if more frames were announced.
 
-    ahead: how many frames are fetched in a thread before they are asked for.
-    skip_frames: passes over that many frames, before the first is fetched, and gives how many there were.
+    Attributes:
+        fps: frames per second of the source, or ``ASSUMED_FPS``.
+        size_wh: width and height of the upright frames in pixels.
+        frame_count: announced number of frames; None if unknown (cameras, streams).
+        path: the video file; None for any other source.
+        sample_aspect: width of a pixel divided by its height, for display. Frames and boxes are in stored pixels.
 
-    Iterating raises DamagedVideoError after the last frame that could be read, if more was announced.
+    Args:
+        ahead: number of frames to fetch ahead in a thread.
+        skip_frames: skips frames before the first is fetched, and returns how many there were.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class VideoReader:
         self._begun = self._closed = False
 
     def timed_frames(self) -> Iterator[tuple[float, Frame]]:
-        """The frames still to come, each with its time in seconds since the first one."""
+        """Iterate over the remaining frames with their times in seconds since the first one."""
         while True:
             self._check_open()
             if not self._begun and self._ahead:
@@ -83,10 +84,7 @@ class VideoReader:
             yield timed_frame
 
     def skip(self, count: int) -> int:
-        """Pass over the next `count` frames, without decoding all of them where the source allows it.
-
-        Gives how many there were to pass over, at most `count`.
-        """
+        """Skip the next ``count`` frames, without decoding all of them if possible; returns how many there were."""
         self._check_open()
         if not self._begun and self._skip_frames is not None:
             return self._skip_frames(count)
@@ -94,16 +92,16 @@ class VideoReader:
 
     def _check_open(self) -> None:
         if self._closed:  # FFmpeg would crash
-            raise VideoError("expected an open source; this one was closed; read it before it is closed")
+            raise VideoError("the source is closed; read frames before closing it")
 
     def __iter__(self) -> Iterator[Frame]:
         return (frame for _, frame in self.timed_frames())
 
     def close(self) -> None:
-        """Let go of the file, camera or connection. Closing it again does nothing."""
+        """Close the file, camera or connection. Closing it again does nothing."""
         if not self._closed:
             self._closed = True
-            self._stop_reading()  # first: nothing may be decoding then
+            self._stop_reading()  # first, so that nothing is decoding
             self._close()
 
     def __enter__(self) -> VideoReader:
@@ -119,15 +117,17 @@ Source = str | Path | int | Iterable[NDArray[Any]]  # see ``open_video``
 
 
 def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
-    """Open a source and read its first frame, so that what cannot be read is refused here.
+    """Open a source and read its first frame, so that unreadable sources are detected here.
 
-    source: a video file; a folder of pictures (jpg, png, bmp, webp, tif) or a glob such as "frames/*.png", read in
-        natural order (2 before 10); a TIFF file of many pages; the number of a camera, as 0, or "0" where no file or
-        folder is called so; a stream, as rtsp:// or http:// URL; or the frames themselves, a list or any iterable of
-        (H, W, 3) RGB arrays, which count 30 a second.
-    timeout: seconds to wait for a stream before it counts as broken.
+    Args:
+        source: a video file; a folder of images (jpg, png, bmp, webp, tif) or a glob such as "frames/*.png", read in
+            natural order (2 before 10); a multi-page TIFF file; a camera number such as 0 (or "0" if no file or folder
+            has this name); an rtsp:// or http:// URL; or the frames themselves, any iterable of (H, W, 3) RGB arrays,
+            at 30 frames per second.
+        timeout: seconds to wait for a stream.
 
-    Raises VideoError when there is nothing to read.
+    Raises:
+        VideoError: there is nothing to read.
     """
     if not isinstance(source, (str, Path, int)):
         return _open_arrays(source)
@@ -136,23 +136,13 @@ def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
         return _open_camera(int(source))
     if "://" in text:
         return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
+    paths = find_pictures(source)
+    if paths is not None:
+        return _open_pictures(paths, name=text)
     path = Path(source)
-    found = path_exists(path)
-    if path.is_dir():
-        pictures = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
-        return _open_pictures(pictures, name=text)
-    if found:
-        check_local_file(path)
-    if path.suffix.lower() in (".tif", ".tiff") and found and count_pages(path) > 1:
+    if is_paged(path):
         return _open_pages(path)
-    if found:
-        return _open_container(text, name=text, timeout=timeout)
-    if glob.has_magic(text):
-        return _open_pictures([Path(match) for match in glob.glob(text, recursive=True)], name=text)
-    raise VideoError(
-        f"expected a video file, a folder of frames, a glob, a camera number or a stream; got {text}, "
-        f"which does not exist (looked in {Path.cwd()}); check the path"
-    )
+    return _open_container(text, name=text, timeout=timeout)
 
 
 # --- frames in memory --------------------------------------------------------------------------------------
@@ -164,11 +154,11 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
         coming = iter(frames)
     except TypeError as error:
         raise VideoError(
-            f"expected a path, a camera number, an address or frames; got {type(frames).__name__}; see open_video"
+            f"source must be a path, a camera number, an address or frames; got {type(frames).__name__}; see open_video"
         ) from error
     first = next(coming, None)
     if first is None:
-        raise VideoError("expected frames; got none; give one or more (H, W, 3) arrays")
+        raise VideoError("the source has no frames; give at least one (H, W, 3) array")
     start = convert(first)
 
     def timed_frames() -> Iterator[tuple[float, Frame]]:
@@ -187,13 +177,37 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
 # --- folders of frames -------------------------------------------------------------------------------------
 
 
-def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
+def find_pictures(source: str | Path) -> list[Path] | None:
+    """The pictures of a folder or a glob, in natural order (2 before 10); None where `source` is one file.
+
+    Raises VideoError where there are none, where nothing of that name exists, or for a pipe, device or playlist.
+    """
+    text, path = str(source), Path(source)
+    found = path_exists(path)
+    if path.is_dir():
+        paths = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
+    elif found:
+        check_local_file(path)
+        return None
+    elif glob.has_magic(text):
+        paths = [Path(match) for match in glob.glob(text, recursive=True)]
+    else:
+        raise VideoError(
+            f"source not found: {text} (in {Path.cwd()}); give a video file, a folder of frames, a glob, a camera "
+            "number or a stream"
+        )
     paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: natural_key(str(path)))
     if not paths:
-        raise VideoError(
-            f"expected pictures ({', '.join(PICTURE_ENDINGS)}) in {name}; found none; "
-            "give the folder or glob that holds the frames themselves"
-        )
+        raise VideoError(f"no images ({', '.join(PICTURE_ENDINGS)}) in {text}; give the folder or glob of the frames")
+    return paths
+
+
+def is_paged(path: Path) -> bool:
+    """Whether a file is a TIFF of many pages, each of them a frame."""
+    return path.suffix.lower() in (".tif", ".tiff") and path.is_file() and count_pages(path) > 1
+
+
+def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
     convert = FrameConverter(name)
     first = read_picture(paths[0], convert)
     if has_opacity(paths[0]):
@@ -226,7 +240,7 @@ def _open_pictures(paths: list[Path], *, name: str) -> VideoReader:
 
 
 def _open_pages(path: Path) -> VideoReader:
-    """A TIFF file of many pages, each of them a frame."""
+    """Open a multi-page TIFF file, one frame per page."""
     convert, count = FrameConverter(str(path)), count_pages(path)
     first = read_page(path, 0, convert)
     start = 0
@@ -259,13 +273,13 @@ def _open_camera(index: int) -> VideoReader:
     from singletrack.opencv import cv2
 
     refusal = (
-        f"expected a camera with number {index}, or a file or folder of that name; there is none; try another number, "
-        "close the program that uses the camera, or check the path"
+        f"no camera {index}, and no file or folder of that name; try another number, close other programs that use the "
+        "camera, or check the path"
     )
     try:
         camera = cv2.VideoCapture(index)
         there, first = camera.read()
-    except (cv2.error, OverflowError) as error:  # a number that OpenCV cannot hold, or a driver's fault
+    except (cv2.error, OverflowError) as error:  # a number out of range, or a driver error
         raise VideoError(refusal) from error
     if not there:
         camera.release()
@@ -278,7 +292,7 @@ def _open_camera(index: int) -> VideoReader:
         while there:
             yield time.monotonic() - start, convert(picture[..., ::-1] if picture.ndim == 3 else picture)
             there, picture = camera.read()
-        raise DamagedVideoError(f"expected more frames; camera {index} stopped giving them; check its cable")
+        raise DamagedVideoError(f"camera {index} stopped delivering frames; check its cable")
 
     return VideoReader(
         timed_frames(),

@@ -11,6 +11,11 @@ CLUSTER = b"\x1f\x43\xb6\x75"
 # What may stand in a segment, and in a cluster, whose parts are looked at one by one, by the names of Matroska.
 SEGMENT_PARTS = {
     CLUSTER,
+    *map(bytes.fromhex, ("114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1941a469", "1043a770", "1254c367")),
+    b"\xec",
+    b"\xbf",
+}
+    CLUSTER,
     *map(bytes.fromhex, ["114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1941a469", "1043a770", "1254c367"]),
 }
 CLUSTER_PARTS = set(map(bytes.fromhex, ["e7", "a7", "ab", "a3", "a0", "af", "5854", "ec", "bf"]))

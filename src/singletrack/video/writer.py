@@ -6,6 +6,7 @@ that lacks only its last second. Closing converts it to an ordinary mp4.
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,26 +18,33 @@ from numpy.typing import NDArray
 from singletrack.errors import InputError, VideoError
 from singletrack.files import check_file, unwritable, writing
 
-if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
+if TYPE_CHECKING:  # PyAV is slow to import, so it is imported when a file is opened
     import av
     from av.video.stream import VideoStream
 
+log = logging.getLogger(__name__)
+
 ENDINGS = (".mp4",)
-TICKS_PER_SECOND = 90_000  # the usual clock of video: common frame rates are whole numbers of ticks
+TICKS_PER_SECOND = 90_000  # usual video clock: common frame rates are integer numbers of ticks
 LARGEST_SIDE = 16_384  # pixels, of libx264
-BT709 = 1  # the number of this color standard in H.264, for primaries, transfer and matrix alike
+BT709 = 1  # H.264 number of this color standard, for primaries, transfer and matrix
 LIMITED_RANGE = 1
 SQUARE = Fraction(1)  # pixels
 
 
 class VideoWriter:
-    """Writes frames of one size to `path`, an .mp4 file, as they come; use it as a context manager.
+    """Context manager that writes frames of one size to an .mp4 file.
 
-    fps: frames per second, used where a frame comes without its time.
-    sample_aspect: width of a pixel by its height, as a player shows it.
+    The file is created, or replaced, with the first frame.
 
-    The file appears, or an older one is replaced, with the first frame. Raises InputError when `path` is no .mp4,
-    SingletrackError when it cannot be written.
+    Args:
+        path: output .mp4 file.
+        fps: frames per second, for frames without a time.
+        sample_aspect: width of a pixel divided by its height, for display.
+
+    Raises:
+        InputError: the path does not end in .mp4.
+        SingletrackError: the file cannot be written.
     """
 
     def __init__(self, path: str | Path, fps: float, *, sample_aspect: Fraction = SQUARE) -> None:
@@ -46,8 +54,8 @@ class VideoWriter:
         check_file(self.path, ENDINGS)
         if "libx264" not in av.codecs_available:
             raise VideoError(
-                "expected PyAV with the H.264 encoder libx264; this one is built without it; "
-                "install the wheel of PyPI: pip install --force-reinstall --only-binary=av av"
+                "PyAV was built without the H.264 encoder libx264; "
+                "install the PyPI wheel: pip install --force-reinstall --only-binary=av av"
             )
         movflags = {"movflags": "+hybrid_fragmented", "flush_packets": "1"}
         # "file:", for FFmpeg takes what stands before a colon for a protocol
@@ -60,9 +68,11 @@ class VideoWriter:
         self._last_tick = -1
 
     def write(self, frame: NDArray[np.uint8], seconds: float | None = None) -> None:
-        """Add one frame: (H, W, 3) uint8 RGB, shown from `seconds` on, though always after the one before.
+        """Write one frame. An odd width or height is padded by one column or row, as H.264 requires.
 
-        An odd width or height is made even by doubling the last column or row, as H.264 asks.
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            seconds: display time, though always after the previous frame; None for the next time at ``fps``.
         """
         import av
 
@@ -75,9 +85,12 @@ class VideoWriter:
                 )
             self._stream = self._add_stream(width + width % 2, height + height % 2)
             self._size_wh = (width, height)
+            if width % 2 or height % 2:
+                even = f"{width + width % 2} x {height + height % 2}"
+                log.warning("%s is %s: H.264 needs even sides, so the last column or row is doubled", self.path, even)
         if (width, height) != self._size_wh:
-            expected = f"{self._size_wh[0]} x {self._size_wh[1]} pixels as the first one"
-            raise InputError(f"expected frames of {expected}; got {width} x {height}; give each size a file of its own")
+            expected = f"{self._size_wh[0]} x {self._size_wh[1]} pixels, as the first frame"
+            raise InputError(f"frames must have {expected}; got {width} x {height}; use a separate file for each size")
         if width % 2 or height % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
@@ -108,7 +121,7 @@ class VideoWriter:
         self.close()
 
     def _add_stream(self, width: int, height: int) -> VideoStream:
-        # zerolatency: no frame waits inside the encoder, where a killed process would lose it
+        # zerolatency: no frame is buffered in the encoder, where a killed process would lose it
         options = {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}
         stream = self._container.add_stream(
             "libx264", rate=Fraction(self._fps).limit_denominator(1001), options=options
@@ -116,7 +129,7 @@ class VideoWriter:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
         stream.codec_context.sample_aspect_ratio = self._sample_aspect
-        stream.codec_context.gop_size = max(1, round(self._fps))  # a fragment begins with each key frame
+        stream.codec_context.gop_size = max(1, round(self._fps))  # each key frame starts a fragment
         stream.codec_context.colorspace = BT709
         stream.codec_context.color_primaries = BT709
         stream.codec_context.color_trc = BT709

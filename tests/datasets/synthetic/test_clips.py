@@ -110,7 +110,7 @@ def test_a_living_photo_moves_its_object_in_exact_boxes(monkeypatch: pytest.Monk
 
 
 def test_without_objects_no_photo_comes_to_life() -> None:
-    with pytest.raises(InputError, match="photos with objects"):
+    with pytest.raises(InputError, match="no object found in"):
         next(clips.living_clip(2, (160, 90), 0, Procedural(64)))
 
 

@@ -47,7 +47,7 @@ def test_boxes_have_the_size_and_place_that_tracking_meets() -> None:
 
 @pytest.mark.parametrize("wrong", [{"tries": 0}, {"fit": -0.1}])
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="tries of 1 or more"):
+    with pytest.raises(InputError, match="tries must be at least 1"):
         PairSettings(**wrong)
 
 

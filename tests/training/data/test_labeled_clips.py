@@ -69,7 +69,7 @@ def test_trains_on_the_wanted_license_classes_and_validates_on_the_others(data: 
 
 
 def test_the_folder_must_be_given() -> None:
-    with pytest.raises(InputError, match="expected --data footage=DIR"):
+    with pytest.raises(InputError, match="missing --data footage=DIR"):
         VIDEO.samples(STAGE, NOTHING, [1])
 
 
@@ -83,7 +83,7 @@ def test_mixed_samples_are_those_of_their_sources(data: DataPaths) -> None:
         counts[which.index(True)] += 1
     assert counts[0] > 20 > counts[1] > 3
     assert [sequence.name for sequence in mixed.sequences(data)] == ["held-1"]
-    with pytest.raises(InputError, match="expected a share for each of 2 sources"):
+    with pytest.raises(InputError, match="each of the 2 sources needs a share"):
         MixedPairs(sources=(VIDEO, MADE), shares=(1.0,))
 
 

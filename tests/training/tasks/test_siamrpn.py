@@ -132,5 +132,5 @@ def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
 
 def test_a_folder_without_its_annotations_is_named(data: DataPaths, tmp_path: Path) -> None:
     folders = {**data.folders, "coco": tmp_path}
-    with pytest.raises(InputError, match=r"expected coco as pysot prepares it.*run training_dataset/coco of pysot"):
+    with pytest.raises(InputError, match=r"as prepared by pysot; got .*run training_dataset/coco of pysot"):
         CroppedPairs().fingerprints(replace(data, folders=folders))

@@ -14,12 +14,12 @@ from singletrack.datasets.photos import Array, Image, Pictures, Random
 from singletrack.datasets.synthetic.cutouts import Piece, cut_piece, outline_of
 from singletrack.opencv import cv2
 
-LIMBS = (0.6, 0.08, 0.14, 0.1, 0.08)  # shares of figures with 0 to 4 limbs
+LIMBS = (0.6, 0.08, 0.14, 0.1, 0.08)  # probabilities of 0 to 4 limbs
 
 
 @dataclass(frozen=True)
 class Limb:
-    """A piece that hangs on the body by the middle of its upper edge, pointing along ``angle`` (radians) at rest."""
+    """A piece attached to the body at the middle of its upper edge, pointing along ``angle`` (radians) at rest."""
 
     piece: Piece
     joint: Array
@@ -29,14 +29,14 @@ class Limb:
 
 @dataclass(frozen=True)
 class Figure:
-    """A body and what hangs on it."""
+    """A body with its limbs."""
 
     body: Piece
     limbs: tuple[Limb, ...]
 
 
 def cut_figure(random: Random, picture: Image, pictures: Pictures) -> Figure:
-    """A body cut from ``picture`` and up to four limbs, cut from it or from others."""
+    """Cut a body from ``picture``, and up to four limbs from it or from other images."""
     body = cut_piece(random, picture)
     count = random.choice(len(LIMBS), p=LIMBS)
     material = picture if random.random() < 0.6 else pictures.draw(random)
@@ -56,7 +56,7 @@ def _cut_limb(random: Random, body: Piece, picture: Image) -> Limb:
 
 
 def pose(figure: Figure, turns: Array) -> Piece:
-    """The figure as one piece, each limb turned from its rest by so many radians."""
+    """Render the figure as one piece, with each limb turned from rest by an angle in radians."""
     if not figure.limbs:
         return figure.body
     layers = [
@@ -72,13 +72,13 @@ def pose(figure: Figure, turns: Array) -> Piece:
     for (_, piece, mapping), span in zip(layers, spans, strict=True):
         (x0, y0), (x1, y1) = span[:2] - low, span[2:] - low
         local = mapping.copy()
-        # pixel centers lie at half coordinates: map edges to edges
+        # pixel centers are at half coordinates, so map edges to edges
         local[:, 2] += mapping[:, :2] @ np.array([0.5, 0.5]) - 0.5 - span[:2]
         size = int(x1 - x0), int(y1 - y0)
         drawn = cv2.warpAffine(piece.pixels, local, size, borderMode=cv2.BORDER_REPLICATE)
         cover = cv2.warpAffine(piece.alpha, local, size)
         under, over = pixels[y0:y1, x0:x1], alpha[y0:y1, x0:x1]
-        # nothing lies under what is drawn first: there its colors reach beyond its edge
+        # nothing is below the first piece, so its colors extend beyond its edge
         share = np.where(over > 0, cover, 255 * (cover > 0)).astype(np.float32)[..., None] / 255
         under[:] = under + share * (drawn.astype(np.float32) - under)
         np.maximum(over, cover, out=over)
@@ -86,14 +86,14 @@ def pose(figure: Figure, turns: Array) -> Piece:
 
 
 def _span(piece: Piece, mapping: Array) -> Array:
-    """Whole pixels that a mapped piece can reach, xyxy."""
+    """Compute the integer pixel range that a mapped piece can reach, xyxy."""
     height, width = piece.alpha.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ mapping[:, :2].T + mapping[:, 2]
     return np.concatenate([np.floor(corners.min(0)) - 1, np.ceil(corners.max(0)) + 1]).astype(int)
 
 
 def _hang(limb: Limb, angle: float) -> Array:
-    """The 2x3 map that sets the limb on its joint, turned so that its own downward axis points along ``angle``."""
+    """Compute the 2x3 map that places a limb on its joint, with its downward axis along ``angle``."""
     c, s = math.cos(angle), math.sin(angle)
     linear = np.array([[s, c], [-c, s]])
     root = np.array([limb.piece.alpha.shape[1] / 2, 0.1 * limb.piece.alpha.shape[0]])

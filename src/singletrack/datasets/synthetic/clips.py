@@ -16,7 +16,7 @@ from singletrack.datasets.synthetic.warped_photo import Bend, Living, map_to
 from singletrack.errors import InputError
 from singletrack.opencv import cv2
 
-TRIES = 60  # photos in which a living clip looks for an object
+TRIES = 60  # photos to try for an object
 
 
 def generate_clip(
@@ -31,17 +31,24 @@ def generate_clip(
     posts: int = 0,
     turning: float = 0.0,
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
-    """A figure that moves, turns and swings its limbs over a drifting background: frames and its exact boxes, xywh.
+    """Generate a clip of a figure that moves, turns and swings its limbs over a drifting background.
 
-    The first of the ``distractors`` is its double in other colors, unless ``double`` is False. ``absent`` lists ranges
-    of frames in which the target is not drawn; its box there is NaN. ``outings`` lists ranges in which it is beyond the
-    frame: it walks out over the nearest edge before, and in over another one after; its box is then the part that is in
-    the frame. So many ``posts`` at most, as high as the frame and narrower than most targets, stand before what moves
-    and drift with the background; boxes are those of the whole target, also behind one. None stands before it at first.
-    ``turning`` is how far all turn out of the plane, to and fro, in radians; half of them are whole objects then, where
-    the pictures have such.
-    Without ``pictures`` everything is procedural. The path is smooth and otherwise stays inside the frame;
-    some clips are filmed coarsely, with grain, or in a light that comes and goes.
+    The path is smooth and stays inside the frame except for ``outings``. Some clips have coarse resolution, noise, or
+    changing light. Without ``pictures``, everything is procedural.
+
+    Args:
+        distractors: number of other objects. The first one is a double of the target in other colors, unless ``double``
+            is False.
+        double: whether the first distractor is a double of the target.
+        absent: ranges of frames in which the target is not drawn; its box is NaN.
+        outings: ranges of frames in which the target is outside the frame. It leaves over the nearest edge and returns
+            over another one; its box is then the visible part.
+        posts: largest number of posts in front of the objects. They are as high as the frame and drift with the
+            background; boxes include the hidden part. None hides the target in the first frame.
+        turning: largest out-of-plane rotation in radians; half of the objects are then complete ones, if available.
+
+    Yields:
+        Frames (H, W, 3) uint8 RGB, and the exact boxes, xywh.
     """
     random = np.random.default_rng(seed)
     pictures = pictures or Procedural()
@@ -113,10 +120,16 @@ def generate_clip(
 def living_clip(
     frames: int, size_wh: tuple[int, int], seed: int, pictures: Pictures
 ) -> Iterator[tuple[Image, tuple[float, float, float, float]]]:
-    """A photo come to life under a camera that drifts: frames and the exact boxes of its object, xywh.
+    """Generate a clip from a photo in which the object moves under a drifting camera.
 
-    The object moves, grows, turns and bends against what is behind it, without a seam, see ``living``: so it shows what
-    boxes are worth where things end as they do in photos. Raises InputError where no picture has an object.
+    The object moves, grows, turns and bends against its background without a seam, see ``warped_photo``. This tests
+    boxes of objects with natural edges.
+
+    Yields:
+        Frames (H, W, 3) uint8 RGB, and the exact boxes, xywh.
+
+    Raises:
+        InputError: no image has an object.
     """
     random = np.random.default_rng(seed)
     film = _Film.draw(np.random.default_rng([seed, 1]))
@@ -125,7 +138,7 @@ def living_clip(
         if found.mask is not None:
             break
     else:
-        raise InputError(f"expected photos with objects; got none in {TRIES}; give other photos")
+        raise InputError(f"no object found in {TRIES} photos; give other photos")
     living = Living.of_mask(found.picture, found.mask)
     box = box_of(living.outline)
     middle, extent = box[:2] + box[2:] / 2, math.sqrt(box[2] * box[3])
@@ -151,7 +164,7 @@ def living_clip(
 
 @dataclass(frozen=True)
 class _Film:
-    """How a clip is filmed: in which light, that comes and goes, how coarsely, and with what grain."""
+    """The appearance of a clip: changing light, resolution and noise."""
 
     light: Light
     dimming: float
@@ -166,7 +179,7 @@ class _Film:
         return _Film(light, dimming, coarse, random.uniform(-8, 8), random)
 
     def shot(self, frame: Image, index: int) -> Image:
-        """The next frame (H, W, 3), as it is filmed."""
+        """Render the next frame (H, W, 3)."""
         height, width = frame.shape[:2]
         gain = self.light.gain * (1 - self.dimming * math.sin(0.05 * index) ** 2)
         frame = replace(self.light, gain=gain).shine(frame)
@@ -180,20 +193,20 @@ class _Film:
 
 
 def _object(random: Random, pictures: Pictures) -> Figure | None:
-    """Some picture's whole object; None where it has none."""
+    """Cut out the complete object of an image; None if there is none."""
     found = pictures.draw_object(random)
     return None if found.mask is None else Figure(cut_object(found.picture, found.mask), ())
 
 
 def _post(random: Random, pictures: Pictures, world: int, height: int) -> tuple[int, Image]:
-    """Something that stands upright in a world of this width: its left edge, and its pixels (height, width, 3)."""
+    """Create an upright post in a world of this width: its left edge, and its pixels (height, width, 3)."""
     width = round(height * random.uniform(0.05, 0.2))
     pixels = cv2.resize(pictures.draw(random), (width, height), interpolation=cv2.INTER_AREA)
     return int(random.uniform(0, world - width)), (pixels * random.uniform(0.3, 1)).astype(np.uint8)
 
 
 def _hides(post: tuple[int, Image], box: Array, corner: int) -> bool:
-    """Does a post stand before any of a box, xywh in the frame whose left edge is at ``corner``?"""
+    """Check whether a post hides part of a box, xywh in the frame with its left edge at ``corner``."""
     left = post[0] - corner
     return bool(left < box[0] + box[2] + 3 and box[0] - 3 < left + post[1].shape[1])
 
@@ -205,10 +218,9 @@ def _walks(
     size_and_center: Callable[[int], tuple[float, Array]],
     frames: int,
 ) -> tuple[dict[int, Array], dict[int, Array]]:
-    """The way out before an outing and the way in after it: where the target's center is, by number of frame.
+    """Compute the path out before an outing and in after it: the target center by frame index.
 
-    Out over the edge that is nearest, in over any other; at a fifth of the target's side a frame, or as the clip's
-    ends allow.
+    Out over the nearest edge, in over any other; at a fifth of the target side per frame, or as the clip allows.
     """
     size = np.array(size_wh, np.float64)
     edges = [(axis, end) for axis in (0, 1) for end in (0, 1)]
@@ -216,7 +228,7 @@ def _walks(
     def beyond(edge: tuple[int, int], center: Array, side: float) -> Array:
         axis, end = edge
         outside = center.copy()
-        outside[axis] = size[axis] + 1.1 * side if end else -1.1 * side  # half of the longest pieces
+        outside[axis] = size[axis] + 1.1 * side if end else -1.1 * side  # half of the longest piece
         return outside
 
     def steps(way: float, side: float, limit: int) -> int:
@@ -240,7 +252,7 @@ def _walks(
 
 
 def _visible(box_xywh: Array, size_wh: tuple[int, int]) -> Array:
-    """The part of a box that is inside the frame; NaN where none is."""
+    """Clip a box to the frame; NaN if nothing is left."""
     low = box_xywh[:2].clip(0, size_wh)
     high = (box_xywh[:2] + box_xywh[2:]).clip(0, size_wh)
     seen: Array = np.concatenate([low, high - low])
@@ -248,5 +260,5 @@ def _visible(box_xywh: Array, size_wh: tuple[int, int]) -> Array:
 
 
 def recolored(random: Random, figure: Figure) -> Figure:
-    """The same figure in other colors."""
+    """Recolor a figure."""
     return replace(figure, body=replace(figure.body, pixels=recolor(random, figure.body.pixels)))

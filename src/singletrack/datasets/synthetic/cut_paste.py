@@ -42,14 +42,16 @@ from singletrack.datasets.synthetic.scenes import (
 )
 from singletrack.opencv import cv2
 
-# Shares of scenes with none to three others beside the target.
+# Probabilities of zero to three other objects.
 OTHERS = (0.3, 0.35, 0.2, 0.15)
 
 
 def composed_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
-    """A cut piece over a background, then bent, turned, lit anew, moved, among distractors and behind an occluder."""
+    """Compose a cutout over a background, then bend, turn, relight and move it among distractors and behind an
+    occluder.
+    """
     found = pictures.draw_object(random)
     source = found.picture
     whole = found.mask is not None and random.random() < settings.whole
@@ -59,7 +61,7 @@ def composed_scene(
         figure = cut_figure(random, source, pictures)
     limbs = len(figure.limbs)
     piece = pose(figure, np.zeros(limbs))
-    # now and then before the photo it was cut from, or in colors like those behind it: hard to tell apart
+    # sometimes over its own photo, or in colors of the background, which is harder
     camouflaged = not whole and random.random() < settings.camouflaged
     behind = source if camouflaged else pictures.draw(random)
     dress = None
@@ -113,7 +115,7 @@ def composed_scene(
 
 
 def nothing(random: Random, size: int) -> Image:
-    """What a covered or broken camera shows: one color under noise of any strength."""
+    """Generate the image of a covered or broken camera: one color with noise of any strength."""
     noise = np.empty((size, size, 3), np.int16)
     cv2.setRNGSeed(int(random.integers(1 << 31)))
     cv2.randn(noise, random.uniform(0, 255, 3), np.full(3, random.uniform(0, 90)))
@@ -123,13 +125,15 @@ def nothing(random: Random, size: int) -> Image:
 def backgrounds(
     random: Random, pictures: Pictures, behind: Image, template_size: int, search_size: int, settings: PairSettings
 ) -> tuple[Image, Image, Image | None]:
-    """What lies behind the target in both crops: one photo, the second time drifted and zoomed, or two photos.
+    """Create the backgrounds of both crops: one photo, drifted and zoomed for the second crop, or two photos.
 
-    And behind its newest look, if asked for: near what is in the search crop.
+    Optionally also that of the dynamic template, near that of the search crop.
     """
 
     def wide_scale(picture: Image) -> float:
-        """Crop pixels a photo pixel at which the search crop shows 0.5 to 1.1 of the photo's short side."""
+        """Compute the crop pixels per photo pixel at which the search crop shows 0.5 to 1.1 of the short side of the
+        photo.
+        """
         return float(search_size / (min(picture.shape[:2]) * random.uniform(0.5, 1.1)))
 
     def look(picture: Image, point: Array, scale: float, size: int) -> Image:
@@ -137,7 +141,7 @@ def backgrounds(
 
     ahead = behind if random.random() < settings.same_background else pictures.draw(random)
     scale = wide_scale(behind)
-    # the template shows the same scene nearer: its crop is smaller in the scene
+    # the template crop covers a smaller part of the scene
     nearer = settings.search_factor / settings.template_factor * template_size / search_size
     point = size_xy(behind) * random.uniform(0.25, 0.75, 2)
     template = look(behind, point, scale * nearer, template_size)
@@ -164,11 +168,11 @@ def paste_into_template(
     side: float,
     fit: Fit,
 ) -> float:
-    """The target where a user's box of this ``side`` is in the middle of the crop; at times with an intruder beside it.
+    """Paste the target so that a user's box of this ``side`` is centered, sometimes with another object, often one of
+    ``others``.
 
-    That is often one of the ``others``, which are there again in the search crop.
-
-    Returns the box's width over its height.
+    Returns:
+        Width of the box divided by its height.
     """
     extent_wh = box_of(piece.outline @ turn(angle).T)[2:]
     box_wh = extent_wh * fit.growth
@@ -191,9 +195,10 @@ def paste_newest(
     now: Newest,
     settings: PairSettings,
 ) -> float:
-    """The target about the middle of its newest look, as a box that was followed has it; at times half hidden.
+    """Paste the target near the center of the dynamic template, as for a tracked box, sometimes half hidden.
 
-    Returns the width over the height of that box.
+    Returns:
+        Width of that box divided by its height.
     """
     size = newest.shape[0]
     form = turn(random.normal(0, 0.05), math.exp(random.normal(0, 0.04))) @ form
@@ -210,7 +215,7 @@ def paste_newest(
 
 
 def changed(random: Random, piece: Piece) -> Piece:
-    """The target some frames later: mostly bent, often lit from another side."""
+    """Change the target as after some frames: mostly bent, often lit from another side."""
     if random.random() < 0.7:
         piece = deform(random, piece, wider(random, random.uniform(0.02, 0.12), 2.5))
     if random.random() < 0.4:
@@ -223,7 +228,7 @@ def changed(random: Random, piece: Piece) -> Piece:
 def paste_intruder(
     random: Random, pictures: Pictures, crop: Image, others: Sequence[Piece], middle: Array, side: float
 ) -> None:
-    """In a third of the templates something beside the target: one of the ``others``, or anything."""
+    """Paste another object into a third of the templates: one of ``others``, or any object."""
     if random.random() < 0.35:
         known = bool(others) and random.random() < 0.6
         intruder = others[int(random.integers(len(others)))] if known else draw_piece(random, pictures, SMALL_PIECE)
@@ -232,7 +237,7 @@ def paste_intruder(
 
 
 def paste_others(random: Random, search: Image, others: Sequence[Piece], center: Array, side: float) -> None:
-    """Others about as large as the target, none over its middle."""
+    """Paste other objects of about the size of the target, none over its center."""
     for other in others:
         spot = random.uniform(0, search.shape[0], 2)
         if np.abs(spot - center).max() < 0.7 * side:
@@ -242,7 +247,9 @@ def paste_others(random: Random, search: Image, others: Sequence[Piece], center:
 
 
 def distractor(random: Random, pictures: Pictures, found: Found, piece: Piece) -> Piece:
-    """The target in other colors, another pattern in its outline, its kin, a neighbor from its photo, or anything."""
+    """Create a distractor: the target in other colors or with another pattern, a similar object, a neighbor, or any
+    object.
+    """
     kind = random.random()
     if kind < 0.3:
         return replace(piece, pixels=recolor(random, piece.pixels))

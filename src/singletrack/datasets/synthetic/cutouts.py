@@ -17,7 +17,7 @@ from singletrack.opencv import cv2
 
 @dataclass(frozen=True)
 class Piece:
-    """A cut-out: pixels (h, w, 3), how much of each belongs to it (h, w) 0..255, and its outline (n, 2) xy."""
+    """A cutout: pixels (h, w, 3), alpha (h, w) 0..255, and outline (n, 2) xy."""
 
     pixels: Image
     alpha: Image
@@ -25,7 +25,7 @@ class Piece:
 
 
 def random_mask(random: Random, width: int, height: int) -> Image:
-    """A filled random shape that spans (height, width): smooth blob, polygon, ellipse or rounded rectangle; 0..255."""
+    """Generate a random filled shape (height, width), 0..255: smooth blob, polygon, ellipse or rounded rectangle."""
     kind = random.random()
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     if kind < 0.45:
@@ -50,9 +50,10 @@ def random_mask(random: Random, width: int, height: int) -> Image:
 
 
 def outline_of(alpha: Image, corners: bool = True) -> Array:
-    """Outer corners (n, 2) xy of the pixels of ``alpha`` that are more than half there, one at least.
+    """Return the outer corners (n, 2) xy of the pixels with an alpha above one half, at least one.
 
-    corners: False for every pixel along the outline, so that it can be bent.
+    Args:
+        corners: False for every pixel along the outline, so that it can be bent.
     """
     how = cv2.CHAIN_APPROX_SIMPLE if corners else cv2.CHAIN_APPROX_NONE
     contours, _ = cv2.findContours((alpha > 127).astype(np.uint8), cv2.RETR_EXTERNAL, how)
@@ -60,19 +61,19 @@ def outline_of(alpha: Image, corners: bool = True) -> Array:
         height, width = alpha.shape
         return np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
     points: Array = np.concatenate([c[:, 0] for c in contours]).astype(np.float64)
-    points += points >= points.mean(0)  # a pixel ends where the next begins
+    points += points >= points.mean(0)  # pixels extend to the next coordinate
     return points
 
 
 def cut_piece(random: Random, picture: Image, side: float = 112, aspect: float | None = None) -> Piece:
-    """A piece of the picture, about ``side`` pixels across; its outline, and its aspect if None, are random."""
+    """Cut a piece of about ``side`` pixels; its outline, and its aspect if None, are random."""
     height, width = picture.shape[:2]
     if aspect is None:
-        aspect = math.exp(np.clip(random.normal(0, 0.7), -1.5, 1.5))  # a person who stands: about -1
+        aspect = math.exp(np.clip(random.normal(0, 0.7), -1.5, 1.5))  # a standing person: about -1
     across = random.uniform(0.25, 0.85) * min(height, width)
     w = int(np.clip(across * math.sqrt(aspect), 16, width))
     h = int(np.clip(across / math.sqrt(aspect), 16, height))
-    # objects of photos sit near the middle more often than not
+    # objects in photos are mostly near the middle
     x = int(np.clip(random.normal(0.5, 0.22), 0, 1) * (width - w))
     y = int(np.clip(random.normal(0.5, 0.22), 0, 1) * (height - h))
     scale = side / math.sqrt(w * h)
@@ -80,14 +81,14 @@ def cut_piece(random: Random, picture: Image, side: float = 112, aspect: float |
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     pixels = cv2.resize(picture[y : y + h, x : x + w], size, interpolation=how)
     alpha = random_mask(random, *size)
-    if random.random() < 0.35:  # a soft edge, as fur has, or what is out of focus
+    if random.random() < 0.35:  # a soft edge, such as fur or out of focus
         softness = 2 * int(random.integers(1, 5)) + 1
         alpha = cv2.blur(alpha, (softness, softness), borderType=cv2.BORDER_CONSTANT).astype(np.uint8)
     return Piece(pixels.astype(np.uint8), alpha, outline_of(alpha))
 
 
 def cut_object(picture: Image, mask: Image, side: float = 112) -> Piece:
-    """The whole object of the picture that ``mask`` (h, w), maybe smaller, marks; about ``side`` pixels across."""
+    """Cut out the complete object that ``mask`` (h, w), possibly smaller, marks; about ``side`` pixels."""
     height, width = picture.shape[:2]
     x, y, w, h = cv2.boundingRect(mask)
     grow = np.array([width / mask.shape[1], height / mask.shape[0]])
@@ -104,7 +105,7 @@ def cut_object(picture: Image, mask: Image, side: float = 112) -> Piece:
 
 
 def draw_piece(random: Random, pictures: Pictures, side: float = 112) -> Piece:
-    """A whole object as often as not, where one is found; else a piece at random."""
+    """Draw a complete object in half of the cases, if one is found, else a random piece."""
     found = pictures.draw_object(random)
     if found.mask is not None and random.random() < 0.5:
         return cut_object(found.picture, found.mask, side)
@@ -112,7 +113,7 @@ def draw_piece(random: Random, pictures: Pictures, side: float = 112) -> Piece:
 
 
 def deform(random: Random, piece: Piece, strength: float) -> Piece:
-    """The piece bent smoothly by up to about ``strength`` of its size, as a living thing moves."""
+    """Bend a piece smoothly by up to about ``strength`` of its size."""
     height, width = piece.alpha.shape
     margin = int(strength * max(height, width)) + 2
     size = width + 2 * margin, height + 2 * margin
@@ -126,10 +127,10 @@ def deform(random: Random, piece: Piece, strength: float) -> Piece:
 
 
 def roll(piece: Piece, angle: float) -> Piece:
-    """The piece turned by ``angle`` radians about its upright axis, as if it were round: a head that looks aside.
+    """Rotate a piece by ``angle`` radians about its vertical axis, as if it were round, such as a head that turns.
 
-    Each row is the front of a cylinder as wide as the piece is there, so its outline stays. What comes into view at one
-    edge is guessed from what was beside it, mirrored, and what turns away at the other is gone.
+    Each row is the front of a cylinder with the width of the piece, so the outline stays. Newly visible content at one
+    edge is the mirrored neighborhood; content at the other edge disappears.
     """
     there = piece.alpha > 127
     rows = there.any(1)
@@ -138,7 +139,7 @@ def roll(piece: Piece, angle: float) -> Piece:
     height, width = there.shape
     line = np.arange(height)
     spans = np.stack([there.argmax(1), width - there[:, ::-1].argmax(1)]).astype(np.float64)
-    # smoothed from row to row: a jagged outline should not tear what is inside
+    # smoothed over rows, so that a jagged outline does not tear the content
     left, right = (cv2.blur(np.interp(line, line[rows], span[rows])[:, None], (1, 9))[:, 0] for span in spans)
     middle, half = (left + right)[:, None] / 2, np.maximum((right - left)[:, None] / 2, 1.0)
     across = ((np.arange(width) + 0.5 - middle) / half).clip(-1, 1)
@@ -149,14 +150,14 @@ def roll(piece: Piece, angle: float) -> Piece:
 
 
 def tip(piece: Piece, angle: float) -> Piece:
-    """The piece turned by ``angle`` radians about its level axis, as ``roll``: a head that nods."""
+    """Rotate a piece by ``angle`` radians about its horizontal axis, as ``roll``, such as a head that nods."""
     lying = Piece(piece.pixels.transpose(1, 0, 2), np.ascontiguousarray(piece.alpha.T), piece.outline[:, ::-1])
     rolled = roll(replace(lying, pixels=np.ascontiguousarray(lying.pixels)), angle)
     return replace(piece, pixels=np.ascontiguousarray(rolled.pixels.transpose(1, 0, 2)))
 
 
 def smear(random: Random, piece: Piece) -> Piece:
-    """The piece blurred by a fast motion of its own, by up to a fifth of its size."""
+    """Apply motion blur of up to a fifth of the size of the piece."""
     length = random.uniform(0.04, 0.2) * math.sqrt(piece.alpha.size)
     kernel = motion_kernel(random, length)
     margin = kernel.shape[0] // 2
@@ -167,7 +168,7 @@ def smear(random: Random, piece: Piece) -> Piece:
 
 
 def recolor(random: Random, pixels: Image) -> Image:
-    """The same pattern in other colors, now near the true ones, now far: channels mixed anew."""
+    """Mix the channels randomly, giving the same pattern in colors near or far from the original ones."""
     if random.random() < 0.4:
         tint = np.exp(random.normal(0, 0.12, 3)) * pixels + random.normal(0, 18, 3)
         return np.clip(tint, 0, 255).astype(np.uint8)
@@ -178,14 +179,14 @@ def recolor(random: Random, pixels: Image) -> Image:
 
 @dataclass(frozen=True)
 class Dress:
-    """Colors drawn towards others': pixels by ``gain`` (3,) and ``offset`` (3,), RGB."""
+    """A change of colors: pixels times ``gain`` (3,) plus ``offset`` (3,), RGB."""
 
     gain: Array
     offset: Array
 
     @staticmethod
     def like(pixels: Image, others: Image, share: float) -> Dress:
-        """What leads from the mean and spread of ``pixels`` so much of the way to those of ``others``."""
+        """Compute the change that moves mean and spread of ``pixels`` by ``share`` toward those of ``others``."""
         means, spreads = zip(*(cv2.meanStdDev(each) for each in (pixels, others)), strict=True)
         own, theirs = (mean[:, 0] for mean in means)
         wide = ((1 - share) * spreads[0][:, 0] + share * spreads[1][:, 0]) / np.maximum(spreads[0][:, 0], 1.0)
@@ -193,13 +194,13 @@ class Dress:
         return Dress(gain, own + share * (theirs - own) - gain * own)
 
     def on(self, piece: Piece) -> Piece:
-        """The piece in these colors."""
+        """Apply the change to a piece."""
         table = np.clip(np.arange(256)[:, None] * self.gain + self.offset, 0, 255).astype(np.uint8)[None]
         return replace(piece, pixels=cv2.LUT(piece.pixels, table).astype(np.uint8))
 
 
 def shade(random: Random, piece: Piece) -> Piece:
-    """The piece lit from another side: a smooth change of brightness across it."""
+    """Relight a piece with a smooth change of brightness."""
     height, width = piece.alpha.shape
     corners = random.uniform(0.65, 1.35, (2, 2)).astype(np.float32)
     light = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -208,7 +209,7 @@ def shade(random: Random, piece: Piece) -> Piece:
 
 
 def turn(angle: float, aspect: float = 1.0, shear: float = 0.0) -> Array:
-    """A 2x2 matrix that stretches by ``aspect`` (width over height), shears and turns by ``angle`` radians."""
+    """Compute a 2x2 matrix that stretches by ``aspect`` (width / height), shears, and rotates by ``angle`` radians."""
     c, s = math.cos(angle), math.sin(angle)
     stretch = np.array([[math.sqrt(aspect), shear], [0.0, 1 / math.sqrt(aspect)]])
     turned: Array = np.array([[c, -s], [s, c]]) @ stretch
@@ -216,13 +217,15 @@ def turn(angle: float, aspect: float = 1.0, shear: float = 0.0) -> Array:
 
 
 def box_of(points: Array) -> Array:
-    """The smallest box, xywh, round points (n, 2)."""
+    """Compute the bounding box, xywh, of points (n, 2)."""
     low, high = points.min(0), points.max(0)
     return np.concatenate([low, high - low])
 
 
 def place(matrix: Array, piece: Piece, center: Array, side: float) -> Array:
-    """The 2x3 map that turns a piece by ``matrix`` and sets its box at ``center``, with an area of ``side`` squared."""
+    """Compute the 2x3 map that transforms a piece by ``matrix`` and places its box at ``center`` with area ``side``
+    squared.
+    """
     x, y, w, h = box_of(piece.outline @ matrix.T)
     scale = side / math.sqrt(max(w * h, 1e-6))
     shift = center - scale * np.array([x + w / 2, y + h / 2])
@@ -230,14 +233,14 @@ def place(matrix: Array, piece: Piece, center: Array, side: float) -> Array:
 
 
 def paste(canvas: Image, piece: Piece, mapping: Array) -> Array:
-    """Draw the piece onto the canvas, in place; returns its whole box, xywh, also where it lies outside."""
+    """Draw a piece onto the canvas, in place; returns its complete box, xywh, including parts outside."""
     box = box_of(piece.outline @ mapping[:, :2].T + mapping[:, 2])
     height, width = canvas.shape[:2]
     x0, y0 = np.maximum(np.floor(box[:2]) - 1, 0).astype(int)
     x1, y1 = np.minimum(np.ceil(box[:2] + box[2:]) + 1, [width, height]).astype(int)
     if x1 <= x0 or y1 <= y0:
         return box
-    # pixel centers lie at half coordinates: map edges to edges
+    # pixel centers are at half coordinates, so map edges to edges
     local = mapping.copy()
     local[:, 2] += mapping[:, :2] @ np.array([0.5, 0.5]) - 0.5 - np.array([x0, y0])
     size = int(x1 - x0), int(y1 - y0)

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from singletrack.datasets.photos import Array, Image, Random
 from singletrack.opencv import cv2
 
-# Share of pairs of which one view is much dimmer than the other.
+# Share of pairs with one view much dimmer than the other.
 DIMMED = 0.15
-# What is dimmed keeps this share of its brightness.
+# A dimmed view keeps this share of its brightness.
 DARKEST = 0.06
 
-EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # xyxy of a frame that has no edge
+EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # xyxy of an unbounded frame
 
 
 def view(picture: Image, center: Array, scale: float, size: int, matrix: Array | None = None) -> Image:
-    """A (size, size) look at ``picture`` round the point ``center``, enlarged by ``scale``; edges mirrored."""
+    """Render a (size, size) view of ``picture`` around ``center``, enlarged by ``scale``, with mirrored edges."""
     if scale < 0.6:
         shrink = max(scale, 0.1)
         picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -33,9 +33,8 @@ def view(picture: Image, center: Array, scale: float, size: int, matrix: Array |
 
 
 def frame_in_view(picture: Image, mapping: Array, size_wh: tuple[int, int]) -> Array:
-    """Where the picture's own edges lie in a look of this size at it, xyxy, if it is hardly turned.
-
-    mapping: 2x3, from picture to look.
+    """Compute the edges of the image in a view of this size, xyxy, for small rotations. ``mapping``: 2x3, from image
+    to view.
     """
     half = np.array(size_wh) / 2
     middle = np.linalg.solve(mapping[:, :2], half - mapping[:, 2])
@@ -45,7 +44,7 @@ def frame_in_view(picture: Image, mapping: Array, size_wh: tuple[int, int]) -> A
 
 
 def with_box(frame: Array, box_xywh: Array, margin: float = 0.1) -> Array:
-    """The frame (x0, y0, x1, y1), if need be so much wider that it holds a box with a margin, a share of its size."""
+    """Extend the frame (x0, y0, x1, y1) to contain a box with a relative margin."""
     x, y, w, h = box_xywh
     edge = margin * math.sqrt(w * h)
     low, high = np.minimum(frame[:2], [x - edge, y - edge]), np.maximum(frame[2:], [x + w + edge, y + h + edge])
@@ -53,7 +52,7 @@ def with_box(frame: Array, box_xywh: Array, margin: float = 0.1) -> Array:
 
 
 def surrounded(look: Image, frame: Array, other: Image) -> Image:
-    """A look with another of the same size wherever it shows what is outside ``frame`` (x0, y0, x1, y1)."""
+    """Replace everything outside ``frame`` (x0, y0, x1, y1) by another view."""
     x0, y0, x1, y1 = np.round(np.clip(frame, 0, np.tile(look.shape[1::-1], 2))).astype(int)
     whole = other.copy()
     whole[y0:y1, x0:x1] = look[y0:y1, x0:x1]
@@ -61,7 +60,7 @@ def surrounded(look: Image, frame: Array, other: Image) -> Image:
 
 
 def near_edge(random: Random, size: int, box: Array, frame: Array) -> Array:
-    """The frame (x0, y0, x1, y1 in the crop), one side moved so near that it cuts at most a third off ``box``."""
+    """Move one side of the frame (x0, y0, x1, y1 in the crop) so that it cuts at most a third off ``box``."""
     axis, far = random.integers(2), random.integers(2)
     start, extent = box[axis], box[2 + axis]
     frame = frame.copy()
@@ -75,14 +74,14 @@ def near_edge(random: Random, size: int, box: Array, frame: Array) -> Array:
 
 
 def blacken_outside(crop: Image, frame: Array) -> None:
-    """Black wherever ``crop`` shows what is outside ``frame`` (x0, y0, x1, y1), in place."""
+    """Blacken everything outside ``frame`` (x0, y0, x1, y1), in place."""
     x0, y0, x1, y1 = np.round(np.clip(frame, 0, crop.shape[0])).astype(int)
     crop[:y0], crop[y1:], crop[:, :x0], crop[:, x1:] = 0, 0, 0, 0
 
 
 @dataclass(frozen=True)
 class Light:
-    """One light for a view: gain and offset by channel, gamma, saturation."""
+    """The light of a view: gain and offset by channel, gamma, saturation."""
 
     gain: Array
     offset: Array
@@ -91,7 +90,7 @@ class Light:
 
     @staticmethod
     def draw(random: Random) -> Light:
-        """Mostly daylight; sometimes gray, dark or of low contrast."""
+        """Draw a light: mostly daylight; sometimes gray, dark or of low contrast."""
         kind = random.random(3)
         gain = np.exp(random.normal(0, 0.12)) * np.exp(random.normal(0, 0.06, 3))
         offset = np.full(3, random.normal(0, 10.0))
@@ -106,7 +105,7 @@ class Light:
         return Light(gain, offset, float(np.exp(random.normal(0, 0.18))), saturation)
 
     def varied(self, random: Random) -> Light:
-        """Nearly the same light, as the other view of a pair sees it; now and then clearly another, or much dimmer."""
+        """Vary the light for the other view of a pair: mostly slightly, sometimes clearly, or much dimmer."""
         much = 3.5 if random.random() < 0.2 else 1.0
         dimmed = math.exp(-random.uniform(0.3, 2.2)) if random.random() < DIMMED else 1.0
         return Light(
@@ -120,7 +119,7 @@ class Light:
         )
 
     def towards(self, other: Light, share: float) -> Light:
-        """The light on the way to another, ``share`` of it done."""
+        """Interpolate to another light by ``share``."""
         return Light(
             self.gain ** (1 - share) * other.gain**share,
             self.offset + share * (other.offset - self.offset),
@@ -129,7 +128,7 @@ class Light:
         )
 
     def shine(self, pixels: Image) -> Image:
-        """The pixels (H, W, 3) in this light."""
+        """Apply the light to pixels (H, W, 3)."""
         if abs(self.saturation - 1) > 0.02:
             gray = np.array([0.299, 0.587, 0.114])
             mix = self.saturation * np.eye(3) + (1 - self.saturation) * np.tile(gray, (3, 1))
@@ -140,7 +139,7 @@ class Light:
 
 
 def shadowed(random: Random, pixels: Image) -> Image:
-    """The picture with all on one side of a line in shade, as under a bridge or beside a wall; its edge may be soft."""
+    """Shade one side of a line, with a hard or soft edge."""
     size = pixels.shape[0]
     angle, middle = random.uniform(0, 2 * math.pi), random.uniform(0.2, 0.8, 2) * size
     away = (np.arange(size)[:, None] - middle[1]) * math.sin(angle) + (np.arange(size) - middle[0]) * math.cos(angle)
@@ -151,7 +150,7 @@ def shadowed(random: Random, pixels: Image) -> Image:
 
 
 def motion_kernel(random: Random, length: float) -> NDArray[np.float32]:
-    """The kernel of a straight motion over ``length`` pixels in any direction, of sum 1."""
+    """Create the kernel, with sum 1, of a straight motion over ``length`` pixels in a random direction."""
     angle = random.uniform(0, math.pi)
     taps = int(length) | 1
     kernel = np.zeros((taps, taps), np.float32)
@@ -165,7 +164,7 @@ def motion_kernel(random: Random, length: float) -> NDArray[np.float32]:
 
 
 def coarser(pixels: Image, factor: float) -> Image:
-    """The picture as a camera of ``factor`` times fewer pixels a side sees it, enlarged again."""
+    """Reduce the resolution by ``factor`` per side, and enlarge again."""
     size = pixels.shape[0]
     small = max(16, int(size / factor))
     pixels = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -173,7 +172,7 @@ def coarser(pixels: Image, factor: float) -> Image:
 
 
 def degrade(random: Random, pixels: Image) -> Image:
-    """What cameras and codecs do: motion blur, low resolution, noise, JPEG; each in some of the pictures."""
+    """Apply motion blur, low resolution, noise and JPEG compression, each to some of the images."""
     chance = random.random(4)
     size = pixels.shape[0]
     if chance[0] < 0.25:
@@ -181,7 +180,7 @@ def degrade(random: Random, pixels: Image) -> Image:
     if chance[1] < 0.2:
         pixels = coarser(pixels, random.uniform(1.3, 3.0))
     if chance[2] < 0.3:
-        # grain is the same in all channels of a gray picture, and nearly so in many others
+        # noise is equal in all channels of a gray image, and nearly so in many others
         channels = 1 if random.random() < 0.6 else 3
         noise = np.empty((*pixels.shape[:2], channels), np.int16)
         cv2.setRNGSeed(int(random.integers(1 << 31)))

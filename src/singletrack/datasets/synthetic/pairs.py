@@ -27,20 +27,24 @@ from singletrack.datasets.synthetic.same_photo import in_place_scene
 from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.geometry.crops import mark_box
 
-# Shares of pairs in which the frame's edge runs through the template crop, or near the target in the search crop.
+# Shares of pairs with the edge of the frame in the template crop, or near the target in the search crop.
 TEMPLATE_AT_EDGE = 0.12
 SEARCH_AT_EDGE = 0.25
-# Share of views that a shadow falls across.
+# Share of views with a shadow.
 SHADOWED = 0.1
-# Share of newest looks that are still the first.
+# Share of dynamic templates that are still the first one.
 STILL_FIRST = 0.08
 
 
 @dataclass(frozen=True)
 class Pair:
-    """template (T, T, 3) and search (S, S, 3) uint8 RGB; box of the target in the search crop, xywh; is it there?
+    """A training pair.
 
-    template: (2, T, T, 3) where the settings ask for two: the first look and the newest.
+    Attributes:
+        template: (T, T, 3) uint8 RGB; (2, T, T, 3) with a dynamic template.
+        search: (S, S, 3) uint8 RGB.
+        box: (4,) xywh of the target in the search crop.
+        present: whether the search crop shows the target.
     """
 
     template: Image
@@ -50,7 +54,7 @@ class Pair:
 
 
 def draw_pair(random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings) -> Pair:
-    """One pair of crops with its exact box."""
+    """Generate a pair of crops with its exact box."""
     make = in_place_scene if random.random() < settings.in_place else composed_scene
     scene = make(random, pictures, template_size, search_size, settings)
     template_visible, search_visible = EVERYWHERE, scene.visible_xyxy
@@ -60,7 +64,7 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
         search_visible = near_edge(random, search_size, scene.box_xywh, search_visible)
     light = Light.draw(random)
     lights = [light, light.varied(random)]
-    if random.random() < 0.5:  # the template may as well be the dimmer one
+    if random.random() < 0.5:  # the template may be the dimmer one, too
         lights.reverse()
     template, search = lights[0].shine(scene.template), lights[1].shine(scene.search)
     if random.random() < SHADOWED:
@@ -71,7 +75,7 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
     if coarse:
         template, search = coarser(template, factor), coarser(search, factor)
     template, search = degrade(random, template), degrade(random, search)
-    # after the light, which would brighten the black that the tracker pads with
+    # after the light, which would brighten the black padding
     blacken_outside(template, template_visible)
     blacken_outside(search, search_visible)
     newest = None
@@ -94,20 +98,20 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
 
 
 def middle_box(size: int, settings: PairSettings, aspect: float) -> Array:
-    """The box of this width over height about which a template of ``size`` pixels is cut, xywh in it."""
+    """Compute the box with this aspect around which a template of ``size`` pixels is cropped, xywh in the crop."""
     wh = size / settings.template_factor * np.array([aspect**0.5, aspect**-0.5])
     return np.concatenate([(size - wh) / 2, wh])
 
 
 def visible_part(box_xywh: Array, visible_xyxy: Array) -> Array:
-    """The part of a box inside bounds, xywh, at least one pixel wide and high."""
+    """Clip a box, xywh, to bounds, to at least one pixel per side."""
     low = np.maximum(box_xywh[:2], visible_xyxy[:2])
     high = np.minimum(box_xywh[:2] + box_xywh[2:], visible_xyxy[2:])
     return np.concatenate([low, np.maximum(high - low, 1.0)])
 
 
 def mirrored(pair: Pair) -> Pair:
-    """The pair with left and right exchanged."""
+    """Mirror the pair."""
     template, search = (np.ascontiguousarray(crop[..., ::-1, :]) for crop in (pair.template, pair.search))
     box = np.array([search.shape[1] - pair.box[0] - pair.box[2], *pair.box[1:]])
     return Pair(template, search, box, pair.present)

@@ -23,20 +23,20 @@ from singletrack.datasets.synthetic.scenes import (
 from singletrack.datasets.synthetic.warped_photo import Bend, Living, behind, map_to
 from singletrack.opencv import cv2
 
-# A box of one photo is a target only if its pixels spread by so much (standard deviation); plain sky is none.
+# Lowest standard deviation of the pixels of a target box, which excludes plain sky.
 LEAST_TEXTURE = 25
-# A larger object, as a share of its photo's short side, would stand before nothing.
+# Largest object relative to the short side of its photo; a larger one leaves no background.
 LARGEST_IN_PLACE = 0.85
-# Share of photos round which there is another one instead of the black beyond a frame's edge.
+# Share of photos surrounded by another photo instead of black.
 SURROUNDED = 0.7
 
 
 def in_place_scene(
     random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings
 ) -> Scene:
-    """Something of one photo, seen twice: nearer, farther, slightly turned and off center.
+    """Create two views of a region in one photo: nearer, farther, slightly rotated and off center.
 
-    Mostly it moves against what is behind it, see ``living``.
+    In most cases, it moves against its background, see ``warped_photo``.
     """
     for _ in range(settings.tries):
         found = pictures.draw_object(random)
@@ -59,13 +59,15 @@ def in_place_scene(
     def look(
         form: Array, scale: float, center: Array, size: int, bend: Bend | None = None
     ) -> tuple[Image, Array, Array]:
-        """The photo with the target so; the target's extent there, xywh; and the photo's own edges, xyxy."""
+        """Render the photo with the target in place; also returns the extent of the target, xywh, and the edges of
+        the photo, xyxy.
+        """
         thing = map_to(form * scale, middle, center)
         ground = behind(random, form * scale, middle, center, extent * scale) if moves and bend else thing
         seen, outline = living.seen((size, size), thing, ground, bend, reach)
         box = box_of(outline)
         ends = frame_in_view(picture, ground, (size, size))
-        if moves:  # the thing may have come nearer to the photo's edge than it was
+        if moves:  # the object may be closer to the edge of the photo than before
             ends = with_box(ends, box)
         if beyond is None:
             return seen, box, ends
@@ -95,7 +97,7 @@ def in_place_scene(
     if now.older:
         form, bend = some_frames_later()
     form = turn(random.normal(0, 0.03), math.exp(random.normal(0, 0.03))) @ form
-    # as large as the box that was followed makes it, and as far off the middle
+    # scale and offset follow the tracked box
     extent_wh = box_of((living.outline - middle) @ form.T)[2:]
     followed_wh = extent_wh * fit.growth * now.growth
     scale = template_size / (settings.template_factor * math.sqrt(followed_wh.prod()))
@@ -108,7 +110,7 @@ def in_place_scene(
 
 
 def object_box(found: Found) -> Array | None:
-    """The box, xywh, of the object that was found, if there is one that leaves some of the photo round it."""
+    """Return the box, xywh, of the found object; None if there is none or it leaves too little background."""
     if found.mask is None:
         return None
     box_xywh = np.array(cv2.boundingRect(found.mask)) * np.tile(size_xy(found.picture) / size_xy(found.mask), 2)
@@ -117,7 +119,9 @@ def object_box(found: Found) -> Array | None:
 
 
 def textured_box(random: Random, picture: Image) -> Array:
-    """A box, xywh, of 0.12 to 0.45 of the picture's short side: of four, the one least like what is round it."""
+    """Draw a box, xywh, of 0.12 to 0.45 of the short side: of four candidates, the one that differs most from its
+    surroundings.
+    """
     height, width = picture.shape[:2]
     small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA).astype(np.float32)
     best, found = -1.0, np.zeros(4)
@@ -135,7 +139,7 @@ def textured_box(random: Random, picture: Image) -> Array:
 
 
 def stands_out(picture: Array | NDArray[np.float32], box_xywh: Array) -> float:
-    """How much a box of the picture differs from a frame round it, in color and contrast, and how textured it is."""
+    """Measure how much a box differs from its surroundings in color, contrast and texture."""
     low = np.floor(box_xywh[:2]).astype(int)
     high = np.ceil(box_xywh[:2] + box_xywh[2:]).astype(int)
     margin = np.maximum(1, (0.3 * (high - low)).astype(int))
@@ -143,7 +147,7 @@ def stands_out(picture: Array | NDArray[np.float32], box_xywh: Array) -> float:
     inner = picture[low[1] : high[1], low[0] : high[0]]
     outer = picture[outer_low[1] : outer_high[1], outer_low[0] : outer_high[0]]
     weight = inner.size / max(outer.size - inner.size, 1)
-    # mean and deviation of the frame, from those of the whole and of the inside
+    # mean and deviation of the surroundings, computed from those of the total and of the inside
     ring = outer.mean((0, 1)) + weight * (outer.mean((0, 1)) - inner.mean((0, 1)))
     texture = float(inner.std())
     return float(np.abs(ring - inner.mean((0, 1))).mean()) + min(texture, LEAST_TEXTURE)

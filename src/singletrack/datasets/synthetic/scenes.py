@@ -12,43 +12,45 @@ from singletrack.datasets.photos import Array, Image, Pictures, Random
 from singletrack.datasets.synthetic.cutouts import cut_piece, draw_piece, paste, place, turn
 from singletrack.errors import InputError
 
-# An occluder or intruder is cut at this many pixels across, less than a target: it is drawn smaller.
+# Size in pixels at which occluders and intruders are cut; smaller than targets.
 SMALL_PIECE = 64
-# The target's center is at most this far from the search crop's, as a fraction of its side: it stays in view.
+# Largest distance of the target from the center of the search crop, as a fraction of its side.
 FARTHEST = 0.42
-# Share of pairs whose boxes sit three times as loosely.
+# Share of pairs with boxes three times as loose.
 LOOSE = 0.12
-# Share of newest looks that show something else, for the tracker had lost the target.
+# Share of dynamic templates that show another object, as after a tracking failure.
 ELSEWHERE = 0.06
-# Share of occluders that stand across the view.
+# Share of occluders that are posts or rails.
 POSTS = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairSettings:
-    """How pairs are drawn. Shares are probabilities.
+    """How pairs are generated. Shares are probabilities.
 
-    template_factor, search_factor: side of each crop over sqrt(width * height) of the target, as when tracking.
-    in_place: share of pairs that look twice at something of one photo; the others are composed.
-    living: share of pairs in place whose target moves against what is behind it, see ``living.Living``.
-    same_background: share of composed pairs whose two crops show one photo behind the target.
-    anywhere: share of targets placed uniformly over the search crop; the others lie near its center.
-    scale: the target's size in the search crop is off by exp(U(-scale, scale)).
-    rotation: standard deviation of the turn between the crops, radians; of a fifth of the composed pairs four times as
-        much.
-    absent: share of composed pairs whose search crop does not show the target.
-    whole: share of pairs, among those from a photo in which an object was found, whose target is that object.
-    tries: how many photos a pair in place looks at, at most, for one in which a small enough object was found.
-    camouflaged: share of the other composed pairs whose target stands before the photo that it was cut from.
-    dressed: share of the other composed pairs whose target has colors like those behind it.
-    swing: standard deviation of the turn of a figure's limbs between the crops, radians.
-    rolled: share of composed pairs whose target turns out of the plane between the crops, see ``pieces.roll``.
-    coarse: share of pairs filmed from so far that both crops are enlarged.
-    fit: how loosely boxes sit on their targets, in both crops alike: standard deviation of their centers, in widths
-        and heights; of ``LOOSE`` of the pairs three times as much. Sizes are off by one and a half times that.
-    mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
-    num_templates: 2 for pairs with the target's newest look beside its first one: mostly as in the search crop, cut
-        round a box that was followed, more or less well; at times older, or of something else.
+    Attributes:
+        template_factor: side of the template crop relative to the square root of the target area.
+        search_factor: side of the search crop relative to the square root of the target area.
+        in_place: share of pairs with two views of one photo region; the others are composed.
+        living: share of these whose target moves against its background, see ``warped_photo.Living``.
+        same_background: share of composed pairs with the same photo behind the target in both crops.
+        anywhere: share of targets placed uniformly in the search crop; the others are near its center.
+        scale: the target size in the search crop is changed by exp(U(-scale, scale)).
+        rotation: standard deviation of the rotation between the crops, in radians; four times as much for a fifth of
+            the composed pairs.
+        absent: share of composed pairs whose search crop does not show the target.
+        whole: share of pairs, among those from a photo with an object, whose target is that object.
+        tries: largest number of photos to try for a small enough object, for two views of one photo.
+        camouflaged: share of the other composed pairs with the target over the photo that it was cut from.
+        dressed: share of the other composed pairs with the target in colors of its background.
+        swing: standard deviation of the limb angles between the crops, in radians.
+        rolled: share of composed pairs whose target rotates out of the plane, see ``cutouts.roll``.
+        coarse: share of distant pairs, in which both crops are enlarged.
+        fit: looseness of the boxes, equal in both crops: standard deviation of the center shift in widths and heights;
+            three times as much for ``LOOSE`` of the pairs. Sizes vary by one and a half times that.
+        mark_template: draw the box into the template, see ``geometry.crops.mark_box``.
+        num_templates: 2 for pairs with a dynamic template: mostly as in the search crop, around a tracked box;
+            sometimes older, or of another object.
     """
 
     template_factor: float = 2.0
@@ -75,18 +77,20 @@ class PairSettings:
     def __post_init__(self) -> None:
         if self.tries < 1 or self.fit < 0:
             raise InputError(
-                f"expected tries of 1 or more and fit of 0 or more; got {self.tries} and {self.fit}; fit 0 is exact"
+                f"tries must be at least 1 and fit at least 0; got {self.tries} and {self.fit}; fit 0 is exact"
             )
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A pair before light, noise and the frame's edge.
+    """A pair before light, noise and frame edges.
 
-    aspect: width over height of the target's box in the template, where it is in the middle and as large as when
-    tracking. box_xywh: the whole target's in the search crop, also what lies outside it. visible_xyxy: the part of the
-    search crop's plane that the frame shows; beyond it is black. newest, newest_aspect: the newest look, and its box as
-    ``aspect``; None where nobody asked for it.
+    Attributes:
+        aspect: width / height of the target box in the template, where it is centered.
+        box_xywh: box of the complete target in the search crop, including parts outside.
+        visible_xyxy: part of the search crop inside the frame; the rest is black.
+        newest: dynamic template, or None.
+        newest_aspect: as ``aspect``, for the dynamic template.
     """
 
     template: Image
@@ -101,20 +105,22 @@ class Scene:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a user's box lies about a thing's true extent: its center in widths and heights, its size by ratio, xy."""
+    """Offset of a user's box from the true extent: shift of the center in widths and heights, ratio of the sizes,
+    xy.
+    """
 
     shift: Array
     growth: Array
 
     @staticmethod
     def draw(random: Random, settings: PairSettings) -> Fit:
-        """As loose as the settings say."""
+        """Draw an offset with the looseness of the settings."""
         loose = wider(random, settings.fit, 3.0, LOOSE)
         drawn = random.normal(0, loose, (2, 2)).clip(-2.5 * loose, 2.5 * loose)
         return Fit(drawn[0], np.exp(1.5 * drawn[1]))
 
     def box(self, extent_xywh: Array) -> Array:
-        """The user's box, xywh, of a thing with this extent."""
+        """Compute the user's box, xywh, of an object with this extent."""
         wh = extent_xywh[2:] * self.growth
         middle = extent_xywh[:2] + extent_xywh[2:] * (0.5 + self.shift)
         return np.concatenate([middle - wh / 2, wh])
@@ -122,9 +128,13 @@ class Fit:
 
 @dataclass(frozen=True)
 class Newest:
-    """Of what kind a newest look is. older: the target as it was at another time. elsewhere: something else's.
+    """Kind of a dynamic template.
 
-    shift, growth: how the followed box errs: its center in widths and heights, its size by ratio, xy.
+    Attributes:
+        older: the target at an earlier time.
+        elsewhere: another object.
+        shift: error of the center of the tracked box, in widths and heights.
+        growth: error of its size, as a ratio, xy.
     """
 
     older: bool
@@ -134,7 +144,7 @@ class Newest:
 
     @staticmethod
     def draw(random: Random) -> Newest:
-        """Mostly the target of just now, in a box a little off."""
+        """Draw a kind: mostly the recent target in a slightly wrong box."""
         kind = random.random(3)
         error = 0.12 if kind[2] < 0.35 else 0.04
         drawn = random.normal(0, error, (2, 2)).clip(-2.5 * error, 2.5 * error)
@@ -142,7 +152,7 @@ class Newest:
 
 
 def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Array, float]:
-    """Center (xy) and sqrt-area side of the target in a search crop."""
+    """Draw center (xy) and size (square root of the area) of the target in a search crop."""
     side = size / settings.search_factor * math.exp(random.uniform(-settings.scale, settings.scale))
     if random.random() < settings.anywhere:
         offset = random.uniform(-FARTHEST, FARTHEST, 2)
@@ -154,9 +164,9 @@ def search_place(random: Random, size: int, settings: PairSettings) -> tuple[Arr
 def paste_occluder(
     random: Random, pictures: Pictures, search: Image, center: Array, side: float, *, nearest: float, largest: float
 ) -> None:
-    """Something over part of the target: from ``nearest`` to 0.75 of its side off its center, up to ``largest``.
+    """Paste an object over part of the target: from ``nearest`` to 0.75 of its side off its center, up to ``largest``.
 
-    Or, as often as ``POSTS``, what stands across the view: a trunk, a post, a rail, at most as wide as the target.
+    With the probability ``POSTS``, it is a trunk, post or rail, at most as wide as the target.
     """
     if random.random() < POSTS:
         picture, thick, slim = pictures.draw(random), random.uniform(0.15, 0.9), random.uniform(0.08, 0.25)
@@ -164,7 +174,7 @@ def paste_occluder(
         post = cut_piece(random, picture, SMALL_PIECE, aspect=slim if upright else 1 / slim)
         spot = center + side * random.normal(0, [0.35, 0.6] if upright else [0.6, 0.35])
         form = turn(random.normal(0, 0.08))
-        # its box is thick by thick / slim
+        # its box is thick x thick / slim
         paste(search, post, place(form, post, spot, side * thick / math.sqrt(slim)))
         return
     occluder = draw_piece(random, pictures, SMALL_PIECE)
@@ -174,7 +184,7 @@ def paste_occluder(
 
 
 def beside(random: Random, center: Array, side: float, low: float, high: float) -> Array:
-    """A point ``low`` to ``high`` sides away from the center, in any direction."""
+    """Draw a point ``low`` to ``high`` sides away from the center, in any direction."""
     distance = side * random.uniform(low, high)
     angle = random.uniform(0, 2 * math.pi)
     away: Array = distance * np.array([math.cos(angle), math.sin(angle)])
@@ -182,10 +192,10 @@ def beside(random: Random, center: Array, side: float, low: float, high: float) 
 
 
 def wider(random: Random, usual: float, times: float, share: float = 0.25) -> float:
-    """A spread: mostly the usual one, of a ``share`` of the pairs so many times as much."""
+    """Return the usual spread, or ``times`` as much for a ``share`` of the pairs."""
     return usual * (times if random.random() < share else 1.0)
 
 
 def size_xy(picture: Image) -> Array:
-    """Width and height in pixels."""
+    """Return width and height in pixels."""
     return np.array([picture.shape[1], picture.shape[0]], float)

@@ -15,12 +15,12 @@ from singletrack.datasets.photos import Array, Image, Random
 from singletrack.datasets.synthetic.cutouts import outline_of, turn
 from singletrack.opencv import cv2
 
-CELLS = 24  # of a bend's field, along a side
+CELLS = 24  # cells per side of a displacement field
 
 
 @dataclass(frozen=True)
 class Bend:
-    """A smooth field of displacements (CELLS, CELLS, 2), in pixels of the photo, over a square of it."""
+    """A smooth displacement field (CELLS, CELLS, 2), in photo pixels, over a square of the photo."""
 
     field: Array
     corner: Array
@@ -28,14 +28,14 @@ class Bend:
 
     @staticmethod
     def draw(random: Random, box_xywh: Array, strength: float) -> Bend:
-        """One that bends what is in a box by up to about ``strength`` of its size."""
+        """Draw a field that bends the contents of a box by up to about ``strength`` of its size."""
         side = 2 * float(box_xywh[2:].max())
         coarse = random.normal(0, 0.6 * strength, (5, 5, 2)) * box_xywh[2:]
         field = cv2.resize(coarse, (CELLS, CELLS), interpolation=cv2.INTER_CUBIC)
         return Bend(field.astype(np.float64), box_xywh[:2] + box_xywh[2:] / 2 - side / 2, side)
 
     def at(self, points: Array) -> Array:
-        """The displacement at each of the points (n, m, 2)."""
+        """Return the displacement at points (n, m, 2)."""
         cells = ((points - self.corner) * (CELLS / self.side) - 0.5).astype(np.float32)
         field = self.field.astype(np.float32)
         moved = cv2.remap(field, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -44,10 +44,11 @@ class Bend:
 
 @dataclass(frozen=True)
 class Living:
-    """A photo and something in it.
+    """A photo and an object in it.
 
-    outline: (n, 2) of the thing. away: (h, w), maybe smaller than the photo, how far each place is from the thing in
-    pixels of the photo.
+    Attributes:
+        outline: (n, 2) outline of the object.
+        away: (h, w), possibly smaller than the photo, distance of each position from the object in photo pixels.
     """
 
     picture: Image
@@ -56,13 +57,13 @@ class Living:
 
     @staticmethod
     def of_mask(picture: Image, mask: Image) -> Living:
-        """The object that a mask (h, w), maybe smaller, marks."""
+        """Create it from a mask (h, w), possibly smaller than the photo."""
         grow = np.array([picture.shape[1] / mask.shape[1], picture.shape[0] / mask.shape[0]])
         return Living(picture, outline_of(mask, corners=False) * grow, _distance(mask) * float(grow.mean()))
 
     @staticmethod
     def of_box(picture: Image, box_xywh: Array) -> Living:
-        """All that is in a box."""
+        """Create it from a box."""
         shrink = 4
         mask = np.zeros((math.ceil(picture.shape[0] / shrink), math.ceil(picture.shape[1] / shrink)), np.uint8)
         low, high = np.round(box_xywh[:2] / shrink), np.round((box_xywh[:2] + box_xywh[2:]) / shrink)
@@ -76,10 +77,13 @@ class Living:
     def seen(
         self, size_wh: tuple[int, int], thing: Array, ground: Array, bend: Bend | None, reach: float
     ) -> tuple[Image, Array]:
-        """A look at it, (height, width, 3), and where its outline is there, (n, 2).
+        """Render a view (height, width, 3), and return the outline in it, (n, 2).
 
-        thing, ground: 2x3 maps from photo to look, of the thing before it is bent, and of what is behind it; between
-        them all is stretched over ``reach`` pixels of the photo. bend: None for none.
+        Args:
+            thing: 2x3 map from photo to view, for the object before it is bent.
+            ground: 2x3 map from photo to view, for the background. In between, the photo is stretched over ``reach``
+                pixels.
+            bend: displacement field; None for none.
         """
         from_thing, from_ground = _sources(size_wh, thing), _sources(size_wh, ground)
         if bend is not None:
@@ -99,21 +103,22 @@ class Living:
         x, y = (source - 0.5).astype(np.float32).transpose(2, 0, 1)
         look = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         unbent = self.outline[None]
-        for _ in range(4 if bend is not None else 0):  # towards the points that bend to the outline's
+        for _ in range(4 if bend is not None else 0):  # toward the points that are bent to those of the outline
             assert bend is not None
             unbent = self.outline[None] - bend.at(unbent)
         return look.astype(np.uint8), unbent[0] @ thing[:, :2].T + thing[:, 2]
 
 
 def map_to(matrix: Array, point: Array, target: Array) -> Array:
-    """The 2x3 map by ``matrix`` (2, 2) that brings a point to a target."""
+    """Compute the 2x3 map with ``matrix`` (2, 2) that maps a point to a target."""
     return np.column_stack([matrix, target - matrix @ point])
 
 
 def behind(random: Random, matrix: Array, point: Array, target: Array, side: float) -> Array:
-    """The 2x3 map of what is behind a thing that ``matrix`` brings from ``point`` to ``target``, ``side`` pixels large.
+    """Compute the 2x3 map of the background of an object that ``matrix`` maps from ``point`` to ``target``, ``side``
+    pixels large.
 
-    Nearly the same: a little nearer or farther, turned, and beside it.
+    It is nearly the same: slightly nearer or farther, rotated and shifted.
     """
     zoom = math.exp(np.clip(random.normal(0, 0.13), -0.26, 0.26))
     ground = zoom * matrix @ turn(random.normal(0, 0.05), math.exp(random.normal(0, 0.05)), random.normal(0, 0.03))
@@ -121,13 +126,13 @@ def behind(random: Random, matrix: Array, point: Array, target: Array, side: flo
 
 
 def _distance(mask: Image) -> Array:
-    """Pixels of the mask from each place to the nearest that is marked."""
+    """Compute the distance in mask pixels to the nearest marked position."""
     away: Array = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 3).astype(np.float64)
     return away
 
 
 def _sources(size_wh: tuple[int, int], mapping: Array) -> Array:
-    """Where a 2x3 map takes the middles of pixels from, (height, width, 2)."""
+    """Compute the source positions (height, width, 2) of the pixel centers under a 2x3 map."""
     columns, rows = (np.arange(count)[:, None] + 0.5 for count in size_wh)
     back = np.linalg.inv(mapping[:, :2])
     sources: Array = columns * back[:, 0] - back @ mapping[:, 2] + (rows * back[:, 1])[:, None]

@@ -32,19 +32,22 @@ from singletrack.tracking.dasiamrpn import square_about
 from singletrack.training.base import Batch, DataPaths, Stage
 from singletrack.training.data.video import DatasetPairs, Part, root_of
 
-DRAWN_AT_MOST = 200  # times in a row, before the data must be wrong
+DRAWN_AT_MOST = 200  # failed draws in a row that indicate wrong data
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairChanges:
-    """How crops are changed; the numbers are pysot's where the paper gives none. Shares are probabilities.
+    """Changes of crops. The numbers are those of pysot where the paper has none. Shares are probabilities.
 
-    negatives: share of pairs whose search crop shows another target. same_category: share of those whose other target
-        is of the same category, where categories are known.
-    shift: the target's center is up to so many pixels of the crop off the middle, in x and in y; uniform, so that no
-        place is preferred. scale: its size is off by a factor of up to 1 + scale or down to 1 - scale.
-    blurred: share of search crops with motion blur. gray, mirrored: shares of pairs. brightness: each crop is up to so
-        much brighter or darker.
+    Attributes:
+        negatives: share of pairs whose search crop shows another target.
+        same_category: share of these whose other target has the same category, if categories are known.
+        shift: largest shift of the target from the middle, in crop pixels in x and y; uniform.
+        scale: the size is changed by a factor of up to 1 + scale or down to 1 - scale.
+        blurred: share of search crops with motion blur.
+        gray: share of gray pairs.
+        mirrored: share of mirrored pairs.
+        brightness: largest relative change of brightness per crop.
     """
 
     negatives: float = 0.2
@@ -59,16 +62,16 @@ class PairChanges:
 
 @dataclass(frozen=True)
 class Other:
-    """A target elsewhere: of which data set (its place among them), and which of its sequences."""
+    """Another target: index of the data set, and of the sequence."""
 
     footage: int
     sequence: int
 
 
 class Kinds:
-    """The categories of all sequences, as far as the data sets tell them.
+    """The categories of all sequences, if known.
 
-    LaSOT names its sequences by them, COCO its objects; of other data sets nothing is known.
+    LaSOT has them in sequence names, COCO per object; they are unknown for other data sets.
     """
 
     def __init__(self, footage: Sequence[FrameIndex], roots: Sequence[Path]) -> None:
@@ -80,17 +83,17 @@ class Kinds:
                     self.members[names[sequence]].append(Other(place, int(sequence)))
 
     def of(self, footage: int, sequence: int) -> str:
-        """The category of a sequence; empty where it is not known."""
+        """Return the category of a sequence; empty if unknown."""
         return self.names[footage][sequence]
 
     def same(self, random: Random, drawn: Drawn) -> Other | None:
-        """Another target of the same category; None where there is none, or none is known."""
+        """Draw another target of the same category; None if there is none or it is unknown."""
         members = self.members.get(self.of(drawn.footage, drawn.sequence), [])
         others = [each for each in members if each != Other(drawn.footage, drawn.sequence)]
         return others[random.integers(len(others))] if others else None
 
     def different(self, random: Random, drawn: Drawn, pairs: FramePairs) -> Other:
-        """Another target, of another category as far as that is known. Raises InputError where there is none."""
+        """Draw a target of another category, if known; raises InputError if there is none."""
         kind = self.of(drawn.footage, drawn.sequence)
         for _ in range(DRAWN_AT_MOST):
             other = pairs.draw(random)
@@ -104,7 +107,7 @@ class Kinds:
 
 
 def category_names(footage: FrameIndex, root: Path) -> list[str]:
-    """The category of each sequence, in lower case; empty where it is not known."""
+    """Return the lowercase category of each sequence; empty if unknown."""
     names = [name.decode() for name in footage.names]
     if footage.dataset == "lasot":
         return [name.rsplit("-", 1)[0].lower() for name in names]
@@ -150,7 +153,7 @@ class DistractorAwareStream(Dataset[Batch]):
         }
 
     def _shown(self, random: Random, other: Other) -> int:
-        """A frame in which another target is visible."""
+        """Draw a frame in which another target is visible."""
         footage = self.pairs.footage[other.footage]
         places = np.flatnonzero(footage.visible[footage.frames(other.sequence)])
         return int(places[random.integers(len(places))])
@@ -158,7 +161,7 @@ class DistractorAwareStream(Dataset[Batch]):
     def _crop(
         self, random: Random, frame: tuple[int, int, int], size: int, gray: bool, mirrored: bool, *, still: bool
     ) -> tuple[Image, NDArray[np.float64]]:
-        """A crop, and the target's box in it, xywh in [0, 1]. still: with the target in the middle, as a template."""
+        """Crop a frame, and return the box in it, xywh as fractions. ``still``: target in the middle, as a template."""
         changes, (footage, sequence, number) = self.changes, frame
         image = self.pairs.footage[footage].picture(sequence, number)
         x, y, width, height = (float(value) for value in self.pairs.footage[footage].box(sequence, number))
@@ -181,7 +184,7 @@ class DistractorAwareStream(Dataset[Batch]):
 
 
 def blurred(random: Random, crop: Image) -> Image:
-    """The crop as if the camera had moved by 3 to 9 pixels in some direction."""
+    """Apply motion blur of 3 to 9 pixels in a random direction."""
     length, angle = random.uniform(3, 9), random.uniform(0, math.pi)
     kernel = np.zeros((11, 11), np.float32)
     for place in np.linspace(-length / 2, length / 2, 21):
@@ -191,7 +194,7 @@ def blurred(random: Random, crop: Image) -> Image:
 
 @dataclass(frozen=True, kw_only=True)
 class DistractorAwarePairs(DatasetPairs):
-    """Pairs from the data sets that the user has, a share of them negative. ``augmentation`` is not looked at."""
+    """Pairs from the given data sets, with a share of negative pairs. ``augmentation`` is not used."""
 
     changes: PairChanges = PairChanges()
 
@@ -199,7 +202,7 @@ class DistractorAwarePairs(DatasetPairs):
         return self._distractors(self.parts, self.changes, stage, data, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """Targets are all there; pixels are as they were."""
+        """All targets are present, and pixels are unchanged."""
         plain = replace(self.changes, negatives=0.0, blurred=0.0, gray=0.0, mirrored=0.0, brightness=0.0)
         return self._distractors(self.held, plain, stage, data, seed)
 

@@ -26,7 +26,7 @@ from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import InputError
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
-# Tells the choice of a mixed sample's source from what the source draws for the same index.
+# Separates the choice of a mixed sample's source from the draws of the source for the same index.
 CHOICE = 1 << 61
 
 
@@ -50,11 +50,13 @@ class ClipPairStream(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPairs(DataSource):
-    """Two or three frames of one labeled clip; other objects of the clip are its look-alikes.
+    """Two or three frames of one labeled clip; other objects of the clip are distractors.
 
-    folder: name of the data set in ``--data NAME=DIR``. license_classes: of the objects that are trained on; all
-    others validate. followed, followed_frames: number of held-out objects that are tracked in a validation, evenly
-    spread, and of their first labeled frames.
+    Attributes:
+        folder: name of the data set in ``--data NAME=DIR``.
+        license_classes: license classes of the objects used for training; all others are for validation.
+        followed: number of held-out objects that are tracked per validation, evenly spaced.
+        followed_frames: number of their first labeled frames that are tracked.
     """
 
     settings: ClipPairSettings = field(default_factory=lambda: ClipPairSettings(pairs=PairSettings()))
@@ -64,11 +66,9 @@ class VideoPairs(DataSource):
     followed_frames: int = 40
 
     def clips(self, data: DataPaths, *, train: bool) -> list[LabeledClip]:
-        """Those to train on, or those that are held out. Raises InputError where the folder is not given."""
+        """Return the clips for training, or those held out; raises InputError if the folder is not given."""
         if self.folder not in data.folders:
-            raise InputError(
-                f"expected --data {self.folder}=DIR, a folder of labeled clips with an index.json; got none; add it"
-            )
+            raise InputError(f"missing --data {self.folder}=DIR, a folder of labeled clips with an index.json; add it")
         return read_labeled_clips(
             data.folders[self.folder], lambda license_class: (license_class in self.license_classes) == train
         )
@@ -77,7 +77,7 @@ class VideoPairs(DataSource):
         return self._stream(self.clips(data, train=True), self.settings, stage, data, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """As filmed, and with the target in each."""
+        """Without augmentation, and with the target in each."""
         settings = replace(self.settings, absent=0.0, lit=0.0)
         return self._stream(self.clips(data, train=False), settings, stage, data, seed)
 
@@ -108,7 +108,7 @@ class VideoPairs(DataSource):
 
 
 class MixedStream(Dataset[Batch]):
-    """Samples by index, each of one of several streams."""
+    """Samples by index, each from one of several streams."""
 
     def __init__(self, streams: Sequence[Dataset[Batch]], shares: Sequence[float], seed: Sequence[int]) -> None:
         self.streams, self.seed = list(streams), list(seed)
@@ -122,14 +122,14 @@ class MixedStream(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class MixedPairs(DataSource):
-    """Samples of several sources, each as often as its share says; the first one validates."""
+    """Samples of several sources by weight; the first one validates."""
 
     sources: tuple[DataSource, ...]
     shares: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if len(self.shares) != len(self.sources) or not self.shares or min(self.shares) < 0 or not sum(self.shares):
-            raise InputError(f"expected a share for each of {len(self.sources)} sources; got {self.shares}")
+            raise InputError(f"each of the {len(self.sources)} sources needs a share; got {self.shares}")
 
     def samples(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
         return MixedStream([source.samples(stage, data, seed) for source in self.sources], self.shares, seed)
@@ -148,7 +148,7 @@ class MixedPairs(DataSource):
 
 
 def cache_of(data: DataPaths) -> Path:
-    """Where unpacked clips are kept: in the user's cache, else for as long as this process lives."""
+    """Return the folder for decoded clips: the cache, or a temporary folder for this process."""
     return data.cache / "clips" if data.cache else Path(_temporary().name)
 
 

@@ -13,11 +13,11 @@ from singletrack.datasets.pysot_crops import GAPS, CropFolder, Views, draw_siame
 from singletrack.errors import InputError
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
-HELD_OUT = 1 << 40  # indices from here on are not trained on
+HELD_OUT = 1 << 40  # indices from here on are for validation
 
 
 class CroppedPairStream(Dataset[Batch]):
-    """Pairs by index, cut from pysot's crops."""
+    """Pairs by index from pysot crops."""
 
     def __init__(
         self, folders: Sequence[CropFolder], shares: Sequence[float], views: Views, seed: Sequence[int], first: int = 0
@@ -36,11 +36,13 @@ class CroppedPairStream(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class CroppedPairs(DataSource):
-    """Two crops of a video, or one picture twice, of what pysot's scripts make of VID, YouTube-BB, DET and COCO.
+    """Two crops of a video, or one image twice, from the output of the pysot scripts for VID, YouTube-BB, DET and COCO.
 
-    shares: data set -> how often it is drawn from, beside the others. views: how crops are cut; their sizes are the
-    stage's. Nothing is held out of the published run: what validates are other pairs of the same videos, all with
-    their target.
+    Nothing is held out in the published run, so validation uses other pairs of the same videos, all with their target.
+
+    Attributes:
+        shares: data set -> sampling weight.
+        views: how crops are cut; the sizes are those of the stage.
     """
 
     shares: dict[str, float] = field(default_factory=lambda: {"vid": 1.0, "youtubebb": 2.0, "det": 1.0, "coco": 1.0})
@@ -60,7 +62,7 @@ class CroppedPairs(DataSource):
         return {each.name: hashlib.sha256((each.root / "train.json").read_bytes()).hexdigest() for each in folders}
 
     def folders(self, data: DataPaths) -> list[CropFolder]:
-        """Those that the user gave. Raises InputError, naming all that are missing."""
+        """Return the given folders; raises InputError, naming all that are missing."""
         missing = [name for name in self.shares if name not in data.folders]
         if missing:
             flags = " ".join(f"--data {name}=DIR" for name in self.shares)

@@ -20,7 +20,7 @@ from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 
 class PairStream(Dataset[Batch]):
-    """Pairs by index, drawn from pictures."""
+    """Pairs by index, generated from images."""
 
     def __init__(self, pictures: Pictures, stage: Stage, settings: PairSettings, seed: Sequence[int]) -> None:
         self.pictures, self.stage, self.settings, self.seed = pictures, stage, settings, list(seed)
@@ -39,10 +39,14 @@ class PairStream(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticPairs(DataSource):
-    """Pairs made from the user's photos, or from nothing.
+    """Pairs generated from the user's photos, or from generated images.
 
-    picture_size: side of a picture made from nothing, in pixels. clips, clip_frames, clip_size_wh: number, length and
-    size of the clips that are validated on. clip_posts: of what stands before the target in every other one of them.
+    Attributes:
+        picture_size: side of a generated image in pixels.
+        clips: number of validation clips.
+        clip_frames: frames per validation clip.
+        clip_size_wh: size of the validation clips.
+        clip_posts: number of posts in front of the target in every other clip.
     """
 
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -53,13 +57,13 @@ class SyntheticPairs(DataSource):
     clip_posts: int = 4
 
     def pictures(self, data: DataPaths) -> tuple[Pictures, Pictures]:
-        """Those to train on, and those that are held out."""
+        """Return the images for training, and those held out."""
         if data.photos is None:
             return Procedural(self.picture_size), Procedural(self.picture_size)
         return Photos(data.photos, objects=data.cache / "objects" if data.cache else None).split()
 
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
-        """Of the photos: their number, and a digest of their names and sizes."""
+        """Return the number of photos, and a digest of their names and sizes."""
         if data.photos is None:
             return {}
         paths = Photos(data.photos).paths
@@ -70,7 +74,7 @@ class SyntheticPairs(DataSource):
         return PairStream(self.pictures(data)[0], stage, self.pairs, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """Targets are all there, and anywhere: a network that only knows the center scores badly."""
+        """Targets are present and anywhere, so that a network that predicts the center scores badly."""
         settings = replace(self.pairs, anywhere=1.0, absent=0.0)
         return PairStream(self.pictures(data)[1], stage, settings, seed)
 
@@ -79,7 +83,7 @@ class SyntheticPairs(DataSource):
 
 
 class Clips(Sequence[base.VideoSequence]):
-    """Clips of held-out pictures, each made when it is asked for, always the same."""
+    """Clips of held-out images, generated on access, always the same."""
 
     def __init__(self, source: SyntheticPairs, pictures: Pictures) -> None:
         self.source, self.pictures = source, pictures

@@ -16,7 +16,7 @@ from singletrack.training.data.video import DatasetPairs, Part
 
 
 class FrameTupleStream(Dataset[Batch]):
-    """Samples by index, drawn from footage, with "template_padding" (K, T, T) and "search_padding" (S, S), bool."""
+    """Samples by index, with "template_padding" (K, T, T) and "search_padding" (S, S), bool."""
 
     def __init__(self, sets: FrameTuples, drawing: PairDrawing, seed: Sequence[int]) -> None:
         self.sets, self.drawing, self.seed = sets, drawing, list(seed)
@@ -35,7 +35,7 @@ class FrameTupleStream(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetTuples(DatasetPairs):
-    """One search frame and STARK's templates, of the data sets that the user has. frames: how they are chosen."""
+    """One search frame and the templates of STARK from the given data sets. ``frames``: how they are chosen."""
 
     frames: TupleRules = field(default_factory=TupleRules)
 
@@ -43,7 +43,7 @@ class DatasetTuples(DatasetPairs):
         return self._sets(self.parts, self.frames, self._drawing(stage, self.augmentation), data, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """As of pairs; and the target is always there."""
+        """As for pairs, with the target always present."""
         plain = self.augmentation.for_validation()
         return self._sets(self.held, replace(self.frames, negatives=0.0), self._drawing(stage, plain), data, seed)
 

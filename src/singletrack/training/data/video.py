@@ -26,7 +26,7 @@ from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A split of a data set, and how often it is drawn from beside the others."""
+    """A split of a data set, with its sampling weight."""
 
     dataset: str
     split: str
@@ -34,7 +34,7 @@ class Part:
 
 
 class FramePairStream(Dataset[Batch]):
-    """Pairs by index, drawn from footage."""
+    """Pairs by index, drawn from data sets."""
 
     def __init__(self, pairs: FramePairs, drawing: PairDrawing, seed: Sequence[int]) -> None:
         self.pairs, self.drawing, self.seed = pairs, drawing, list(seed)
@@ -51,11 +51,13 @@ class FramePairStream(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPairs(DataSource):
-    """Two frames of a video, or one picture twice, of the data sets that the user has.
+    """Two frames of a video, or one image twice, from the given data sets. See ``PairDrawing`` for the other fields.
 
-    parts: what is trained on. held: what is validated on. followed: so many sequences of the first of ``held`` are
-    tracked for it, evenly spread. incomplete: train on what is there of a copy that is not whole.
-    For the others see ``PairDrawing``.
+    Attributes:
+        parts: data for training.
+        held: data for validation.
+        followed: number of sequences of the first of ``held`` that are tracked per validation, evenly spaced.
+        incomplete: train on incomplete copies.
     """
 
     parts: tuple[Part, ...]
@@ -71,7 +73,7 @@ class DatasetPairs(DataSource):
         return self._stream(self.parts, self._drawing(stage, self.augmentation), data, seed)
 
     def held_out(self, stage: Stage, data: DataPaths, seed: Sequence[int]) -> Dataset[Batch]:
-        """Neither gray nor mirrored nor brighter, as published; the crops are off the target as in training."""
+        """Without gray, mirroring and brightness, as published; crops are jittered as in training."""
         plain = self.augmentation.for_validation()
         return self._stream(self.held, replace(self._drawing(stage, plain), shared_light=None), data, seed)
 
@@ -122,24 +124,32 @@ class DatasetPairs(DataSource):
 
 
 def root_of(dataset: str, data: DataPaths, wanted: Sequence[str]) -> Path:
-    """The folder of a data set. Raises InputError, naming all that are missing and how they lie, where it is not given.
+    """Return the folder of a data set.
 
-    wanted: all data sets of the recipe.
+    Args:
+        dataset: its name.
+        data: locations of the data.
+        wanted: all data sets of the recipe.
+
+    Raises:
+        InputError: it is not given; the message names all missing data sets and their layouts.
     """
     if dataset in data.folders:
         return data.folders[dataset]
     missing = [name for name in wanted if name not in data.folders]
     flags = " ".join(f"--data {name}=DIR" for name in wanted)
-    raise InputError(f"expected {flags}; got none for {', '.join(missing)}; add what is missing. {layouts(missing)}")
+    raise InputError(
+        f"the recipe needs {flags}; got none for {', '.join(missing)}; add the missing ones. {layouts(missing)}"
+    )
 
 
 def layouts(names: Iterable[str]) -> str:
-    """How data sets should lie below their folders, in a sentence for errors."""
-    told = "; ".join(f"{name}: {BENCHMARKS[name].layout}" for name in names if BENCHMARKS[name].layout)
-    return f"Expected below the folder of {told} (docs/datasets.md has all layouts)"
+    """Describe the layouts of data sets in a sentence for error messages."""
+    parts = "; ".join(f"{name}: {BENCHMARKS[name].layout}" for name in names if BENCHMARKS[name].layout)
+    return f"Layout below the folder of {parts} (docs/datasets.md has all layouts)"
 
 
 @lru_cache(maxsize=1)
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    """Where arrays lie for as long as this process lives, when nothing is to be kept."""
+    """Return a temporary folder for this process, used without a cache."""
     return tempfile.TemporaryDirectory(prefix="singletrack-")

@@ -24,7 +24,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe with ``steps`` in all, shared by its stages as before; each stage keeps one at least."""
+    """Return the recipe with ``steps`` in total, divided among its stages in proportion, at least one each."""
     whole = sum(stage.steps for stage in recipe.stages)
     stages = tuple(
         replace(stage, steps=max(1, round(stage.steps * steps / whole)), warmup=round(stage.warmup * steps / whole))

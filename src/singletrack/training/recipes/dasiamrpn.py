@@ -17,12 +17,14 @@ from singletrack.training.tasks.dasiamrpn import DaSiamRPNTask
 
 
 def dasiamrpn_vot() -> Recipe:
-    """DaSiamRPN from nothing, with the paper's pairs, as far as their data sets are among ours.
+    """DaSiamRPN from scratch, with the pairs of the paper, as far as its data sets are available here.
 
     Command: ``singletrack train dasiamrpn_vot --data lasot=DIR --data got10k=DIR --data coco=DIR --out RUN``.
-    The paper has ImageNet VID, YouTube-BB, ImageNet DET and COCO, and starts from ImageNet. SGD and 50 epochs with a
-    rate that falls from 1e-2 to 1e-4 by one factor each step: from memory. Batch, weight decay, clipping: pysot's. The
-    number of pairs, 60,000 an epoch, is ours. Cost: 3 million pairs at 6.6 GMACs each. Never run to its end by us.
+
+    The paper uses ImageNet VID, YouTube-BB, ImageNet DET and COCO, and starts from ImageNet. SGD and 50 epochs with a
+    learning rate from 1e-2 to 1e-4 by a constant factor per step are from memory; batch size, weight decay and clipping
+    are those of pysot; 60,000 pairs per epoch are ours. Cost: 3 million pairs at 6.6 GMACs each. It has not been run to
+    the end here.
     """
     pairs = DistractorAwarePairs(
         parts=(

@@ -24,19 +24,19 @@ from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.tasks.ostrack import OSTrackTask
 
 PAIRS_AN_EPOCH = 60_000
-BATCH = 128  # 32 on each of four processors; the rates below belong to it
+BATCH = 128  # 32 on each of four GPUs; the learning rates below belong to it
 STEPS_AN_EPOCH = PAIRS_AN_EPOCH // BATCH
 VALIDATED_EVERY = 20  # epochs
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedOSTrack(OSTrackTask):
-    """OSTrack whose run may also start from a vision transformer. pretraining: of which kind; None: of any."""
+    """OSTrack that may also start from a vision transformer. ``pretraining``: its required kind; None for any."""
 
     pretraining: Pretraining | None = None
 
     def start(self, model: OSTrack, path: Path, name: str) -> None:
-        """From a vision transformer the backbone alone is filled; a tracker's file fills all, as for any OSTrack."""
+        """A vision transformer fills only the backbone; a tracker file fills everything."""
         if is_vision_transformer(path):
             load_pretrained(model, path, self.pretraining)
         else:
@@ -46,18 +46,22 @@ class PretrainedOSTrack(OSTrackTask):
 def ostrack_256(
     *, elimination: bool = True, pretraining: Pretraining | None = "mae", as_published: bool = False
 ) -> Recipe:
-    """OSTrack-256 on LaSOT, GOT-10k, COCO and TrackingNet, in equal shares.
+    """OSTrack-256 on LaSOT, GOT-10k, COCO and TrackingNet, with equal weights.
 
     Command: ``singletrack train ostrack_256 --data lasot=DIR --data got10k=DIR --data coco=DIR --data trackingnet=DIR
     --weights mae_pretrain_vit_base.pth --device cuda --devices 4 --workers 12``.
-    Cost: 300 epochs of 60,000 pairs; its authors took about 23 hours on four RTX 2080 Ti. Without elimination about
-    1.3 times that (30.9 instead of 22.6 GMACs a pair at the end).
-    Published: LaSOT AUC 69.1, TrackingNet AUC 83.1. Users who trained with the published code report 68.0 and 68.6 on
+
+    Cost: 300 epochs of 60,000 pairs; the authors report about 23 hours on four RTX 2080 Ti. Without elimination about
+    1.3 times as much (30.9 instead of 22.6 GMACs per pair at the end).
+
+    Published: LaSOT AUC 69.1, TrackingNet AUC 83.1. Others who trained with the published code report 68.0 and 68.6 on
     LaSOT.
 
-    elimination: False keeps all tokens; then export with ``--keep-ratio 1``. pretraining: what ``--weights`` must be:
-    "mae", "deit" (ImageNet-1k) or "augreg" (ImageNet-21k); None starts from nothing. The paper compares the four, MAE
-    being the best. as_published: see the head of this module.
+    Args:
+        elimination: False keeps all tokens; then export with ``--keep-ratio 1``.
+        pretraining: required kind of ``--weights``: "mae", "deit" (ImageNet-1k) or "augreg" (ImageNet-21k); None trains
+            from scratch. The paper compares the four; MAE is the best.
+        as_published: see the top of this module.
     """
     return _general("ostrack_256", 256, elimination, pretraining, as_published)
 
@@ -65,12 +69,14 @@ def ostrack_256(
 def ostrack_384(
     *, elimination: bool = True, pretraining: Pretraining | None = "mae", as_published: bool = False
 ) -> Recipe:
-    """OSTrack-384 on LaSOT, GOT-10k, COCO and TrackingNet, in equal shares. Arguments as of ``ostrack_256``.
+    """OSTrack-384 on LaSOT, GOT-10k, COCO and TrackingNet, with equal weights. Arguments as for ``ostrack_256``.
 
-    Command: as of ``ostrack_256``, with this name; ``--activation-checkpointing`` where memory is short.
-    Cost: 300 epochs of 60,000 pairs, 2.4 times the arithmetic of ``ostrack_256`` (54.1 GMACs a pair at the end; 74.9
+    Command: as for ``ostrack_256``, with this name; add ``--activation-checkpointing`` if memory is short.
+
+    Cost: 300 epochs of 60,000 pairs, 2.4 times the operations of ``ostrack_256`` (54.1 GMACs per pair at the end; 74.9
     without elimination).
-    Published: LaSOT AUC 71.1, TrackingNet AUC 83.9. Users who trained with the published code report about 69.5 on
+
+    Published: LaSOT AUC 71.1, TrackingNet AUC 83.9. Others who trained with the published code report about 69.5 on
     LaSOT.
     """
     return _general("ostrack_384", 384, elimination, pretraining, as_published)
@@ -79,12 +85,14 @@ def ostrack_384(
 def ostrack_256_got10k(
     *, elimination: bool = True, pretraining: Pretraining | None = "mae", as_published: bool = False
 ) -> Recipe:
-    """OSTrack-256 on the train split of GOT-10k alone, as its protocol asks. Arguments as of ``ostrack_256``.
+    """OSTrack-256 on the train split of GOT-10k only, as its protocol requires. Arguments as for ``ostrack_256``.
 
     Command: ``singletrack train ostrack_256_got10k --data got10k=DIR --weights mae_pretrain_vit_base.pth --device cuda
     --devices 4 --workers 12``.
+
     Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_256``: about 8 hours on four RTX 2080 Ti.
-    Published: GOT-10k AO 71.0 on the server. Users who trained without elimination report 68.7.
+
+    Published: GOT-10k AO 71.0 on the server. Others who trained without elimination report 68.7.
     """
     return _one_shot("ostrack_256_got10k", 256, elimination, pretraining, as_published)
 
@@ -92,10 +100,12 @@ def ostrack_256_got10k(
 def ostrack_384_got10k(
     *, elimination: bool = True, pretraining: Pretraining | None = "mae", as_published: bool = False
 ) -> Recipe:
-    """OSTrack-384 on the train split of GOT-10k alone, as its protocol asks. Arguments as of ``ostrack_256``.
+    """OSTrack-384 on the train split of GOT-10k only, as its protocol requires. Arguments as for ``ostrack_256``.
 
-    Command: as of ``ostrack_256_got10k``, with this name; ``--activation-checkpointing`` where memory is short.
+    Command: as for ``ostrack_256_got10k``, with this name; add ``--activation-checkpointing`` if memory is short.
+
     Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_384``.
+
     Published: GOT-10k AO 73.7 on the server.
     """
     return _one_shot("ostrack_384_got10k", 384, elimination, pretraining, as_published)
@@ -141,7 +151,7 @@ STARTS_FROM: dict[Pretraining | None, str] = {
     None: "",
 }
 
-# Crops: search factor, and how far the search crop is off the target, by the size of the search crop.
+# By the size of the search crop: search factor, and jitter of the search crop.
 CROPS = {256: (4.0, Jitter(scale=0.25, center=3.0)), 384: (5.0, Jitter(scale=0.5, center=4.5))}
 
 
@@ -157,7 +167,9 @@ def _recipe(
     parts: tuple[Part, ...],
     held: Part,
 ) -> Recipe:
-    """eliminated_over: epochs, after the first 20, in which the share of tokens kept goes down to 0.7."""
+    """Build a recipe. ``eliminated_over``: epochs, after the first 20, over which the share of kept tokens falls to
+    0.7.
+    """
     model, (search_factor, jitter) = f"ostrack-{size}", CROPS[size]
     augmentation = Augmentation(search_factor=search_factor, search_jitter=jitter)
     source = DatasetPairs(parts=parts, held=(held,), augmentation=augmentation)
@@ -201,13 +213,13 @@ def _recipe(
 
 
 def suffix(elimination: bool, pretraining: Pretraining | None, as_published: bool) -> str:
-    """What a variant's name has behind that of its recipe: ``ostrack_256`` -> ``ostrack_256_plain_deit``."""
+    """Return the suffix of a variant: ``ostrack_256`` -> ``ostrack_256_plain_deit``."""
     start = "" if pretraining == "mae" else f"_{pretraining or 'scratch'}"
     return ("" if elimination else "_plain") + start + ("_as_published" if as_published else "")
 
 
 def variants() -> Iterator[tuple[str, Callable[[], Recipe]]]:
-    """Each recipe, with and without elimination, from each pre-training, and as published."""
+    """Iterate over all recipes, with and without elimination, with each pre-training, and as published."""
     for recipe in (ostrack_256, ostrack_384, ostrack_256_got10k, ostrack_384_got10k):
         for as_published in (False, True):
             for elimination in (True, False):
@@ -224,14 +236,13 @@ OSTRACK: dict[str, Callable[[], Recipe]] = dict(variants())
 
 
 def with_reduced_decoding(recipe: Recipe) -> Recipe:
-    """The recipe with frames decoded at reduced size where the crop is smaller still: faster, and a little smoother.
+    """Return the recipe with frames decoded at reduced size if the crop is even smaller: faster, and slightly smoother.
 
-    Raises InputError for a recipe that reads no frames.
+    Raises:
+        InputError: the recipe reads no frames.
     """
     if not all(isinstance(stage.source, DatasetPairs) for stage in recipe.stages):
-        raise InputError(
-            f"expected a recipe that reads frames of data sets; got {recipe.name}; leave reduced decoding out"
-        )
+        raise InputError(f"{recipe.name} reads no frames of data sets; leave out reduced decoding")
 
     def changed(source: DataSource) -> DataSource:
         assert isinstance(source, DatasetPairs)

@@ -16,9 +16,8 @@ from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.losses import LossWeights
 from singletrack.training.tasks.ostrack import OSTrackTask
 
-# The first box is drawn into the template, and boxes sit more or less loosely on their targets: what a user means by a
-# box is to be read from the box, not guessed. Pairs in place are mostly of whole objects, for a rectangle without one
-# teaches little about extent.
+# The first box is drawn into the template, and boxes vary in looseness, so that the network reads the extent from the
+# box. Same-photo pairs mostly use complete objects, because a rectangle without an object teaches little about extent.
 TINY_PAIRS = PairSettings(
     search_factor=3.5,
     fit=0.04,
@@ -32,11 +31,12 @@ TINY_PAIRS = PairSettings(
 
 
 def ostrack_tiny() -> Recipe:
-    """The bundled model, from nothing, on pairs made from photos.
+    """The bundled model, from scratch, on pairs generated from photos.
 
     Command: ``torchrun --nproc-per-node 2 -m singletrack train ostrack_tiny --photos DIR --out runs/tiny``.
-    Most pairs at 64/128 pixels, where they are cheap, the rest at the final size with elimination. Cost and score
-    stand on the model card, ``weights/ostrack-tiny.md``.
+
+    Most pairs have 64/128 pixels, which is cheap; the rest have the final size with elimination. Cost and scores are in
+    the model card, ``weights/ostrack-tiny.md``.
     """
     config = network_config("ostrack-tiny", OSTrackConfig)
     source = SyntheticPairs(pairs=TINY_PAIRS)
@@ -90,9 +90,9 @@ def ostrack_tiny() -> Recipe:
 
 
 def ostrack_tiny_on() -> Recipe:
-    """The bundled model, longer: from weights it has already, at the final size throughout.
+    """Continues the training of the bundled model at the final size.
 
-    Command: as ``ostrack_tiny``, with ``--weights`` the file to go on from.
+    Command: as for ``ostrack_tiny``, with ``--weights``.
     """
     before = ostrack_tiny()
     full = replace(
@@ -108,10 +108,10 @@ def ostrack_tiny_on() -> Recipe:
 
 
 def ostrack_tiny_footage() -> Recipe:
-    """The bundled model, from weights it has already, on labeled clips of real video and on pairs from photos.
+    """Continues the training of the bundled model on labeled clips of real video and on pairs from photos.
 
-    Command: as ``ostrack_tiny_on``, with ``--data footage=DIR``, the folder of the clips. It validates on the clips
-    whose license class it does not train on. The stem, which costs most of a step, stays as it is.
+    Command: as for ``ostrack_tiny_on``, with ``--data footage=DIR``, the folder of the clips. It validates on the clips
+    of the other license classes. The stem, which costs most of a step, is frozen.
     """
     before = ostrack_tiny_on()
     stage = before.stages[0]

@@ -16,18 +16,19 @@ from singletrack.training.data.pysot import CroppedPairs
 from singletrack.training.tasks.siamrpn import SiamRPNTask
 
 PAIRS_AN_EPOCH = 600_000
-BATCH = 224  # 28 on each of eight processors; the rates below belong to it
+BATCH = 224  # 28 on each of eight GPUs; the learning rates below belong to it
 STEPS_AN_EPOCH = PAIRS_AN_EPOCH // BATCH
 
 
 def siamrpnpp_r50() -> Recipe:
-    """SiamRPN++ with ResNet-50 on VID, YouTube-BB, DET and COCO, as published for eight devices.
+    """SiamRPN++ with ResNet-50 on VID, YouTube-BB, DET and COCO, as published for eight GPUs.
 
     Command: ``singletrack train siamrpnpp_r50 --data vid=DIR --data youtubebb=DIR --data det=DIR --data coco=DIR
     --weights resnet50.model --device cuda --devices 8 --workers 4``.
-    Cost: 20 epochs of 600,000 pairs. For the first ten the backbone stays as it is for ImageNet; then all of it but the
-    stem and the first stage learns, at a tenth of the rate. The rate rises to its peak in five epochs and falls to a
-    tenth of it.
+
+    Cost: 20 epochs of 600,000 pairs. For the first ten, the backbone is frozen; then everything except its stem and
+    first stage is trained at a tenth of the learning rate. The learning rate rises to its peak over five epochs and
+    falls to a tenth of it.
     """
     task = SiamRPNTask(config=network_config("siamrpnpp-r50", SiamRPNConfig), settings=SiamRPNSettings())
     ten_epochs, fall = 10 * STEPS_AN_EPOCH, 10 ** (-1 / 14)  # fourteen epochs after the fifth, to a tenth

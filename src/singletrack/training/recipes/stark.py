@@ -19,7 +19,7 @@ from singletrack.training.data.video import DatasetPairs, Part
 from singletrack.training.tasks.stark import CornerTask, ScoreTask
 
 SAMPLES_AN_EPOCH = 60_000
-BATCH = 128  # 16 on each of eight processors; the rates below belong to it
+BATCH = 128  # 16 on each of eight GPUs; the learning rates below belong to it
 STEPS_AN_EPOCH = SAMPLES_AN_EPOCH // BATCH
 PARTS = (
     Part(dataset="lasot", split="train"),
@@ -31,18 +31,20 @@ HELD = Part(dataset="got10k", split="votval")
 
 
 def stark_s50() -> Recipe:
-    """STARK-S50 on LaSOT, GOT-10k, COCO and TrackingNet, in equal shares.
+    """STARK-S50 on LaSOT, GOT-10k, COCO and TrackingNet, with equal weights.
 
     Command: ``torchrun --nproc-per-node 8 -m singletrack train stark_s50 --data lasot=DIR --data got10k=DIR --data
     coco=DIR --data trackingnet=DIR --weights resnet50-19c8e357.pth --device cuda``.
-    Cost: 500 epochs of 60,000 samples at 12.3 GMACs, the template's not counted.
+
+    Cost: 500 epochs of 60,000 samples at 12.3 GMACs, without the template.
+
     Published: LaSOT AUC 65.8, TrackingNet AUC 80.3.
     """
     return _corners("stark_s50", "stark-s50", TupleRules(mode="causal"), "resnet50-19c8e357.pth")
 
 
 def stark_st50_stage1() -> Recipe:
-    """The first stage of STARK-ST50: corners, from two templates. Command, data and epochs as of ``stark_s50``.
+    """The first stage of STARK-ST50: corners, with two templates. Command, data and epochs as for ``stark_s50``.
 
     Published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3.
     """
@@ -57,19 +59,21 @@ def stark_st101_stage1() -> Recipe:
 
 
 def stark_st50_stage2() -> Recipe:
-    """The second stage of STARK-ST50: the score head alone, on samples half of which do not show the target.
+    """The second stage of STARK-ST50: only the score head, on samples of which half do not show the target.
 
-    Command and data as of ``stark_s50``, with this name and ``--weights`` the file that ``stark_st50_stage1`` left.
-    Cost: 50 epochs of 60,000 samples at 13.0 GMACs, of which only the score head's are also passed backward.
-    Published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0 (trained on GOT-10k alone).
+    Command and data as for ``stark_s50``, with this name and the result of ``stark_st50_stage1`` as ``--weights``.
+
+    Cost: 50 epochs of 60,000 samples at 13.0 GMACs, with a backward pass for the score head only.
+
+    Published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0 (trained on GOT-10k only).
     """
     return _trust("stark_st50_stage2", "stark-st50")
 
 
 def stark_st101_stage2() -> Recipe:
-    """The second stage of STARK-ST101, as ``stark_st50_stage2``, from the file that ``stark_st101_stage1`` left.
+    """The second stage of STARK-ST101, as ``stark_st50_stage2``, from the result of ``stark_st101_stage1``.
 
-    Published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8 (trained on GOT-10k alone).
+    Published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8 (trained on GOT-10k only).
     """
     return _trust("stark_st101_stage2", "stark-st101")
 
@@ -122,7 +126,7 @@ def _source(frames: TupleRules) -> DatasetTuples:
 
 
 def on_got10k(recipe: Recipe) -> Recipe:
-    """The recipe on the train split of GOT-10k alone, as that benchmark's protocol asks."""
+    """Return the recipe on the train split of GOT-10k only, as the protocol of that benchmark requires."""
 
     def changed(stage: Stage) -> Stage:
         assert isinstance(stage.source, DatasetPairs)

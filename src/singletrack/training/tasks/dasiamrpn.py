@@ -20,11 +20,12 @@ from singletrack.training.base import Batch, Stage, Task, counts_of
 
 @dataclass(frozen=True, kw_only=True)
 class DaSiamRPNTask(Task):
-    """To find the target of one template in one search region, and nothing where something else stands in its place.
+    """Finds the target of a template in a search region, or nothing if another object is in its place.
 
-    frozen: so many of the AlexNet's convolutions, with their norms, stay as they start. The paper's start from
-        ImageNet and keep the first three; from nothing, all must learn.
-    settings: of the tracker that validates it; its sizes are the stage's.
+    Attributes:
+        frozen: number of convolutions of the AlexNet, with their norms, that are frozen. The paper starts from ImageNet
+            and freezes three; from scratch, all must be trained.
+        settings: settings of the tracker for validation; its sizes are those of the stage.
     """
 
     config: DaSiamRPNConfig
@@ -35,7 +36,7 @@ class DaSiamRPNTask(Task):
         return build_dasiamrpn(replace(self.config, template_size=stage.template_size, search_size=stage.search_size))
 
     def groups(self, model: DaSiamRPN, stage: Stage) -> list[dict[str, Any]]:
-        """The part of the backbone that learns, and the rest."""
+        """Return the trained part of the backbone, and everything else."""
         still = alexnet.CONVOLUTIONS[self.frozen] if self.frozen < len(alexnet.CONVOLUTIONS) else len(model.backbone)
         rest = [part for name, part in model.named_parameters() if not name.startswith("backbone.")]
         return [
@@ -60,7 +61,7 @@ class DaSiamRPNTask(Task):
         return DaSiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
 
     def looks(self, model: DaSiamRPN, batch: Batch) -> dict[str, Tensor]:
-        """The highest score of the anchors in each cell."""
+        """Return the highest score of the anchors in each cell."""
         cls = model(_pixels(batch["template"]), _pixels(batch["search"]))["cls"]
         against, towards = cls.chunk(2, 1)
         return {"score": (towards - against).amax(1).sigmoid()}
@@ -72,5 +73,5 @@ class DaSiamRPNTask(Task):
 
 
 def _pixels(crops: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 RGB -> float32 BGR, 0 to 255."""
+    """Convert (B, 3, H, W) uint8 RGB to float32 BGR, 0 to 255."""
     return crops.flip(1).to(torch.float32)

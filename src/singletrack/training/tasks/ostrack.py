@@ -22,16 +22,17 @@ from singletrack.training.losses import LossWeights, ostrack_counts, ostrack_los
 
 @dataclass(frozen=True, kw_only=True)
 class OSTrackTask(Task):
-    """To find the target of one template in one search region.
+    """Finds the target of a template in a search region.
 
-    keep_ratio: share of search tokens that each eliminating block keeps at the end of the stage, which is divided into
-        ``epochs``, counted from 1. All are kept up to epoch ``keep_from``; then a cosine leads down over ``keep_over``
-        epochs.
-    from_similarity: start the blocks with query = key (see ``init_from_similarity``).
-    frozen: names of parameters, or of the modules that hold them, that keep their values, such as
-        "backbone.patch_embed"; normalizations there keep their statistics.
-    settings: of the tracker that validates it; its sizes are the stage's, and of templates it knows what the network
-        does.
+    Attributes:
+        keep_ratio: share of search tokens that each eliminating block keeps at the end of the stage, which is divided
+            into ``epochs``, from 1. All are kept up to epoch ``keep_from``, then fewer on a cosine schedule over
+            ``keep_over`` epochs.
+        from_similarity: initialize the blocks with query = key, see ``init_from_similarity``.
+        frozen: names of frozen parameters, or of modules that contain them, such as "backbone.patch_embed";
+            normalizations in them keep their statistics.
+        settings: settings of the tracker for validation; its sizes are those of the stage, and its templates those of
+            the network.
     """
 
     config: OSTrackConfig
@@ -52,7 +53,7 @@ class OSTrackTask(Task):
         return model
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
-        """The two published groups, backbone and head, without what is frozen."""
+        """Return the two published groups, backbone and head, without frozen parameters."""
         named = [
             (name, parameter)
             for name, parameter in model.named_parameters()
@@ -64,7 +65,7 @@ class OSTrackTask(Task):
         ]
 
     def kept_share(self, progress: float) -> float:
-        """Share of search tokens that each eliminating block keeps when so much of the stage is done."""
+        """Compute the share of search tokens that each eliminating block keeps at this progress of the stage."""
         return keep_ratio_at(epoch_at(progress, self.epochs), self.keep_from, self.keep_over, self.keep_ratio)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ class OSTrackTask(Task):
         return total, log | {"keep": batch["box"].new_tensor(keep)}
 
     def templates(self, batch: Batch) -> Tensor:
-        """What the network takes of a batch; a sample of one template shows it in every slot."""
+        """Return the template input; a single template is repeated for each slot."""
         crops = normalize(batch["template"])
         if crops.dim() == 4 and self.config.num_templates > 1:
             crops = crops.unsqueeze(1).expand(-1, self.config.num_templates, -1, -1, -1)
@@ -111,9 +112,9 @@ class OSTrackTask(Task):
         return OSTrackTracker(TorchNetwork(model, device), settings)
 
     def looks(self, model: OSTrack, batch: Batch) -> dict[str, Tensor]:
-        """The score map; the attention of the template's middle tokens, the strongest 1; and what elimination kept.
+        """Return the score map, the attention of the central template tokens (maximum 1), and the elimination.
 
-        The attention is that of the last block that looks; a token kept to the end is 1, one gone at the first
+        The attention is that of the last recorded block. A token that is kept to the end is 1, one removed at the first
         elimination 0.
         """
         trace = Trace()

@@ -24,16 +24,18 @@ from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
 from singletrack.training.base import Batch, Stage, Task, counts_of
 
-# the parts of a backbone that learn once it does: all but the stem and the first stage of a ResNet, as published
+# trained parts of a backbone: everything except the stem and the first stage of a ResNet, as published
 LEARNING_FROM = {"resnet": 1, "mobilenet": 3, "alexnet": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiamRPNTask(Task):
-    """To find the target of one template in one search region, by anchors.
+    """Finds the target of a template in a search region, with anchors.
 
-    A stage whose ``lr`` is 0 leaves the backbone as it is, statistics too. settings: of the tracker that validates it;
-    its sizes are the stage's.
+    A stage with ``lr`` 0 freezes the backbone, including its statistics.
+
+    Attributes:
+        settings: settings of the tracker for validation; its sizes are those of the stage.
     """
 
     config: SiamRPNConfig
@@ -44,7 +46,7 @@ class SiamRPNTask(Task):
         return build_siamrpn(config)
 
     def groups(self, model: SiamRPN, stage: Stage) -> list[dict[str, Any]]:
-        """The backbone's later parts, where they learn; and all that is behind the backbone."""
+        """Return the later parts of the backbone, if trained, and everything after the backbone."""
         seen = {id(parameter) for parameter in model.backbone.parameters()}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in seen]
         groups = [{"params": rest, "lr": stage.head_lr, "peak": stage.head_lr}]
@@ -62,18 +64,18 @@ class SiamRPNTask(Task):
         return anchor_loss(maps, self.labels(batch), counts_of(batch))
 
     def labels(self, batch: Batch) -> AnchorLabels:
-        """What the anchors of each sample should say."""
+        """Compute the anchor labels of each sample."""
         size, template_size = batch["search"].shape[-1], batch["template"].shape[-1]
-        # behind a neck the kernels are those of the template's middle: there are more places to look from
+        # after a neck, the kernels are the center of the template, so there are more positions
         cells = (size - template_size) // STRIDE + (1 if self.config.backbone == "alexnet" else 1 + STRIDE)
         return label_anchors(batch["box"], batch["present"], size, cells)
 
     def boxes(self, model: SiamRPN, batch: Batch) -> Tensor:
-        """The best proposal of each sample, without window and penalty."""
+        """Decode the best proposal of each sample, without window and penalty."""
         return best_boxes(model(pixels(batch["template"]), pixels(batch["search"])), batch["search"].shape[-1])
 
     def start(self, model: SiamRPN, path: Path, name: str) -> None:
-        """From weights of a ResNet for ImageNet the backbone alone is filled; a tracker's file fills all."""
+        """Weights of an ImageNet ResNet fill only the backbone; a tracker file fills everything."""
         if isinstance(model.backbone, ResNet) and "conv1.weight" in (weights := read_weights(path)):
             start_from_imagenet(model.backbone, weights, path)
         else:
@@ -85,21 +87,24 @@ class SiamRPNTask(Task):
         return SiamRPNTracker(TorchNetwork(model, device, normalization=UNCHANGED), settings)
 
     def looks(self, model: SiamRPN, batch: Batch) -> dict[str, Tensor]:
-        """In each cell the chance of the anchor that is surest of the target."""
+        """Return the probability of the most confident anchor in each cell."""
         against, towards = model(pixels(batch["template"]), pixels(batch["search"]))["cls"].chunk(2, 1)
         return {"score": (towards - against).sigmoid().amax(1)}
 
 
 def pixels(crops: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 RGB -> float32 BGR, 0 to 255, as the network takes it."""
+    """Convert (B, 3, H, W) uint8 RGB to float32 BGR, 0 to 255."""
     return crops.flip(1).float()
 
 
 def start_from_imagenet(backbone: ResNet, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Fill the backbone with weights under torchvision's names; what classifies is left out.
+    """Load weights with torchvision names into the backbone, without the classifier.
 
-    The published file has the 3x3 shortcuts of this backbone. Of others, whose shortcuts are 1x1, the kernels become
-    the middles of ours. Raises CheckpointError for the weights of another network.
+    The published file has the 3x3 shortcuts of this backbone. For files with 1x1 shortcuts, their kernels become the
+    centers of ours.
+
+    Raises:
+        CheckpointError: the weights are of another network.
     """
     filled = {}
     for name, own in backbone.state_dict().items():

@@ -24,15 +24,15 @@ from singletrack.tracking.stark import STARKSettings, STARKTracker
 from singletrack.training.base import Batch, Stage, Task, counts_of, normalize
 from singletrack.training.losses import clamped_xyxy, giou, to_xyxy
 
-# what an ImageNet classifier of torchvision has beyond the three stages that a tracker takes
+# parts of a torchvision classifier that the tracker does not use
 UNUSED = ("layer4.", "fc.")
 COUNT = "num_batches_tracked"
 
 
 def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
-    """A batch as STARK takes it: (B, K, 4, T, T) and (B, 4, S, S), normalized RGB and padding.
+    """Convert a batch to the input of STARK: (B, K, 4, T, T) and (B, 4, S, S), normalized RGB and padding.
 
-    A sample of one template shows it in every slot; one that says nothing of padding has none.
+    A single template is repeated for each slot. Samples without padding masks have no padding.
     """
     template, search = batch["template"], batch["search"]
     beyond, beyond_search = batch.get("template_padding"), batch.get("search_padding")
@@ -53,9 +53,12 @@ def crops(batch: Batch, templates: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class CornerTask(Task):
-    """The first stage, and all of STARK-S: to find the two corners of a target that is there.
+    """The first stage, and all of STARK-S: finds the two corners of the target.
 
-    giou, l1: what each part of the loss counts. settings: of the tracker that validates it; sizes are the stage's.
+    Attributes:
+        giou: weight of the GIoU loss.
+        l1: weight of the L1 loss.
+        settings: settings of the tracker for validation; its sizes are those of the stage.
     """
 
     config: STARKConfig
@@ -67,7 +70,7 @@ class CornerTask(Task):
         return build_stark(replace(self.config, template_size=stage.template_size, search_size=stage.search_size))
 
     def start(self, model: STARK, path: Path, name: str) -> None:
-        """From an ImageNet classifier of torchvision the backbone alone is filled; a tracker's file fills all."""
+        """A torchvision ImageNet classifier fills only the backbone; a tracker file fills everything."""
         weights = read_weights(path)
         if "fc.weight" in weights:
             fill_backbone(model, weights, path)
@@ -75,7 +78,9 @@ class CornerTask(Task):
             super().start(model, path, name)
 
     def groups(self, model: STARK, stage: Stage) -> list[dict[str, Any]]:
-        """The backbone's second and third stage, and all behind it; the stem and the first stage stay as they are."""
+        """Return the second and third stage of the backbone, and everything after it; stem and first stage are
+        frozen.
+        """
         learning = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
         backbone = [part for name, part in learning if name.startswith("backbone.")]
         rest = [part for name, part in learning if not name.startswith("backbone.")]
@@ -105,7 +110,7 @@ class CornerTask(Task):
         return STARKTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
 
     def looks(self, model: STARK, batch: Batch) -> dict[str, Tensor]:
-        """Where the two corners may be."""
+        """Return the probability maps of the two corners."""
         chances = model(*crops(batch, self.config.num_templates))["corners"]
         top = chances.amax((2, 3), keepdim=True)
         return {"top left": (chances / top)[:, 0], "bottom right": (chances / top)[:, 1]}
@@ -117,11 +122,15 @@ class CornerTask(Task):
 def corner_loss(
     maps: dict[str, Tensor], boxes_xywh: Tensor, present: Tensor, count: Tensor, *, giou_weight: float, l1: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """GIoU and L1 of the boxes between the corners; and, for the log, their overlap and the share that is inverted.
+    """Compute GIoU and L1 of the boxes between the corners, and for the log their IoU and the share of inverted boxes.
 
-    boxes_xywh: (B, 4) in [0, 1] of the search crop. present: (B,) bool; the others' boxes are not read. count: how many
-    boxes to divide by. An inverted box has no GIoU: it counts as 1 and teaches nothing, while L1 turns it round. (The
-    published code then takes 0 for the whole batch.)
+    An inverted box has no GIoU: it counts as 1 without gradient, and L1 corrects it. (The published code then uses 0
+    for the complete batch.)
+
+    Args:
+        boxes_xywh: (B, 4) as fractions of the search crop.
+        present: (B,) bool; other boxes are ignored.
+        count: number of boxes to divide by.
     """
     predicted, truth = to_xyxy(decode(maps))[present], clamped_xyxy(boxes_xywh[present])
     upright = (predicted[:, 2:] > predicted[:, :2]).all(1)
@@ -137,7 +146,7 @@ def corner_loss(
 
 
 def fill_backbone(model: STARK, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Give the ResNet the weights of an ImageNet classifier; raises CheckpointError unless they fit."""
+    """Load the weights of an ImageNet classifier into the ResNet; raises CheckpointError unless they fit."""
     taken = {name: value for name, value in weights.items() if not (name.startswith(UNUSED) or name.endswith(COUNT))}
     expected = model.backbone.state_dict()
     wrong = sorted(taken.keys() ^ expected.keys())
@@ -155,16 +164,16 @@ def fill_backbone(model: STARK, weights: Mapping[str, Tensor], path: Path) -> No
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTask(CornerTask):
-    """The second stage: the score head alone learns whether the search region shows the target."""
+    """The second stage: trains only the score head, to tell whether the search region shows the target."""
 
     def start(self, model: STARK, path: Path, name: str) -> None:
-        """From the weights of the first stage, all of which must be there, and nothing else."""
+        """Load the weights of the first stage, which must be complete, without anything else."""
         first = build_stark(replace(model.config, score_head=False))
         load_weights(first, path, f"{name}-stage1")
         model.load_state_dict(self.fitted(first.state_dict(), model))
 
     def fitted(self, weights: Mapping[str, Tensor], model: STARK) -> Mapping[str, Tensor]:
-        """Those of the first stage have no score head: the model's own stays."""
+        """Weights of the first stage have no score head; that of the model is kept."""
         assert model.score_head is not None
         head = {f"score_head.{name}": value for name, value in model.score_head.state_dict().items()}
         return {**head, **weights}
@@ -177,7 +186,7 @@ class ScoreTask(CornerTask):
         return {}
 
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Binary cross-entropy; for the log also the share of right answers."""
+        """Compute the binary cross-entropy, and for the log also the accuracy."""
         logit = network(*crops(batch, self.config.num_templates), trust_alone=True)["logit"]
         loss = F.binary_cross_entropy_with_logits(logit, batch["present"].float())
         right = ((logit > 0) == batch["present"]).float().mean()

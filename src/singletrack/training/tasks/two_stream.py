@@ -27,12 +27,13 @@ from singletrack.training.tasks.ostrack import OSTrackTask
 
 @dataclass(frozen=True, kw_only=True)
 class TwoStreamTask(Task):
-    """To find the target of one template in one search region, in two streams.
+    """Finds the target of a template in a search region, with two streams.
 
-    listen: layers of the relation's encoder whose attention the loss teaches, where it has a weight.
-    from_similarity: start every attention with query = key, for training from nothing.
-    pretraining: which vision transformer the run may start from; None: any.
-    settings: of the tracker that validates it; its sizes are the stage's.
+    Attributes:
+        listen: encoder layers of the relation whose attention is trained, if the loss has a weight for it.
+        from_similarity: initialize every attention with query = key, for training from scratch.
+        pretraining: required kind of pre-trained backbone; None for any.
+        settings: settings of the tracker for validation; its sizes are those of the stage.
     """
 
     config: AlignedConfig
@@ -50,14 +51,14 @@ class TwoStreamTask(Task):
         return model
 
     def start(self, model: Aligned, path: Path, name: str) -> None:
-        """From a vision transformer the backbone alone is filled; a tracker's file fills all."""
+        """A vision transformer fills only the backbone; a tracker file fills everything."""
         if is_vision_transformer(path):
-            load_pretrained(cast(ostrack.OSTrack, model), path, self.pretraining)  # whose backbone has the same names
+            load_pretrained(cast(ostrack.OSTrack, model), path, self.pretraining)  # its backbone has the same names
         else:
             super().start(model, path, name)
 
     def groups(self, model: Aligned, stage: Stage) -> list[dict[str, Any]]:
-        """As OSTrack's: the backbone, and all that is not."""
+        """Return the backbone and everything else, as for OSTrack."""
         rest = [part for name, part in model.named_parameters() if not name.startswith("backbone.")]
         return [
             {"params": list(model.backbone.parameters()), "lr": stage.lr, "peak": stage.lr},
@@ -79,7 +80,7 @@ class TwoStreamTask(Task):
         return OSTrackTracker(TorchNetwork(model, str(next(model.parameters()).device)), settings)
 
     def looks(self, model: Aligned, batch: Batch) -> dict[str, Tensor]:
-        """The score map."""
+        """Return the score map."""
         return {"score": model(normalize(batch["template"]), normalize(batch["search"]))["score"]}
 
     def repeatable(self, model: Aligned) -> Iterable[nn.Module]:
@@ -90,7 +91,7 @@ class TwoStreamTask(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class OneStreamTask(OSTrackTask):
-    """OSTrack without elimination, taught as its rivals are. listen: blocks whose attention the loss teaches."""
+    """OSTrack without elimination, trained like its baselines. ``listen``: blocks whose attention is trained."""
 
     listen: tuple[int, ...] = ()
 
@@ -102,7 +103,7 @@ class OneStreamTask(OSTrackTask):
 def taught(
     network: Any, batch: Batch, weights: LossWeights, trace: TwoStreamTrace | ostrack.Trace, *more: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """OSTrack's loss on what the network says, and on what its layers attended to. more: that it takes before these."""
+    """Compute the loss of OSTrack on the maps and the recorded attention. ``more``: arguments before these."""
     maps = network(normalize(batch["template"]), normalize(batch["search"]), *more, trace)
     attention = {layer: value.float() for layer, value in trace.attention.items()}
     return ostrack_loss(maps, batch["box"], weights, batch["present"], attention, counts_of(batch))

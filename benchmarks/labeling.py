@@ -1,0 +1,188 @@
+"""How many boxes does a person have to draw to label a clip?
+
+    python benchmarks/labeling.py ../shared/sequences --runs runs
+
+A person is played by the true boxes of a folder of sequences (frames and a groundtruth.txt each). It draws the first
+box, then one box after the other, until 95 % of the frames overlap the true ones by 0.7, or by 0.5. Four ways:
+
+    linear      linear interpolation between keyframes, as most labeling tools do; the worst frame is drawn next
+    forward     the tracker, forward from each keyframe; the worst frame is drawn next
+    both        both directions joined (singletrack.labeling); the worst frame is drawn next
+    suggested   the same, but the frame that ``Project.suggestions`` gives first is drawn next
+
+Prints a Markdown table. Runs of the tracker are kept in the folder of --runs, so that the second time is fast.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+import singletrack
+from singletrack.engines.cpu import processor_name
+from singletrack.geometry.boxes import Box, iou
+from singletrack.labeling.join import Run, doubt_of_run, join_runs
+from singletrack.labeling.project import segments_between
+from singletrack.labeling.suggest import Suggestion, pick_suggestions
+from singletrack.video import open_frames
+
+Array = NDArray[np.float64]
+
+SHARE = 0.95  # of the frames
+OVERLAPS = (0.7, 0.5)
+
+
+@dataclass
+class Clip:
+    """The first frames of a sequence.
+
+    Attributes:
+        name: Of the sequence. folder: Where its frames are.
+        truth: (N, 4) true boxes.
+        runs: Of the tracker, by first frame and direction: (N, 4) boxes, (N,) scores, (N,) lost; NaN before it.
+    """
+
+    name: str
+    folder: Path
+    truth: Array
+    runs: dict[tuple[int, int], tuple[Array, Array, NDArray[np.bool_]]] = field(default_factory=dict)
+
+    def run(self, start: int, direction: int, tracker: singletrack.Tracker) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """The tracker from the true box of a frame to the end of the clip."""
+        if (start, direction) not in self.runs:
+            count = len(self.truth)
+            boxes, scores, lost = np.full((count, 4), np.nan), np.zeros(count), np.zeros(count, bool)
+            boxes[start], scores[start] = self.truth[start], 1.0
+            with open_frames(self.folder) as frames:
+                tracker.init(frames.frame(start), self.box(start))
+                for number in range(start + direction, count if direction > 0 else -1, direction):
+                    result = tracker.update(frames.frame(number))
+                    boxes[number], scores[number], lost[number] = result.box, result.score, result.lost
+            self.runs[start, direction] = boxes, scores, lost
+        return self.runs[start, direction]
+
+    def box(self, frame: int) -> Box:
+        """The true box of a frame."""
+        x, y, width, height = self.truth[frame].tolist()
+        return x, y, width, height
+
+
+Labeler = Callable[[Clip, Sequence[int], singletrack.Tracker], tuple[Array, list[Suggestion]]]
+
+
+def interpolate(clip: Clip, keyframes: Sequence[int], tracker: singletrack.Tracker) -> tuple[Array, list[Suggestion]]:
+    """Linear interpolation; the last box stays."""
+    frames = np.arange(len(clip.truth))
+    return np.stack([np.interp(frames, keyframes, clip.truth[keyframes, i]) for i in range(4)], 1), []
+
+
+def follow(clip: Clip, keyframes: Sequence[int], tracker: singletrack.Tracker) -> tuple[Array, list[Suggestion]]:
+    """The tracker, forward from each keyframe."""
+    boxes = clip.truth.copy()
+    for start, end in zip(keyframes, [*keyframes[1:], len(boxes)], strict=True):
+        boxes[start:end] = clip.run(start, 1, tracker)[0][start:end]
+    return boxes, []
+
+
+def join(clip: Clip, keyframes: Sequence[int], tracker: singletrack.Tracker) -> tuple[Array, list[Suggestion]]:
+    """Both directions, as ``singletrack.labeling.track_segments`` makes them; and what is suggested."""
+    boxes = clip.truth.copy()
+    doubtful: list[Suggestion] = []
+    for segment in segments_between(1, {frame: clip.box(frame) for frame in keyframes}, len(boxes)):
+        if segment.left is not None and segment.right is not None:
+            part = slice(segment.left, segment.right + 1)
+            ahead, back = clip.run(segment.left, 1, tracker), clip.run(segment.right, -1, tracker)
+            joined = join_runs(Run(ahead[0][part], ahead[1][part]), Run(back[0][part], back[1][part]))
+            boxes[part], doubts, reasons = joined.boxes, joined.doubts, joined.reasons
+            frames = range(segment.left, segment.right + 1)
+        else:
+            start, direction = (segment.right, -1) if segment.left is None else (segment.left, 1)
+            assert start is not None
+            found, scores, lost = (
+                values[segment.first : segment.last + 1] for values in clip.run(start, direction, tracker)
+            )
+            frames = range(segment.first, segment.last + 1)
+            boxes[segment.first : segment.last + 1] = found
+            doubts, reasons = doubt_of_run(found, scores, lost, np.abs(np.array(frames, np.float64) - start))
+        doubtful += [
+            Suggestion(target=1, frame=frame, doubt=float(doubt), reason=reason)
+            for frame, doubt, reason in zip(frames, doubts, reasons, strict=True)
+            if doubt > 0.0
+        ]
+    return boxes, pick_suggestions(doubtful, keyframes)
+
+
+def count_boxes(
+    clip: Clip, labeler: Labeler, tracker: singletrack.Tracker, overlap: float, suggested: bool = False
+) -> int:
+    """How many boxes are drawn until enough frames are right."""
+    keyframes = [0]
+    while True:
+        boxes, suggestions = labeler(clip, sorted(keyframes), tracker)
+        overlaps = iou(boxes, clip.truth)
+        if (overlaps >= overlap).mean() >= SHARE:
+            return len(keyframes)
+        overlaps[keyframes] = np.inf
+        if suggested and suggestions:
+            keyframes.append(suggestions[0].frame)
+        else:  # also where nothing is suggested any more: a person who looks at it all finds the worst frame
+            keyframes.append(int(overlaps.argmin()))
+
+
+def read_clips(folder: Path, frames: int, runs: Path | None) -> list[Clip]:
+    """The sequences whose target is never absent, in the order of their names."""
+    clips = []
+    for file in sorted(folder.glob("*/groundtruth.txt")):
+        truth = np.array([[float(value) for value in line.split(",")] for line in file.read_text().split()])
+        if not np.isfinite(truth).all() or not (truth[:, 2:] > 0).all():
+            continue
+        clip = Clip(file.parent.name, file.parent, truth[:frames])
+        kept = None if runs is None else runs / f"{clip.name}.pickle"
+        if kept is not None and kept.is_file():
+            clip.runs = pickle.loads(kept.read_bytes())
+        clips.append(clip)
+    return clips
+
+
+@click.command()
+@click.argument("sequences", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--frames", default=80, show_default=True, help="Frames of each sequence, from its beginning.")
+@click.option("--model", default="ostrack-tiny", show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), help="Folder that keeps the runs of the tracker.")
+def main(sequences: Path, frames: int, model: str, runs: Path | None) -> None:
+    """Count the boxes that a person has to draw to label each of SEQUENCES."""
+    tracker = singletrack.load(model)
+    ways: dict[str, tuple[Labeler, bool]] = {
+        "linear": (interpolate, False),
+        "forward": (follow, False),
+        "both": (join, False),
+        "suggested": (join, True),
+    }
+    columns = [(way, overlap) for overlap in OVERLAPS for way in ways]
+    totals: dict[Any, int] = dict.fromkeys(columns, 0)
+    clips = read_clips(sequences, frames, runs)
+    print(f"{len(clips)} clips, {sum(len(clip.truth) for clip in clips)} frames; {model}; {processor_name()}\n")
+    print("| clip | " + " | ".join(f"{way} {overlap}" for way, overlap in columns) + " |")
+    print("|---|" + "---:|" * len(columns))
+    for clip in clips:
+        counts = [count_boxes(clip, ways[way][0], tracker, overlap, ways[way][1]) for way, overlap in columns]
+        for column, count in zip(columns, counts, strict=True):
+            totals[column] += count
+        print(f"| {clip.name} | " + " | ".join(map(str, counts)) + " |", flush=True)
+        if runs is not None:
+            runs.mkdir(parents=True, exist_ok=True)
+            (runs / f"{clip.name}.pickle").write_bytes(pickle.dumps(clip.runs))
+    print("| boxes | " + " | ".join(str(totals[column]) for column in columns) + " |")
+    every = sum(len(clip.truth) for clip in clips) / 100
+    print("| for 100 frames | " + " | ".join(f"{totals[column] / every:.1f}" for column in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()

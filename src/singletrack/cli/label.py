@@ -1,0 +1,111 @@
+"""`singletrack label`: the page in which boxes are drawn, tracked, corrected and exported."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import threading
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from singletrack import cache
+from singletrack.errors import InputError, MissingDependencyError
+from singletrack.install import install_command
+
+
+@click.command()
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Project file, made if it does not exist.  [default: beside SOURCE, its name with the ending .singletrack]",
+)
+@click.option(
+    "--model", default="ostrack-tiny", show_default=True, help="Model to track with, see `singletrack models`."
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: the model's own]")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.  [default: open it]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0: any free one.  [default: 8713, else a free one]",
+)
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Let other machines connect, with a --host that they reach. The connection is not encrypted.",
+)
+@click.option(
+    "--upload-limit",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    metavar="MB",
+    help="Largest size of all clips that are dropped into the page.",
+)
+@click.option(
+    "--keep-uploads",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Keep dropped clips and their projects in FOLDER.  [default: delete them at the end]",
+)
+def command(
+    sources: tuple[str, ...],
+    project: Path | None,
+    model: str,
+    weights: Path | None,
+    browser: bool,
+    host: str,
+    port: int | None,
+    allow_remote: bool,
+    upload_limit: int,
+    keep_uploads: Path | None,
+) -> None:
+    """Label video in the browser: draw a box, track it, correct it, export the boxes.
+
+    SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png") or a folder of videos; several may be
+    given. Without SOURCE, drop a clip into the page. Everything stays on this machine and is saved as you work.
+    Ctrl-C ends it.
+    """
+    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
+        raise MissingDependencyError(
+            f"the label page needs starlette, uvicorn and websockets; install them: {install_command('web')}"
+        )
+    from singletrack.web.server import load_token, serve
+    from singletrack.web.workspace import Workspace, find_clips
+
+    clips = [clip for source in sources for clip in find_clips(source)]
+    if project is not None and len(clips) != 1:
+        raise InputError(f"expected one SOURCE with --project; got {len(clips)}; leave --project out")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what follows is tidied up
+    folder = keep_uploads or Path(tempfile.mkdtemp(prefix="singletrack-"))
+    workspace = Workspace(
+        secret=load_token(cache.cache_folder() / "label-token"),
+        model=model,
+        weights=weights,
+        upload_folder=folder,
+        upload_bytes=upload_limit * 1_000_000,
+    )
+    try:
+        for clip in clips:
+            workspace.add(clip, project)
+        if len(clips) == 1:  # what cannot be opened is reported here, not only in the page
+            next(iter(workspace.clips.values())).open()
+
+        def show(address: str) -> None:
+            click.echo(f"label page: {address}")
+            click.echo("Ctrl-C ends it; the labels are saved as you work")
+            threading.Thread(target=workspace.load_tracker, daemon=True).start()
+            if browser:
+                webbrowser.open(address)
+
+        serve(workspace, host=host, port=port, allow_remote=allow_remote, on_start=show)
+    finally:
+        workspace.close()
+        if keep_uploads is None:
+            shutil.rmtree(folder, ignore_errors=True)

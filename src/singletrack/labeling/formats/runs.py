@@ -1,0 +1,19 @@
+"""Stretches of frames in which a target can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from singletrack.geometry.boxes import Box
+
+
+def split_runs(boxes: Mapping[int, Box]) -> list[dict[int, Box]]:
+    """Boxes by ascending frame number -> one mapping for each stretch of consecutive frames."""
+    runs: list[dict[int, Box]] = []
+    last = None
+    for frame, box in boxes.items():
+        if last is None or frame != last + 1:
+            runs.append({})
+        runs[-1][frame] = box
+        last = frame
+    return runs

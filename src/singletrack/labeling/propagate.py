@@ -1,0 +1,360 @@
+"""Tracks the stale segments of a project, from both sides where there are keyframes on both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singletrack import loading
+from singletrack.errors import InputError, VideoError
+from singletrack.geometry.boxes import Box
+from singletrack.labeling.cuts import CutDetector
+from singletrack.labeling.join import Run, doubt_of_run, join_runs
+from singletrack.labeling.labels import LabeledBox
+from singletrack.labeling.project import Project, Segment
+from singletrack.tracking.base import Result, Tracker
+from singletrack.tracking.multi import MultiTracker
+from singletrack.video import FrameReader, open_frames
+from singletrack.video.ahead import read_ahead
+
+Frame = NDArray[np.uint8]
+
+CHUNK_BYTES = 200_000_000  # of frames that are decoded forward, to be read backward
+READ_AHEAD = 2  # frames
+STORE_SECONDS = 1.0  # between two times that a run that goes on is stored
+# After a cut a run goes on if these many frames show the target, with this share of its mean score before.
+FRAMES_TO_FIND = 5
+SHARE_TO_FIND = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackProgress:
+    """How far ``track_segments`` is.
+
+    Attributes:
+        done, total: Steps of one target in one frame. Segments between two keyframes count twice, once for each
+            direction.
+    """
+
+    done: int
+    total: int
+
+
+OnBoxes = Callable[[int, Mapping[int, LabeledBox], TrackProgress], None]
+
+
+def track_segments(
+    project: Project,
+    *,
+    targets: Sequence[int] | None = None,
+    first: int = 0,
+    last: int | None = None,
+    model: str = "ostrack-tiny",
+    tracker: Tracker | None = None,
+    on_boxes: OnBoxes = lambda target, boxes, progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Track every stale segment and keep the boxes in the project.
+
+    Segments between two keyframes are tracked forward from the left one and backward from the right one, and both runs
+    are joined. Segments after the last keyframe are tracked forward, those before the first one backward. Targets
+    whose segments overlap are tracked in one pass. A scene cut ends a run, unless the target is found again within a
+    few frames; cuts are found on the way and added to ``Project.cuts``.
+
+    Args:
+        project: An open project.
+        targets: Ids of the targets. [default: all]
+        first, last: Only segments that overlap these frames; an open segment (after the last keyframe or before the
+            first) ends at them. [default: the entire video]
+        model: As for ``singletrack.load``.
+        tracker: A tracker that is already loaded, used instead of `model`.
+        on_boxes: Called with a target's id, new boxes by frame number and the progress, as they are made. A frame may
+            come again with a better box, when the second direction joins the first. Called in the thread that calls
+            this.
+        should_stop: Called before each frame; True stops. What was made is kept.
+
+    Returns:
+        True if all was tracked, False if it was stopped.
+
+    Raises:
+        VideoError: If the source cannot be read. What could be read is tracked and kept before.
+    """
+    last = project.video.frame_count - 1 if last is None else last
+    if not 0 <= first <= last < project.video.frame_count:
+        raise InputError(
+            f"first and last must be frames from 0 to {project.video.frame_count - 1}, in this order; got {first} and "
+            f"{last}"
+        )
+    ids = [target.id for target in project.targets()] if targets is None else targets
+    segments = [
+        segment
+        for id in ids
+        for segment in project.stale_segments(id)
+        if segment.first <= last and segment.last >= first
+    ]
+    if not segments:
+        return True
+    made_by = model if tracker is None else type(tracker).__name__
+    tracker = loading.load(model) if tracker is None else tracker
+    with open_frames(project.source) as reader:
+        return _Work(project, tracker, made_by, on_boxes, should_stop).track(reader, segments, first, last)
+
+
+@dataclass
+class _Run:
+    """One run of the tracker through one segment.
+
+    Attributes:
+        segment: The segment. box: Of the keyframe that it starts from, in frame `start`.
+        end: Last frame.
+        reaches_all: Whether the segment is done when it gets there.
+        boxes: What was found, by frame number.
+        unstored: Those of them that are not in the project yet. stored: Whether any is.
+        waiting: What was found after a cut, until it is clear whether it is the target.
+        ended: Whether it is through, or gave up after a cut.
+    """
+
+    segment: Segment
+    start: int
+    box: Box
+    end: int
+    reaches_all: bool
+    boxes: dict[int, LabeledBox] = field(default_factory=dict)
+    unstored: dict[int, LabeledBox] = field(default_factory=dict)
+    stored: bool = False
+    waiting: dict[int, LabeledBox] | None = None
+    ended: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Frames to track."""
+        return abs(self.end - self.start)
+
+    @property
+    def comes_first(self) -> bool:
+        """Whether no run from the other side comes before it."""
+        return self.segment.left is None or self.start == self.segment.left
+
+    def inside(self, boxes: Mapping[int, LabeledBox]) -> dict[int, LabeledBox]:
+        """Those of the boxes that are in the segment: the keyframe at its end is not."""
+        return {frame: each for frame, each in boxes.items() if self.segment.first <= frame <= self.segment.last}
+
+    def take(self, frame: int, result: Result, cut: bool) -> dict[int, LabeledBox]:
+        """Take in the result of a frame; returns the boxes that are certain to stay now."""
+        box = LabeledBox(box=result.box, score=min(1.0, max(0.0, result.score)), lost=result.lost, source="tracker")
+        if cut and self.waiting is None:
+            self.waiting = {}
+        if self.waiting is None:
+            return self._keep({frame: box})
+        self.waiting[frame] = box
+        if len(self.waiting) < FRAMES_TO_FIND and frame != self.end:
+            return {}
+        found, self.waiting = self.waiting, None
+        usual = float(np.mean([each.score for each in self.boxes.values()] or [1.0]))
+        mean = float(np.mean([each.score for each in found.values()]))
+        if mean < SHARE_TO_FIND * usual or box.lost:
+            self.ended = True
+            return {}
+        return self._keep(found)
+
+    def _keep(self, found: dict[int, LabeledBox]) -> dict[int, LabeledBox]:
+        self.boxes |= found
+        self.unstored |= found
+        self.ended = self.end in found
+        return found
+
+
+class _Work:
+    def __init__(
+        self,
+        project: Project,
+        tracker: Tracker,
+        made_by: str,
+        on_boxes: OnBoxes,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._project, self._tracker, self._made_by = project, tracker, made_by
+        self._on_boxes, self._should_stop = on_boxes, should_stop
+        self._done = self._total = 0
+        self._cuts = set(project.cuts())
+        self._damage: VideoError | None = None
+
+    def track(self, reader: FrameReader, segments: Sequence[Segment], first: int, last: int) -> bool:
+        ahead: dict[int, _Run] = {}
+        back: dict[int, _Run] = {}
+        for number, segment in enumerate(segments):
+            if segment.left is not None and segment.left_box is not None:
+                end = segment.last if segment.right is None else segment.right
+                limit = end if segment.right is not None else min(end, max(last, segment.first))
+                ahead[number] = _Run(segment, segment.left, segment.left_box, limit, limit == end)
+            if segment.right is not None and segment.right_box is not None:
+                end = segment.first if segment.left is None else segment.left
+                limit = end if segment.left is not None else max(end, min(first, segment.last))
+                back[number] = _Run(segment, segment.right, segment.right_box, limit, limit == end)
+        self._total = sum(run.steps for run in [*ahead.values(), *back.values()])
+        finished = self._sweep(reader, list(ahead.values()), 1, self._finish)
+        partners = {run.segment: run for run in ahead.values()}
+        finished = finished and self._sweep(
+            reader, list(back.values()), -1, lambda run: self._finish(run, partners.get(run.segment))
+        )
+        if self._damage is not None:
+            raise self._damage
+        return finished
+
+    # --- reading ---
+
+    def _sweep(self, reader: FrameReader, runs: Sequence[_Run], direction: int, store: Callable[[_Run], None]) -> bool:
+        """Take all runs of one direction through their frames together; False where it was stopped."""
+        waiting = sorted(runs, key=lambda run: direction * run.start)
+        active: dict[int, _Run] = {}
+        targets = MultiTracker(self._tracker)
+        detector, before = CutDetector(), None
+        stored = time.monotonic()
+        try:
+            with closing(_read(reader, _spans(runs, direction), direction)) as frames:
+                for number, frame in frames:
+                    if self._should_stop():
+                        return False
+                    if before != number - direction:
+                        detector = CutDetector()
+                    cut, before = self._find_cut(detector, frame, number, direction), number
+                    for id, result in (targets.update(frame) if active else {}).items():
+                        run = active[id]
+                        certain = run.take(number, result, cut)
+                        self._done += abs(run.end - number) + 1 if run.ended else 1
+                        self._report(run, certain)
+                        if run.ended:
+                            targets.remove(id)
+                            store(active.pop(id))
+                    while waiting and waiting[0].start == number:
+                        run = waiting.pop(0)
+                        active[targets.add(frame, run.box)] = run
+                    if time.monotonic() - stored >= STORE_SECONDS:
+                        for run in active.values():
+                            self._store_partly(run)
+                        stored = time.monotonic()
+        except VideoError as error:
+            self._damage = error
+        finally:
+            for run in active.values():
+                self._store_partly(run)
+        return True
+
+    def _find_cut(self, detector: CutDetector, frame: Frame, number: int, direction: int) -> bool:
+        """Whether a scene begins with this frame, or, read backward, ends with it."""
+        begins = number if direction > 0 else number + 1
+        if detector.update(frame) and begins not in self._cuts:
+            self._cuts.add(begins)
+            self._project.add_found_cuts([begins])
+        return begins in self._cuts
+
+    # --- storing ---
+
+    def _report(self, run: _Run, boxes: Mapping[int, LabeledBox]) -> None:
+        """Hand on what is new; of a run that is to be joined with one that came before, only the progress."""
+        boxes = run.inside(boxes) if run.comes_first else {}
+        self._on_boxes(run.segment.target, boxes, TrackProgress(done=self._done, total=self._total))
+
+    def _store_partly(self, run: _Run) -> None:
+        """Keep what a run that goes on, or is stopped, has found since it was kept last."""
+        if run.comes_first:
+            self._store(run, complete=False)
+
+    def _finish(self, run: _Run, partner: _Run | None = None) -> None:
+        """Keep what a run that is through has found, joined with its partner's from the other side if it has one."""
+        segment = run.segment
+        if segment.left is None or segment.right is None:
+            self._store(run, complete=run.reaches_all)
+        elif partner is None:  # the backward run comes later
+            self._store(run, complete=False)
+        elif partner.ended:
+            joined = join_runs(_as_run(partner), _as_run(run))
+            boxes = {
+                frame: LabeledBox(box=_box(box), score=float(score), source="tracker")
+                for frame, box, score in zip(
+                    range(partner.start, run.start + 1), joined.boxes, joined.scores, strict=True
+                )
+                if segment.first <= frame <= segment.last and np.isfinite(box).all()
+            }
+            doubts = {
+                frame: (float(doubt), reason)
+                for frame, doubt, reason in zip(
+                    range(partner.start, run.start + 1), joined.doubts, joined.reasons, strict=True
+                )
+            }
+            self._project.store_track(segment, boxes, made_by=self._made_by, doubts=doubts)
+            self._on_boxes(segment.target, boxes, TrackProgress(done=self._done, total=self._total))
+
+    def _store(self, run: _Run, *, complete: bool) -> None:
+        boxes = run.inside(run.unstored)
+        doubts, reasons = doubt_of_run(
+            np.array([each.box for each in boxes.values()], np.float64).reshape(-1, 4),
+            np.array([each.score for each in boxes.values()]),
+            np.array([each.lost for each in boxes.values()], bool),
+            np.abs(np.array(list(boxes), np.float64) - run.start),
+        )
+        self._project.store_track(
+            run.segment,
+            boxes,
+            complete=complete,
+            replace=not run.stored,
+            made_by=self._made_by,
+            doubts=dict(zip(boxes, zip(doubts.tolist(), reasons, strict=True), strict=True)),
+        )
+        run.unstored, run.stored = {}, True
+
+
+def _as_run(run: _Run) -> Run:
+    """The run as arrays over all frames from the left keyframe to the right one."""
+    left, right = min(run.start, run.end), max(run.start, run.end)
+    boxes, scores = np.full((right - left + 1, 4), np.nan), np.zeros(right - left + 1)
+    boxes[run.start - left], scores[run.start - left] = run.box, 1.0
+    for frame, each in run.boxes.items():
+        boxes[frame - left], scores[frame - left] = each.box, each.score
+    return Run(boxes, scores)
+
+
+def _box(values: NDArray[np.float64]) -> Box:
+    x, y, width, height = values.tolist()
+    return x, y, width, height
+
+
+# --- frames ---
+
+
+def _spans(runs: Iterable[_Run], direction: int) -> list[tuple[int, int]]:
+    """First and last frame of each stretch that runs of one direction need, in the order of reading."""
+    spans: list[tuple[int, int]] = []
+    for low, high in sorted((min(run.start, run.end), max(run.start, run.end)) for run in runs):
+        if spans and low <= spans[-1][1] + 1:
+            spans[-1] = spans[-1][0], max(spans[-1][1], high)
+        else:
+            spans.append((low, high))
+    return spans if direction > 0 else [(high, low) for low, high in reversed(spans)]
+
+
+def _read(
+    reader: FrameReader, spans: Sequence[tuple[int, int]], direction: int
+) -> Generator[tuple[int, Frame], None, None]:
+    """Frames with their numbers, decoded ahead in a thread. Backward, a chunk is decoded forward and kept."""
+
+    def numbered() -> Iterator[tuple[int, Frame]]:
+        width, height = reader.size_wh
+        chunk = max(1, CHUNK_BYTES // (3 * width * height))
+        for start, end in spans:
+            if direction > 0:
+                for number in range(start, end + 1):
+                    yield number, reader.frame(number)
+                continue
+            for high in range(start, end - 1, -chunk):
+                low = max(end, high - chunk + 1)
+                frames = [reader.frame(number) for number in range(low, high + 1)]
+                while frames:
+                    yield low + len(frames) - 1, frames.pop()
+
+    return read_ahead(numbered(), READ_AHEAD)

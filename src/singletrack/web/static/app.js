@@ -1,0 +1,886 @@
+/** The page: what is shown, what was said, and what happens when. */
+
+import { ApiError, OfflineError, call, listen } from "./api.js";
+import { find, make, openExport, openHelp, openImport } from "./dialogs.js";
+import { Frames } from "./frames.js";
+import { actionOf } from "./keys.js";
+import { Panel } from "./panel.js";
+import { Timeline } from "./timeline.js";
+import { PictureView } from "./view.js";
+
+/**
+ * @typedef {{x: number, y: number, w: number, h: number}} Box
+ * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, source: string}} Row
+ * @typedef {{id: number, name: string, label: string, color: string, attributes: Record<string, string>,
+ *   stale: [number, number][], boxes: Map<number, Row>}} Target
+ */
+
+const NUDGE_MS = 350; // after the last arrow key, the box is kept
+const FOLLOW_MS = 220; // while tracking, the picture follows this often
+const OFFLINE = "The server does not answer. Is `singletrack label` still running? The page tries again by itself.";
+const NEW_SERVER = "`singletrack label` was started again. Open the address that it printed.";
+
+const state = {
+  /** @type {{id: string, name: string}[]} */
+  clips: [],
+  /** @type {any} the clip as the server describes it */
+  clip: null,
+  /** @type {Target[]} */
+  targets: [],
+  /** @type {number | null} */
+  selected: null,
+  frame: 0,
+  shown: -1, // the frame that is painted; boxes are those of this one
+  playing: false,
+  drawing: false, // the next drag draws a new target
+  /** @type {{done: number, total: number, began: number} | null} */
+  tracking: null,
+  follows: false, // the picture goes along with tracking
+  returnTo: 0,
+  /** @type {{target: number, frame: number, doubt: number, reason: string}[]} */
+  doubts: [],
+  revision: 0,
+  online: true,
+};
+
+/** @type {Frames | null} */
+let frames = null;
+/** @type {() => void} */
+let stopListening = () => {};
+/** @type {Promise<unknown>} edits go to the server one after another */
+let edits = Promise.resolve();
+/** @type {{frame: number, id: number, box: Box, timer: number} | null} a box that arrow keys move */
+let nudge = null;
+let doubtTimer = 0;
+let followedAt = 0;
+
+const view = new PictureView(/** @type {HTMLCanvasElement} */ (find("picture")), {
+  shapes,
+  drawsNow,
+  onDraw: (box) => void drawn(box),
+  onEdit: (id, box) => void setKeyframe(id, state.shown, box),
+  onSelect: select,
+  onView: () => frames?.fitScale(view.shownWidth),
+});
+const timeline = new Timeline(/** @type {HTMLCanvasElement} */ (find("timeline")), {
+  count: () => state.clip?.video.frame_count ?? 0,
+  fps: () => state.clip?.video.fps ?? 30,
+  frame: () => state.frame,
+  tracks: () => state.targets,
+  selected: () => state.selected,
+  cuts: () => state.clip?.cuts ?? [],
+  doubts: () => state.doubts,
+  onSeek: (frame) => seek(frame),
+  onSelect: select,
+});
+const panel = new Panel({
+  onSelect: select,
+  onChange: (values) => {
+    if (state.selected !== null) void edit("PATCH", `/targets/${state.selected}`, values);
+  },
+  onBox: ([x, y, w, h]) => {
+    if (state.selected !== null) void setKeyframe(state.selected, state.frame, { x, y, w, h });
+  },
+});
+
+// --- what is where -----------------------------------------------------------------------------------------
+
+/** @param {number | null} id */
+function targetOf(id) {
+  return state.targets.find((target) => target.id === id) ?? null;
+}
+
+function selectedTarget() {
+  return targetOf(state.selected);
+}
+
+/** @returns {import("./view.js").Shape[]} */
+function shapes() {
+  return state.targets.flatMap((target) => {
+    const row = target.boxes.get(state.shown);
+    const moved = nudge && nudge.id === target.id && nudge.frame === state.shown ? nudge.box : null;
+    if (!row?.box && !moved) return [];
+    return [
+      {
+        id: target.id,
+        name: target.name,
+        color: target.color,
+        box: moved ?? /** @type {Row} */ (row).box,
+        lost: Boolean(row?.lost),
+        keyframe: Boolean(row?.keyframe),
+        interpolated: row?.source === "interpolation",
+        score: row?.score ?? 1,
+        selected: target.id === state.selected,
+      },
+    ];
+  });
+}
+
+/** Whether a drag beside the selected box draws: a new target, or one that has no box here. */
+function drawsNow() {
+  if (state.drawing || state.targets.length === 0) return true;
+  const target = selectedTarget();
+  return target !== null && !target.boxes.get(state.shown)?.box;
+}
+
+// --- changes -----------------------------------------------------------------------------------------------
+
+/**
+ * Send an edit after those before it, and show what the server made of it.
+ * @param {string} method @param {string} path below the clip @param {object} [body]
+ * @returns {Promise<any>} the answer; null if it failed, which is then shown
+ */
+function edit(method, path, body) {
+  const clip = state.clip;
+  const done = edits.then(async () => {
+    if (!clip || state.clip?.id !== clip.id) return null;
+    try {
+      const answer = await call(method, `/api/clips/${clip.id}${path}`, body ?? {});
+      accept(answer);
+      return answer;
+    } catch (error) {
+      fail(error);
+      if (error instanceof ApiError) await reload().catch(fail);
+      return null;
+    }
+  });
+  edits = done;
+  return done;
+}
+
+/** @param {any} answer state of the clip, with the boxes that changed */
+function accept(answer) {
+  if (answer.id !== undefined && typeof answer.id === "string" && answer.id !== state.clip?.id) return;
+  state.revision = Math.max(state.revision, answer.revision);
+  state.clip = { ...state.clip, ...answer, id: state.clip.id };
+  const before = new Map(state.targets.map((target) => [target.id, target.boxes]));
+  state.targets = answer.targets.map((/** @type {any} */ target) => ({ ...target, boxes: before.get(target.id) ?? new Map() }));
+  for (const [id, rows] of Object.entries(answer.boxes ?? {})) {
+    const target = targetOf(Number(id));
+    if (!target) continue;
+    if (answer.range === null) target.boxes = new Map();
+    else for (let frame = answer.range[0]; frame <= answer.range[1]; frame += 1) target.boxes.delete(frame);
+    for (const row of /** @type {any[]} */ (rows)) putRow(target, row);
+  }
+  if (!targetOf(state.selected)) state.selected = state.targets[0]?.id ?? null;
+  showAll();
+  askForDoubts();
+}
+
+/** @param {Target} target @param {any[]} packed @returns {number} the frame */
+function putRow(target, [frame, x, y, w, h, score, flags, source]) {
+  target.boxes.set(frame, { box: x === null ? null : { x, y, w, h }, score, keyframe: (flags & 1) > 0, lost: (flags & 2) > 0, source });
+  return frame;
+}
+
+/** Load everything about the clip again. */
+async function reload() {
+  const id = state.clip.id;
+  const [clip, boxes] = await Promise.all([call("GET", `/api/clips/${id}`), call("GET", `/api/clips/${id}/boxes`)]);
+  accept({ ...clip, boxes: boxes.boxes, range: null });
+  setTracking(clip.tracking ? (state.tracking ?? { done: 0, total: 0, began: performance.now() }) : null);
+}
+
+/** @param {Box} box */
+async function drawn(box) {
+  const frame = state.shown;
+  const target = selectedTarget();
+  if (!state.drawing && target) {
+    await setKeyframe(target.id, frame, box);
+    return;
+  }
+  state.drawing = false;
+  const names = new Set(state.targets.map((each) => each.name));
+  let number = state.targets.length + 1;
+  while (names.has(`target ${number}`)) number += 1;
+  const label = target?.label ?? "object";
+  const answer = await edit("POST", "/targets", { name: `target ${number}`, label });
+  if (!answer) return;
+  const added = state.targets.at(-1);
+  if (!added) return;
+  state.selected = added.id;
+  await setKeyframe(added.id, frame, box);
+}
+
+/** @param {number} id @param {number} frame @param {Box | null} box */
+async function setKeyframe(id, frame, box) {
+  const target = targetOf(id);
+  if (!target) return;
+  if (!state.online) {
+    say("Not saved: the server does not answer.");
+    return;
+  }
+  const before = target.boxes.get(frame);
+  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, source: "saving" }); // until the server has kept it
+  showFrame();
+  const answer = await edit("PUT", `/targets/${id}/keyframes/${frame}`, { box: box && [box.x, box.y, box.w, box.h] });
+  if (answer || state.online) return;
+  if (before) target.boxes.set(frame, before); // it was not kept, so it is not shown
+  else target.boxes.delete(frame);
+  showFrame();
+}
+
+async function removeKeyframe() {
+  const target = selectedTarget();
+  if (target?.boxes.get(state.frame)?.keyframe) await edit("DELETE", `/targets/${target.id}/keyframes/${state.frame}`);
+  else say("There is no keyframe of the selected target in this frame.");
+}
+
+async function confirm() {
+  const target = selectedTarget();
+  const row = target?.boxes.get(state.frame);
+  if (!target || !row?.box) return;
+  await setKeyframe(target.id, state.frame, row.box);
+  if (state.doubts.length) say("Keyframe set. J goes to the next frame in doubt.");
+}
+
+/** @param {"undo" | "redo"} which */
+async function goThroughHistory(which) {
+  keepNudge();
+  const answer = await edit("POST", `/${which}`);
+  if (answer) say(answer.edit ? `${which === "undo" ? "Undone" : "Done again"}: ${answer.edit}` : `Nothing to ${which}.`);
+}
+
+/** @param {number} dx @param {number} dy @param {boolean} resize */
+function nudgeBox(dx, dy, resize) {
+  const target = selectedTarget();
+  if (!target || state.shown !== state.frame) return;
+  const box = nudge?.id === target.id && nudge.frame === state.frame ? nudge.box : target.boxes.get(state.frame)?.box;
+  if (!box) {
+    if (!resize && dx) seek(state.frame + Math.sign(dx) * (Math.abs(dx) > 1 ? 10 : 1));
+    return;
+  }
+  if (nudge && (nudge.id !== target.id || nudge.frame !== state.frame)) keepNudge();
+  window.clearTimeout(nudge?.timer);
+  const moved = resize ? { ...box, w: Math.max(1, box.w + dx), h: Math.max(1, box.h + dy) } : { ...box, x: box.x + dx, y: box.y + dy };
+  nudge = { frame: state.frame, id: target.id, box: moved, timer: window.setTimeout(keepNudge, NUDGE_MS) };
+  view.paint();
+}
+
+function keepNudge() {
+  if (!nudge) return;
+  const { id, frame, box, timer } = nudge;
+  window.clearTimeout(timer);
+  nudge = null;
+  void setKeyframe(id, frame, box);
+}
+
+// --- time --------------------------------------------------------------------------------------------------
+
+/** @param {number} frame @param {boolean} [byPerson] */
+function seek(frame, byPerson = true) {
+  if (!state.clip) return;
+  if (byPerson) {
+    state.follows = false;
+    keepNudge();
+    if (state.playing && frame !== state.frame) setPlaying(false);
+  }
+  state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
+  frames?.want(state.frame);
+  timeline.follow();
+  showFrame();
+}
+
+/** @param {boolean} playing */
+function setPlaying(playing) {
+  if (playing === state.playing || !state.clip) return;
+  keepNudge();
+  state.playing = playing;
+  const button = find("play");
+  button.setAttribute("aria-label", playing ? "Pause" : "Play");
+  button.title = `${playing ? "Pause" : "Play"} (Space)`;
+  button.querySelector("use")?.setAttribute("href", playing ? "#i-pause" : "#i-play");
+  if (!playing) return;
+  if (state.frame >= state.clip.video.frame_count - 1) seek(0, false);
+  state.follows = false;
+  let due = performance.now();
+  const tick = (/** @type {number} */ now) => {
+    if (!state.playing || !state.clip) return;
+    const wait = 1000 / (state.clip.video.fps * Number(/** @type {HTMLSelectElement} */ (find("speed")).value));
+    if (now >= due && state.shown === state.frame) {
+      if (state.frame >= state.clip.video.frame_count - 1) {
+        setPlaying(false);
+        return;
+      }
+      due = Math.max(due + wait, now - wait);
+      seek(state.frame + 1, false);
+    }
+    requestAnimationFrame(tick);
+  };
+  requestAnimationFrame(tick);
+}
+
+/** @param {1 | -1} direction */
+function goToKeyframe(direction) {
+  const target = selectedTarget();
+  if (!target) return;
+  const numbers = [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame).sort((a, b) => a - b);
+  const found = direction > 0 ? numbers.find((frame) => frame > state.frame) : numbers.reverse().find((frame) => frame < state.frame);
+  if (found === undefined) say(direction > 0 ? "No keyframe after this frame." : "No keyframe before this frame.");
+  else seek(found);
+}
+
+function goToDoubt() {
+  const here = state.doubts.findIndex((doubt) => doubt.frame === state.frame && doubt.target === state.selected);
+  const doubt = state.doubts[(here + 1) % Math.max(1, state.doubts.length)];
+  if (!doubt) {
+    say(state.targets.length ? "No frame is in doubt." : "Draw a box first.");
+    return;
+  }
+  select(doubt.target);
+  seek(doubt.frame);
+  const lost = targetOf(doubt.target)?.boxes.get(doubt.frame)?.lost;
+  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag the box to the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
+}
+
+/** @param {number} id */
+function select(id) {
+  if (state.selected !== id) keepNudge();
+  state.selected = id;
+  state.drawing = false;
+  showAll();
+}
+
+// --- tracking ----------------------------------------------------------------------------------------------
+
+/** @param {object} [limits] */
+async function track(limits = {}) {
+  if (!state.clip || state.tracking) return;
+  keepNudge();
+  await edits;
+  if (!state.targets.some((target) => target.stale.length)) {
+    say(state.targets.length ? "All of it is tracked. Correct a box to track its stretch anew." : "Draw a box first.");
+    return;
+  }
+  setPlaying(false);
+  state.returnTo = state.frame;
+  state.follows = true;
+  setTracking({ done: 0, total: 0, began: performance.now() });
+  try {
+    await call("POST", `/api/clips/${state.clip.id}/track`, limits);
+  } catch (error) {
+    setTracking(null);
+    fail(error);
+  }
+}
+
+async function stopTracking() {
+  if (!state.tracking) return;
+  try {
+    await call("POST", `/api/clips/${state.clip.id}/stop`, {});
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** @param {typeof state.tracking} tracking */
+function setTracking(tracking) {
+  state.tracking = tracking;
+  showProgress();
+  showHint();
+}
+
+/** @param {any[]} messages */
+function receive(messages) {
+  let newest = -1;
+  for (const message of messages) {
+    if (message.type === "boxes") {
+      const target = targetOf(message.target);
+      if (!target) continue;
+      let frame = -1;
+      for (const row of message.boxes) {
+        if (!target.boxes.get(row[0])?.keyframe) frame = putRow(target, row);
+      }
+      if (message.target === state.selected || newest < 0) newest = Math.max(frame, -1);
+      state.tracking = { done: message.done, total: message.total, began: state.tracking?.began ?? performance.now() };
+    } else if (message.type === "tracked") {
+      void tracked(message);
+    } else if (message.type === "changed" && message.revision > state.revision) {
+      edits = edits.then(() => (message.revision > state.revision ? reload().catch(fail) : null));
+    }
+  }
+  if (newest < 0) return;
+  showProgress();
+  timeline.paint();
+  const now = performance.now();
+  if (state.follows && now - followedAt > FOLLOW_MS && state.shown === state.frame) {
+    followedAt = now;
+    seek(newest, false);
+  } else view.paint();
+}
+
+/** @param {{outcome: string, error: string | null}} message */
+async function tracked(message) {
+  const followed = state.follows;
+  state.follows = false;
+  setTracking(null);
+  if (message.error) fail(new Error(message.error));
+  await reload().catch(fail);
+  if (followed) seek(state.returnTo, false);
+  if (message.outcome === "stopped") say("Stopped. What was tracked stays.");
+  if (message.outcome === "finished") say("Tracked.");
+}
+
+function askForDoubts() {
+  window.clearTimeout(doubtTimer);
+  doubtTimer = window.setTimeout(async () => {
+    if (!state.clip || state.tracking) return;
+    const id = state.clip.id;
+    try {
+      const answer = await call("GET", `/api/clips/${id}/suggestions`);
+      if (state.clip?.id === id) state.doubts = answer.suggestions;
+    } catch (error) {
+      fail(error);
+    }
+    showButtons();
+    timeline.paint();
+  }, 150);
+}
+
+// --- showing -----------------------------------------------------------------------------------------------
+
+function showAll() {
+  panel.showTargets(state.targets, state.selected, (id) => {
+    const target = targetOf(id);
+    const keyframes = [...(target?.boxes.values() ?? [])].filter((row) => row.keyframe).length;
+    return keyframes ? `◆ ${keyframes}` : "";
+  });
+  panel.showDetails(selectedTarget());
+  showFrame();
+  showButtons();
+  showProgress();
+  timeline.paint();
+}
+
+/** What depends on the frame. */
+function showFrame() {
+  const clip = state.clip;
+  if (!clip) return;
+  const { frame_count: count, fps } = clip.video;
+  const field = /** @type {HTMLInputElement} */ (find("frame"));
+  field.max = String(count - 1);
+  if (document.activeElement !== field) field.value = String(state.frame);
+  find("frame-count").textContent = `of ${count - 1}`;
+  find("clock").textContent = `${clock(state.frame / fps)} / ${clock(count / fps)}`;
+  const slider = find("timeline");
+  slider.setAttribute("aria-valuemax", String(count - 1));
+  slider.setAttribute("aria-valuenow", String(state.frame));
+  slider.setAttribute("aria-valuetext", `frame ${state.frame} of ${count - 1}`);
+  const target = selectedTarget();
+  const row = target?.boxes.get(state.frame);
+  panel.showBox(row, target ? describe(row) : "");
+  if (!state.playing && target) {
+    const box = row?.box ? `, x ${row.box.x.toFixed(0)}, y ${row.box.y.toFixed(0)}, ${row.box.w.toFixed(0)} by ${row.box.h.toFixed(0)}` : "";
+    find("announce").textContent = `Frame ${state.frame}. ${target.name}: ${describe(row)}${box}`;
+  }
+  /** @type {HTMLButtonElement} */ (find("remove-keyframe")).disabled = !row?.keyframe;
+  /** @type {HTMLButtonElement} */ (find("confirm")).disabled = !row?.box || row.keyframe;
+  /** @type {HTMLButtonElement} */ (find("absent")).disabled = Boolean(row && row.box === null && row.keyframe);
+  showHint();
+  view.paint();
+}
+
+/** @param {Row | undefined} row */
+function describe(row) {
+  if (!row) return "No box yet";
+  if (row.source === "saving") return "Saving";
+  if (row.box === null) return row.keyframe ? "Keyframe: absent from here on" : "Absent";
+  if (row.keyframe) return "Keyframe, set by you";
+  if (row.lost) return "Lost by the tracker";
+  if (row.source === "interpolation") return "Between keyframes, not tracked yet";
+  if (row.source === "import") return "Imported";
+  return `Tracked, score ${row.score.toFixed(2)}`;
+}
+
+function showButtons() {
+  const clip = state.clip;
+  const ready = Boolean(clip) && state.online;
+  const set = (/** @type {string} */ id, /** @type {boolean} */ on) => {
+    /** @type {HTMLButtonElement} */ (find(id)).disabled = !on;
+  };
+  set("undo", ready && clip.can_undo && !state.tracking);
+  set("redo", ready && clip.can_redo && !state.tracking);
+  set("export", ready && state.targets.length > 0);
+  set("import", ready && !state.tracking);
+  set("new-target", ready);
+  set("next-doubt", ready && state.doubts.length > 0);
+  find("doubt-count").textContent = state.doubts.length ? String(state.doubts.length) : "";
+  find("saved").textContent = clip ? `saved in ${clip.project}` : "";
+  const button = /** @type {HTMLButtonElement} */ (find("track"));
+  button.classList.toggle("stop", Boolean(state.tracking));
+  if (state.tracking) {
+    button.textContent = "Stop";
+    button.title = "Stop tracking; what was made stays (Esc)";
+    button.disabled = !state.online;
+  } else {
+    const stale = state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
+    button.textContent = stale ? `Track ${stale} ${stale === 1 ? "frame" : "frames"}` : state.targets.length ? "All tracked" : "Track";
+    button.title = "Track what is not tracked yet (T)";
+    button.disabled = !ready || !stale;
+  }
+}
+
+function showProgress() {
+  const { tracking } = state;
+  find("progress").hidden = !tracking;
+  if (tracking) {
+    const bar = /** @type {HTMLProgressElement} */ (find("progress-bar"));
+    if (tracking.total) bar.value = tracking.done / tracking.total;
+    else bar.removeAttribute("value");
+    const seconds = (performance.now() - tracking.began) / 1000;
+    const rate = seconds > 0.5 ? tracking.done / seconds : 0;
+    const left = rate ? Math.ceil((tracking.total - tracking.done) / rate) : 0;
+    find("progress-text").textContent = tracking.total ? `${Math.round((100 * tracking.done) / tracking.total)} %${left > 1 ? `, ${left} s left` : ""}` : "starting";
+  }
+  showButtons();
+}
+
+let said = "";
+let saidTimer = 0;
+
+/** Say something for a few seconds, where the hint is. @param {string} text */
+function say(text) {
+  said = text;
+  window.clearTimeout(saidTimer);
+  saidTimer = window.setTimeout(() => {
+    said = "";
+    showHint();
+  }, 4500);
+  showHint();
+}
+
+/** One line on what to do next. */
+function showHint() {
+  let hint = said;
+  const target = selectedTarget();
+  const row = target?.boxes.get(state.frame);
+  if (!hint && state.clip && state.shown >= 0 && !state.playing) {
+    if (state.tracking) hint = "Tracking. Stop (Esc) keeps what was made.";
+    else if (state.drawing) hint = "Drag a box around the next target.";
+    else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
+    else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
+    else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
+    else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press Absent (A).";
+    else if (row?.keyframe && target?.stale.length) {
+      const alone = [...target.boxes.values()].filter((each) => each.keyframe).length === 1;
+      hint = alone ? "Press Track (T) to follow it through the clip." : "Press Track (T) to track again what this changes.";
+    }
+  }
+  const element = find("hint");
+  if (element.textContent !== hint) element.textContent = hint;
+}
+
+/** @param {number} seconds */
+function clock(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes}:${(seconds - 60 * minutes).toFixed(2).padStart(5, "0")}`;
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  if (error instanceof OfflineError) {
+    lost();
+    return;
+  }
+  console.error(error);
+  banner(error instanceof ApiError && error.status === 403 ? NEW_SERVER : /** @type {Error} */ (error).message || String(error), true);
+}
+
+/** @param {string} text @param {boolean} closes */
+function banner(text, closes) {
+  find("banner-text").textContent = text;
+  find("banner-close").hidden = !closes;
+  find("banner").hidden = !text;
+}
+
+function lost() {
+  if (!state.online) return;
+  state.online = false;
+  setPlaying(false);
+  banner(OFFLINE, false);
+  showButtons();
+}
+
+/** @param {boolean} again */
+async function connected(again) {
+  if (!again && state.online) return;
+  try {
+    if (state.clip) await reload();
+    state.online = true;
+    banner("", false);
+    frames?.want(state.frame);
+    showAll();
+    say("Connected again.");
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** After a connection is lost: is the server back, and does it still know this page? */
+async function whileLost() {
+  try {
+    const known = await call("GET", "/api/clips");
+    if (!state.clip || known.clips.some((/** @type {{id: string}} */ clip) => clip.id === state.clip.id)) return;
+    location.reload();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 403) banner(NEW_SERVER, false);
+    else if (error instanceof OfflineError) lost();
+  }
+}
+
+// --- clips -------------------------------------------------------------------------------------------------
+
+/** @param {string} id */
+async function openClip(id) {
+  setPlaying(false);
+  keepNudge();
+  await edits;
+  stopListening();
+  frames?.close();
+  frames = null;
+  Object.assign(state, { clip: null, targets: [], selected: null, frame: 0, shown: -1, tracking: null, doubts: [], revision: 0, drawing: false });
+  view.picture = null;
+  said = "";
+  find("empty").hidden = true;
+  find("loading").hidden = false;
+  banner("", false);
+  showAll();
+  try {
+    const [clip, boxes] = await Promise.all([call("GET", `/api/clips/${id}`), call("GET", `/api/clips/${id}/boxes`)]);
+    state.clip = clip;
+    document.title = `${clip.name} – singletrack label`;
+    view.setSource(clip.video.width, clip.video.height);
+    frames = new Frames(id, clip.video, {
+      onFrame: (number, picture) => {
+        if (number !== state.frame) return;
+        state.shown = number;
+        find("loading").hidden = true;
+        view.show(picture);
+        showHint();
+        document.body.dataset.frame = String(number);
+      },
+      onError: (error) => {
+        find("loading").hidden = true;
+        fail(error);
+      },
+    });
+    frames.fitScale(view.shownWidth);
+    timeline.span = 0;
+    timeline.first = 0;
+    accept({ ...clip, boxes: boxes.boxes, range: null });
+    const first = Math.min(...state.targets.flatMap((target) => [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame)));
+    seek(Number.isFinite(first) ? first : 0, false);
+    if (clip.tracking) setTracking({ done: 0, total: 0, began: performance.now() });
+    if (clip.read_only) banner("This project is open elsewhere; here it can only be read.", true);
+    stopListening = listen(id, {
+      onMessages: receive,
+      onOpen: (again) => void connected(again),
+      onLost: () => {
+        lost();
+        void whileLost();
+      },
+    });
+  } catch (error) {
+    find("loading").hidden = true;
+    fail(error);
+  }
+}
+
+async function start() {
+  try {
+    const answer = await call("GET", "/api/clips");
+    state.clips = answer.clips;
+  } catch (error) {
+    fail(error);
+    window.setTimeout(start, 1500);
+    return;
+  }
+  showClips();
+  const wanted = new URLSearchParams(location.hash.slice(1)).get("clip");
+  const clip = state.clips.find((each) => each.id === wanted) ?? state.clips[0];
+  if (clip) {
+    /** @type {HTMLSelectElement} */ (find("clip")).value = clip.id;
+    await openClip(clip.id);
+  } else {
+    find("empty").hidden = false;
+    showButtons();
+  }
+}
+
+function showClips() {
+  const select = /** @type {HTMLSelectElement} */ (find("clip"));
+  select.replaceChildren(...state.clips.map((clip) => make("option", { value: clip.id }, clip.name)));
+  select.disabled = state.clips.length < 2;
+  select.hidden = state.clips.length === 0;
+}
+
+/** @param {File} file */
+async function upload(file) {
+  find("empty").hidden = true;
+  const loading = find("loading");
+  loading.hidden = false;
+  loading.textContent = `Copying ${file.name}`;
+  try {
+    const clip = await call("POST", `/api/clips?${new URLSearchParams({ name: file.name })}`, file);
+    state.clips.push(clip);
+    showClips();
+    /** @type {HTMLSelectElement} */ (find("clip")).value = clip.id;
+    loading.textContent = "Opening the clip";
+    await openClip(clip.id);
+  } catch (error) {
+    loading.hidden = true;
+    find("empty").hidden = Boolean(state.clip);
+    fail(error instanceof OfflineError ? new Error("The clip could not be sent. It may be larger than the limit (--upload-limit).") : error);
+  } finally {
+    loading.textContent = "Opening the clip";
+  }
+}
+
+// --- buttons, keys, drops ----------------------------------------------------------------------------------
+
+/** @type {Record<string, () => void>} */
+const actions = {
+  previous: () => seek(state.frame - 1),
+  next: () => seek(state.frame + 1),
+  previousTen: () => seek(state.frame - 10),
+  nextTen: () => seek(state.frame + 10),
+  first: () => seek(0),
+  last: () => seek(Infinity === state.clip?.video.frame_count ? 0 : (state.clip?.video.frame_count ?? 1) - 1),
+  nextKeyframe: () => goToKeyframe(1),
+  previousKeyframe: () => goToKeyframe(-1),
+  doubt: goToDoubt,
+  newTarget: () => {
+    if (!state.clip) return;
+    setPlaying(false);
+    state.drawing = true;
+    showHint();
+    find("picture").focus();
+  },
+  confirm: () => void confirm(),
+  absent: () => {
+    if (state.selected !== null) void setKeyframe(state.selected, state.frame, null);
+  },
+  removeKeyframe: () => void removeKeyframe(),
+  track: () => void track(),
+  trackOn: () => {
+    if (state.selected !== null) void track({ targets: [state.selected], first: state.frame });
+  },
+  stop: () => {
+    if (view.cancelDrag()) return;
+    if (state.drawing) {
+      state.drawing = false;
+      showHint();
+    } else if (state.tracking) void stopTracking();
+    else setPlaying(false);
+  },
+  undo: () => void goThroughHistory("undo"),
+  redo: () => void goThroughHistory("redo"),
+  fit: () => view.fit(),
+  zoomIn: () => view.zoomBy(1.25),
+  zoomOut: () => view.zoomBy(0.8),
+  help: openHelp,
+  play: () => setPlaying(!state.playing),
+};
+
+/** @param {EventTarget | null} element */
+function isTyping(element) {
+  return element instanceof HTMLElement && (element.matches("input:not([type=radio]):not([type=checkbox]):not([type=color]), textarea, select") || element.isContentEditable);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
+  const element = /** @type {HTMLElement} */ (event.target);
+  if (isTyping(element)) {
+    if (event.key === "Escape" || (event.key === "Enter" && element.tagName === "INPUT")) element.blur();
+    return;
+  }
+  if (event.key === " ") {
+    if (element.matches("button, li, summary, a")) return;
+    event.preventDefault();
+    if (!event.repeat) {
+      view.spaceHeld = true;
+      view.spaceUsed = false;
+    }
+    return;
+  }
+  if (event.key === "Enter" && element.matches("button, li, a")) return;
+  const action = actionOf(event);
+  if (!action) return;
+  event.preventDefault();
+  if (action.startsWith("arrow")) {
+    const step = event.shiftKey ? 10 : 1;
+    const [dx, dy] = { arrowleft: [-step, 0], arrowright: [step, 0], arrowup: [0, -step], arrowdown: [0, step] }[action] ?? [0, 0];
+    if (element.id === "timeline") seek(state.frame + (dx || -dy));
+    else nudgeBox(dx, dy, event.altKey);
+  } else if (action.startsWith("select")) {
+    const target = state.targets[Number(action.slice(6)) - 1];
+    if (target) select(target.id);
+  } else if (!(event.repeat && ["track", "absent", "newTarget", "help", "confirm", "removeKeyframe"].includes(action))) actions[action]();
+});
+
+document.addEventListener("keyup", (event) => {
+  if (event.key !== " " || !view.spaceHeld) return;
+  view.spaceHeld = false;
+  if (!view.spaceUsed) actions.play();
+});
+window.addEventListener("blur", () => {
+  view.spaceHeld = false;
+});
+
+/** @type {Record<string, string>} */
+const BUTTONS = {
+  undo: "undo", redo: "redo", "next-doubt": "doubt", help: "help", fit: "fit", "new-target": "newTarget", confirm: "confirm",
+  absent: "absent", "remove-keyframe": "removeKeyframe", prev: "previous", next: "next", "prev-key": "previousKeyframe",
+  "next-key": "nextKeyframe", play: "play",
+};
+for (const [id, action] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => actions[action]());
+find("track").addEventListener("click", () => void (state.tracking ? stopTracking() : track()));
+find("export").addEventListener("click", () => void openExport(state.clip).catch(fail));
+find("import").addEventListener("click", () => void openImport(state.clip, (answer) => {
+  accept(answer);
+  say(`Added ${answer.ids.length} ${answer.ids.length === 1 ? "target" : "targets"}.`);
+}).catch(fail));
+find("remove-target").addEventListener("click", () => {
+  const target = selectedTarget();
+  if (!target) return;
+  void edit("DELETE", `/targets/${target.id}`).then((answer) => answer && say(`Removed ${target.name}. Ctrl+Z brings it back.`));
+});
+find("banner-close").addEventListener("click", () => banner("", false));
+const clipSelect = /** @type {HTMLSelectElement} */ (find("clip"));
+clipSelect.addEventListener("change", () => {
+  location.hash = `clip=${clipSelect.value}`;
+  clipSelect.blur();
+  void openClip(clipSelect.value);
+});
+const frameField = /** @type {HTMLInputElement} */ (find("frame"));
+frameField.addEventListener("change", () => {
+  if (Number.isFinite(frameField.valueAsNumber)) seek(frameField.valueAsNumber);
+  frameField.value = String(state.frame);
+});
+find("choose-clip").addEventListener("click", () => find("clip-file").click());
+const clipFile = /** @type {HTMLInputElement} */ (find("clip-file"));
+clipFile.addEventListener("change", () => {
+  const file = clipFile.files?.[0];
+  if (file) void upload(file);
+  clipFile.value = "";
+});
+let dragDepth = 0;
+document.addEventListener("dragenter", (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  dragDepth += 1;
+  find("drop").hidden = false;
+});
+document.addEventListener("dragleave", () => {
+  dragDepth = Math.max(0, dragDepth - 1);
+  if (!dragDepth) find("drop").hidden = true;
+});
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  dragDepth = 0;
+  find("drop").hidden = true;
+  const file = event.dataTransfer?.files[0];
+  if (file) void upload(file);
+});
+
+void start();

@@ -1,0 +1,309 @@
+"""The clips that one server shows: their projects, their pictures and the tracking that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import itertools
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from singletrack import loading
+from singletrack.errors import InputError, SingletrackError
+from singletrack.labeling import LabeledBox, Project, label_project
+from singletrack.labeling.propagate import TrackProgress, track_segments
+from singletrack.tracking.base import Tracker
+from singletrack.video.images import PICTURE_ENDINGS, natural_key
+from singletrack.web.pictures import Pictures
+
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".mts",
+    ".wmv",
+    ".flv",
+    ".gif",
+)
+Report = Callable[[dict[str, Any]], None]
+
+
+class UploadTooLargeError(InputError):
+    """A file that is sent to the page is larger than the limit."""
+
+
+def find_clips(source: str | Path) -> list[str | Path]:
+    """The clips that `source` names: itself, or the videos in it if it is a folder that holds videos and no frames.
+
+    Raises:
+        InputError: If it does not exist, or is a folder without videos and frames.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return [source]
+    entries = sorted(path.iterdir(), key=lambda entry: natural_key(entry.name))
+    if any(entry.suffix.lower() in PICTURE_ENDINGS and not entry.name.startswith(".") for entry in entries):
+        return [source]
+    videos = [entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".")]
+    if not videos:
+        raise InputError(
+            f"expected a folder of frames ({', '.join(PICTURE_ENDINGS)}) or of videos ({', '.join(VIDEO_SUFFIXES)}); "
+            f"found neither in {path}; check the path"
+        )
+    return list(videos)
+
+
+class Clip:
+    """One clip with its project. The project is opened when it is first needed.
+
+    Attributes:
+        id: What the page calls it; says nothing of where it is.
+        name: File or folder name.
+        source: Path of the file or folder, or a glob.
+    """
+
+    def __init__(self, source: str | Path, project_path: str | Path | None, workspace: Workspace) -> None:
+        self.id = _make_id(workspace.secret, Path(source))
+        self.name = Path(source).name or str(source)
+        self.source, self._project_path, self._workspace = source, project_path, workspace
+        self._lock = threading.Lock()
+        self._project: Project | None = None
+        self._pictures: Pictures | None = None
+        self._tracking: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._revisions = itertools.count(1)
+
+    @property
+    def project(self) -> Project:
+        """The open project; raises as ``label_project``."""
+        with self._lock:
+            if self._project is None:
+                self._project = label_project(self.source, self._project_path)
+            return self._project
+
+    @property
+    def pictures(self) -> Pictures:
+        """The frames; raises VideoError if they cannot be read."""
+        with self._lock:
+            if self._pictures is None:
+                self._pictures = Pictures(self.source)
+            return self._pictures
+
+    @property
+    def tracks(self) -> bool:
+        """Whether tracking runs."""
+        return self._tracking is not None and self._tracking.is_alive()
+
+    def open(self) -> None:
+        """Open the project and the frames now; raises as they do."""
+        _ = self.pictures, self.project
+
+    def next_revision(self) -> int:
+        """A number that grows with every state that is handed out."""
+        return next(self._revisions)
+
+    def track(self, report: Report, *, targets: Sequence[int] | None, first: int, last: int | None) -> None:
+        """Start ``track_segments`` in a thread; `report` gets what happens, as messages for the page.
+
+        Raises:
+            InputError: If tracking runs already.
+        """
+        project = self.project
+        with self._lock:
+            if self.tracks:
+                raise InputError("expected one run of tracking at a time; one is running; stop it first")
+            self._stop.clear()
+            self._tracking = threading.Thread(
+                target=self._track, args=(project, report, targets, first, last), name="track", daemon=True
+            )
+            self._tracking.start()
+
+    def stop(self) -> None:
+        """Stop tracking and wait for its last frame. What was made stays."""
+        self._stop.set()
+        thread = self._tracking
+        if thread is not None:
+            thread.join()
+
+    def close(self) -> None:
+        """Stop tracking and close the project and the frames."""
+        self.stop()
+        with self._lock:
+            if self._project is not None:
+                self._project.close()
+                self._project = None
+            if self._pictures is not None:
+                self._pictures.close()
+                self._pictures = None
+
+    def release_pictures(self) -> None:
+        """Free the memory of the frames; they are read again when they are needed."""
+        with self._lock:
+            if self._pictures is not None:
+                self._pictures.close()
+                self._pictures = None
+
+    def _track(
+        self, project: Project, report: Report, targets: Sequence[int] | None, first: int, last: int | None
+    ) -> None:
+        def on_boxes(target: int, boxes: Mapping[int, LabeledBox], progress: TrackProgress) -> None:
+            report(
+                {
+                    "type": "boxes",
+                    "target": target,
+                    "boxes": [pack_box(frame, box) for frame, box in boxes.items()],
+                    "done": progress.done,
+                    "total": progress.total,
+                }
+            )
+
+        outcome, error = "failed", None
+        try:
+            tracker = self._workspace.tracker()
+            finished = track_segments(
+                project,
+                targets=targets,
+                first=first,
+                last=last,
+                tracker=tracker,
+                on_boxes=on_boxes,
+                should_stop=self._stop.is_set,
+            )
+            outcome = "finished" if finished else "stopped"
+        except SingletrackError as caught:
+            error = str(caught)
+        except Exception as caught:
+            error = f"tracking failed: {type(caught).__name__}: {caught}; the terminal shows more"
+            raise
+        finally:
+            self._tracking = None
+            report({"type": "tracked", "outcome": outcome, "error": error})
+
+
+class Workspace:
+    """All clips of one server.
+
+    Args:
+        secret: Ids of clips are made with it; with the same secret, a clip has the same id after a restart.
+        model: Name of the model that tracks, as for ``singletrack.load``.
+        weights: Weights file. [default: the model's own]
+        upload_folder: Where clips go that are sent to the page.
+        upload_bytes: Largest size of all of them together.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str,
+        model: str = "ostrack-tiny",
+        weights: Path | None = None,
+        upload_folder: Path,
+        upload_bytes: int = 2_000_000_000,
+    ) -> None:
+        self.clips: dict[str, Clip] = {}
+        self.secret = secret
+        self.model = model
+        self._weights = weights
+        self._upload_folder, self.upload_bytes = upload_folder, upload_bytes
+        self._uploaded_bytes = 0
+        self._tracker: Tracker | None = None
+        self._lock = threading.Lock()
+        self._shown: list[str] = []  # clips whose pictures are open, the last shown at the end
+
+    def add(self, source: str | Path, project_path: str | Path | None = None) -> Clip:
+        """Add a clip."""
+        clip = Clip(source, project_path, self)
+        self.clips[clip.id] = clip
+        return clip
+
+    def pictures(self, clip: Clip) -> Pictures:
+        """The pictures of a clip; those of all but the two last shown clips are let go."""
+        pictures = clip.pictures
+        with self._lock:
+            if self._shown[-1:] != [clip.id]:
+                self._shown = [each for each in self._shown if each != clip.id] + [clip.id]
+            gone, self._shown = self._shown[:-2], self._shown[-2:]
+        for each in gone:
+            self.clips[each].release_pictures()
+        return pictures
+
+    def tracker(self) -> Tracker:
+        """The tracker, loaded when it is first needed."""
+        with self._lock:
+            if self._tracker is None:
+                self._tracker = loading.load(self.model, weights=self._weights)
+            return self._tracker
+
+    def load_tracker(self) -> None:
+        """Load the tracker ahead of its first use. An error is reported when it is used."""
+        with contextlib.suppress(SingletrackError):
+            self.tracker()
+
+    def start_upload(self, name: str, size: int | None) -> Path:
+        """Choose the path for a clip that is sent to the page.
+
+        Args:
+            name: What the sender calls it. Only its ending is used for the path.
+            size: Announced size in bytes, if known.
+
+        Raises:
+            InputError: If it is no video, by its ending.
+            UploadTooLargeError: If it is larger than what is left of the limit.
+        """
+        suffix = Path(name.replace("\\", "/")).suffix.lower()
+        if suffix not in VIDEO_SUFFIXES:
+            raise InputError(f"expected a video ({', '.join(VIDEO_SUFFIXES)}); got {name!r}; choose another file")
+        self.count_upload(0 if size is None else size, keep=False)
+        try:
+            self._upload_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SingletrackError(
+                f"cannot write {self._upload_folder} ({error.strerror}); choose another folder"
+            ) from error
+        return self._upload_folder / f"{secrets.token_hex(6)}{suffix}"
+
+    def count_upload(self, size: int, *, keep: bool = True) -> None:
+        """Count bytes against the limit; a negative size gives them back.
+
+        Raises:
+            UploadTooLargeError: If they pass the limit.
+        """
+        with self._lock:
+            if self._uploaded_bytes + size > self.upload_bytes:
+                raise UploadTooLargeError(
+                    f"expected clips of at most {self.upload_bytes / 1e6:.0f} MB together; this one is larger; give "
+                    "its path to `singletrack label` instead, or raise --upload-limit"
+                )
+            if keep:
+                self._uploaded_bytes += size
+
+    def close(self) -> None:
+        """Close all clips."""
+        for clip in self.clips.values():
+            clip.close()
+
+
+def _make_id(secret: str, path: Path) -> str:
+    """An id that says nothing of the path, and is another one when the file has changed."""
+    try:
+        status = path.stat()
+        state = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:  # a glob, or a file that is reported as missing when it is opened
+        state = ""
+    return hmac.digest(secret.encode(), f"{path.absolute()} {state}".encode(), "sha256").hex()[:16]
+
+
+def pack_box(frame: int, box: LabeledBox) -> list[Any]:
+    """One row for the page: frame, x, y, width, height (null where absent), score, flags, source."""
+    flags = box.keyframe * 1 + box.lost * 2
+    x, y, width, height = (None,) * 4 if box.box is None else (round(value, 2) for value in box.box)
+    return [frame, x, y, width, height, round(box.score, 3), flags, box.source]

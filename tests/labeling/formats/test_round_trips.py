@@ -1,0 +1,159 @@
+"""Every format gives back the boxes that it was given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from singletrack.errors import InputError
+from singletrack.labeling.formats import FORMATS, read_labels, write_labels
+from singletrack.labeling.formats.base import visible_boxes
+from singletrack.labeling.labels import LabeledBox, LabeledTarget, LabelSet, VideoInfo
+
+NEEDS_VIDEO = {"csv", "jsonl"}
+NO_IDS = {"yolo"}
+TABLES = ("csv", "jsonl", "parquet")
+
+
+def out_path(folder: Path, name: str) -> Path:
+    if name == "parquet":
+        pytest.importorskip("pyarrow", reason='pip install "singletrack[labels]"')
+    if name == "yolo":
+        pytest.importorskip("yaml", reason='pip install "singletrack[labels]"')
+    return folder / f"out{FORMATS[name].suffix}"
+
+
+def boxes_of(labels: LabelSet) -> dict[tuple[str, int], dict[int, tuple[float, float, float, float]]]:
+    """Visible boxes by label and id."""
+    found = {(each.label, each.id): visible_boxes(each.boxes.items()) for each in labels.targets}
+    return {key: boxes for key, boxes in found.items() if boxes}
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in NO_IDS])
+def test_boxes_and_ids_come_back(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name, tolerance=0.01)
+    again = read_labels(path, video=labels.video if name in NEEDS_VIDEO else None)
+    before, after = boxes_of(labels), boxes_of(again)
+    assert after.keys() == before.keys()
+    for key, boxes in before.items():
+        assert list(after[key]) == list(boxes), key
+        np.testing.assert_allclose(list(after[key].values()), list(boxes.values()), rtol=0, atol=0.0101)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in {*NEEDS_VIDEO, "voc"}])
+def test_the_video_comes_back(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name)
+    video = read_labels(path).video
+    assert (video.name, video.width, video.height, video.frame_count) == ("clip one.mp4", 640, 360, 12)
+    if name != "cvat":  # has no place for it
+        assert video.fps == 25.0
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_keep_everything(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path)
+    assert read_labels(path, video=labels.video) == labels
+
+
+@pytest.mark.parametrize("name", ["cvat", "label-studio", "coco-video"])
+def test_names_come_back(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name)
+    again = read_labels(path)
+    assert [target.name for target in again.targets] == ["=white car", "Rex & <b>co</b>", "'far' \"away\", ja"]
+    if name != "label-studio":
+        assert again.targets[0].attributes == {"parked": "no"}
+
+
+@pytest.mark.parametrize("name", ["cvat", "label-studio"])
+def test_absences_come_back_where_keyframes_hold_them(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name)
+    car = read_labels(path).targets[0]
+    # lost, absent and not labeled are one to these tools
+    assert [frame for frame, entry in car.boxes.items() if entry.box is None] == [3, 4, 5, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("name", ["got10k", "lasot", "otb"])
+def test_sequences_keep_absences_inside(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    write_labels(labels, tmp_path / "out", format=name)
+    car = read_labels(tmp_path / "out").targets[0]
+    assert [frame for frame, entry in car.boxes.items() if entry.box is None] == [3, 4, 5]
+    assert max(car.boxes) == 7
+
+
+def test_yolo_gives_the_boxes_without_ids(labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, "yolo")
+    write_labels(labels, path, format="yolo")
+    again = read_labels(path)
+    # no frame has two of a label, so each label is one target
+    assert [(target.id, target.label) for target in again.targets] == [(1, "car"), (2, "dog")]
+    cars = visible_boxes(again.targets[0].boxes.items())
+    assert list(cars) == [0, 1, 2, 6, 7, 11]
+    np.testing.assert_allclose(cars[1], (12.13, 21.0, 40.5, 30.0), atol=1e-4)
+
+
+def test_without_ids_two_of_a_label_in_a_frame_are_targets_each(tmp_path: Path) -> None:
+    path = out_path(tmp_path, "yolo")
+    boxes = {0: LabeledBox(box=(10, 10, 20, 20)), 1: LabeledBox(box=(12, 10, 20, 20))}
+    twins = tuple(LabeledTarget(id=id, name="", label="cow", boxes=boxes) for id in (1, 2))
+    video = VideoInfo(name="cows", width=100, height=80, frame_count=2)
+    write_labels(LabelSet(video=video, targets=twins), path, format="yolo")
+    assert [len(target.boxes) for target in read_labels(path).targets] == [1, 1, 1, 1]
+
+
+def test_yolo_cuts_boxes_at_the_frame(tmp_path: Path) -> None:
+    path = out_path(tmp_path, "yolo")
+    boxes = {0: LabeledBox(box=(-10, 70, 30, 20)), 1: LabeledBox(box=(200, 10, 5, 5))}
+    target = LabeledTarget(id=1, name="", label="cow", boxes=boxes)
+    video = VideoInfo(name="cows", width=100, height=80, frame_count=2)
+    write_labels(LabelSet(video=video, targets=(target,)), path, format="yolo")
+    assert (path / "labels" / "train" / "cows_000000.txt").read_text() == "0 0.1 0.9375 0.2 0.125\n"
+    assert (path / "labels" / "train" / "cows_000001.txt").read_text() == ""
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_no_targets_are_no_error(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    empty = LabelSet(video=labels.video)
+    write_labels(empty, path, format=name)
+    if name not in {"voc", "got10k", "lasot", "otb"}:  # no files, nothing to read
+        assert read_labels(path, format=name, video=labels.video).targets == ()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(labels: LabelSet, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="new or empty folder"):
+        write_labels(labels, tmp_path, format="voc")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("ending", "name"), [(".csv", "csv"), (".xml", "cvat"), (".txt", "mot"), (".jsonl", "jsonl")])
+def test_the_ending_says_the_format(ending: str, name: str, labels: LabelSet, tmp_path: Path) -> None:
+    write_labels(labels, tmp_path / f"a{ending}")
+    write_labels(labels, tmp_path / f"b{ending}", format=name)
+    assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+def test_an_ending_of_several_formats_needs_a_format(labels: LabelSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"give one of mot, coco"):
+        write_labels(labels, tmp_path / "out.json")
+    with pytest.raises(InputError, match="format must be one of"):
+        write_labels(labels, tmp_path / "out.json", format="word")
+
+
+def test_frames_of_a_folder_keep_their_names(labels: LabelSet, tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason='pip install "singletrack[labels]"')
+    names = tuple(f"left_{letter}.png" for letter in "abcdefghijkl")
+    named = replace(labels, video=replace(labels.video, frame_names=names))
+    for name in ("coco", "coco-video", "datumaro", "voc", "yolo"):
+        write_labels(named, tmp_path / name, format=name)
+        again = read_labels(tmp_path / name, video=named.video)
+        assert sorted({frame for target in again.targets for frame in target.boxes}) == [0, 1, 2, *range(3, 12)], name
+    assert "left_d.png" in (tmp_path / "coco" / "annotations" / "instances_default.json").read_text()

@@ -1,0 +1,454 @@
+"""The page in a real browser: what a person does, from opening a clip to exported boxes."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.web.browser import ARGUMENTS, PATIENCE, Person, Server, find_browser
+from tests.web.served import FAILED, FRAMES, SIZE_WH
+
+from singletrack.geometry.boxes import Box, iou
+from singletrack.video import VideoWriter
+
+LARGE, SMALL = (1440, 900), (412, 860)
+Open = Callable[..., Person]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    path = find_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens windows; keeps a picture of each when the test fails, and lets no error of the page pass."""
+    windows: list[tuple[Any, list[str]]] = []
+
+    def open_window(size: tuple[int, int] = LARGE, **options: Any) -> Person:
+        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        context.set_default_timeout(PATIENCE * 1000)
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        windows.append((page, errors))
+        return Person(page)
+
+    yield open_window
+    failed = request.node.stash.get(FAILED, False)  # by conftest.py
+    for index, (page, _) in enumerate(windows):
+        if failed:
+            folder = Path(request.config.rootpath) / "test-screenshots"
+            folder.mkdir(exist_ok=True)
+            page.screenshot(path=folder / f"{request.node.name.replace('/', '-')}-{index}.png")
+        page.context.close()
+    assert [error for _, errors in windows for error in errors] == []
+
+
+@pytest.fixture
+def server(clip: Path, tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, clip)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def true_boxes(made_clip: tuple[Path, list[Box]]) -> list[Box]:
+    return made_clip[1]
+
+
+def overlap(box: Any, other: Any) -> float:
+    return float(iou(np.array([box], float), np.array([other], float))[0])
+
+
+def download(person: Person, format: str, tmp_path: Path) -> Path:
+    person.page.click("#export")
+    person.page.check(f'#export-formats input[value="{format}"]')
+    with person.page.expect_download() as waiting:
+        person.page.click("#export-go")
+    path = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+# --- from opening to exported boxes ---
+
+
+@pytest.mark.parametrize("size", [LARGE, SMALL], ids=["desktop", "phone"])
+def test_open_draw_track_correct_undo_reload_export(
+    open_page: Open, server: Server, true_boxes: list[Box], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    person = open_page(size, has_touch=size == SMALL).open(server.address)
+    person.reads("#hint", "Drag a box")
+    person.draw(*true_boxes[0])
+    person.reads("#frame-state", "Keyframe, set by you")
+    assert person.box() == pytest.approx(true_boxes[0], abs=1.5)
+
+    person.reads("#track", f"Track {FRAMES - 1} frames")
+    person.page.click("#track")
+    person.reads("#track", "All tracked")
+    person.see_frame(0)  # back where tracking was started
+    rows = person.boxes()["1"]
+    assert sorted(rows) == list(range(FRAMES))
+    assert np.mean([overlap(rows[frame][:4], true_boxes[frame]) for frame in range(1, FRAMES)]) > 0.6
+
+    person.press("End")
+    person.see_frame(FRAMES - 1)
+    person.reads("#frame-state", "racked, score")
+    x, y, width, height = person.box()
+    person.drag((x + width / 2, y + height / 2), (x + width / 2 + 12, y + height / 2 - 7))
+    person.reads("#frame-state", "Keyframe, set by you")
+    assert person.box() == pytest.approx([x + 12, y - 7, width, height], abs=1.0)
+    person.reads("#track", "Track ")
+    person.press("Control+z")
+    person.reads("#frame-state", "racked, score")
+    assert person.box() == pytest.approx([x, y, width, height], abs=0.01)
+    person.press("Control+Shift+Z")
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.track()
+    corrected = person.boxes()["1"]
+    assert corrected[FRAMES - 1][:4] == pytest.approx([x + 12, y - 7, width, height], abs=1.0)
+    assert [frame for frame, row in corrected.items() if row[5] & 1] == [0, FRAMES - 1]
+
+    person.page.reload()
+    person.see_frame(0)
+    assert person.boxes()["1"] == corrected
+
+    path = download(person, "csv", tmp_path)
+    assert path.name == "clip.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["frame"]) for line in lines] == list(range(FRAMES))
+    exported = [[float(line[name]) for name in ("x", "y", "width", "height")] for line in lines]
+    assert exported == [pytest.approx(corrected[frame][:4], abs=0.01) for frame in range(FRAMES)]
+    names = zipfile.ZipFile(download(person, "mot", tmp_path)).namelist()
+    assert "gt/gt.txt" in names
+
+
+def test_two_targets_with_names_that_stay_text(open_page: Open, server: Server) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    person = open_page().open(server.address)
+    person.page.on("dialog", lambda dialog: pytest.fail("a name was run as code"))
+    person.draw(20, 20, 60, 40)
+    person.reads("#targets", "target 1")
+    person.press("b")
+    person.reads("#hint", "next target")
+    person.draw(150, 80, 50, 60)
+    person.reads("#targets", "target 2")
+    person.page.fill("#target-name", name)
+    person.page.press("#target-name", "Enter")
+    person.reads("#targets", name)
+    assert person.page.locator("#targets img").count() == 0
+    person.page.click("#add-attribute")
+    person.page.keyboard.type("side")
+    person.page.keyboard.press("Tab")
+    person.page.keyboard.type("left")
+    person.page.keyboard.press("Tab")
+    person.page.reload()
+    person.see_frame(0)
+    person.press("2")
+    assert person.page.locator("#target-name").input_value() == name
+    assert [field.input_value() for field in person.page.locator("#attributes input").all()] == ["side", "left"]
+    assert person.box() == pytest.approx([150, 80, 50, 60], abs=1.0)
+    person.press("1")
+    assert person.box() == pytest.approx([20, 20, 60, 40], abs=1.0)
+    person.page.click("#remove-target")
+    person.reads("#hint", "Removed target 1")
+    person.page.locator("#targets li").nth(1).wait_for(state="detached")
+    person.press("Control+z")
+    person.reads("#targets", "target 1")
+
+
+def test_keys(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe")
+    x, y, width, height = person.box()
+    person.press("ArrowRight", "ArrowRight", "ArrowDown", "Shift+ArrowRight", "Alt+ArrowRight", "Alt+ArrowDown")
+    person.page.wait_for_timeout(800)
+    assert person.box() == pytest.approx([x + 12, y + 1, width + 1, height + 1], abs=0.011)
+    assert person.boxes()["1"][0][:4] == pytest.approx([x + 12, y + 1, width + 1, height + 1], abs=0.011)
+
+    person.press(".", ".", ">")
+    person.see_frame(12)
+    person.press(",")
+    person.see_frame(11)
+    person.press("a")
+    person.reads("#frame-state", "absent from here on")
+    person.press("End")
+    person.see_frame(FRAMES - 1)
+    person.reads("#frame-state", "Absent")
+    person.draw(30, 30, 50, 50)
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.press("p")
+    person.see_frame(11)
+    person.press("p")
+    person.see_frame(0)
+    person.press("n", "n")
+    person.see_frame(FRAMES - 1)
+    person.press("Delete")
+    person.reads("#frame-state", "Absent")
+    person.press("Home")
+    person.see_frame(0)
+    person.press("Space")
+    person.see_frame(FRAMES - 1)  # played to the end
+
+    person.press("?")
+    assert person.page.locator("#help-dialog").is_visible()
+    person.press("Escape")
+    assert not person.page.locator("#help-dialog").is_visible()
+    person.page.click("#frame")
+    person.page.fill("#frame", "7")
+    person.press("Enter")
+    person.see_frame(7)
+    person.page.focus("#target-name")
+    person.page.keyboard.type("absent, n, p")  # typing is no command
+    assert person.page.locator("#frame").input_value() == "7"
+
+
+def test_confirming_a_tracked_box_makes_it_a_keyframe(open_page: Open, server: Server, true_boxes: list[Box]) -> None:
+    person = open_page().open(server.address)
+    person.draw(*true_boxes[0])
+    person.reads("#frame-state", "Keyframe")
+    person.track()
+    person.press(">", ">")
+    person.see_frame(20)
+    person.reads("#frame-state", "racked, score")
+    before = person.box()
+    person.press("Enter")
+    person.reads("#frame-state", "Keyframe, set by you")
+    assert person.box() == before
+
+
+def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    random = np.random.default_rng(0)
+    still = random.integers(0, 255, (18, 32, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    with VideoWriter(path, 30.0) as video:
+        for _ in range(1500):
+            video.write(still)
+    server = Server(tmp_path, path)
+    try:
+        person = open_page().open(server.address)
+        person.draw(200, 100, 80, 60)
+        person.reads("#track", "Track 1499 frames")
+        person.press("t")
+        person.reads("#progress-text", "%")
+        person.page.wait_for_timeout(500)
+        person.press("Escape")
+        person.reads("#hint", "Stopped")
+        made = [frame for frame, row in person.boxes()["1"].items() if row[6] == "tracker"]
+        assert made == list(range(1, len(made) + 1))
+        assert 0 < len(made) < 1499
+        person.reads("#track", "Track 1499 frames")  # the stretch is tracked anew from its keyframe
+    finally:
+        server.stop()
+
+
+# --- the picture ---
+
+
+def test_the_picture_is_the_frame_of_that_number(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "shades.mp4"
+    with VideoWriter(path, 30.0) as video:
+        for number in range(60):
+            video.write(np.full((120, 160, 3), 40 + 3 * number, np.uint8))
+    server = Server(tmp_path, path)
+    try:
+        person = open_page().open(server.address)
+        script = """() => { const c = document.getElementById('picture');
+            return [...c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data]; }"""
+        steps = {".": 5, "End": 59, ",": 58, "<": 48, ">": 58, "Home": 0}
+        for key, number in steps.items():
+            person.press(*[key] * (5 if key == "." else 1))
+            person.see_frame(number)
+            assert person.page.evaluate(script)[0] == pytest.approx(40 + 3 * number, abs=1)
+    finally:
+        server.stop()
+
+
+def test_zoom_keeps_what_is_under_the_pointer_and_boxes_stay_in_source_pixels(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    before = person.place(100, 60)
+    person.page.mouse.move(*before)
+    person.page.mouse.wheel(0, -600)
+    person.page.wait_for_timeout(200)
+    assert person.place(100, 60) == pytest.approx(before, abs=0.01)
+    zoom = float(person.picture.get_attribute("data-view").split()[2])
+    person.draw(90, 55, 20, 10)
+    person.reads("#frame-state", "Keyframe")
+    assert person.box() == pytest.approx([90, 55, 20, 10], abs=1 / zoom + 0.01)
+    start = person.place(100, 60)
+    person.drag((100, 72), (105, 75))  # beside the box: the picture moves, the box does not
+    person.page.wait_for_timeout(200)
+    assert person.place(100, 60) == pytest.approx((start[0] + 5 * zoom, start[1] + 3 * zoom), abs=1)
+    assert person.box() == pytest.approx([90, 55, 20, 10], abs=1 / zoom + 0.01)
+    person.press("0")
+    person.page.wait_for_timeout(200)
+    assert person.place(100, 60) == pytest.approx(before, abs=1)
+
+
+def test_corner_handles_change_the_size(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe")
+    x, y, width, height = person.box()
+    person.drag((x, y), (x - 20, y - 10))
+    person.page.wait_for_timeout(400)
+    assert person.box() == pytest.approx([x - 20, y - 10, width + 20, height + 10], abs=0.5)
+
+
+def test_fingers_draw_and_zoom(open_page: Open, server: Server) -> None:
+    person = open_page(SMALL, has_touch=True, device_scale_factor=2).open(server.address)
+    session = person.page.context.new_cdp_session(person.page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": index} for index, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", person.place(100, 50))
+    touch("touchMove", person.place(130, 70))
+    touch("touchMove", person.place(160, 90))
+    touch("touchEnd")
+    person.reads("#frame-state", "Keyframe")
+    assert person.box() == pytest.approx([100, 50, 60, 40], abs=2)
+    zoom = float(person.picture.get_attribute("data-view").split()[2])
+    (x, y) = person.place(160, 140)
+    touch("touchStart", (x - 20, y), (x + 20, y))
+    touch("touchMove", (x - 40, y), (x + 40, y))
+    touch("touchEnd")
+    person.page.wait_for_timeout(200)
+    assert float(person.picture.get_attribute("data-view").split()[2]) == pytest.approx(2 * zoom, rel=0.05)
+    assert person.place(160, 140) == pytest.approx((x, y), abs=3)
+
+
+# --- when things go wrong ---
+
+
+def test_a_server_that_dies_is_said_in_the_page_and_found_again(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe")
+    server.kill()
+    person.reads("#banner", "The server does not answer")
+    assert person.page.locator("#track").is_disabled()
+    person.drag((130, 70), (150, 90))  # is not shown as done
+    person.reads("#hint", "Not saved")
+    assert person.box() == pytest.approx([100, 50, 60, 40], abs=1.5)
+    server.start()
+    person.page.locator("#banner").wait_for(state="hidden")
+    assert list(person.boxes()["1"]) == [0]  # kill -9 lost nothing that was shown as done
+    person.press(".")
+    person.see_frame(1)
+    person.draw(20, 20, 60, 40)
+    person.reads("#frame-state", "Keyframe")
+    assert sorted(person.boxes()["1"]) == [0, 1]
+
+
+def test_a_second_window_sees_the_change(open_page: Open, server: Server) -> None:
+    first, second = open_page().open(server.address), open_page().open(server.address)
+    first.draw(100, 50, 60, 40)
+    second.reads("#targets", "target 1")
+    second.reads("#frame-state", "Keyframe")
+    assert second.box() == first.box()
+
+
+def test_a_dropped_clip_opens_and_what_is_no_clip_gets_a_sentence(open_page: Open, clip: Path, tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    try:
+        person = open_page()
+        person.page.goto(server.address)
+        person.reads("#empty", "Drop a video here")
+        bad = tmp_path / "bad.mp4"
+        bad.write_bytes(b"no video" * 1000)
+        for path, words in [(bad, "FFmpeg can read"), (Path(__file__), "choose another file")]:
+            person.page.set_input_files("#clip-file", path)
+            person.reads("#banner", words)
+            assert person.page.locator("#empty").is_visible()
+            person.page.click("#banner-close")
+        person.page.set_input_files("#clip-file", clip)
+        person.see_frame(0)
+        person.draw(100, 50, 60, 40)
+        person.reads("#frame-state", "Keyframe")
+        assert {path.suffix for path in server.temporary.rglob("*") if path.is_file()} >= {".mp4", ".singletrack"}
+    finally:
+        server.stop()
+    assert list(server.temporary.iterdir()) == []  # deleted at the end
+
+
+def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "1-good.mp4").write_bytes(clip.read_bytes())
+    (folder / "2-bad.mp4").write_bytes(b"no video" * 1000)
+    server = Server(tmp_path, folder)
+    try:
+        person = open_page().open(server.address)
+        person.page.select_option("#clip", label="2-bad.mp4")
+        person.reads("#banner", "expected a video")
+        person.page.select_option("#clip", label="1-good.mp4")
+        person.page.locator("#banner").wait_for(state="hidden")
+        person.see_frame(0)
+        person.draw(100, 50, 60, 40)
+        person.reads("#frame-state", "Keyframe")
+    finally:
+        server.stop()
+
+
+def test_import_in_the_page(open_page: Open, server: Server, tmp_path: Path) -> None:
+    person = open_page().open(server.address)
+    person.page.click("#import")
+    person.page.set_input_files("#import-file", __file__)
+    person.page.click("#import-go")
+    person.page.locator("#import-error").wait_for(state="visible")
+    (tmp_path / "gt.txt").write_text("1,1,11,21,30,40,1,1,1\n2,1,12,22,30,40,1,1,1\n")
+    person.page.set_input_files("#import-file", tmp_path / "gt.txt")
+    person.page.click("#import-go")
+    person.reads("#hint", "Added 1 target")
+    rows = next(iter(person.boxes().values()))
+    assert [rows[frame][:4] for frame in (0, 1)] == [[11, 21, 30, 40], [12, 22, 30, 40]]
+
+
+def test_everything_has_a_name_for_a_screen_reader(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#announce", "target 1: Keyframe, set by you")
+    nameless = person.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, canvas, dialog')].filter((each) => !(
+            each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length || each.hidden
+            || each.getAttribute('aria-labelledby'))).map((each) => each.outerHTML)"""
+    )
+    assert nameless == []
+    timeline = person.page.locator("#timeline")
+    assert timeline.get_attribute("aria-valuetext") == f"frame 0 of {FRAMES - 1}"
+    timeline.focus()
+    person.press("ArrowRight")
+    person.see_frame(1)
+    assert timeline.get_attribute("aria-valuenow") == "1"
+
+
+def test_the_page_asks_nobody_else(open_page: Open, server: Server) -> None:
+    person = open_page()
+    asked: list[str] = []
+    person.page.on("request", lambda request: asked.append(request.url))
+    person.open(server.address)
+    person.page.goto(server.address.split("/?")[0] + "/docs")
+    person.page.get_by_text("/api/clips/{clip}/boxes").wait_for()
+    start = server.address.split("/?")[0]
+    assert asked
+    assert [url for url in asked if not url.startswith((start, "blob:", "data:"))] == []
+
+
+assert SIZE_WH == (320, 180)  # places above are pixels of it
