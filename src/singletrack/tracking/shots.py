@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ LEAST_CHANGE = 20.0  # mean difference of the cells, 0 to 255
 MOST_IN_COMMON = 0.65  # share of the pixels whose colors both frames have
 
 
-class Shot(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Shot:
     """What a frame looks like from afar: cells (16, 16, 3) and the shares of its colors (64,)."""
 
     cells: NDArray[np.float32]

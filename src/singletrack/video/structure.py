@@ -15,9 +15,6 @@ SEGMENT_PARTS = {
     b"\xec",
     b"\xbf",
 }
-    CLUSTER,
-    *map(bytes.fromhex, ["114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1941a469", "1043a770", "1254c367"]),
-}
 CLUSTER_PARTS = set(map(bytes.fromhex, ["e7", "a7", "ab", "a3", "a0", "af", "5854", "ec", "bf"]))
 MOST_BOXES = 1_000_000
 
