@@ -5,13 +5,16 @@
 
 Every variant follows the same objects, each from its first labeled frame. By default these are the objects whose
 license class is not "free": the recipes train on the others. The first variant is the one that the others are compared
-with, object by object.
+with, object by object. A lost target is not searched for in the whole frame.
 
     AO      mean overlap with the label, over the frames after the first that show the object, then over objects
     SR50    share of those frames with an overlap above 0.5, then over objects
     lost    share of the frames labeled as absent that the tracker calls lost, and of the frames that show the object
     below   share of absent frames whose score is below the threshold that 1, 3 and 5 % of the present frames fall under
     ECE     expected calibration error: mean distance between score and overlap (0 where absent) in ten bins of score
+
+``--calibrate`` fits a rising curve from score to overlap to every other object, prints it, and says what the ECE of the
+remaining objects is before and after it.
 """
 
 from __future__ import annotations
@@ -119,12 +122,36 @@ def calibration_error(score: Numbers, overlap: Numbers) -> tuple[float, list[tup
     return sum(abs(said - true) * count for said, true, count in bins) / len(score), bins
 
 
-def chosen(clips: list[LabeledClip], every: int) -> Iterator[tuple[LabeledClip, list[LabeledTrack]]]:
-    """Every so-manyth object, by clip."""
+def calibration_curve(score: Numbers, overlap: Numbers, points: int = 12) -> tuple[Numbers, Numbers]:
+    """Score and overlap at the points of a rising curve, each the mean of as many frames; lines lie between them."""
+    order = np.argsort(score, kind="stable")
+    parts = np.array_split(order, min(points, len(order)))
+    known = np.array([score[part].mean() for part in parts])
+    return known, np.maximum.accumulate(np.array([overlap[part].mean() for part in parts]))
+
+
+def calibrated(objects: list[Followed]) -> tuple[tuple[Numbers, Numbers], float, float]:
+    """The curve of every other object, and the ECE of the remaining ones before and after it."""
+
+    def frames(of: list[Followed]) -> tuple[Numbers, Numbers]:
+        return np.concatenate([each.score for each in of]), np.nan_to_num(np.concatenate([each.overlap for each in of]))
+
+    curve = calibration_curve(*frames(objects[::2]))
+    score, overlap = frames(objects[1::2])
+    after = calibration_error(np.interp(score, *curve), overlap)[0]
+    return curve, calibration_error(score, overlap)[0], after
+
+
+def chosen(
+    clips: list[LabeledClip], every: int, absent: bool = False
+) -> Iterator[tuple[LabeledClip, list[LabeledTrack]]]:
+    """Every so-manyth object, by clip. absent: only those with frames labeled as absent."""
     number = 0
     for clip in clips:
         tracks = []
         for track in clip.tracks:
+            if absent and not track.absent.any():
+                continue
             if number % every == 0 and track.present.any():
                 tracks.append(track)
             number += 1
@@ -139,9 +166,11 @@ def chosen(clips: list[LabeledClip], every: int) -> Iterator[tuple[LabeledClip, 
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--classes", multiple=True, help="License classes to score. [default: all but free]")
 @click.option("--every", default=1, show_default=True, help="Score every Nth object only.")
+@click.option("--absent", is_flag=True, help="Only objects with frames labeled as absent.")
 @click.option("--frames", default=1000, show_default=True, help="Frames of each object, at most.")
 @click.option("--set", "choice", help="NAME=VALUE,VALUE,... of a setting of the tracker.")
 @click.option("--bins", is_flag=True, help="Print score and overlap in each bin of score.")
+@click.option("--calibrate", is_flag=True, help="Fit a curve from score to overlap, on every other object.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all numbers, frame by frame, to this file.")
 def main(
     footage: Path,
@@ -150,9 +179,11 @@ def main(
     engine: str,
     classes: tuple[str, ...],
     every: int,
+    absent: bool,
     frames: int,
     choice: str | None,
     bins: bool,
+    calibrate: bool,
     out: Path | None,
 ) -> None:
     """Follow held-out objects of real clips with each variant."""
@@ -167,7 +198,7 @@ def main(
                 settings = dataclasses.replace(settings, **{name: type(getattr(settings, name))(float(value))})
             title = " ".join(filter(None, [str(path) if path else model, f"{name}={value}" if name else ""]))
             variants.append(Variant(title, OSTrackTracker(loaded.network, settings)))
-    for clip, tracks in chosen(clips, every):
+    for clip, tracks in chosen(clips, every, absent):
         with open_video(clip.video) as reader:
             pictures = list(reader)
         for track in tracks:
@@ -203,6 +234,10 @@ def main(
             overlap = np.nan_to_num(np.concatenate([each.overlap for each in variant.objects]))
             for said, true, count in calibration_error(score, overlap)[1]:
                 click.echo(f"    score {said:.2f}: overlap {true:.2f} ({count} frames)")
+        if calibrate and len(variant.objects) > 1:
+            (said_at, true_at), error_before, error_after = calibrated(variant.objects)
+            points = ", ".join(f"{said:.2f} -> {true:.2f}" for said, true in zip(said_at, true_at, strict=True))
+            click.echo(f"    calibrated: ECE of the other objects {error_before:.3f} -> {error_after:.3f}; {points}")
         objects = [
             {"name": each.name, "ao": each.ao, "overlap": each.overlap.tolist(), "score": each.score.tolist(),
              "lost": each.lost.tolist()}

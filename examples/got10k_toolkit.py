@@ -1,6 +1,6 @@
 """singletrack in the GOT-10k toolkit: its ExperimentGOT10k runs our tracker and reports.
 
-pip install singletrack got10k six      # six is needed by got10k 0.1.3, which does not say so
+pip install '.[opencv]' got10k==0.1.3 six      # six is needed by got10k 0.1.3, which does not say so
 python examples/got10k_toolkit.py --root /data/GOT-10k --subset val
 """
 

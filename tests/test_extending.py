@@ -79,7 +79,7 @@ def test_the_commands(copy: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "SINGLETRACK_CACHE": str(copy / "cache")}
     said = {}
     for block in blocks():
-        for line in block.text.splitlines() if block.language == "bash" else ():
+        for line in block.text.replace("\\\n", "").splitlines() if block.language == "bash" else ():
             command = [sys.executable, "-m", *shlex.split(line)]
             done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
@@ -100,6 +100,6 @@ def test_the_types(copy: Path) -> None:
     ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "src"]
     done = subprocess.run(ruff, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    mypy = [sys.executable, "-m", "mypy", "--cache-dir", str(copy / ".mypy_cache")]
+    mypy = [sys.executable, "-m", "mypy", "--cache-dir", str(copy / ".mypy_cache"), "src/singletrack"]
     done = subprocess.run(mypy, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -57,6 +57,20 @@ def test_calibration_in_bins(footage: ModuleType) -> None:
     assert error == pytest.approx((2 * 0.1 + 0.3) / 3)
 
 
+def test_calibration_curve_rises_and_is_tested_on_other_objects(footage: ModuleType) -> None:
+    score, overlap = np.array([0.4, 0.1, 0.2, 0.3, 0.9, 0.8]), np.array([0.5, 0.0, 0.2, 0.3, 0.2, 0.4])
+    known, true = footage.calibration_curve(score, overlap, points=3)
+    assert known == pytest.approx([0.15, 0.35, 0.85])
+    assert true == pytest.approx([0.1, 0.4, 0.4])  # the last two would fall to 0.3
+    flags = np.zeros(6, bool)
+    first = footage.Followed("a", overlap, score, flags)
+    second = footage.Followed("b", np.full(6, 0.4), np.full(6, 0.85), flags)
+    curve, before, after = footage.calibrated([first, second])
+    assert len(curve[0]) == 6
+    assert before == pytest.approx(0.45)
+    assert after == pytest.approx(abs(np.interp(0.85, *curve) - 0.4))
+
+
 def test_follows_held_out_objects(footage: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = loaded("tests/datasets/made_clips.py", monkeypatch).write_folder(tmp_path / "footage")
     arguments = ["--footage", str(folder), "--set", "size_momentum=0.8,0", "--json", str(tmp_path / "out.json")]
@@ -77,3 +91,6 @@ def test_every_nth_object(footage: ModuleType, monkeypatch: pytest.MonkeyPatch, 
     pair = [clips.made_clip(tmp_path / name) for name in "ab"]
     names = [[track.name for track in tracks] for _, tracks in footage.chosen(pair, 3)]
     assert names == [["target"], ["other"]]
+    gone = [clips.made_clip(tmp_path / "c"), clips.made_clip(tmp_path / "d", absent=(4,))]
+    ((clip, tracks),) = footage.chosen(gone, 1, absent=True)
+    assert (clip.video, [track.name for track in tracks]) == (gone[1].video, ["target"])

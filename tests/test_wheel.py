@@ -55,6 +55,11 @@ def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> 
     ):
         assert f"singletrack/{name}" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+    assert not [name for name in names if name.endswith(".jsonl")]  # the training log is in docs
+    (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    needs = [line for line in zipfile.ZipFile(wheel).read(metadata).decode().splitlines() if "opencv-" in line]
+    required = [line for line in needs if line.startswith("Requires-Dist")]
+    assert required == ['Requires-Dist: opencv-python-headless>=4.10; extra == "opencv"']
     assert wheel.stat().st_size < 20e6
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from singletrack.cli.main import main
 from singletrack.labeling import Project
 from singletrack.labeling.formats import FORMATS, read_labels
+from singletrack.opencv import cv2
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_flags_become_settings_and_data(asked: list[tuple[tuple[Any, ...], dict[
 
 def test_without_flags_the_settings_are_the_loops_own(asked: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
     assert main(["train", "ostrack_tiny"]) == 0
-    assert asked[0][1] == {"resume_run": False, "weights": None, "settings": RunSettings()}
+    assert asked[0][1] == {"resume_run": False, "weights": None, "settings": RunSettings(report=click.echo)}
 
 
 @pytest.mark.parametrize(

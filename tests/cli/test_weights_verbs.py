@@ -28,9 +28,10 @@ CALLS = {
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the verbs run in: it holds a file called clip.mp4."""
+    """The folder that the verbs run in: it holds the files clip.mp4 and in.safetensors."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").write_text("older")
+    (tmp_path / "in.safetensors").write_text("weights")
     return tmp_path
 
 
@@ -65,7 +66,7 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
     *arguments, name = CALLS[verb]
     assert main([*arguments, f"{place}/{name}"]) == 1
     assert capsys.readouterr().err.startswith(f"singletrack: cannot write {place}/{name}")
-    assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
+    assert sorted(entry.name for entry in folder.iterdir()) == ["clip.mp4", "in.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_what_cannot_be_meant(
 ) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(f"singletrack: {message}")
-    assert [entry.name for entry in folder.iterdir()] == ["clip.mp4"]
+    assert sorted(entry.name for entry in folder.iterdir()) == ["clip.mp4", "in.safetensors"]
 
 
 @pytest.mark.parametrize("device", ["auto", "CPU"])
@@ -106,8 +107,8 @@ def test_weights_to_start_from(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     asked: list[Path | None] = []
     monkeypatch.setattr(trainer, "train", lambda *_, weights, **options: asked.append(weights))
     assert main(CALLS["train"]) == 0
-    assert main([*CALLS["train"], "--weights", "start.safetensors"]) == 0
-    assert asked == [None, Path("start.safetensors")]
+    assert main([*CALLS["train"], "--weights", "in.safetensors"]) == 0
+    assert asked == [None, Path("in.safetensors")]
 
 
 def test_weights_to_start_from_that_do_not_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_what_cannot_be_meant_is_refused(whole: Tree, tmp_path: Path) -> None:
         open_dataset("lasso", root)
     with pytest.raises(InputError, match=r"lasot has no split 'val'; choose one of test, train"):
         open_dataset("lasot", root, split="val")
-    with pytest.raises(InputError, match="got 'dgo'; such as dog"):
+    with pytest.raises(InputError, match="has no sequence 'dgo'; its sequences are such as dog"):
         open_dataset("folder", root, names=["dgo"])
     with pytest.raises(InputError, match="limit must be at least 1; got 0"):
         open_dataset("folder", root, limit=0)
@@ -110,11 +110,11 @@ def test_a_sequence_has_a_row_for_each_frame(tree: Tree) -> None:
     frames = Storage(tree.root).frames("cat", ["00000001.jpg", "00000002.jpg"])
     assert VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((1, 4))).visible is None
     for rows in (0, 3):
-        with pytest.raises(InputError, match=f"each of the 2 frames of cat, .*; got {rows} x 4"):
+        with pytest.raises(InputError, match=rf"cat needs a box for each of its 2 frames, .*; got {rows} x 4"):
             VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((rows, 4)))
-    with pytest.raises(InputError, match="expected visible for each of the 2 frames of cat; got 3 values"):
+    with pytest.raises(InputError, match="cat needs visible for each of its 2 frames; got 3 values"):
         VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), visible=np.ones(3, bool))
-    with pytest.raises(InputError, match="expected cover"):
+    with pytest.raises(InputError, match="cat needs cover for each of its 2 frames"):
         VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), cover=np.ones(1))
 
 

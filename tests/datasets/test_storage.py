@@ -109,7 +109,9 @@ def test_what_is_no_picture(tree: Tree) -> None:
     tree.text("cat/1.jpg", "no picture")
     tree.text("cat/2.jpg", "")
     frames = Storage(tree.root).frames("cat", ["1.jpg", "2.jpg", "3.jpg"])
-    for index, why in enumerate(["cannot decode image .*10 bytes", "cannot decode image .*0 bytes", "cannot read image"]):
+    for index, why in enumerate(
+        ["cannot decode image .*10 bytes", "cannot decode image .*0 bytes", "cannot read image"]
+    ):
         with pytest.raises(VideoError, match=why):
             frames[index]
 

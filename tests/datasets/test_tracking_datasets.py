@@ -65,7 +65,7 @@ def test_lasot_tells_what_is_hidden_and_what_it_is_in_words(tree: Tree, stored: 
 
 def test_lasot_without_its_lists_asks_for_one(tree: Tree) -> None:
     make_lasot(tree, "airplane-1")
-    with pytest.raises(InputError, match=r"expected testing_set\.txt in .*split file"):
+    with pytest.raises(InputError, match=r"testing_set\.txt not found in .*split file"):
         open_dataset("lasot", tree.root)
 
 

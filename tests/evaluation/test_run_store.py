@@ -92,7 +92,7 @@ def test_a_sequence_is_done_with_its_boxes(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         run.write("two", result(2))
     assert not run.is_done("two")
-    assert (tmp_path / "boxes/two.txt.part").exists()
+    assert list((tmp_path / "boxes").iterdir()) == []
     with pytest.raises(InputError, match=r"cannot read .*two.txt"):
         run.read("two")
     run.write("two", result(2))

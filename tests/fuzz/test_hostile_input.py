@@ -55,10 +55,44 @@ EDITS = st.lists(
 # Steps of a pickle: what makes things, what puts them together, and names of things that would do harm.
 STEPS = st.lists(
     st.sampled_from(
-        [b"}", b"]", b")", b"(", b"N", b"K\x05", b"2", b"0", b"\x85", b"\x86", b"\x87", b"t", b"l", b"d", b"s", b"u"]
-        + [b"a", b"e", b"R", b"b", b"Q", b"\x81", b"\x8f", b"\x90", b"\x91", b"\x94", b"q\x00", b"h\x00", b"2\x86" * 30]
-        + [b"ccollections\nOrderedDict\n", b"cos\nsystem\n", b"ctorch\nFloatStorage\n", b"J\xff\xff\xff\x7f"]
-        + [b"ctorch._utils\n_rebuild_tensor_v2\n", b"X\x07\x00\x00\x00storage", b"r\x00\x00\x00\x7f"]
+        [
+            b"}",
+            b"]",
+            b")",
+            b"(",
+            b"N",
+            b"K\x05",
+            b"2",
+            b"0",
+            b"\x85",
+            b"\x86",
+            b"\x87",
+            b"t",
+            b"l",
+            b"d",
+            b"s",
+            b"u",
+            b"a",
+            b"e",
+            b"R",
+            b"b",
+            b"Q",
+            b"\x81",
+            b"\x8f",
+            b"\x90",
+            b"\x91",
+            b"\x94",
+            b"q\x00",
+            b"h\x00",
+            b"2\x86" * 30,
+            b"ccollections\nOrderedDict\n",
+            b"cos\nsystem\n",
+            b"ctorch\nFloatStorage\n",
+            b"J\xff\xff\xff\x7f",
+            b"ctorch._utils\n_rebuild_tensor_v2\n",
+            b"X\x07\x00\x00\x00storage",
+            b"r\x00\x00\x00\x7f",
+        ]
     ),
     max_size=60,
 )
@@ -125,7 +159,8 @@ def test_checkpoints(name: str, folder: Path, edits: list) -> None:
 def test_pickles(legacy: bool, folder: Path, steps: list[bytes]) -> None:
     pickled, path = b"\x80\x02" + b"".join(steps) + b".", folder / "file.pth"
     if legacy:
-        start = b"".join(pickle.dumps(each, 2) for each in (LEGACY_MAGIC, 1001, {}))
+        header: list[Any] = [LEGACY_MAGIC, 1001, {}]
+        start = b"".join(pickle.dumps(each, 2) for each in header)
         path.write_bytes(start + pickled + pickle.dumps([], 2))
     else:
         with zipfile.ZipFile(path, "w") as archive:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+
+from singletrack.opencv import cv2
 
 FRAMES, WIDTH, HEIGHT = 20, 64, 48
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.labeling.cuts import CutDetector, difference, find_cuts, glance
+from singletrack.opencv import cv2
 
 Frame = NDArray[np.uint8]
 

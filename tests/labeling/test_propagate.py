@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from tests.labeling.fakes import BrightTracker
@@ -13,6 +12,7 @@ from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling import LabeledBox, Project, propagate
 from singletrack.labeling.propagate import TrackProgress, track_segments
+from singletrack.opencv import cv2
 from singletrack.video import FrameReader
 
 FRAMES, WIDTH, HEIGHT = 20, 64, 48

@@ -88,7 +88,7 @@ class Alone(Distributed):
     def __init__(self, rank: int, world: int) -> None:
         super().__init__(rank, world, torch.device("cpu"))
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         return values
 
 

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from singletrack import loading
 from singletrack.cli.options import model_options
+from singletrack.cli.progress import ProgressBar
 from singletrack.cli.report import show
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.registry import open_dataset
@@ -191,7 +191,7 @@ def _report(dataset: str, split: str, folder: RunFolder, sequences: list[VideoSe
 
 
 class EvaluationProgress:
-    """A progress bar over the remaining frames, on stderr if it is a terminal."""
+    """Progress over the remaining frames, on stderr: a bar on a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self, sequences: list[VideoSequence], folder: RunFolder) -> None:
         left = [sequence for sequence in sequences if not folder.is_done(sequence.name)]
@@ -199,7 +199,7 @@ class EvaluationProgress:
         self.path = folder.path
         if self.ended:
             click.echo(f"{self.ended} of {self.count} sequences were already done")
-        self._bar = tqdm(total=sum(map(len, left)), unit=" frames", disable=None, dynamic_ncols=True)
+        self._bar = ProgressBar(sum(map(len, left)))
 
     def frames(self, count: int) -> None:
         """Add ``count`` tracked frames."""
@@ -210,7 +210,7 @@ class EvaluationProgress:
         self.ended += 1
         self.failed += failure is not None
         failed = f", {self.failed} failed" if self.failed else ""
-        self._bar.set_postfix_str(f"{self.ended} of {self.count} sequences{failed}")
+        self._bar.update(0, f"{self.ended} of {self.count} sequences{failed}")
 
     def __enter__(self) -> EvaluationProgress:
         return self

@@ -22,7 +22,7 @@ from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
 from singletrack.video import open_video
 
-LABEL_ENDINGS = (".xml", ".parquet")  # of --save-boxes, that no result file has
+LABEL_ENDINGS = (".xml", ".parquet", ".json")  # of --save-boxes, that no result file has; .json asks for --format
 
 
 def parse_boxes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[Box]:

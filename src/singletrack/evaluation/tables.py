@@ -98,7 +98,7 @@ class Table:
         body = ([self._latex_cell(row, column) for column in range(len(self.columns))] for row in self._indices)
         return "\n".join(
             [
-                f"% {self.title}; needs \\usepackage{{booktabs}}",
+                f"% {_clean(self.title)}; needs \\usepackage{{booktabs}}",
                 f"\\begin{{tabular}}{{{alignment}}}",
                 "\\toprule",
                 _ampersands(map(_escape_latex, self.columns)),

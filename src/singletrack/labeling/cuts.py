@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from singletrack.opencv import cv2
 
 SMALL_WH = (64, 36)  # frames are compared at this size
 HUES, SATURATIONS, VALUES = 12, 4, 6  # bins of the color histogram

@@ -95,8 +95,8 @@ def join_runs(forward: Run, backward: Run) -> Joined:
     sides = np.where(there, line + trust * (mean - line), np.nan)
     sides[0], sides[-1] = left, right
     both = np.isfinite(variances).all((0, 2))
-    overlap = np.asarray(iou(_to_boxes(runs[0]), _to_boxes(runs[1])), np.float64)
-    disagreement = np.where(both, 1.0 - overlap, 1.0)
+    overlap = iou(_to_boxes(runs[0]), _to_boxes(runs[1]))
+    disagreement = np.asarray(np.where(both, 1.0 - overlap, 1.0), np.float64)
     scores = np.clip((weights.mean(-1) * np.stack([forward.scores, backward.scores])).sum(0), 0.0, 1.0)
     boxes = _to_boxes(sides)
     boxes[0], boxes[-1] = forward.boxes[0], backward.boxes[-1]
@@ -114,7 +114,11 @@ def doubt_of_run(boxes: Array, scores: Array, lost: NDArray[np.bool_], distances
         boxes, scores, lost: (N, 4), (N,) and (N,), frame by frame.
         distances: (N,) frames between each one and the keyframe that the run started from.
     """
-    signs = {"lost": LOST_DOUBT * lost, "low score": _low_scores(scores), "size jumps": _jumps(boxes)}
+    signs = {
+        "lost": LOST_DOUBT * lost.astype(np.float64),
+        "low score": _low_scores(scores),
+        "size jumps": _jumps(boxes),
+    }
     return _doubt(signs, DOUBT_BEYOND * np.minimum(distances, FURTHEST))
 
 

@@ -40,9 +40,7 @@ def path_exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError) as error:  # too long, or with a zero in it
         reason = getattr(error, "strerror", None) or error
-        raise VideoError(
-            f"expected the name of a file or folder; got {show_value(str(path))} ({reason}); check the path"
-        ) from error
+        raise VideoError(f"source not found: {show_value(str(path))} ({reason}); check the path") from error
 
 
 def check_picture_size(data: bytes | memoryview) -> None:

@@ -140,7 +140,6 @@ def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
     if paths is not None:
         return _open_pictures(paths, name=text)
     path = Path(source)
-    check_local_file(path)
     if is_paged(path):
         return _open_pages(path)
     return _open_container(text, name=text, timeout=timeout)
@@ -181,13 +180,14 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
 def find_pictures(source: str | Path) -> list[Path] | None:
     """The pictures of a folder or a glob, in natural order (2 before 10); None where `source` is one file.
 
-    Raises VideoError where there are none, or where nothing of that name exists.
+    Raises VideoError where there are none, where nothing of that name exists, or for a pipe, device or playlist.
     """
     text, path = str(source), Path(source)
     found = path_exists(path)
     if path.is_dir():
         paths = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_ENDINGS]
     elif found:
+        check_local_file(path)
         return None
     elif glob.has_magic(text):
         paths = [Path(match) for match in glob.glob(text, recursive=True)]
@@ -269,7 +269,7 @@ def _open_pages(path: Path) -> VideoReader:
 
 def _open_camera(index: int) -> VideoReader:
     if index < 0:  # OpenCV would end the process
-        raise VideoError(f"expected the number of a camera, 0 or more; got {show_value(index)}; give a higher one")
+        raise VideoError(f"no camera {show_value(index)}; camera numbers are 0 or more; give another one")
     from singletrack.opencv import cv2
 
     refusal = (

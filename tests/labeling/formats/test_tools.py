@@ -96,11 +96,13 @@ def test_trackeval_reads_mot(labels: LabelSet, tmp_path: Path) -> None:
             }
         )
         found_by_eval, _messages = evaluator.evaluate([dataset], [trackeval.metrics.CLEAR(), trackeval.metrics.HOTA()])
-    found = {name: found_by_eval["MotChallenge2DBox"][name]["clip"]["pedestrian"] for name in ("all", "fewer")}
-    assert found["all"]["CLEAR"]["CLR_TP"] == 15  # 5 boxes of the car, 9 of the dog, 1 far away
-    assert found["all"]["CLEAR"]["MOTA"] == 1
-    np.testing.assert_allclose(found["all"]["HOTA"]["HOTA"], 1)
-    assert (found["fewer"]["CLEAR"]["CLR_TP"], found["fewer"]["CLEAR"]["CLR_FN"]) == (14, 1)
+    scored: dict[str, Any] = {
+        name: found_by_eval["MotChallenge2DBox"][name]["clip"]["pedestrian"] for name in ("all", "fewer")
+    }
+    assert scored["all"]["CLEAR"]["CLR_TP"] == 15  # 5 boxes of the car, 9 of the dog, 1 far away
+    assert scored["all"]["CLEAR"]["MOTA"] == 1
+    np.testing.assert_allclose(scored["all"]["HOTA"]["HOTA"], 1)
+    assert (scored["fewer"]["CLEAR"]["CLR_TP"], scored["fewer"]["CLEAR"]["CLR_FN"]) == (14, 1)
 
 
 # --- pycocotools -------------------------------------------------------------------------------------------
@@ -349,7 +351,7 @@ def test_mot_frames_are_those_of_mot(labels: LabelSet, clip: Path, tmp_path: Pat
 def test_frames_of_a_folder_are_copied_as_they_are(labels: LabelSet, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
-    import cv2
+    from singletrack.opencv import cv2
 
     for number in range(12):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((360, 640, 3), number, np.uint8))

@@ -129,11 +129,11 @@ def copy_frames(source: Path, targets: Mapping[int, Iterable[Path]], video: Vide
 
 
 def _encode(frame: NDArray[np.uint8]) -> bytes:
-    import cv2
+    from singletrack.opencv import cv2
 
     picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
     _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return content.tobytes()
+    return bytes(content.tobytes())
 
 
 def _link(first: Path, other: Path) -> None:
