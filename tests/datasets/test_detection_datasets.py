@@ -190,7 +190,7 @@ def test_youtubebb_with_a_line_that_is_none(tree: Tree, line: str) -> None:
 
 
 def test_youtubebb_that_is_not_there(tree: Tree) -> None:
-    with pytest.raises(InputError, match=r"^expected a text file"):
+    with pytest.raises(InputError, match=r"^cannot read text file"):
         open_dataset("youtubebb", tree.root)
 
 

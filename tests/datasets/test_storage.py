@@ -109,7 +109,9 @@ def test_what_is_no_picture(tree: Tree) -> None:
     tree.text("cat/1.jpg", "no picture")
     tree.text("cat/2.jpg", "")
     frames = Storage(tree.root).frames("cat", ["1.jpg", "2.jpg", "3.jpg"])
-    for index, why in enumerate([r"cannot decode image .*1\.jpg .10 bytes", r"2\.jpg .0 bytes", "cannot read image"]):
+    for index, why in enumerate(
+        ["cannot decode image .*10 bytes", "cannot decode image .*0 bytes", "cannot read image"]
+    ):
         with pytest.raises(VideoError, match=why):
             frames[index]
 
@@ -146,5 +148,5 @@ def test_texts_may_begin_with_a_mark(tree: Tree) -> None:
     (tree.root / "list.txt").write_bytes("\ufeffcat\n".encode())
     storage = Storage(tree.root)
     assert storage.text("list.txt") == "cat\n"
-    with pytest.raises(InputError, match=r"expected a text file .*dog\.txt; cannot read it .No such file"):
+    with pytest.raises(InputError, match=r"cannot read text file .*dog\.txt .No such file"):
         storage.text("dog.txt")
