@@ -602,6 +602,7 @@ def main() -> int:
     if arguments.kinds:
         pairs = [text.partition("=") for text in arguments.kinds]
         counts = {kind: int(count or COUNTS[kind]) for kind, _, count in pairs}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a child that is forked would wait for threads that it lacks
     failed = False
     print(f"| kind | count | {' | '.join(OUTCOMES)} |\n|{' --- |' * (2 + len(OUTCOMES))}", flush=True)
     for kind, count in counts.items():
