@@ -117,7 +117,7 @@ def test_long_term_refuses_what_it_cannot_mean() -> None:
         metrics.long_term([], [], [])
     with pytest.raises(InputError, match="got 2, 1 and 2"):
         metrics.long_term([[1.0, 1.0]], [[0.5]], [[True, True]])
-    with pytest.raises(InputError, match="without it"):
+    with pytest.raises(InputError, match="never shows its target"):
         metrics.long_term([[1.0]], [[0.5]], [[False]])
 
 
