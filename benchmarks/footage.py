@@ -5,7 +5,7 @@
 
 Every variant follows the same objects, each from its first labeled frame. By default these are the objects whose
 license class is not "free": the recipes train on the others. The first variant is the one that the others are compared
-with, object by object.
+with, object by object. A lost target is not searched for in the whole frame.
 
     AO      mean overlap with the label, over the frames after the first that show the object, then over objects
     SR50    share of those frames with an overlap above 0.5, then over objects

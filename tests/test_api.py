@@ -106,7 +106,7 @@ def test_track_can_be_left_early(clip: Path) -> None:
 
 
 def test_track_without_a_source(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="does not exist"):
+    with pytest.raises(VideoError, match="source not found"):
         next(track(tmp_path / "missing.mp4", BOX, tracker=StepRight()))
 
 
@@ -177,7 +177,7 @@ def test_frames_as_a_source(endless: bool) -> None:
 
 @pytest.mark.parametrize("source", [[], iter([]), 1.5, None, [np.zeros((2, 3, 5), np.uint8)]])
 def test_sources_that_are_none(source: Any) -> None:
-    with pytest.raises(VideoError, match=r"expected (frames|a path)"):
+    with pytest.raises(VideoError, match=r"the source has no frames|source must be|frames must be"):
         list(track(source, BOX, tracker=StepRight()))
 
 

@@ -114,7 +114,7 @@ def test_a_sequence_has_a_row_for_each_frame(tree: Tree) -> None:
             VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((rows, 4)))
     with pytest.raises(InputError, match="cat needs visible for each of its 2 frames; got 3 values"):
         VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), visible=np.ones(3, bool))
-    with pytest.raises(InputError, match="expected cover"):
+    with pytest.raises(InputError, match="cat needs cover for each of its 2 frames"):
         VideoSequence(name="cat", frames=frames, boxes_xywh=np.zeros((2, 4)), cover=np.ones(1))
 
 

@@ -261,7 +261,7 @@ def test_a_sequence_without_a_number_is_left_out_of_the_mean() -> None:
 
 
 def test_a_mean_needs_scores_of_one_kind() -> None:
-    with pytest.raises(InputError, match="there are no scores to average"):
+    with pytest.raises(InputError, match="there are no scores"):
         mean_score([])
     with pytest.raises(InputError, match="different protocols"):
         mean_score([score([BOX], [BOX], "ostrack"), score([BOX], [BOX], "pysot")])

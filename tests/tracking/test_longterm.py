@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from singletrack.tracking.base import BatchTracker, Result
 from singletrack.tracking.longterm import LongTermTracker, cover
 from singletrack.tracking.multi import MultiTracker
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.tracking.shots import Shot, is_cut, shot_of
 
 CELLS = 16
 SIZE_WH = (400, 300)
@@ -324,3 +326,34 @@ def test_a_refused_box_changes_nothing(box: object) -> None:  # C27: the tracker
         tracker.init(frame(), box)  # type: ignore[arg-type]
     for index in range(1, 5):
         assert tracker.update(leaves_and_returns(index)) == other.update(leaves_and_returns(index))
+
+
+def other_scene(index: int) -> np.ndarray:
+    """The same target in the same place, before a floor of other colors."""
+    picture = frame((walk(index), 0.9))
+    floor = (picture < 100).all(2)
+    picture[floor] = (10, 150, 60)
+    return picture
+
+
+def test_a_cut_to_another_scene_is_lost_at_once() -> None:  # C28: after 30 frames, or never
+    assert not any(result.lost for result in follow(lambda index: frame((walk(index), 0.9)), 12))
+    results = follow(lambda index: frame((walk(index), 0.9)) if index < 12 else other_scene(index), 12 + 30)
+    lost = [result.lost for result in results]
+    assert not any(lost[:11])
+    assert all(lost[11 : 11 + SETTINGS.confirm_looks - 1])  # what looks like the target there must be confirmed
+
+
+def test_cuts_are_told_from_motion() -> None:
+    def shot(pixels: np.ndarray) -> Shot:
+        return shot_of(np.ascontiguousarray(pixels))
+
+    random = np.random.default_rng(0)
+    scene = cv2.resize(random.integers(0, 120, (9, 16, 3), np.uint8), (640, 360), interpolation=cv2.INTER_CUBIC)
+    other = 255 - cv2.resize(random.integers(0, 120, (9, 16, 3), np.uint8), (640, 360), interpolation=cv2.INTER_CUBIC)
+    assert is_cut(shot(scene), shot(other))
+    assert is_cut(shot(other), shot(scene))
+    assert not is_cut(shot(scene), shot(scene))
+    assert not is_cut(shot(scene[:, :-40]), shot(scene[:, 40:]))  # the camera turns
+    assert not is_cut(shot(scene), shot(np.clip(scene * 1.2, 0, 255).astype(np.uint8)))  # a light goes on
+    assert not is_cut(shot(scene[:2, :3]), shot(scene[:2, :3]))

@@ -138,7 +138,7 @@ class Storage:
             return place.read().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"expected a text file {place}; cannot read it ({reason}); get a complete copy") from error
+            raise InputError(f"cannot read text file {place} ({reason}); get a complete copy") from error
 
     def pictures(self, path: str) -> list[str]:
         """List the images in a folder, in natural order."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +33,7 @@ from singletrack.tracking.base import (
 from singletrack.tracking.color_histogram import Colors, colors_of, similarity
 from singletrack.tracking.common import LostSettings, check_next_frame
 from singletrack.tracking.shell import TEMPORARY
+from singletrack.tracking.shots import Shot, is_cut, shot_of
 from singletrack.tracking.state import KeepsState, rebuild
 
 SAME_PLACE = 0.3  # IoU from which two consecutive detections are the same object
@@ -71,6 +72,8 @@ class _Search:
         seen: number of frames with a confident, complete target.
         frames: number of consecutive lost frames.
         tiles: boxes whose squares are left to search in this round.
+        shot: what the last frame looked like, to notice a cut.
+        unconfirmed: frames that must still show the target after a cut before it counts as found.
         candidate: the candidate under evaluation; None for the tracker's own search region.
         frame: the current frame between ``preprocess`` and ``postprocess``.
     """
@@ -85,6 +88,8 @@ class _Search:
     seen: int = 0
     frames: int = 0
     tiles: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    shot: Shot | None = None
+    unconfirmed: int = 0
     candidate: _TileCandidate | None = None
     frame: Image | None = None
 
@@ -154,7 +159,8 @@ class LongTermTracker(KeepsState):
         x, y, width, height = box = check_box(box, (frame.shape[1], frame.shape[0]))
         self.tracker.init(frame, box)
         first = Result(box=(x, y, width, height), score=1.0, lost=False)
-        self._search = _Search((frame.shape[1], frame.shape[0]), first, (width, height), colors_of(frame, first.box))
+        size_wh = (frame.shape[1], frame.shape[0])
+        self._search = _Search(size_wh, first, (width, height), colors_of(frame, first.box), shot=shot_of(frame))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, which must have the size of the first.
@@ -171,6 +177,8 @@ class LongTermTracker(KeepsState):
         """
         search = self._started()
         search.frame = frame = check_next_frame(frame, search.size_wh)
+        if self.settings.long_term:
+            self._notice_cut(frame, search)
         if search.candidate is None and self.settings.long_term and search.frames > self.settings.search_after:
             search.candidate = self._search_tiles(frame, search)
         if search.candidate is None:
@@ -181,7 +189,7 @@ class LongTermTracker(KeepsState):
         """Compute the result from the network's maps, each with a batch of 1, or from None."""
         search = self._started()
         if search.candidate is None:
-            search.result = result = self.tracker.postprocess(maps)
+            search.result = result = self._confirm(search, self.tracker.postprocess(maps))
         else:
             search.result = result = self._judge(
                 search, search.candidate, self.tracker.decode_at(maps, search.candidate.box)
@@ -189,10 +197,27 @@ class LongTermTracker(KeepsState):
         if result.lost:
             search.frames += 1
         else:
-            search.frames, search.tiles, search.candidate = 0, search.tiles[:0], None
+            search.frames, search.tiles, search.candidate, search.unconfirmed = 0, search.tiles[:0], None, 0
             self._remember(search, result)
         search.frame = None
         return result
+
+    def _notice_cut(self, frame: Image, search: _Search) -> None:
+        """Count the target as lost, and search for it at once, where the frame shows another scene than the last."""
+        before, search.shot = search.shot, shot_of(frame)
+        if before is not None and is_cut(before, search.shot):
+            search.unconfirmed = self.settings.confirm_looks
+            search.frames, search.tiles, search.candidate = self.settings.search_after + 1, search.tiles[:0], None
+
+    def _confirm(self, search: _Search, result: Result) -> Result:
+        """Return the tracker's own result, as lost until enough frames after a cut have shown the target."""
+        if not search.unconfirmed or result.lost or search.frame is None:
+            return result
+        settings = self.settings
+        least = max(settings.found_above, settings.confirm_share * (search.usual or 0.0))
+        found = result.score >= least and self._has_its_colors(search.frame, result.box, search)
+        search.unconfirmed = search.unconfirmed - 1 if found else settings.confirm_looks
+        return replace(result, lost=True) if search.unconfirmed else result
 
     def _remember(self, search: _Search, result: Result) -> None:
         """Update the usual score, size and colors of the target from a frame in which it is found."""

@@ -7,6 +7,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+CLUSTER = b"\x1f\x43\xb6\x75"
+# What may stand in a segment, and in a cluster, whose parts are looked at one by one, by the names of Matroska.
+SEGMENT_PARTS = {
+    CLUSTER,
+    *map(bytes.fromhex, ("114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1941a469", "1043a770", "1254c367")),
+    b"\xec",
+    b"\xbf",
+}
+CLUSTER_PARTS = set(map(bytes.fromhex, ["e7", "a7", "ab", "a3", "a0", "af", "5854", "ec", "bf"]))
 MOST_BOXES = 1_000_000
 
 
@@ -22,7 +31,7 @@ def find_cut(path: Path) -> str:
 
 
 def _cut_in_matroska(stream: BinaryIO, size: int) -> str:
-    """By the size that the segment, which holds everything, announces; a live recording announces none."""
+    """By the sizes of the segment, which holds everything, of its elements, and of those in its clusters."""
     stream.seek(4)
     header = _read_size(stream)
     if header is None or header > size:
@@ -30,9 +39,37 @@ def _cut_in_matroska(stream: BinaryIO, size: int) -> str:
     stream.seek(header, os.SEEK_CUR)
     if stream.read(4) != SEGMENT:
         return ""
-    segment = _read_size(stream)
-    end = None if segment is None else stream.tell() + segment
-    return f"it should have {end} bytes and has {size}" if end is not None and end > size else ""
+    length = _read_size(stream)
+    if length is None:  # a live recording announces none
+        return ""
+    place = stream.tell()
+    end = place + length
+    if end > size:
+        return f"it should have {end} bytes and has {size}"
+    stream.seek(end)
+    if end < size and stream.read(4) != EBML:  # another file may follow
+        return f"it should have {end} bytes and has {size}"
+    for _ in range(MOST_BOXES):
+        if place == end:
+            return ""
+        stream.seek(place)
+        name = _read_id(stream)
+        length = _read_size(stream)
+        if name in CLUSTER_PARTS or (name == CLUSTER and length is None):
+            if length is None:  # a cluster of a live recording: what follows are its parts
+                length = 0
+        elif name not in SEGMENT_PARTS or length is None:
+            return f"it breaks off at byte {place}"
+        place = stream.tell() + (0 if name == CLUSTER else length)
+        if place > end:
+            return f"it breaks off at byte {place}"
+    return ""
+
+
+def _read_id(stream: BinaryIO) -> bytes:
+    """The name of an element of EBML: one to four bytes, by the zeros before the first one's highest bit."""
+    first = stream.read(1)
+    return first + stream.read(8 - first[0].bit_length()) if first and first[0] > 15 else b""
 
 
 def _read_size(stream: BinaryIO) -> int | None:
