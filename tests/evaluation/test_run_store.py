@@ -117,14 +117,14 @@ def test_more_sequences_or_fewer_may_be_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": "ostrack-256"}, "model 'ostrack-tiny' there, 'ostrack-256' now"),
-        ({"weights": "9"}, "weights '0123' there, '9' now"),
+        ({"model": "ostrack-256"}, "model was 'ostrack-tiny', is 'ostrack-256'"),
+        ({"weights": "9"}, "weights was '0123', is '9'"),
         ({"batch": 8}, "batch was 1, is 8"),
-        ({"settings": {"mean": (0.1, 0.2), "lost_after": 6}}, "settings with another lost_after"),
-        ({"settings": {"a": 1, "b": 2, "mean": (0.1, 0.2)}}, "settings with another lost_after, a, b"),
-        ({"settings": {"a": 1, "b": 2}}, "settings with another mean, lost_after, a and 1 more"),
+        ({"settings": {"mean": (0.1, 0.2), "lost_after": 6}}, "different settings (lost_after)"),
+        ({"settings": {"a": 1, "b": 2, "mean": (0.1, 0.2)}}, "different settings (lost_after, a, b)"),
+        ({"settings": {"a": 1, "b": 2}}, "different settings (mean, lost_after, a and 1 more)"),
         ({"sequences": {"one": 4, "three": 2}}, "holds another run: different frames of one;"),
-        ({"integers": True, "engine": "onnx"}, "engine 'openvino' there, 'onnx' now; integers False there, True now"),
+        ({"integers": True, "engine": "onnx"}, "engine was 'openvino', is 'onnx'; integers was False, is True"),
     ],
 )
 def test_another_run_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:

@@ -331,6 +331,6 @@ def test_memory_stays_flat_while_targets_come_and_go() -> None:
         before = held()
         for index in range(600):
             step(index)
-        assert held() - before < 20_000  # bytes; one target alone holds more
+        assert held() - before < 100_000  # bytes; the 300 targets that came and went would be megabytes
     finally:
         tracemalloc.stop()

@@ -114,7 +114,7 @@ def another(weights: Path, folder: Path) -> Path:
 
 def test_a_run_from_nothing_is_not_resumed_from_weights(tmp_path: Path) -> None:
     weights = train(one_stage(), NOTHING, tmp_path, stop_after=1)
-    with pytest.raises(InputError, match="started from, nothing"):
+    with pytest.raises(InputError, match="started from nothing"):
         train(one_stage(), NOTHING, tmp_path, weights=weights, resume_run=True)
 
 

@@ -96,7 +96,7 @@ def test_variants_differ_in_what_their_names_say() -> None:
     assert isinstance(reduced, DatasetPairs)
     assert reduced.augmentation.decode == "reduced"
     assert source.augmentation.decode == "whole"
-    with pytest.raises(InputError, match="reads frames"):
+    with pytest.raises(InputError, match="reads no frames of data sets"):
         with_reduced_decoding(RECIPES["ostrack_tiny"]())
 
 
@@ -104,7 +104,7 @@ def test_the_flag_for_reduced_decoding_is_refused_where_no_frames_are_read(tmp_p
     arguments = ["train", "ostrack_tiny", "--reduced-decoding", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(singletrack, arguments)
     assert isinstance(done.exception, InputError)
-    assert "reads frames" in str(done.exception)
+    assert "reads no frames of data sets" in str(done.exception)
 
 
 def test_all_parameters_are_decayed_in_two_groups() -> None:
@@ -218,7 +218,7 @@ def test_missing_data_are_named_with_their_layout(data: DataPaths, tmp_path: Pat
         made(source).samples(stage, some, [0])
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match=r"training_set.txt in .*empty.* lasot: CLASS/CLASS-N/img"):
+    with pytest.raises(InputError, match=r"training_set.txt not found in .*empty.* lasot: CLASS/CLASS-N/img"):
         made(source).samples(stage, replace(data, folders={**data.folders, "lasot": empty}), [0])
     root = make_lasot(tmp_path / "lasot", 1)
     with pytest.raises(InputError, match="1120 sequences expected, 1 found"):
