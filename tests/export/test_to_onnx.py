@@ -87,7 +87,7 @@ def test_same_numbers_in_every_engine(tmp_path: Path) -> None:
         "model": "little",
         "keep_ratio": "0.7",
         "mark_template": "False",
-        "templates": "1",
+        "num_templates": "1",
         "template_size": "48",
         "search_size": "96",
         "weights": "float32",
