@@ -94,5 +94,5 @@ def test_boards_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.InputError, match="unknown logger 'paper'; choose among tensorboard, wandb, trackio"):
         check_boards(["paper"])
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
-    with pytest.raises(errors.MissingDependencyError, match="no wandb; run: pip install wandb"):
+    with pytest.raises(errors.MissingDependencyError, match="wandb, which is not installed; run: pip install wandb"):
         check_boards(["wandb"])
