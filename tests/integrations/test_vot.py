@@ -101,13 +101,13 @@ def test_another_region_is_refused_with_what_to_do(drift: Drift, picture: str, r
 def test_serving_without_trax_says_what_to_install(drift: Drift, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = VOTTracker()
     monkeypatch.setattr("singletrack.engines.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"no trax; run: pip install .*\[vot\]"):
+    with pytest.raises(MissingDependencyError, match=r"trax, which is not installed; run: pip install .*\[vot\]"):
         serve(tracker)
 
 
 @pytest.mark.parametrize("text", ["update_interval=10", "[10]"])
 def test_settings_that_are_no_json_are_refused(drift: Drift, text: str) -> None:
-    with pytest.raises(InputError, match=r'write \{"update_interval": 10\}'):
+    with pytest.raises(InputError, match=r'example: \{"update_interval": 10\}'):
         VOTTracker(settings=text)
 
 

@@ -190,6 +190,7 @@ def test_weights_of_another_model_are_named(tmp_path: Path, official: dict[str, 
 
 
 def test_convert_refuses_a_model_that_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "any").write_bytes(b"weights")
     arguments = [str(tmp_path / "any"), "--model", "ostrack-huge", "--out", str(tmp_path / "out.safetensors")]
     with pytest.raises(InputError, match=r"unknown model 'ostrack-huge'; choose one of .*ostrack-256, ostrack-384"):
         CliRunner().invoke(command, arguments, catch_exceptions=False)
