@@ -159,7 +159,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="such as car-1"):
         read_tracker_results(tmp_path, SEQUENCES)
     (tmp_path / "dog.txt").write_text("")
-    with pytest.raises(InputError, match=r"3 frames in .*dog\.txt; got none"):
+    with pytest.raises(InputError, match=r"dog\.txt has no boxes for the 3 frames"):
         read_tracker_results(tmp_path, SEQUENCES)
     (tmp_path / "dog.txt").write_text("1,2,3,4\n1,2,three,4\n")
     with pytest.raises(InputError, match=r"cannot read .*dog\.txt"):

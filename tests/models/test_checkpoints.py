@@ -397,7 +397,8 @@ def test_convert_command_fails_loudly(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         command, [str(tmp_path / "absent"), "--model", "ostrack-256", "--out", str(tmp_path / "out.safetensors")]
     )
-    assert isinstance(result.exception, CheckpointError)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith("weights file not found")
     assert not (tmp_path / "out.safetensors").exists()
 
 
