@@ -139,7 +139,7 @@ def test_a_file_from_before_the_network_was_taught_more_is_refused(tmp_path: Pat
 
 
 def test_what_the_network_was_taught_cannot_be_set() -> None:
-    with pytest.raises(InputError, match="got 'mark_template'"):
+    with pytest.raises(InputError, match="unknown setting 'mark_template' of ostrack-tiny"):
         load("ostrack-tiny", settings={"mark_template": False})
 
 
@@ -175,7 +175,7 @@ def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
         (
             "stark-st50",
             {"lost_below": None},
-            "invalid settings of stark-st50: {'lost_below': No",
+            "lost_below must be a finite number; got None",
         ),
         ("stark-st50", {"lost_after": 0}, "lost_after must be at least 1"),
     ],

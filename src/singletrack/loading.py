@@ -38,9 +38,7 @@ from singletrack.errors import CheckpointError, InputError, MissingDependencyErr
 from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
 from singletrack.models.configs import NetworkConfig
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
-from singletrack.tracking.anchors import ANCHORS
 from singletrack.tracking.base import Network
-from singletrack.tracking.stark import STARKTracker
 from singletrack.tracking.state import from_bytes
 
 if TYPE_CHECKING:
@@ -360,15 +358,9 @@ def _open_on_engine(name: str, path: Path | None, options: LoadOptions) -> Netwo
 def _check_shapes(path: Path, spec: ModelSpec, metadata: Mapping[str, str], shapes: Shapes) -> None:
     """Raise CheckpointError unless a file has the inputs and outputs that the model's tracker works with."""
     config = spec.network
-    maps: dict[str, tuple[int | None, ...]]
-    if config.center_head and "boxes" in shapes:
+    maps = config.map_shapes
+    if config.center_head and "boxes" in shapes:  # decoded in the graph
         maps = {"boxes": (2, 4), "peaks": (2,), "score": (None, None)}
-    elif config.center_head:
-        maps = {"score": (None, None), "size": (2, None, None), "offset": (2, None, None)}
-    elif spec.tracker is STARKTracker:
-        maps = {"corners": (2, None, None)}
-    else:
-        maps = {"cls": (2 * ANCHORS, None, None), "loc": (4 * ANCHORS, None, None)}
     search = (config.search_shape[0], None, None) if config.free_search_size else config.search_shape
     template: tuple[int | None, ...] = config.template_shape
     expected = {"template": template, "search": search, **maps}

@@ -288,6 +288,6 @@ def make_tracker(network: Network, settings: TrackerSettings) -> LoadedTracker:
     """
     if isinstance(settings, DaSiamRPNSettings) and settings.distractor_aware:
         return DistractorAwareTracker(network, settings)
-    kind: Any = next(tracker for tracker, each in SETTINGS.items() if isinstance(settings, each))
+    kind: Any = next(tracker for tracker, each in SETTINGS.items() if type(settings) is each)
     tracker: ShortTermTracker = kind(network, settings)
-    return LongTermTracker(tracker) if settings.long_term else tracker
+    return LongTermTracker(tracker) if getattr(settings, "long_term", False) else tracker

@@ -373,7 +373,7 @@ def test_a_dropped_clip_opens_and_what_is_no_clip_gets_a_sentence(open_page: Ope
         person.reads("#empty", "Drop a video here")
         bad = tmp_path / "bad.mp4"
         bad.write_bytes(b"no video" * 1000)
-        for path, words in [(bad, "FFmpeg can read"), (Path(__file__), "choose another file")]:
+        for path, words in [(bad, "check that it is a video"), (Path(__file__), "choose another file")]:
             person.page.set_input_files("#clip-file", path)
             person.reads("#banner", words)
             assert person.page.locator("#empty").is_visible()

@@ -31,7 +31,7 @@ CURVE_WORDS = {
     "precision": ("Precision", "center error, pixels"),
     "normalized_precision": ("Normalized precision", "center error, target sizes"),
 }
-# curve -> measure in its legend, the first of these that the protocol has
+# curve -> measure in its legend: the first of these that the protocol has, else its headline
 CURVE_MEASURES = {"success": ("AUC", "AO"), "precision": ("P",), "normalized_precision": ("P_norm",)}
 
 
@@ -94,7 +94,7 @@ def draw_plots(report: Report) -> dict[str, Figure]:
     for curve, (title, x_label) in CURVE_WORDS.items():
         if curve not in report.trackers[0].total.curves:
             continue
-        measure = next(each for each in CURVE_MEASURES[curve] if each in report.measures)
+        measure = next((each for each in CURVE_MEASURES[curve] if each in report.measures), report.headline)
         found[curve] = plots.draw_curves(
             {each.label: each.total.curves[curve] for each in report.trackers},
             {each.label: each.total.measures[measure] for each in report.trackers},

@@ -17,6 +17,7 @@ from singletrack.errors import InputError
 from singletrack.evaluation.metrics import LongTerm, bootstrap_difference
 from singletrack.evaluation.protocols import (
     ABOUT,
+    DEFAULT_PROTOCOLS,
     UNANNOTATED,
     Score,
     default_protocol,
@@ -90,8 +91,8 @@ class Report:
 
     @property
     def _whose(self) -> str:
-        usual = default_protocol(self.benchmark)
-        if self.benchmark in UNANNOTATED:
+        usual = DEFAULT_PROTOCOLS.get(self.benchmark)
+        if usual is None or self.benchmark in UNANNOTATED:
             return ""
         return (
             ", as in papers on this benchmark" if self.protocol == usual else f"; papers on this benchmark use {usual}"

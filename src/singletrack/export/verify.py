@@ -139,7 +139,8 @@ def differ(
 def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray], search_size: int) -> Tensor:
     """Decode boxes (B, 4), center and size in search crop pixels.
 
-    Peaks are those of ``expected``, because two cells that are equal up to rounding are equally right.
+    Peaks are those of ``expected``, because two cells that are equal up to rounding are equally right. Maps of another
+    family have no boxes here: they are compared as they are, and the boxes are all 0.
     """
     tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
     if "cls" in maps:
@@ -149,6 +150,8 @@ def read_boxes(maps: Mapping[str, FloatArray], expected: Mapping[str, FloatArray
         return torch.from_numpy(np.stack([decode_proposals(loc, anchors)[place] for loc, place in pairs]))
     if "corners" in maps:
         return stark.decode(tensors) * search_size
+    if not {"score", "size", "offset"} <= maps.keys():
+        return torch.zeros(len(next(iter(maps.values()))), 4)
     return center_head.decode(tensors, torch.from_numpy(expected["score"])) * search_size
 
 

@@ -13,6 +13,7 @@ from singletrack.errors import InputError
 
 TemplateRows = Literal["point", "rectangle", "all"]
 
+ANCHORS = 5  # of SiamRPN and DaSiamRPN in each cell
 RESNET_STRIDE = 16  # of STARK's ResNet up to its third stage: pixels of a crop for one token
 
 
@@ -61,6 +62,16 @@ class NetworkConfig:
     def eliminates(self) -> bool:
         """Whether the network drops search tokens, by a keep ratio."""
         return False
+
+    @property
+    def map_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shapes of the maps of ``locate`` without the batch, None for any size; an exported file is checked for them.
+
+        By default those of a center head, if there is one; else nothing is checked.
+        """
+        if not self.center_head:
+            return {}
+        return {"score": (None, None), "size": (2, None, None), "offset": (2, None, None)}
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -179,6 +190,10 @@ class STARKConfig(NetworkConfig):
         return (4, self.search_size, self.search_size)
 
     @property
+    def map_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        return {"corners": (2, None, None)}
+
+    @property
     def template_tokens(self) -> int:
         """Number of tokens of all templates together."""
         return self.num_templates * (self.template_size // RESNET_STRIDE) ** 2
@@ -209,6 +224,10 @@ class SiamRPNConfig(NetworkConfig):
     def free_search_size(self) -> bool:
         return self.free_sizes
 
+    @property
+    def map_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        return {"cls": (2 * ANCHORS, None, None), "loc": (4 * ANCHORS, None, None)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DaSiamRPNConfig(NetworkConfig):
@@ -229,6 +248,10 @@ class DaSiamRPNConfig(NetworkConfig):
     @property
     def free_search_size(self) -> bool:
         return self.free_sizes
+
+    @property
+    def map_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        return {"cls": (2 * ANCHORS, None, None), "loc": (4 * ANCHORS, None, None)}
 
 
 @dataclass(frozen=True, kw_only=True)
