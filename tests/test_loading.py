@@ -292,11 +292,11 @@ def test_a_gpu_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         load(device="cuda")
 
 
-def test_a_gpu_with_the_packages_for_cpus() -> None:
+def test_a_gpu_with_the_packages_for_cpus(weights: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("needs a PyTorch that knows no GPU")
     with pytest.raises(InputError, match=r"PyTorch has no device 'cuda' here.*PyTorch with CUDA"):
-        load(device="cuda", engine="torch")
+        load(weights=weights, device="cuda", engine="torch")
 
 
 def test_another_ratio_and_other_weights_are_exported_anew(
@@ -468,7 +468,7 @@ def test_engine_auto(
 
     monkeypatch.setattr(loading, "installed_engines", lambda: installed)
     monkeypatch.setattr(loading, "require_engine", refuse)
-    (tmp_path / weights).touch()
+    (tmp_path / weights).write_bytes(b"weights")
     with pytest.raises(MissingDependencyError, match=f"^{chosen}$"):
         load("ostrack-tiny", weights=tmp_path / weights, device=device)
 

@@ -397,7 +397,7 @@ def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open,
     try:
         person = open_page().open(server.address)
         person.page.select_option("#clip", label="2-bad.mp4")
-        person.reads("#banner", "expected a video")
+        person.reads("#banner", "check that it is a video")
         person.page.select_option("#clip", label="1-good.mp4")
         person.page.locator("#banner").wait_for(state="hidden")
         person.see_frame(0)
