@@ -17,6 +17,7 @@ def test_photos_come_from_files_and_are_held_out(tmp_path: Path) -> None:
         Photos(tmp_path)
     for index in range(10):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((40, 1000, 3), index * 20, np.uint8))
+    (tmp_path / "._0.png").write_bytes(b"what macOS leaves beside a file")
     photos = Photos(tmp_path, longest=480)
     assert len(photos) == 10
     assert min(photos.draw(np.random.default_rng(0)).shape[:2]) >= 72

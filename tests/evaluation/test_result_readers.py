@@ -50,6 +50,7 @@ def test_pytracking(tmp_path: Path, delimiter: str) -> None:
         write(tmp_path / f"{name}.txt", BOXES, delimiter=delimiter)
         write(tmp_path / f"{name}_time.txt", [0.5, 0.25, 0.125])
         write(tmp_path / f"{name}_object_presence_scores.txt", [1, 0.5, 0.25])
+        (tmp_path / f".{name}.host-1-0.part.txt").write_text("1,2")  # what a killed run leaves
     results = read_tracker_results(tmp_path, SEQUENCES, label="DiMP")
     check(results)
     assert results.label == "DiMP"

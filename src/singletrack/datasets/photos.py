@@ -65,7 +65,7 @@ class Photos:
         Raises:
             InputError: there are no photos.
         """
-        self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURE_ENDINGS)
+        self.paths = sorted(p for p in Path(folder).rglob("[!.]*") if p.suffix.lower() in PICTURE_ENDINGS)
         self.longest, self.objects = longest, objects
         if not self.paths:
             raise InputError(f"no photos ({', '.join(PICTURE_ENDINGS)}) below {folder}; give another folder")

@@ -183,7 +183,7 @@ class _Files:
 
 
 def _result_files(root: Path) -> list[Path]:
-    return sorted(file for file in root.rglob("*") if file.suffix in {".txt", ".value"} and file.is_file())
+    return sorted(file for file in root.rglob("[!.]*") if file.suffix in {".txt", ".value"} and file.is_file())
 
 
 def _without_marks(relative: str) -> str:
