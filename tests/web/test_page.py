@@ -410,6 +410,7 @@ def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open,
 def test_import_in_the_page(open_page: Open, server: Server, tmp_path: Path) -> None:
     person = open_page().open(server.address)
     person.page.click("#import")
+    person.page.locator("#import-dialog").wait_for(state="visible")
     person.page.set_input_files("#import-file", __file__)
     person.page.click("#import-go")
     person.page.locator("#import-error").wait_for(state="visible")
