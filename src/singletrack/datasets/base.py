@@ -48,7 +48,7 @@ class VideoSequence:
         visible: (N,) bool, False where the target is marked as absent or completely hidden; None if unknown.
         cover: (N,) visible part of the target, 0 to 1; None if unknown.
         attributes: names of its challenge attributes.
-        language: a sentence that describes the target; empty if there is none.
+        language: a sentence that describes the target; empty if the data set gives no sentence.
         dataset: name of the data set in ``registry``; empty for other sequences.
         fps: frames per second; None if unknown.
         told_size_wh: width and height of the frames from the annotations; None if unknown.

@@ -303,7 +303,7 @@ def empty_spot(
 ) -> tuple[Array, float] | None:
     """Draw center and extent of a square without the target: at its last position, on another object, or anywhere.
 
-    None if there is none after a few tries, or if the frame is not labeled.
+    None if a few tries find none, or if the frame is not labeled.
     """
     if not track.labeled[frame]:
         return None

@@ -65,7 +65,7 @@ class TupleRules:
             search frame, anywhere in the video; the second within ``gap`` frames of the search frame, on the side of
             the first, with or without the target. In an image data set, all are the same image.
         negatives: share of samples whose search frame does not show the target: a frame of the same video without it
-            or, if there is none, a frame of another video.
+            or, without such a frame, a frame of another video.
     """
 
     mode: Literal["causal", "trident"] = "causal"

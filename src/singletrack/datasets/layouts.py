@@ -141,7 +141,7 @@ def has_size(boxes_xywh: Array) -> NDArray[np.bool_]:
 
 
 def read_language(storage: Storage, target: SequencePaths, *files: str) -> str:
-    """Read the sentence in the first existing file; "" if there is none."""
+    """Read the sentence in the first existing file; "" if no file exists."""
     there = (f"{target.folder}/{file}" for file in files if storage.has(f"{target.folder}/{file}"))
     return next((" ".join(storage.text(path).split()) for path in there), "")
 

@@ -26,7 +26,7 @@ MOST_CUT = 0.25  # of its width or height may touch the border; more means that 
 
 
 def find_object(picture: Image) -> Image | None:
-    """Find the object in an image (H, W, 3): (h, w) 0 or 255 at reduced size, connected; None if there is none."""
+    """Find the object in an image (H, W, 3): (h, w) 0 or 255 at reduced size, connected; None if no object is found."""
     shrink = min(1.0, LONGEST / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     height, width = small.shape[:2]

@@ -298,7 +298,7 @@ def _problems_of(sequence: VideoSequence, *, quick: bool, training: bool) -> lis
 
 
 def _fault(frames: Frames, index: int) -> str:
-    """Describe the problem of a frame; "" if there is none."""
+    """Describe the problem of a frame; "" if the frame is valid."""
     try:
         frames[index]
         return "are truncated" if isinstance(frames, StoredFrames) and frames.is_cut_short(index) else ""

@@ -55,7 +55,7 @@ class Place:
         if self.inside is None:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):
-                raise OSError("it is no file, but a folder, pipe or device")
+                raise OSError("it is a folder, pipe or device, not a file")
             check_size(status.st_size, status.st_size)
             return self.path.read_bytes()
         return _opened(self.path, os.getpid()).read(self.inside)

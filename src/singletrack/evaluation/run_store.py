@@ -123,7 +123,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open the folder of an existing run; raises InputError if there is none."""
+        """Open the folder of an existing run; raises InputError if it does not exist."""
         path = Path(path)
         try:
             return cls(path, _from_json(json.loads((path / "run.json").read_text(encoding="utf-8"))))

@@ -485,7 +485,7 @@ class Project:
             return str(row["words"])
 
     def redo(self) -> str | None:
-        """Do the last edit that was taken back once more; returns what it was, None if there is none."""
+        """Redo the last undone edit; returns what it was, None if nothing was undone."""
         with self._editing():
             row = self._first_undone()
             if row is None:
@@ -658,7 +658,7 @@ class Project:
 
 
 def label_project(source: str | Path, project: str | Path | None = None) -> Project:
-    """Open the label project of a video, or make it if there is none.
+    """Open the label project of a video, or create it.
 
     Args:
         source: A video file or a folder of frames.

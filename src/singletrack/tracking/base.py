@@ -142,7 +142,7 @@ class SearchingTracker(BatchTracker, Protocol):
         """
 
     def decode_at(self, maps: Mapping[str, FloatArray] | None, box: Box, search_scale: float = 1.0) -> Candidate | None:
-        """Find the best place in that search region, without window or penalties; None if there is none.
+        """Find the best place in that search region, without window or penalties; None if no place is found.
 
         The box lies inside the frame.
         """

@@ -121,7 +121,7 @@ class Task(Protocol):
         load_weights(model, path, name)
 
     def tracker(self, model: Any, stage: Stage) -> Tracker | None:
-        """Build a tracker for validation by tracking; None if there is none."""
+        """Build a tracker for validation by tracking; None if the task has no such validation."""
         return None
 
     def looks(self, model: Any, batch: Batch) -> dict[str, Tensor]:

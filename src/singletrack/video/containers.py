@@ -248,7 +248,7 @@ def index_frames(url: str, *, up_to: int | None = None) -> FrameIndex | None:
 
 
 def picture_track(container: InputContainer) -> VideoStream | None:
-    """Return the first video track, ignoring covers and thumbnails; None if there is none."""
+    """Return the first video track, ignoring covers and thumbnails; None without such a track."""
     from av.stream import Disposition
 
     still = Disposition.attached_pic | Disposition.timed_thumbnails

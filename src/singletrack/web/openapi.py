@@ -61,9 +61,7 @@ OPERATIONS = (
         query={"name": TEXT},
         upload=True,
     ),
-    Operation(
-        method="GET", path=CLIP, handler="get_clip", summary="Open the project of a clip, made if there is none."
-    ),
+    Operation(method="GET", path=CLIP, handler="get_clip", summary="Open the project of a clip, or create it."),
     Operation(
         method="GET",
         path=CLIP + "/frames/{frame}",

@@ -75,7 +75,7 @@ def serve(
 
 
 def load_token(path: Path) -> str:
-    """The token in a file that only this user may read, made if there is none.
+    """The token in a file that only this user may read, which is created if missing.
 
     It stays the same, so that a page that is open goes on when the server is started again. Where the file cannot be
     kept, the token is new each time.

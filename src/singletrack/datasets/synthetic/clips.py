@@ -193,7 +193,7 @@ class _Film:
 
 
 def _object(random: Random, pictures: Pictures) -> Figure | None:
-    """Cut out the complete object of an image; None if there is none."""
+    """Cut out the object of an image; None if no complete object is found."""
     found = pictures.draw_object(random)
     return None if found.mask is None else Figure(cut_object(found.picture, found.mask), ())
 

@@ -110,7 +110,7 @@ def in_place_scene(
 
 
 def object_box(found: Found) -> Array | None:
-    """Return the box, xywh, of the found object; None if there is none or it leaves too little background."""
+    """Return the box, xywh, of the found object; None if no object is found or it leaves too little background."""
     if found.mask is None:
         return None
     box_xywh = np.array(cv2.boundingRect(found.mask)) * np.tile(size_xy(found.picture) / size_xy(found.mask), 2)

@@ -31,7 +31,7 @@ class Collector:
         self._count = 0
 
     def draft(self, id: int) -> Draft:
-        """The target of this id, new if there is none yet."""
+        """The target of this id, created on first use."""
         return self._drafts.setdefault(id, Draft())
 
     def add(self, id: int, frame: int, entry: LabeledBox, place: Place) -> None:

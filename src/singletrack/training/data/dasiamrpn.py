@@ -87,13 +87,13 @@ class Kinds:
         return self.names[footage][sequence]
 
     def same(self, random: Random, drawn: Drawn) -> Other | None:
-        """Draw another target of the same category; None if there is none or it is unknown."""
+        """Draw another target of the same category; None if no other target or no category is known."""
         members = self.members.get(self.of(drawn.footage, drawn.sequence), [])
         others = [each for each in members if each != Other(drawn.footage, drawn.sequence)]
         return others[random.integers(len(others))] if others else None
 
     def different(self, random: Random, drawn: Drawn, pairs: FramePairs) -> Other:
-        """Draw a target of another category, if known; raises InputError if there is none."""
+        """Draw a target of another category, if known; raises InputError if no target is left."""
         kind = self.of(drawn.footage, drawn.sequence)
         for _ in range(DRAWN_AT_MOST):
             other = pairs.draw(random)
