@@ -98,31 +98,26 @@ def open_network(
         InputError: the engine does not support the device or precision.
     """
     require_engine(engine)
+    network: type[OpenVINONetwork] | type[ONNXRuntimeNetwork]
     if engine == "openvino":
         from singletrack.engines.openvino_engine import OpenVINONetwork
 
-        return OpenVINONetwork(
-            path,
-            device=device,
-            precision=precision,
-            threads=threads,
-            normalization=normalization,
-            cache=cache,
-            check=check,
-        )
-    if engine == "onnx":
+        network = OpenVINONetwork
+    elif engine == "onnx":
         from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 
-        return ONNXRuntimeNetwork(
-            path,
-            device=device,
-            precision=precision,
-            threads=threads,
-            normalization=normalization,
-            cache=cache,
-            check=check,
-        )
-    raise InputError(f"engine {engine!r} cannot read exported files; choose openvino or onnx")
+        network = ONNXRuntimeNetwork
+    else:
+        raise InputError(f"engine {engine!r} cannot read exported files; choose openvino or onnx")
+    return network(
+        path,
+        device=device,
+        precision=precision,
+        threads=threads,
+        normalization=normalization,
+        cache=cache,
+        check=check,
+    )
 
 
 def unknown_device(engine: str, device: str, present: Iterable[str], install: str | None = None) -> InputError:
