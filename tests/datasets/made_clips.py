@@ -80,6 +80,6 @@ def write_folder(folder: Path) -> Path:
                     "quality": "fair" if number == 2 else "good",
                 }
             )
-    entries.append({"name": "none", "video": "none.mp4", "labeled": False, "licence_class": "free"})
+    entries.append({"name": "none", "video": "none.mp4", "labelled": False, "licence_class": "free"})
     (folder / "index.json").write_text(json.dumps(entries))
     return folder

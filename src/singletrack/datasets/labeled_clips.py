@@ -105,7 +105,7 @@ def read_labeled_clips(folder: Path, keep: Callable[[str], bool] = lambda licens
     facts: dict[str, tuple[int, tuple[int, int]]] = {}
     for entry in entries:
         try:
-            if not entry.get("labeled", True) or not keep(entry["licence_class"]):
+            if not entry.get("labelled", True) or not keep(entry["licence_class"]):
                 continue
             video, count = entry["video"], int(entry["frames"])
             facts[video] = count, (int(entry["width"]), int(entry["height"]))
