@@ -92,6 +92,24 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
             taken[name] = f"{output} is to be written already"
 
 
+def check_output_folder(folder: Path, inputs: Iterable[str | Path | None], *, outputs: Collection[str] = ()) -> None:
+    """Raise InputError if an output folder is an input folder or lies in one, or if a file in it would be overwritten.
+
+    Args:
+        folder: folder to write to.
+        inputs: files and folders to read; None is ignored.
+        outputs: names of the files to write in the folder. One that is also an input is an error.
+    """
+    given = [Path(each) for each in inputs if each is not None]
+    for other in given:
+        if other.is_dir() and folder.resolve().is_relative_to(other.resolve()):
+            raise InputError(
+                f"the output folder must be outside the input folder; got {folder} in {other}, where the output would be "
+                "read as input; choose another --out"
+            )
+    check_outputs([folder / name for name in outputs], [each for each in given if not each.is_dir()])
+
+
 def _files_of(given: str | Path) -> Iterator[Path]:
     path = Path(given)
     try:

@@ -48,3 +48,12 @@ def test_what_is_not_whole_is_refused(run: RunFolder, tmp_path: Path, capsys: py
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", "got10k", str(tmp_path), "--out", str(tmp_path / "out.zip")]) == 2
     assert "is not a run folder of `singletrack evaluate`" in capsys.readouterr().err
+
+
+def test_an_archive_over_a_file_of_the_run_is_refused(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    linked = run.path / "linked.zip"
+    linked.hardlink_to(run.path / "run.json")
+    before = linked.read_bytes()
+    assert main(["submit", "got10k", str(run.path), "--out", str(linked)]) == 2
+    assert "would overwrite another file" in capsys.readouterr().err
+    assert linked.read_bytes() == before

@@ -121,7 +121,7 @@ def test_a_run_among_the_photos(out: str, folder: Path, capsys: pytest.CaptureFi
     (folder / "photos").mkdir()
     assert main(["train", "ostrack_tiny", "--photos", "photos", "--out", out]) == 2
     assert capsys.readouterr().err.startswith(
-        f"singletrack: the run folder must be outside the photo folder; got {out} in photos, where"
+        f"singletrack: the output folder must be outside the input folder; got {out} in photos, where"
     )
     assert not list((folder / "photos").iterdir())
 

@@ -66,7 +66,7 @@ def with_part(record: Record, key: str) -> Record:
 
 
 def found(pattern: str, names: Mapping[str, str], *others: str) -> list[str]:
-    """The published names whose record exists, in the order of the table; the first name if there is none.
+    """The published names whose record exists, in the order of the table; the first name if no record exists.
 
     pattern: the record's name with {} in place of the published name; others: further such patterns.
     """

@@ -28,6 +28,7 @@ from singletrack.evaluation.result_readers import read_tracker_results
 from singletrack.evaluation.run_store import RunFacts, RunFolder
 from singletrack.evaluation.runner import run_sequences
 from singletrack.evaluation.submission import SERVERS
+from singletrack.files import check_output_folder
 from singletrack.install import install_command
 from singletrack.loading import LoadOptions
 
@@ -80,6 +81,8 @@ def command(
     """
     if cluster is not None:
         require_packages("running on a cluster", *RAY_EXTRA)
+    if out is not None:
+        check_output_folder(out, [root])
     split = split or next(iter(BENCHMARKS[dataset].splits))
     sequences = open_dataset(
         dataset,

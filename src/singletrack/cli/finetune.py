@@ -11,7 +11,7 @@ from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.files import make_folder
+from singletrack.files import check_output_folder, make_folder
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import bundled_file, existing_file
 from singletrack.models.configs import OSTrackConfig
@@ -117,6 +117,9 @@ def command(
         settings=spec.tracker_settings,  # type: ignore[arg-type]  # an OSTrack has OSTrackSettings
     )
     folder = out or Path("runs") / f"finetune-{model}"
+    check_output_folder(
+        folder, [photos, *folders.values(), weights], outputs=["weights.safetensors", "finetuned.safetensors"]
+    )
     make_folder(folder)
     with terminate_as_interrupt():
         outcome = finetune(

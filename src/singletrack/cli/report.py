@@ -18,6 +18,7 @@ from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import Report, build_report, difference_table, main_table
 from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
+from singletrack.files import check_output_folder
 from singletrack.install import install_command
 
 REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
@@ -66,6 +67,7 @@ def command(
     """
     if out is not None:
         require_packages("writing a report", *REPORT_EXTRA)
+        check_output_folder(out, [root])
     labeled = [_split_label(run) for run in runs]
     data, split, names = _what_ran([folder for _, folder in labeled if is_run_folder(folder)], data, split)
     sequences = open_dataset(

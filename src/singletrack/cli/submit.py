@@ -8,6 +8,7 @@ import click
 
 from singletrack.evaluation.run_store import RunFolder
 from singletrack.evaluation.submission import SERVERS, write_submission
+from singletrack.files import check_outputs
 
 # where to upload the archive
 ADDRESSES = {"got10k": "http://got-10k.aitestunion.com/submit_instructions", "trackingnet": "https://tracking-net.org"}
@@ -24,6 +25,7 @@ def command(server: str, run: Path, out: Path, integers: bool) -> None:
     The archive is written only if every sequence is present with a finite box for each frame. The run is not changed.
     """
     folder = RunFolder.open(run)
+    check_outputs([out], run.rglob("*"))
     write_submission(server, folder, out, integers=integers)
     frames = sum(folder.facts.sequences.values())
     click.echo(

@@ -13,7 +13,7 @@ from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.files import make_folder
+from singletrack.files import check_output_folder, make_folder
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import existing_file
 
@@ -130,11 +130,7 @@ def command(
     where = str(find_device(device))
     check_devices(devices or 1, where)
     folder = out or Path("runs") / recipe
-    if photos and folder.resolve().is_relative_to(photos.resolve()):
-        raise InputError(
-            f"the run folder must be outside the photo folder; got {folder} in {photos}, where the run's images would "
-            "be used as photos; choose another --out"
-        )
+    check_output_folder(folder, [photos, *folders.values(), weights], outputs=["weights.safetensors"])
     make_folder(folder)
     chosen = RECIPES[recipe]()
     if batch is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError
 from singletrack.evaluation.run_store import RunFolder, SequenceResult
-from singletrack.files import check_file, writing
+from singletrack.files import atomic_write, check_file, writing
 
 SPLIT = "test"
 NAMES_IN_MESSAGE = 5
@@ -79,17 +79,15 @@ def write_submission(server: str, run: RunFolder, path: str | Path, *, integers:
         raise InputError(f"unknown server {server!r}; choose one of {', '.join(SERVERS)}")
     check_file(path, (".zip",))
     _check_run(server, run)
-    unfinished = path.with_name(path.name + ".part")
-    with writing(path):
-        try:
-            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name in sorted(run.facts.sequences):
-                    result = _checked(run, name)
-                    for file, text in SERVERS[server](name, result, integers=integers or run.facts.integers).items():
-                        archive.writestr(zipfile.ZipInfo(file, NO_TIME), text, zipfile.ZIP_DEFLATED)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with (
+        writing(path),
+        atomic_write(path) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in sorted(run.facts.sequences):
+            result = _checked(run, name)
+            for file, text in SERVERS[server](name, result, integers=integers or run.facts.integers).items():
+                archive.writestr(zipfile.ZipInfo(file, NO_TIME), text, zipfile.ZIP_DEFLATED)
 
 
 def _check_run(server: str, run: RunFolder) -> None:
