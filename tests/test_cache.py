@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from singletrack import cache
+from singletrack import cache, loading
 from singletrack.cli.main import main
+from singletrack.errors import SingletrackError
 
 FOLLOW = """
 import numpy as np, singletrack
@@ -66,3 +67,18 @@ def test_doctor_clears_what_is_ours_alone(
     assert capsys.readouterr().out == f"removed 5 files, 1.0 MB, from {tmp_path}\n"
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert left == sorted(theirs)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_no_room_for_an_export_is_told_before_it_is_made(  # C24
+    full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "cache"
+    if full:
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 10, 0))
+    else:
+        place.write_text("a file")
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(place))
+    monkeypatch.setattr("singletrack.export.export_model", lambda *_, **options: pytest.fail("exported"), raising=False)
+    with pytest.raises(SingletrackError, match=r"cache folder.*SINGLETRACK_CACHE"):
+        loading.load("ostrack-tiny", weights=loading.bundled_file("ostrack-tiny", ".safetensors"), engine="openvino")
