@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.tools import need
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import iou
@@ -15,14 +15,7 @@ from singletrack.integrations import cvat
 if TYPE_CHECKING:
     from tests.integrations.conftest import Moving
 
-INSTALL = "pip install --no-deps -r tests/labeling/formats/tools.txt"
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def need(module: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(module, reason=f"needs {module}: {INSTALL}", exc_type=ImportError)
 
 
 @pytest.fixture

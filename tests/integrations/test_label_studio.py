@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.tools import need
 
 from singletrack import loading
 from singletrack.errors import InputError
@@ -19,19 +19,12 @@ from singletrack.integrations import label_studio
 if TYPE_CHECKING:
     from tests.integrations.conftest import Moving
 
-INSTALL = "pip install --no-deps -r tests/labeling/formats/tools.txt"
 CONFIG = """<View>
   <Video name="video" value="$clip" framerate="25"/>
   <VideoRectangle name="box" toName="video"/>
   <Labels name="label" toName="video"><Label value="square"/></Labels>
 </View>"""
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def need(module: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(module, reason=f"needs {module}: {INSTALL}", exc_type=ImportError)
 
 
 def region(id: str, boxes: dict[int, Box], **changes: object) -> dict[str, Any]:

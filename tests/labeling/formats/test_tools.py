@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.tools import need
 
 from singletrack.datasets.registry import open_dataset
 from singletrack.labeling.formats import read_labels, write_labels
@@ -23,19 +23,12 @@ from singletrack.labeling.formats.base import visible_boxes
 from singletrack.labeling.labels import LabeledTarget, LabelSet
 from singletrack.video import VideoWriter
 
-INSTALL = "pip install --no-deps -r tests/labeling/formats/tools.txt"
 EXTRA = 'pip install "singletrack[labels]"'
 # what the tools' own code is warned of is not ours to mend; unclosed files of theirs come up later, wherever
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-def need(module: str, install: str = INSTALL) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(module, reason=f"needs {module}: {install}", exc_type=ImportError)
 
 
 @pytest.fixture
