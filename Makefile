@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# two processes of one thread each: threads of two processes on two cores wait for each other
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
 .PHONY: demo check test fuzz docs format clean
 
 demo: $(VENV)/.runtime
@@ -15,13 +18,13 @@ check: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
+	$(TEST) -m "not slow"
 
 test: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(TEST) --dist loadfile
 
 # Hostile input at random, EXAMPLES for each kind; `make test` runs a fixed minute of it.
 EXAMPLES ?= 10000
