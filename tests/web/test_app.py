@@ -91,6 +91,23 @@ def test_undo_and_redo_give_all_boxes(api: Callable[..., Any]) -> None:
     assert api("POST", "/redo")["edit"] is None
 
 
+def test_a_target_with_its_first_box_is_one_edit(api: Callable[..., Any]) -> None:
+    state = api("POST", "/targets", json={"name": "car", "frame": 7, "box": BOX})
+    assert (state["id"], state["boxes"]) == (1, {"1": [[7, *BOX, 1.0, 1, "person"]]})
+    state = api("POST", "/undo")
+    assert (state["targets"], state["can_undo"]) == ([], False)
+    state = api("POST", "/redo")
+    assert state["boxes"] == {"1": [[7, *BOX, 1.0, 1, "person"]]}
+
+
+@pytest.mark.parametrize("change", [{"box": None}, {"frame": None}, {"frame": 40}, {"frame": "x"}, {"box": [1, 2, 0, 4]}])
+def test_a_target_with_a_bad_first_box_is_not_added(change: dict[str, Any], client: TestClient, clip_id: str) -> None:
+    body = {"name": "car", "frame": 7, "box": BOX, **change}
+    answer = client.post(f"/api/clips/{clip_id}/targets", json=body)
+    assert answer.status_code == 400
+    assert client.get(f"/api/clips/{clip_id}").json()["targets"] == []
+
+
 def test_targets_are_changed_and_removed(api: Callable[..., Any]) -> None:
     api("POST", "/targets", json={"name": "car", "color": "#112233"})
     (target,) = api("PATCH", "/targets/1", json={"label": "van", "attributes": {"side": "left"}})["targets"]

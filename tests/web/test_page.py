@@ -137,6 +137,16 @@ def test_open_draw_track_correct_undo_reload_export(
     assert "gt/gt.txt" in names
 
 
+def test_a_new_target_is_one_undo(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(20, 20, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.press("Control+z")
+    person.reads("#hint", "Drag a box")
+    person.press("Control+Shift+Z")
+    person.reads("#frame-state", "Keyframe, set by you")
+
+
 def test_two_targets_with_names_that_stay_text(open_page: Open, server: Server) -> None:
     name = "<img src=x onerror=alert(1)>"
     person = open_page().open(server.address)

@@ -226,7 +226,13 @@ class Project:
             return tuple(_target(row) for row in self._database.rows("SELECT * FROM target ORDER BY id"))
 
     def add_target(
-        self, name: str, label: str = "object", color: str | None = None, attributes: Mapping[str, str] | None = None
+        self,
+        name: str,
+        label: str = "object",
+        color: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        keyframe: tuple[int, Box] | None = None,
     ) -> int:
         """Add a target and return its id: 1 for the first; ids are never used again.
 
@@ -235,10 +241,21 @@ class Project:
             label: Its class.
             color: "#rrggbb". [default: the next of ``labels.PALETTE``]
             attributes: Further properties.
+            keyframe: Frame number and box of its first keyframe, see ``set_keyframe``; one edit adds both.
+
+        Raises:
+            InputError: For a frame outside the video or a bad box.
         """
+        first: tuple[int, Box] | None = None
+        if keyframe is not None:
+            frame, box = keyframe
+            first = self._check_frame(frame), check_box(box, (self.video.width, self.video.height))
         with self._editing():
             row = self._new_target(self._next_id(), name, label, color, attributes or {})
-            self._edit(f"add target {name}", [_Change("target", None, row)])
+            changes = [_Change("target", None, row)]
+            if first is not None:
+                changes.append(_Change("keyframe", None, _keyframe(int(row["id"]), *first)))
+            self._edit(f"add target {name}", changes)
             return int(row["id"])
 
     def change_target(

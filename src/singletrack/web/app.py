@@ -149,6 +149,11 @@ class Handlers:
         name = values.pop("name", None)
         if name is None:
             raise InputError("expected a name for the target; got none")
+        if "box" in body:
+            box = _box(body["box"])
+            if box is None:
+                raise InputError("expected four numbers as the box of a new target; got null; leave it out")
+            values["keyframe"] = _integer(str(body.get("frame")), "frame"), box
         id = await run_in_threadpool(lambda: clip.project.add_target(name, **values))
         return await self._changed(clip, None, {"id": id})
 

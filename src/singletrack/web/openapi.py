@@ -70,7 +70,13 @@ OPERATIONS = (
         query={"scale": {"enum": [1, 2, 4], "description": "the sides are divided by it"}},
         answer="image/jpeg",
     ),
-    Operation(method="POST", path=CLIP + "/targets", handler="add_target", summary="Add a target.", body=TARGET),
+    Operation(
+        method="POST",
+        path=CLIP + "/targets",
+        handler="add_target",
+        summary="Add a target, with its first keyframe if a frame and a box are given.",
+        body={**TARGET, "frame": INTEGER, "box": BOX},
+    ),
     Operation(
         method="PATCH",
         path=CLIP + "/targets/{target}",

@@ -194,12 +194,10 @@ async function drawn(box) {
   let number = state.targets.length + 1;
   while (names.has(`target ${number}`)) number += 1;
   const label = target?.label ?? "object";
-  const answer = await edit("POST", "/targets", { name: `target ${number}`, label });
+  const answer = await edit("POST", "/targets", { name: `target ${number}`, label, frame, box: [box.x, box.y, box.w, box.h] });
   if (!answer) return;
-  const added = state.targets.at(-1);
-  if (!added) return;
-  state.selected = added.id;
-  await setKeyframe(added.id, frame, box);
+  state.selected = state.targets.at(-1)?.id ?? state.selected;
+  showAll();
 }
 
 /** @param {number} id @param {number} frame @param {Box | null} box */
