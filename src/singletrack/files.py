@@ -104,8 +104,8 @@ def check_output_folder(folder: Path, inputs: Iterable[str | Path | None], *, ou
     for other in given:
         if other.is_dir() and folder.resolve().is_relative_to(other.resolve()):
             raise InputError(
-                f"the output folder must be outside the input folder; got {folder} in {other}, where the output would be "
-                "read as input; choose another --out"
+                f"the output folder must be outside the input folder; got {folder} in {other}, where the output would "
+                "be read as input; choose another --out"
             )
     check_outputs([folder / name for name in outputs], [each for each in given if not each.is_dir()])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import zlib
@@ -600,6 +601,73 @@ def test_every_cut_is_noticed(name: str, options: dict[str, str], make_video: Ca
             for _ in video:
                 frames += 1
             assert frames == 12
+
+
+def replaced(content: bytes, found: bytes, number: int, at: int, new: bytes) -> bytes:
+    """The content with `new` at byte `at` after the start of the given occurrence of `found` (from the end if < 0)."""
+    places = [place for place in range(len(content)) if content.startswith(found, place)]
+    start = places[number] + at
+    return content[:start] + new + content[start + len(new) :]
+
+
+@pytest.mark.parametrize(
+    ("found", "number", "at", "new"),
+    [
+        (b"moof", 0, 0, b"zoof"),  # the first fragment is not described
+        (b"moof", 1, 0, b"zoof"),
+        (b"moof", -1, 0, b"zoof"),
+        (b"moof", 1, -1, b"\0"),  # it lasts to the end
+        (b"trun", -1, 11, b"\1"),  # the last fragment has one frame
+    ],
+)
+def test_frames_without_a_description_are_noticed(  # C19
+    found: bytes, number: int, at: int, new: bytes, make_video: Callable[..., Path]
+) -> None:
+    path = make_video("clip.mp4", options={"movflags": "frag_keyframe+empty_moov"}, count=30)
+    path.write_bytes(replaced(path.read_bytes(), found, number, at, new))
+    with pytest.raises(VideoError), open_video(path) as video:
+        list(video)
+
+
+@pytest.mark.parametrize("track", [0x7F, 0x82, 0])
+@pytest.mark.parametrize("block", [5, -1])
+def test_a_frame_of_no_track_is_noticed(block: int, track: int, make_video: Callable[..., Path]) -> None:  # C19
+    path = make_video("clip.mkv", options={}, count=20)
+    content = path.read_bytes()
+    # SimpleBlock: a3, its size in one or two bytes, the track (81), the time in two, flags
+    blocks = [
+        match.end() - 1
+        for match in re.finditer(rb"\xa3(?:[\x81-\xfe]|[\x40-\x7f].)\x81(?=..[\x00\x80\x08])", content, re.DOTALL)
+    ]
+    assert len(blocks) == 20
+    place = blocks[block]
+    path.write_bytes(content[:place] + bytes([track]) + content[place + 1 :])
+    with open_video(path) as video, pytest.raises(DamagedVideoError, match=r"of no track|frames missing|announces"):
+        list(video)
+
+
+def test_a_frame_that_the_demuxer_drops_is_noticed(make_video: Callable[..., Path]) -> None:  # C19
+    path = make_video("clip.mkv", options={}, count=20)
+    content = path.read_bytes()
+    last = [
+        match.end()
+        for match in re.finditer(rb"\xa3(?:[\x81-\xfe]|[\x40-\x7f].)\x81..[\x00\x80\x08]", content, re.DOTALL)
+    ][-1]
+    path.write_bytes(content[:last] + b"\x7f\xff\xff\xff" + content[last + 4 :])  # the length of its first unit
+    with open_video(path) as video, pytest.raises(DamagedVideoError):
+        list(video)
+
+
+def test_a_frame_shown_outside_of_the_edit_list_is_noticed(make_video: Callable[..., Path]) -> None:  # C19
+    path = make_video("clip.mp4", count=20)
+    content = path.read_bytes()
+    start = content.index(b"ctts")
+    entries = int.from_bytes(content[start + 8 : start + 12], "big")
+    for entry in (entries // 2, entries - 1):
+        place = start + 12 + 8 * entry + 4  # its offset, after the number of frames that have it
+        path.write_bytes(content[:place] + (50_000).to_bytes(4, "big") + content[place + 4 :])
+        with pytest.raises(VideoError), open_video(path) as video:
+            list(video)
 
 
 # --- what containers hold beside ordinary frames ----------------------------------------------------------------

@@ -277,6 +277,8 @@ def _decode(
     follows: int | None = None
     gaps = 0
     torn: list[int] = []  # numbers of the packets that the file marks as damaged
+    durations: set[int] = set()  # of the packets, in ticks
+    discarded = 0  # packets outside the part of an mp4 that its edit list shows
     last: float | None = None
     last_dts, end = -math.inf, 0.0
     shift = 0.0  # from the times of the file to those given
@@ -292,6 +294,9 @@ def _decode(
         if packet is None:
             break
         packets += packet.size > 0
+        if packet.size and packet.duration:
+            durations.add(packet.duration)
+            discarded += packet.is_discard
         if packet.pts is not None and packet.time_base is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if fragmented and packet.size and packet.dts is not None:
@@ -324,13 +329,18 @@ def _decode(
                     missing += started <= heapq.heappop(promised) < picture.pts
             yield seconds, picture
     missing += len(promised)
+    if discarded and len(durations) == 1 and len(container.streams) == 1 and container.duration and stream.time_base:
+        # what is shown lasts for so many frames of equal duration
+        shown = container.duration / 1_000_000 / float(durations.pop() * stream.time_base)
+        missing = max(missing, math.floor(shown + 0.02) - (packets - discarded))
     announced, announced_end = _announced_packets(container, stream), _announced_end(container, stream)
     if announced_end is not None and end + interval < announced_end:
         broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {end:.2f}"
     elif (announced_end is None or "mp4" in container.format.name) and announced is not None and packets < announced:
         broken_off = broken_off or f"it announces {announced} frames"
     if not broken_off and container.name.startswith("file:"):
-        broken_off = find_cut(Path(container.name.removeprefix("file:")))
+        path = Path(container.name.removeprefix("file:"))
+        broken_off = find_cut(path, fragments_only=fragmented, track=stream.index, packets=packets)
     damaged += gaps + len(torn)
     if broken_off or damaged or missing:
         pieces = [f"damaged pieces: {damaged}" if damaged else "", f"frames missing: {missing}" if missing else ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,23 +16,36 @@ SEGMENT_PARTS = {
     b"\xec",
     b"\xbf",
 }
+TRACKS, TRACK, TRACK_NUMBER = bytes.fromhex("1654ae6b"), b"\xae", b"\xd7"
+BLOCK, BLOCK_GROUP, BLOCK_IN_GROUP = b"\xa3", b"\xa0", b"\xa1"
 CLUSTER_PARTS = set(map(bytes.fromhex, ["e7", "a7", "ab", "a3", "a0", "af", "5854", "ec", "bf"]))
 MOST_BOXES = 1_000_000
+LARGEST_DESCRIPTION = 16_000_000  # bytes of the description of a fragment that are read
 
 
-def find_cut(path: Path) -> str:
-    """Say where a Matroska, WebM or mp4 file ends too early or is broken; "" for any other file."""
+def find_cut(path: Path, *, fragments_only: bool = False, track: int = 0, packets: int = 0) -> str:
+    """Say where a Matroska, WebM or mp4 file ends too early or is broken; "" for any other file.
+
+    Args:
+        path: the file.
+        fragments_only: the header of an mp4 lists no frames, so that all of them are in fragments.
+        track: index of the track of a Matroska or WebM file that was read, in the order of the file.
+        packets: number of its packets that FFmpeg gave.
+    """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         start = stream.read(12)
         stream.seek(0)
         if start[:4] == EBML:
-            return _cut_in_matroska(stream, size)
-        return _cut_in_mp4(stream, size) if start[4:8] == b"ftyp" else ""
+            return _cut_in_matroska(stream, size, track, packets)
+        return _cut_in_mp4(stream, size, fragments_only) if start[4:8] == b"ftyp" else ""
 
 
-def _cut_in_matroska(stream: BinaryIO, size: int) -> str:
-    """By the sizes of the segment, which holds everything, of its elements, and of those in its clusters."""
+def _cut_in_matroska(stream: BinaryIO, size: int, track: int, packets: int) -> str:
+    """By the sizes of the segment, which holds everything, of its elements, and of those in its clusters.
+
+    Each part of a cluster that holds frames must be of a track, and hold no more of `track` than were read.
+    """
     stream.seek(4)
     header = _read_size(stream)
     if header is None or header > size:
@@ -49,9 +63,12 @@ def _cut_in_matroska(stream: BinaryIO, size: int) -> str:
     stream.seek(end)
     if end < size and stream.read(4) != EBML:  # another file may follow
         return f"it should have {end} bytes and has {size}"
+    tracks: list[int] = []
+    held = 0  # blocks of the track
     for _ in range(MOST_BOXES):
         if place == end:
-            return ""
+            return f"it has {held} frames, of which {packets} can be read" if held > packets else ""
+        start = place
         stream.seek(place)
         name = _read_id(stream)
         length = _read_size(stream)
@@ -63,7 +80,40 @@ def _cut_in_matroska(stream: BinaryIO, size: int) -> str:
         place = stream.tell() + (0 if name == CLUSTER else length)
         if place > end:
             return f"it breaks off at byte {place}"
+        if name == TRACKS:
+            tracks = _track_numbers(stream, place)
+        elif name in (BLOCK, BLOCK_GROUP) and tracks:
+            number = _block_track(stream, name, place)
+            if number not in tracks:
+                return f"it has a frame of no track at byte {start}"
+            held += track < len(tracks) and number == tracks[track]
     return ""
+
+
+def _track_numbers(stream: BinaryIO, end: int) -> list[int]:
+    """The numbers of the tracks in a list of tracks, which ends at byte `end`."""
+    numbers = []
+    while stream.tell() < end:
+        name, length = _read_id(stream), _read_size(stream)
+        if not name or length is None:
+            return []
+        if name == TRACK_NUMBER:
+            numbers.append(int.from_bytes(stream.read(min(length, 8)), "big"))
+        elif name != TRACK:
+            stream.seek(length, os.SEEK_CUR)
+    return numbers
+
+
+def _block_track(stream: BinaryIO, name: bytes, end: int) -> int | None:
+    """The number of the track that a block, or the block of a group that ends at byte `end`, belongs to."""
+    while name != BLOCK and stream.tell() < end:
+        name, length = _read_id(stream), _read_size(stream)
+        if not name or length is None:
+            return None
+        if name == BLOCK_IN_GROUP:
+            break
+        stream.seek(length, os.SEEK_CUR)
+    return _read_size(stream) if stream.tell() < end else None
 
 
 def _read_id(stream: BinaryIO) -> bytes:
@@ -82,21 +132,73 @@ def _read_size(stream: BinaryIO) -> int | None:
     return None if value == (1 << 7 * length) - 1 else value
 
 
-def _cut_in_mp4(stream: BinaryIO, size: int) -> str:
-    """By the boxes at the top, each of which says how long it is, where there are fragments among them."""
-    place, fragments = 0, 0
+def _cut_in_mp4(stream: BinaryIO, size: int, fragments_only: bool) -> str:
+    """By the boxes at the top, each of which says how long it is, where there are fragments among them.
+
+    A fragment is a box that describes frames (moof), followed by one that holds them (mdat).
+    """
+    place, fragments, described = 0, 0, False
+    undescribed = 0  # byte of frames that no fragment describes
+    held: int | None = None  # bytes of the frames of the last fragment, as it says
+    short = ""  # what is wrong with that
     for _ in range(MOST_BOXES):
         if place == size:
-            return ""
+            return f"it has frames without a description at byte {undescribed}" if fragments and undescribed else short
         stream.seek(place)
         header = stream.read(16)
-        length = int.from_bytes(header[:4], "big")
+        length, name = int.from_bytes(header[:4], "big"), header[4:8]
+        start = place + (16 if length == 1 else 8)
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length == 0:  # up to the end
+        if length == 0 and (name == b"mdat" or not fragments):  # up to the end
             return ""
-        fragments += header[4:8] == b"moof"
-        if length < 8 or place + length > size or not header[4:8].isascii():
+        if length < 8 or place + length > size or not name.isascii():
             return f"it breaks off at byte {place}" if fragments else ""
+        if name == b"moof":
+            fragments, described = fragments + 1, True
+            stream.seek(start)
+            held = _described_bytes(stream.read(min(length, LARGEST_DESCRIPTION)))
+        elif name == b"mdat":
+            if not described and (fragments or fragments_only):
+                undescribed = undescribed or place
+            missing = described and held is not None and held < place + length - start
+            short = f"its last fragment describes {held} of {place + length - start} bytes" if missing else ""
+            described = False
         place += length
     return ""
+
+
+def _described_bytes(fragment: bytes) -> int | None:
+    """The bytes of all frames that the content of a moof box describes; None where it leaves their sizes open."""
+    total = 0
+    for name, track in _boxes(fragment):
+        usual: int | None = None
+        for part, content in _boxes(track) if name == b"traf" else ():
+            flags = int.from_bytes(content[1:4], "big")
+            if part == b"tfhd" and flags & 0x10:  # the size of each frame, after what other flags announce
+                place = 8 + 8 * bool(flags & 0x1) + 4 * bool(flags & 0x2) + 4 * bool(flags & 0x8)
+                usual = int.from_bytes(content[place : place + 4], "big")
+            elif part == b"trun":
+                count = int.from_bytes(content[4:8], "big")
+                if flags & 0x200:
+                    first = 8 + 4 * bool(flags & 0x1) + 4 * bool(flags & 0x4)
+                    before = 4 * bool(flags & 0x100)
+                    step = before + 4 + 4 * bool(flags & 0x400) + 4 * bool(flags & 0x800)
+                    places = range(first + before, min(len(content), first + count * step), step)
+                    total += sum(int.from_bytes(content[each : each + 4], "big") for each in places)
+                elif usual is None:
+                    return None
+                else:
+                    total += count * usual
+    return total
+
+
+def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The names and contents of boxes that follow each other."""
+    place = 0
+    while place + 8 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        if length < 8:
+            return
+        yield content[place + 4 : place + 8], content[place + 8 : place + length]
+        place += length
