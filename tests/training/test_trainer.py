@@ -24,6 +24,7 @@ from singletrack.cli.main import singletrack
 from singletrack.datasets.photos import Procedural
 from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import CheckpointError, InputError, SingletrackError
+from singletrack.models.configs import stored_fields
 from singletrack.training import trainer
 from singletrack.training.amp import Autocast
 from singletrack.training.base import Recipe
@@ -306,3 +307,9 @@ def test_tired_runs_leave_their_stage(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any(not torch.equal(value, last[name]) for name, value in best.items())
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["step"], state["best"], state["checks_since_best"]) == (3, {"ao": 0.5, "step": 1}, 2)
+
+
+def test_weights_carry_the_ratio_that_they_were_trained_with(tmp_path: Path) -> None:
+    recipe = one_stage(task={"keep_ratio": 0.5}, steps=1)
+    weights = train(recipe, NOTHING, tmp_path)
+    assert stored_fields(weights)["keep_ratio"] == 0.5

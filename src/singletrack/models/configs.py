@@ -5,13 +5,16 @@ Besides its fields, a config has traits that tell loading, export and profiling 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from singletrack.errors import InputError
+from singletrack.errors import CheckpointError, InputError, show_value
+from singletrack.files import safetensors_metadata
 
-TemplateRows = Literal["point", "rectangle", "all"]
+TemplateRows = Literal["point", "center", "rectangle", "box", "all"]
 
 ANCHORS = 5  # of SiamRPN and DaSiamRPN in each cell
 RESNET_STRIDE = 16  # of STARK's ResNet up to its third stage: pixels of a crop for one token
@@ -26,10 +29,12 @@ class NetworkConfig:
         search_size: side of the square search crop in pixels.
         raw_pixels: the network takes BGR pixels from 0 to 255, without normalization.
         fixed_batch: an exported graph takes one crop at a time.
+        VARIABLE: fields that a training run may change, and that the weights carry: what an ablation varies.
     """
 
     template_size: int = 128
     search_size: int = 256
+    VARIABLE: ClassVar[tuple[str, ...]] = ()
     raw_pixels: ClassVar[bool] = False
     fixed_batch: ClassVar[bool] = False
 
@@ -88,13 +93,16 @@ class OSTrackConfig(NetworkConfig):
         num_templates: 2 for a network that also takes a dynamic template, see ``models.ostrack.Fusion``.
         eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
         template_rows: template tokens whose attention ranks the search tokens: the token up-left of the center
-            ("point", CTR_POINT), the 2x2 around the center ("rectangle", CTR_REC), or all.
+            ("point", CTR_POINT of the published code), the one down-right of it ("center", the paper's formula), the
+            2x2 around the center ("rectangle", CTR_REC), the middle half ("box"), or all.
         stem: "patch" is ViT's single strided convolution; "convolution" has four of them with residual blocks between.
         grid_convolutions: number of first blocks that follow a depth-wise 3x3 convolution on each grid.
         attention_to_head: blocks whose template attention joins the head's input, one channel each.
         head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and from the
             convolutional stem at half their stride.
     """
+
+    VARIABLE: ClassVar[tuple[str, ...]] = ("eliminate_in", "keep_ratio", "template_rows")
 
     mark_template: bool = False
     num_templates: Literal[1, 2] = 1
@@ -120,6 +128,12 @@ class OSTrackConfig(NetworkConfig):
             raise InputError(
                 f"grid_convolutions must come before tokens are eliminated in blocks {self.eliminate_in}; got "
                 f"{self.grid_convolutions}; use fewer, because a thinned grid has no neighbors"
+            )
+        if not 0 < self.keep_ratio <= 1:
+            raise InputError(f"keep_ratio must be above 0 and at most 1; got {self.keep_ratio}; 1 keeps all tokens")
+        if list(self.eliminate_in) != sorted(set(self.eliminate_in) & set(range(self.depth))):
+            raise InputError(
+                f"eliminate_in must list blocks from 0 to {self.depth - 1} in ascending order; got {self.eliminate_in}"
             )
 
     @property
@@ -305,3 +319,79 @@ class AlignedConfig(NetworkConfig):
     def cell_size(self) -> int:
         """Side of a cell of the maps in pixels of the search crop."""
         return self.patch_size
+
+
+# --- fields that a run may change ---
+
+Config = TypeVar("Config", bound=NetworkConfig)
+
+
+def variable_fields(config: NetworkConfig) -> dict[str, Any]:
+    """Return the fields that a training run may change, as JSON values; weights carry them as "network"."""
+    values = {name: getattr(config, name) for name in config.VARIABLE}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Return a config with some of its ``VARIABLE`` fields changed.
+
+    Args:
+        config: the config.
+        changes: field -> value; a list or single value becomes a tuple where the field is one, None an empty one.
+
+    Raises:
+        InputError: for another field, or a value of the wrong kind.
+    """
+    hints = get_type_hints(type(config))
+    fitted: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in config.VARIABLE:
+            known = ", ".join(config.VARIABLE) or "none"
+            raise InputError(f"{type(config).__name__} has no variable field {show_value(name)}; choose among {known}")
+        fitted[name] = _fit(name, value, hints[name])
+    return replace(config, **fitted)
+
+
+def _fit(name: str, value: Any, hint: Any) -> Any:
+    """Return a value as the type of a field; raises InputError if it is of another kind."""
+    if get_origin(hint) is tuple:
+        parts = [] if value is None else value if isinstance(value, list | tuple) else [value]
+        return tuple(_fit(name, part, get_args(hint)[0]) for part in parts)
+    choices = get_args(hint)
+    fits: bool
+    if choices:
+        fits = isinstance(value, str) and value in choices
+    else:
+        fits = isinstance(value, int | float if hint is float else hint) and isinstance(value, bool) == (hint is bool)
+    if not fits:
+        wanted = f"one of {', '.join(map(str, choices))}" if choices else f"a value of type {hint.__name__}"
+        raise InputError(f"{name} must be {wanted}; got {show_value(value)}; change it")
+    return hint(value) if hint is float else value
+
+
+def stored_fields(path: str | Path) -> dict[str, Any]:
+    """Return the fields that a weights file carries, see ``variable_fields``; empty for a file that carries none.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    text = safetensors_metadata(Path(path)).get("network", "{}")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"expected the fields of a network; got {show_value(text)} in {path}; get the file again")
+    return fields
+
+
+def stored_config(config: Config, path: str | Path) -> Config:
+    """Return a config with the fields that a weights file carries.
+
+    Raises:
+        CheckpointError: they do not fit the config.
+    """
+    try:
+        return change_config(config, stored_fields(path))
+    except InputError as error:
+        raise CheckpointError(f"{path} is of another network: {error}; name the model of the weights") from error

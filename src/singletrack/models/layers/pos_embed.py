@@ -38,11 +38,15 @@ def resize_positions(position: Tensor, grid: int) -> Tensor:
 def template_rows(grid: int, rows: TemplateRows) -> Tensor:
     """Return the flat indices of the template tokens that rank the search tokens (CE_TEMPLATE_RANGE).
 
-    An even grid has no center: "point" is then the token up-left of it. For an odd grid, it is the center, also for
-    "rectangle".
+    An even grid has no center: "point" is then the token up-left of it, as in the published code (27 of the 8 x 8 grid,
+    from 0). The paper's formula (arXiv 2203.11991, Section 3.2: row H / 2, column W / 2, rounded down) gives the token
+    down-right of it (36), which is "center". For an odd grid, all three are the center. "box" is the middle half of the
+    template in each direction: the target's box, if it is square (the published GT_BOX takes each target's own box).
     """
     if rows == "all":
         return torch.arange(grid * grid)
     low, high = (grid - 1) // 2, grid // 2
-    lines = torch.arange(low, (low if rows == "point" else high) + 1)
+    spans = {"point": (low, low), "center": (high, high), "rectangle": (low, high)}
+    first, last = spans.get(rows, (grid // 4, grid - 1 - grid // 4))
+    lines = torch.arange(first, last + 1)
     return (lines[:, None] * grid + lines[None, :]).flatten()
