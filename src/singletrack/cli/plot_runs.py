@@ -54,6 +54,10 @@ def command(runs: tuple[str, ...], root: Path | None, measure: str, out: Path, o
             each.label: (each.speed, each.total.measures[report.headline], costs[each.label])
             for each in report.trackers
         }
+        if unknown := [label for label, (speed, _, _) in points.items() if math.isnan(speed)]:
+            raise InputError(
+                f"the speed of {', '.join(unknown)} is unknown, because its times are missing; leave it out"
+            )
         figure = plots.draw_cost(points, measure=f"{report.headline} on {report.title}")
     elif not any(evaluated):
         figure = plots.draw_convergence(

@@ -164,7 +164,7 @@ def draw_attribute_radar(scores: Mapping[str, Mapping[str, float]], *, measure: 
     angles = np.linspace(0, 2 * math.pi, len(attributes), endpoint=False)
     figure = Figure(figsize=(5.2, 5.0), layout="constrained")
     axes = figure.add_subplot(projection="polar")
-    highest = max(max(values.values()) for values in scores.values())
+    highest = max(0.01, *(value for values in scores.values() for value in values.values() if not math.isnan(value)))
     for (name, values), (color, dash) in zip(scores.items(), line_styles(len(scores)), strict=True):
         line = [100 * values[each] for each in attributes]
         axes.plot([*angles, angles[0]], [*line, line[0]], color=color, linestyle=dash, label=plain(name))

@@ -147,8 +147,8 @@ def _siamrpnpp_official(config: SiamRPNConfig) -> Table:
     """Map STVIR/pysot."""
     names = _siamrpnpp_backbone(config)
     several = len(config.widths) > 1
-    for stage in range(len(config.widths)):
-        number = stage + 2  # pysot counts the stages of the ResNet and skips the first
+    numbers = config.stages if several else (2,)  # pysot counts the stages of the ResNet and skips the first
+    for stage, number in enumerate(numbers):
         if several:
             names |= _layer(f"neck.downsample{number}.downsample.0", f"neck.{stage}.0", ["weight"])
             names |= _layer(f"neck.downsample{number}.downsample.1", f"neck.{stage}.1", (*NORM, COUNT))

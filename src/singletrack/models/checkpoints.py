@@ -93,7 +93,7 @@ def convert(
     if keep_ratio is not None:
         if not config.eliminates:
             raise InputError(f"{name} eliminates no tokens; got keep ratio {keep_ratio}; leave it out")
-        config = change_config(config, {"keep_ratio": keep_ratio})
+        config = change_config(config, {"keep_ratio": keep_ratio, "keep_ratios": None})
     with torch.device("meta"):  # shapes alone: nothing is drawn at random
         expected = build_network(config).state_dict()
 

@@ -92,6 +92,10 @@ class OSTrackConfig(NetworkConfig):
         mark_template: trained with the target's box drawn into the template, see ``geometry.crops.mark_box``.
         num_templates: 2 for a network that also takes a dynamic template, see ``models.ostrack.Fusion``.
         eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
+        keep_ratios: keep ratio of each of these blocks; empty for ``keep_ratio`` in all.
+        positions: position embeddings: "separate" ones of template and search region, as published; "none"; "segment"
+            adds an embedding of the part, template or search region; "relative" adds a bias by relative position to
+            the attention of all blocks.
         template_rows: template tokens whose attention ranks the search tokens: the token up-left of the center
             ("point", CTR_POINT of the published code), the one down-right of it ("center", the paper's formula), the
             2x2 around the center ("rectangle", CTR_REC), the middle half ("box"), or all.
@@ -99,10 +103,18 @@ class OSTrackConfig(NetworkConfig):
         grid_convolutions: number of first blocks that follow a depth-wise 3x3 convolution on each grid.
         attention_to_head: blocks whose template attention joins the head's input, one channel each.
         head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and from the
-            convolutional stem at half their stride.
+            convolutional stem at half their stride. "corner" (two corner maps, as in STARK) and "mlp" (on the mean
+            token) predict one box, for ablations; their score is not trained.
     """
 
-    VARIABLE: ClassVar[tuple[str, ...]] = ("eliminate_in", "keep_ratio", "template_rows")
+    VARIABLE: ClassVar[tuple[str, ...]] = (
+        "eliminate_in",
+        "keep_ratio",
+        "keep_ratios",
+        "template_rows",
+        "positions",
+        "head",
+    )
 
     mark_template: bool = False
     num_templates: Literal[1, 2] = 1
@@ -114,12 +126,14 @@ class OSTrackConfig(NetworkConfig):
     drop_path: float = 0.1
     eliminate_in: tuple[int, ...] = (3, 6, 9)
     keep_ratio: float = 0.7
+    keep_ratios: tuple[float, ...] = ()
+    positions: Literal["separate", "none", "segment", "relative"] = "separate"
     template_rows: TemplateRows = "point"
     head_channels: int = 256
     stem: Literal["patch", "convolution"] = "patch"
     grid_convolutions: int = 0
     attention_to_head: tuple[int, ...] = ()
-    head: Literal["center", "fine"] = "center"
+    head: Literal["center", "fine", "corner", "mlp"] = "center"
 
     def __post_init__(self) -> None:
         if self.head == "fine" and self.stem != "convolution":
@@ -129,8 +143,13 @@ class OSTrackConfig(NetworkConfig):
                 f"grid_convolutions must come before tokens are eliminated in blocks {self.eliminate_in}; got "
                 f"{self.grid_convolutions}; use fewer, because a thinned grid has no neighbors"
             )
-        if not 0 < self.keep_ratio <= 1:
-            raise InputError(f"keep_ratio must be above 0 and at most 1; got {self.keep_ratio}; 1 keeps all tokens")
+        for ratio in (self.keep_ratio, *self.keep_ratios):
+            if not 0 < ratio <= 1:
+                raise InputError(f"keep_ratio must be above 0 and at most 1; got {ratio}; 1 keeps all tokens")
+        if self.keep_ratios and len(self.keep_ratios) != len(self.eliminate_in):
+            raise InputError(
+                f"keep_ratios needs a ratio for each of the blocks {self.eliminate_in}; got {self.keep_ratios}"
+            )
         if list(self.eliminate_in) != sorted(set(self.eliminate_in) & set(range(self.depth))):
             raise InputError(
                 f"eliminate_in must list blocks from 0 to {self.depth - 1} in ascending order; got {self.eliminate_in}"
@@ -155,7 +174,12 @@ class OSTrackConfig(NetworkConfig):
     @property
     def cell_size(self) -> int:
         """Side of a cell of the maps in pixels of the search crop."""
-        return self.patch_size if self.head == "center" else self.patch_size // 2
+        return self.patch_size // 2 if self.head == "fine" else self.patch_size
+
+    @property
+    def kept_shares(self) -> tuple[float, ...]:
+        """Share of the search tokens that each eliminating block keeps."""
+        return self.keep_ratios or (self.keep_ratio,) * len(self.eliminate_in)
 
     @property
     def eliminates(self) -> bool:
@@ -164,7 +188,7 @@ class OSTrackConfig(NetworkConfig):
     @property
     def metadata(self) -> Mapping[str, Any]:
         return {
-            "keep_ratio": self.keep_ratio,
+            "keep_ratio": ",".join(map(str, self.keep_ratios)) or self.keep_ratio,
             "mark_template": self.mark_template,
             "num_templates": self.num_templates,
         }
@@ -220,10 +244,13 @@ class SiamRPNConfig(NetworkConfig):
     Attributes:
         widths: channels of each stage behind the neck; a network without a neck has one stage.
         weighted: whether stages have learned weights; otherwise they count equally.
+        stages: stages of a deep backbone that feed heads, from 2 to 4.
+        correlation: "depthwise", one kernel per channel, or "up-channel", one per output and channel, as in SiamRPN.
         free_sizes: whether an exported graph takes search crops of any size, as long-term tracking needs.
     """
 
     raw_pixels: ClassVar[bool] = True
+    VARIABLE: ClassVar[tuple[str, ...]] = ("stages", "correlation")
     # the kernels are a convolution with as many groups as one sample has channels
     fixed_batch: ClassVar[bool] = True
 
@@ -232,7 +259,18 @@ class SiamRPNConfig(NetworkConfig):
     backbone: Literal["resnet", "mobilenet", "alexnet"] = "resnet"
     widths: tuple[int, ...] = (256, 256, 256)
     weighted: bool = True
+    stages: tuple[int, ...] = (2, 3, 4)
+    correlation: Literal["depthwise", "up-channel"] = "depthwise"
     free_sizes: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.stages or list(self.stages) != sorted(set(self.stages) & {2, 3, 4}):
+            raise InputError(f"stages must be some of 2, 3 and 4 in ascending order; got {self.stages}; change them")
+
+    @property
+    def stage_widths(self) -> tuple[int, ...]:
+        """Channels of each head."""
+        return self.widths if len(self.widths) == 1 else tuple(self.widths[stage - 2] for stage in self.stages)
 
     @property
     def free_search_size(self) -> bool:

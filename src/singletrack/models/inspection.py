@@ -130,7 +130,7 @@ def _inspect_ostrack(network: OSTrack, template: Tensor, search: Tensor, token: 
 
     def listen(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         # forward is called directly, so that this hook is not called again
-        attention = module.forward(inputs[0], rows)[1]
+        attention = module.forward(inputs[0], rows, 0, *inputs[3:4])[1]
         seen.append(attention[:, config.template_grid**2 :])
 
     with ExitStack() as hooks:

@@ -63,6 +63,11 @@ def load_pretrained(model: OSTrack, path: str | Path, kind: Pretraining | None =
         )
     weights = under_our_names(tensors, model, path)
     expected = model.backbone.state_dict()
+    # a network without position embeddings takes none
+    weights = {name: tensor for name, tensor in weights.items() if name in expected or not name.endswith("_position")}
+    # what an ablation adds to the vision transformer starts as it was built
+    extra = ("template_segment", "search_segment", "step_bias")
+    weights |= {name: tensor for name, tensor in expected.items() if name in extra}
     wrong = [f"missing {name}" for name in expected if name not in weights]
     wrong += [f"unexpected {name}" for name in weights if name not in expected]
     wrong += [

@@ -21,6 +21,11 @@ from singletrack.training.tasks.ostrack import OSTrackTask
 VALUES: dict[str, tuple[Any, ...]] = {
     "eliminate_in": ((3, 6, 9), (3,), (6,), (9,), (3, 6), (2, 5, 8), None),
     "keep_ratio": (0.7, 0.5, 0.6, 0.8, 0.9, 1.0),
+    "keep_ratios": (None, (0.9, 0.7, 0.5), (0.5, 0.7, 0.9)),
+    "positions": ("separate", "none", "segment", "relative"),
+    "head": ("center", "corner", "mlp"),
+    "stages": ((2, 3, 4), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4)),
+    "correlation": ("depthwise", "up-channel"),
     "template_rows": ("point", "center", "rectangle", "box", "all"),
     "pretraining": ("mae", "deit", "augreg", None),
     "search_shift": (64.0, 32.0, 16.0, 0.0),
@@ -28,6 +33,11 @@ VALUES: dict[str, tuple[Any, ...]] = {
 MEANINGS = {
     "eliminate_in": "blocks, from 0, that eliminate tokens; none: no elimination",
     "keep_ratio": "share of search tokens that each of them keeps, in training and after it",
+    "keep_ratios": "keep ratio of each of these blocks; none: keep_ratio in all",
+    "positions": "position embeddings of template and search region",
+    "head": "what predicts the box",
+    "stages": "stages of the ResNet that feed heads",
+    "correlation": "kernels: one per channel, or one per output and channel",
     "template_rows": "template tokens whose attention ranks the search tokens",
     "pretraining": "weights that the backbone starts from; none: from scratch",
     "search_shift": "largest shift of the target in the search crop, in pixels",
@@ -50,15 +60,16 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         InputError: the recipe has no such variant, or the value is of the wrong kind.
     """
     known = variants(recipe)
-    for name, value in changes.items():
+    for name in changes:
         if name not in known:
             raise InputError(
                 f"{recipe.name} has no variant {show_value(name)}; choose among {', '.join(known) or 'none'}"
             )
-        if name in OTHERS:
-            recipe = OTHERS[name][1](recipe, value)
-        else:
-            recipe = _each_stage(recipe, lambda stage: _with_network(stage, name, value))  # noqa: B023
+    fields = {name: value for name, value in changes.items() if name not in OTHERS}
+    if fields:
+        recipe = _each_stage(recipe, lambda stage: _with_network(stage, fields))
+    for name in changes.keys() - fields.keys():
+        recipe = OTHERS[name][1](recipe, changes[name])
     return recipe
 
 
@@ -66,10 +77,10 @@ def _each_stage(recipe: Recipe, change: Callable[[Stage], Stage]) -> Recipe:
     return replace(recipe, stages=tuple(map(change, recipe.stages)))
 
 
-def _with_network(stage: Stage, name: str, value: Any) -> Stage:
+def _with_network(stage: Stage, fields: Mapping[str, Any]) -> Stage:
     task: Any = stage.task
-    task = replace(task, config=change_config(task.config, {name: value}))
-    if name == "keep_ratio" and isinstance(task, OSTrackTask):
+    task = replace(task, config=change_config(task.config, fields))
+    if "keep_ratio" in fields and isinstance(task, OSTrackTask):
         task = replace(task, keep_ratio=task.config.keep_ratio)
     return replace(stage, task=task)
 

@@ -35,6 +35,27 @@ def resize_positions(position: Tensor, grid: int) -> Tensor:
     return resized.flatten(2).transpose(1, 2)
 
 
+def grid_steps(template_grid: int, search_grid: int) -> tuple[Tensor, int]:
+    """Index the relative position between each pair of tokens.
+
+    Steps within the template, within the search region, and between the two in either direction are distinct.
+
+    Returns:
+        (N, N) indices, and the number of distinct steps.
+    """
+    parts: list[list[Tensor]] = []
+    number = 0
+    for rows in (template_grid, search_grid):
+        parts.append([])
+        for columns in (template_grid, search_grid):
+            span = rows + columns - 1
+            apart = torch.arange(rows)[:, None] - torch.arange(columns) + columns - 1  # 0 to span - 1
+            both = apart[:, None, :, None] * span + apart[None, :, None, :]  # (y, x) to (y, x)
+            parts[-1].append(number + both.reshape(rows**2, columns**2))
+            number += span**2
+    return torch.cat([torch.cat(part, 1) for part in parts]), number
+
+
 def template_rows(grid: int, rows: TemplateRows) -> Tensor:
     """Return the flat indices of the template tokens that rank the search tokens (CE_TEMPLATE_RANGE).
 
