@@ -46,7 +46,7 @@ def small_recipe() -> Recipe:
     source: Any = stage.source
     source = replace(source, pairs=replace(source.pairs, num_templates=1))
     task = OSTrackTask(config=SMALL, keep_ratio=0.7, loss_weights=LossWeights())
-    stage = changed(replace(stage, task=task, source=source), steps=20, check_samples=2)
+    stage = changed(replace(stage, task=task, source=source), steps=20, batch=2, check_samples=2)
     return Recipe(name="small", model="small", stages=(stage,), clip=1.0)
 
 
