@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from tests.training.toys import NOTHING, changed, one_stage
 
+from singletrack.export.simplify import simplify
 from singletrack.models.build import build_network
 from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import load_weights
@@ -101,6 +103,21 @@ def test_relative_positions_follow_the_tokens_that_are_left() -> None:
             {**network.state_dict(), "backbone.step_bias": torch.zeros_like(network.backbone.step_bias)}
         )
         assert not torch.allclose(other(*crops)["score"], network(*crops)["score"])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"positions": "relative"}, {"positions": "none"}, {"head": "corner"}, {"head": "mlp"}]
+)
+def test_simplified_for_export_they_compute_the_same(changes: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = build_ostrack(replace(SMALL, **changes)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    crops = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected, found = network(*crops), simplify(copy.deepcopy(network))(*crops)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [16, None])

@@ -127,9 +127,12 @@ class Backbone(nn.Module):
 
     def placed(self, tokens: Tensor, part: Literal["template", "search"]) -> Tensor:
         """Add the embeddings of a part to its tokens (B, N, C)."""
+        in_template = part == "template"
         if self.config.positions != "none":
-            tokens = tokens + self.get_parameter(f"{part}_position")
-        return tokens + self.get_parameter(f"{part}_segment") if self.config.positions == "segment" else tokens
+            tokens = tokens + (self.template_position if in_template else self.search_position)
+        if self.config.positions == "segment":
+            tokens = tokens + (self.template_segment if in_template else self.search_segment)
+        return tokens
 
     def bias(self, asked: int, kept: Tensor) -> Tensor | None:
         """Compute the attention bias (B, heads, N, N) of the template's tokens and of the search tokens at ``kept``

@@ -108,7 +108,8 @@ class Block(nn.Module):
 
         Tokens before ``first`` are attended to and then dropped. ``bias``: as for ``Attention``.
         """
-        out, seen = self.attn(self.norm1(x), rows, first, bias)
+        more = () if bias is None else (bias,)
+        out, seen = self.attn(self.norm1(x), rows, first, *more)
         return x[:, first:] + self.drop_path(out), seen
 
     def transform(self, x: Tensor) -> Tensor:
