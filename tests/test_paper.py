@@ -56,7 +56,7 @@ def small(name: str) -> Recipe:
 RECIPES_BEFORE = dict(RECIPES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Iterator[Path]:  # noqa: F811
     """A folder with what the page speaks of, and narrow networks in place of the published ones."""
     folder = tmp_path_factory.mktemp("paper")

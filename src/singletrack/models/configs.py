@@ -6,6 +6,7 @@ Besides its fields, a config has traits that tell loading, export and profiling 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -407,7 +408,7 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
     return hint(value) if hint is float else value
 
 
-def stored_fields(path: str | Path) -> dict[str, Any]:
+def stored_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the fields that a weights file carries, see ``variable_fields``; empty for a file that carries none.
 
     Raises:
@@ -423,7 +424,7 @@ def stored_fields(path: str | Path) -> dict[str, Any]:
     return fields
 
 
-def stored_config(config: Config, path: str | Path) -> Config:
+def stored_config(config: Config, path: str | os.PathLike[str]) -> Config:
     """Return a config with the fields that a weights file carries.
 
     Raises:

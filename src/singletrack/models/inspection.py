@@ -49,8 +49,8 @@ class Inspection:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything by name, as for ``numpy.savez``: "attention/block 3", "eliminated", "maps/score" ..."""
-        parts = (("attention", self.attention), ("decoder", self.decoder))
-        parts += (("activation", self.activation), ("maps", self.maps))
+        parts = [("attention", self.attention), ("decoder", self.decoder)]
+        parts += [("activation", self.activation), ("maps", self.maps)]
         named: dict[str, NDArray[Any]] = {f"{part}/{name}": value for part, has in parts for name, value in has.items()}
         return named if self.eliminated is None else {**named, "eliminated": self.eliminated}
 
@@ -110,7 +110,8 @@ def _as_grid(values: Tensor) -> Array:
 
 def _shares(attention: Tensor) -> Tensor:
     """Scale (..., N) attention to sum 1."""
-    return attention / attention.sum(-1, keepdim=True)
+    shares: Tensor = attention / attention.sum(-1, keepdim=True)
+    return shares
 
 
 def _maps(maps: dict[str, Tensor]) -> dict[str, Array]:
@@ -120,7 +121,8 @@ def _maps(maps: dict[str, Tensor]) -> dict[str, Array]:
 
 def _lengths(tokens: Tensor) -> Tensor:
     """Compute the length of the features of tokens (N, C): -> (N,)."""
-    return tokens.float().norm(dim=-1)
+    lengths: Tensor = tokens.float().norm(dim=-1)
+    return lengths
 
 
 def _inspect_ostrack(network: OSTrack, template: Tensor, search: Tensor, token: tuple[int, int] | None) -> Inspection:
@@ -173,15 +175,15 @@ def _listen_to_relation(
     if isinstance(encoder, Encoder) and isinstance(decoder, Decoder):
         for index, layer in enumerate(encoder.layers):
             listener = note(found.attention, f"encoder {index}", rows)
-            hooks.callback(layer.self_attn.register_forward_pre_hook(listener).remove)  # type: ignore[operator, union-attr]
+            hooks.callback(layer.self_attn.register_forward_pre_hook(listener).remove)  # type: ignore[union-attr]
         for index, layer in enumerate(decoder.layers):
             listener = note(found.decoder, f"decoder {index}", None)
-            hooks.callback(layer.cross_attn.register_forward_pre_hook(listener).remove)  # type: ignore[operator, union-attr]
+            hooks.callback(layer.cross_attn.register_forward_pre_hook(listener).remove)  # type: ignore[union-attr]
         return
     assert isinstance(encoder, nn.ModuleList)
     for index, layer in enumerate(encoder):
         listener = note(found.attention, f"encoder {index}", rows)
-        hooks.callback(layer.attn.register_forward_pre_hook(listener).remove)  # type: ignore[operator, union-attr]
+        hooks.callback(layer.attn.register_forward_pre_hook(listener).remove)  # type: ignore[union-attr]
 
 
 def _inspect_stark(network: STARK, template: Tensor, search: Tensor, token: tuple[int, int] | None) -> Inspection:

@@ -238,7 +238,9 @@ class UpChannelBranch(nn.Module):
     def match(self, kernels: Tensor, stage: Tensor) -> Tensor:
         """Correlate kernels (B, outputs * C, k, k) with search features: -> (B, outputs, n, n)."""
         seen = self.search(stage)
-        out: Tensor = self.read(correlate_all(kernels.unflatten(1, (-1, seen.shape[1])), seen))
+        outputs = kernels.shape[1] // seen.shape[1]
+        each = kernels.reshape(len(kernels), outputs, *seen.shape[1:2], *kernels.shape[2:])
+        out: Tensor = self.read(correlate_all(each, seen))
         return out
 
 
