@@ -169,11 +169,11 @@ def sheet(frame: InspectedFrame) -> Image:
         if values:
             rows.append([tile(heat(search, each), f"{what} {name}".strip()) for name, each in values.items()])
     maps = []
-    for name, values in found.maps.items():
-        channels = ("",) if values.ndim == 2 else (", first", ", second")
+    for name, grid in found.maps.items():
+        channels = ("",) if grid.ndim == 2 else (", first", ", second")
         maps += [
             tile(heat(search, channel), f"{name}{which}")
-            for channel, which in zip(values.reshape(-1, *values.shape[-2:]), channels, strict=False)
+            for channel, which in zip(grid.reshape(-1, *grid.shape[-2:]), channels, strict=False)
         ]
     return stack([*rows, maps])
 

@@ -35,7 +35,7 @@ def test_a_fresh_network_sees_the_first_look_alone() -> None:
     model, templates, search = little()
     features = model.encode(templates)
     assert features.shape == (3, LITTLE.template_grid**2, 32)
-    alone = model.backbone.embed(templates[:, 0], model.backbone.template_position)
+    alone = model.backbone.embed(templates[:, 0], "template")
     torch.testing.assert_close(features, alone)
     newer = torch.stack([templates[:, 0], torch.randn_like(templates[:, 1])], 1)
     assert torch.equal(model(newer, search)["score"], model(templates, search)["score"])
