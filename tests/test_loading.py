@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.export import to_onnx
 from singletrack.loading import OLD_METADATA_KEYS, LoadArguments, LoadOptions, choose_model, load
-from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.checkpoints import save_safetensors, with_metadata
 from singletrack.models.configs import OSTrackConfig, STARKConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.stark import build_stark
@@ -482,3 +483,64 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "xdg" / "singletrack"
     monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
+
+
+# --- weights carry what their training varied ---
+
+
+def carrying(folder: Path, **changes: object) -> Path:
+    """Weights of a network with changed fields, as a training run leaves them."""
+    model = build_ostrack(replace(LITTLE, **changes))
+    path = folder / "carrying.safetensors"
+    save_safetensors(model.state_dict(), path, "ostrack-tiny", model.config)
+    return path
+
+
+def test_weights_without_elimination_run_without_it(cache: Path, exports: list[str], tmp_path: Path) -> None:
+    path = carrying(tmp_path, keep_ratio=1.0)
+    load("ostrack-tiny", weights=path)
+    assert exports == ["ostrack-tiny 1.0"]
+    assert loading.build_model("ostrack-tiny", path).config.keep_ratio == 1.0
+    load("ostrack-tiny", weights=path, engine="torch", keep_ratio=1.0)
+    with pytest.raises(
+        InputError, match=r"was trained with keep ratio 1; got keep ratio 0\.7; leave it out, or write a"
+    ):
+        load("ostrack-tiny", weights=path, engine="torch", keep_ratio=0.7)
+    with pytest.raises(InputError, match="was trained with keep ratio 1"):
+        load("ostrack-tiny", weights=path, keep_ratio=0.7)
+
+
+def test_equal_tensors_with_another_ratio_are_another_export(cache: Path, exports: list[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    load("ostrack-tiny", weights=carrying(tmp_path, keep_ratio=1.0))
+    torch.manual_seed(0)
+    load("ostrack-tiny", weights=carrying(tmp_path, keep_ratio=0.5))
+    assert exports == ["ostrack-tiny 1.0", "ostrack-tiny 0.5"]
+
+
+@pytest.mark.usefixtures("little")
+def test_other_fields_are_carried_too(tmp_path: Path) -> None:
+    path = carrying(tmp_path, template_rows="all", eliminate_in=(1,))
+    config = loading.build_model("ostrack-tiny", path).config
+    assert (config.template_rows, config.eliminate_in) == ("all", (1,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ('{"keep_ratio": 7}', "keep_ratio must be above 0 and at most 1; got 7"),
+        ('{"keep_ratio": "x"}', "keep_ratio must be a value of type float; got 'x'"),
+        ('{"template_rows": "x"}', "template_rows must be one of point, "),
+        ('{"eliminate_in": [99]}', "eliminate_in must list blocks from 0 to "),
+        ('{"depth": 1000000}', "has no variable field 'depth'"),
+        ("[1]", "expected the fields of a network; got"),
+        ("{", "expected the fields of a network; got"),
+    ],
+)
+@pytest.mark.usefixtures("little")
+def test_fields_that_do_not_fit(fields: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.safetensors"
+    content = safetensors.torch.save(build_ostrack(LITTLE).state_dict())
+    path.write_bytes(with_metadata(content, {"format": "pt", "model": "ostrack-tiny", "network": fields}))
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load("ostrack-tiny", weights=path, engine="torch")

@@ -36,7 +36,7 @@ from singletrack.engines import (
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
-from singletrack.models.configs import NetworkConfig
+from singletrack.models.configs import NetworkConfig, stored_config, stored_fields, variable_fields
 from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
 from singletrack.tracking.base import Network
 from singletrack.tracking.state import from_bytes
@@ -70,7 +70,7 @@ class LoadOptions:
         precision: "fp32", "bf16" or "fp16", where the engine supports it on the device; "auto" for bf16 in OpenVINO on
             a CPU with bf16 instructions, and fp32 otherwise. See docs/engines.md.
         keep_ratio: share of the search tokens that each elimination of an OSTrack keeps, above 0 and at most 1, which
-            turns elimination off; None for the model's own.
+            turns elimination off; None for that of the weights, where they carry one, else for the model's own.
         threads: number of CPU threads; None for the engine's choice, usually one for each core. PyTorch has one
             number for the process.
         long_term: search the complete frame for a lost target, see ``tracking.longterm``; None for the model's own.
@@ -379,9 +379,28 @@ def build_model(name: str, path: Path, keep_ratio: float | None = None) -> build
     from singletrack.models.build import build_network
     from singletrack.models.checkpoints import load_weights
 
-    model = build_network(find_model(name).network, keep_ratio).eval()
+    model = build_network(trained_config(name, path, keep_ratio), keep_ratio).eval()
     load_weights(model, path, name)
     return model
+
+
+def trained_config(name: str, path: Path, keep_ratio: float | None = None) -> NetworkConfig:
+    """Return the config of a model as the weights file carries it, see ``models.configs.stored_config``.
+
+    Raises:
+        CheckpointError: the file is of another network.
+        InputError: ``keep_ratio`` is another than that of the file.
+    """
+    config = stored_config(find_model(name).network, path)
+    fields = stored_fields(path)
+    trained = set(fields.get("keep_ratios") or [fields["keep_ratio"]]) if "keep_ratio" in fields else set()
+    if keep_ratio is not None and trained - {keep_ratio}:
+        held = ", ".join(f"{each:g}" for each in sorted(trained))
+        raise InputError(
+            f"{path} was trained with keep ratio {held}; got keep ratio {keep_ratio:g}; leave it out, or write a "
+            f"copy for that ratio: singletrack convert {path} --model {name} --keep-ratio {keep_ratio:g} --out COPY"
+        )
+    return config
 
 
 def bundled_file(name: str, suffix: str) -> Path:
@@ -423,7 +442,8 @@ def cached_export(name: str, weights: Path, keep_ratio: float | None) -> Path:
     checkpoint and what it was converted to share one export. An alias of the bytes of the weights leads to it, without
     reading the tensors.
     """
-    code = digest(*_sources(), name.encode(), str(keep_ratio).encode()).encode()
+    config = trained_config(name, weights, keep_ratio)
+    code = digest(*_sources(), name.encode(), f"{keep_ratio} {variable_fields(config)}".encode()).encode()
     alias = cache_folder() / f"{name}-{digest(weights, code)}.alias"
     if alias.is_file() and _is_sealed(path := cache_folder() / Path(alias.read_text().strip()).name):
         return path

@@ -47,6 +47,8 @@ class ModelSpec:
         bundled: whether the package holds the weights, as weights/NAME.onnx and weights/NAME.safetensors.
         description: one line.
         reported_results: what was measured, where and by whom.
+        checkpoint: address of the published weights; its name ends in the first digits of its SHA-256. Empty if the
+            authors give none that lasts. Nothing is downloaded.
     """
 
     network: NetworkConfig
@@ -55,6 +57,12 @@ class ModelSpec:
     description: str
     reported_results: str
     bundled: bool = False
+    checkpoint: str = ""
+
+    @property
+    def published_digest(self) -> str:
+        """The first digits of the SHA-256 of the published checkpoint; empty if unknown."""
+        return self.checkpoint.rpartition("-")[2].partition(".")[0]
 
     @property
     def tracker_settings(self) -> TrackerSettings:
@@ -133,6 +141,14 @@ MODELS: dict[str, ModelSpec] = {
         description="OSTrack with ViT-B at 384 px, as published",
         reported_results="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
     ),
+    # OSTrack-384's network with an embedding per frame, which is added to the position embeddings when it is read
+    "droptrack-384": ModelSpec(
+        network=OSTrackConfig(template_size=192, search_size=384),
+        tracker=OSTrackTracker,
+        settings={"search_factor": 5.0},
+        description="DropTrack, OSTrack-384 from DropMAE's weights, as published",
+        reported_results="published: LaSOT AUC 71.8, TrackingNet AUC 84.1, GOT-10k AO 75.9",
+    ),
     "stark-s50": ModelSpec(
         network=STARKConfig(),
         tracker=STARKTracker,
@@ -207,7 +223,7 @@ MODELS: dict[str, ModelSpec] = {
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.24, "window_influence": 0.5, "size_rate": 0.25},
         description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
-        reported_results="published with pysot, from memory: OTB2015 AUC 69.6",
+        reported_results="published with pysot: OTB2015 AUC 69.6",
     ),
     "siamrpnpp-r50-lt": ModelSpec(
         network=SiamRPNConfig(widths=(128, 256, 512), free_sizes=True),
@@ -221,21 +237,21 @@ MODELS: dict[str, ModelSpec] = {
             "lost_search_size": 831,
         },
         description="SiamRPN++ with ResNet-50 for long videos, as published",
-        reported_results="published with pysot, from memory: VOT2018-LT F1 0.629",
+        reported_results="published with pysot: VOT2018-LT F1 0.629",
     ),
     "siamrpnpp-mobilenet": ModelSpec(
         network=SiamRPNConfig(backbone="mobilenet", weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.04, "window_influence": 0.4, "size_rate": 0.5},
         description="SiamRPN++ with MobileNetV2, as published",
-        reported_results="published with pysot, from memory: VOT2018 EAO 0.410",
+        reported_results="published with pysot: VOT2018 EAO 0.410",
     ),
     "siamrpnpp-alex": ModelSpec(
         network=SiamRPNConfig(backbone="alexnet", search_size=287, widths=(256,), weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.16, "window_influence": 0.4, "size_rate": 0.3},
         description="SiamRPN++ with AlexNet, as published",
-        reported_results="published with pysot, from memory: VOT2018 EAO 0.352",
+        reported_results="published with pysot: VOT2018 EAO 0.352",
     ),
     "stark-aligned": ModelSpec(
         network=AlignedConfig(),
@@ -255,6 +271,60 @@ MODELS: dict[str, ModelSpec] = {
         settings={},
         description="for comparison: OSTrack-256's ViT in two streams, related as in SwinTrack",
         reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
+    ),
+}
+
+
+# How MMTracking tracks: crops in floating point, and boxes that may reach beyond the frame (docs/stark.md).
+MMTRACKING: dict[str, Any] = {"unrounded_crops": True, "keep_size_at_border": True}
+MMTRACKING_FILES = "https://download.openmmlab.com/mmtracking/sot/stark"
+
+
+def _mmtracking(config: str, file: str, interval: int | None, results: str) -> ModelSpec:
+    """Return the row of one of MMTracking's configurations: our network with its settings.
+
+    Args:
+        config: name of the configuration.
+        file: name of its checkpoint, which ends in the first eight digits of its SHA-256.
+        interval: frames between two template updates; None for the first stage, which has none.
+        results: what MMTracking reports.
+    """
+    first = interval is None
+    folder = file.rpartition("_")[0].rpartition("_")[0]
+    return ModelSpec(
+        network=STARKConfig(num_templates=2, score_head=not first),
+        tracker=STARKTracker,
+        settings={**MMTRACKING, **(STARK_WITHOUT_SCORE if first else {"update_interval": interval})},
+        description=f"MMTracking's {config}: {'first stage of ' if first else ''}STARK-ST50",
+        reported_results=f"published by MMTracking: {results}",
+        checkpoint=f"{MMTRACKING_FILES}/{folder}/{file}",
+    )
+
+
+_ST1, _ST2 = (
+    "stark_st1_r50_500e_lasot_20220414_185654-9c19e39e.pth",
+    "stark_st2_r50_50e_lasot_20220416_170201-b1484149.pth",
+)
+MODELS |= {
+    "stark_st1_r50_500e_lasot": _mmtracking("stark_st1_r50_500e_lasot", _ST1, None, "LaSOT 67.0, 77.3, 71.7"),
+    "stark_st1_r50_500e_trackingnet": _mmtracking(
+        "stark_st1_r50_500e_trackingnet", _ST1, None, "TrackingNet 80.3, 85.0, 77.7"
+    ),
+    "stark_st1_r50_500e_got10k": _mmtracking(
+        "stark_st1_r50_500e_got10k",
+        "stark_st1_r50_500e_got10k_20220223_125400-40ead158.pth",
+        None,
+        "GOT-10k AO 68.1, SR 77.4, 62.4",
+    ),
+    "stark_st2_r50_50e_lasot": _mmtracking("stark_st2_r50_50e_lasot", _ST2, 300, "LaSOT 67.8, 78.5, 73.0"),
+    "stark_st2_r50_50e_trackingnet": _mmtracking(
+        "stark_st2_r50_50e_trackingnet", _ST2, 25, "TrackingNet 81.4, 86.2, 79.0"
+    ),
+    "stark_st2_r50_50e_got10k": _mmtracking(
+        "stark_st2_r50_50e_got10k",
+        "stark_st2_r50_50e_got10k_20220226_124213-ee39bbff.pth",
+        200,
+        "GOT-10k AO 68.3, SR 77.6, 62.7",
     ),
 }
 

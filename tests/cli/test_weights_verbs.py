@@ -15,6 +15,7 @@ from singletrack import engines
 from singletrack.cli.main import main
 from singletrack.engines import TRAIN_EXTRA
 from singletrack.install import install_command
+from singletrack.models.configs import stored_fields
 from singletrack.registry import MODELS
 from singletrack.training import trainer
 from singletrack.training.recipes import RECIPES
@@ -139,3 +140,16 @@ def test_converted_weights_may_be_read_by_others(folder: Path) -> None:
     os.umask(mask)
     assert (folder / "deep" / "new.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
     assert [entry.name for entry in (folder / "deep").iterdir()] == ["new.safetensors"]
+
+
+def test_converted_weights_carry_a_keep_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_weights(Path("own.safetensors"))
+    base = ["convert", "own.safetensors", "--model", "ostrack-tiny", "--out"]
+    assert main([*base, "first.safetensors", "--keep-ratio", "1"]) == 0
+    assert stored_fields("first.safetensors")["keep_ratio"] == 1.0
+    assert main(["convert", "first.safetensors", "--model", "ostrack-tiny", "--out", "second.safetensors"]) == 0
+    assert stored_fields("second.safetensors") == stored_fields("first.safetensors")
+    assert main([*base, "third.safetensors"]) == 0
+    assert stored_fields("third.safetensors") == {}
+    assert main([*base, "fourth.safetensors", "--keep-ratio", "2"]) == 2
+    assert "keep ratio must be above 0" in capsys.readouterr().err

@@ -236,13 +236,13 @@ def test_best_of_a_row_and_ties() -> None:
 
 def test_plots_of_the_whole() -> None:
     figures = draw_plots(report(GOOD, POOR))
-    assert list(figures) == ["success", "precision", "normalized_precision", "speed"]
+    assert list(figures) == ["success", "precision", "normalized_precision", "speed", "attribute_bars"]
     axes = figures["success"].axes[0]
     assert [line.get_label() for line in axes.lines] == ["good [79.4]", "poor [38.1]"]
     np.testing.assert_allclose(axes.lines[0].get_xdata(), np.linspace(0, 1, 21))
     speed = figures["speed"].axes[0]
     assert [text.get_text() for text in speed.texts] == ["good", "30 frames/s"]  # poor has no times
-    assert list(draw_plots(report(POOR))) == ["success", "precision", "normalized_precision"]
+    assert list(draw_plots(report(POOR))) == ["success", "precision", "normalized_precision", "attribute_bars"]
 
 
 def test_got10k_has_no_precision() -> None:
@@ -346,3 +346,28 @@ def test_cells_of_a_spreadsheet_are_no_formulas() -> None:  # C33
     for text in (table.text(), table.markdown(), table.latex(), table.csv()):
         assert "\x1b" not in text
         assert "\x07" not in text
+
+
+def test_published_results_stand_beside_those_of_a_run() -> None:
+    found = report(GOOD, benchmark="lasot", with_published=True)
+    table = next(each for each in all_tables(found) if each.name == "published")
+    assert table.columns == ("tracker", "AUC", "P_norm", "P", "source")
+    assert table.rows[0][0] == "good"
+    assert table.rows[0][-1] == "this report"
+    row = next(row for row in table.rows if row[0] == "OSTrack-384")
+    assert row[1:4] == (71.1, 81.1, 77.6)
+    assert [row[1] for row in table.rows[1:]] == sorted((row[1] for row in table.rows[1:]), reverse=True)
+    assert "71.1" in table.markdown()
+    assert all(each.name != "published" for each in all_tables(report(GOOD, benchmark="lasot")))
+
+
+def test_attributes_are_drawn_as_bars_and_as_a_radar_from_three_on() -> None:
+    figures = draw_plots(report(GOOD, POOR))
+    assert "attribute_bars" in figures
+    assert "attribute_radar" not in figures  # two attributes make no radar
+    (axes,) = figures["attribute_bars"].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["OCC", "SV"]
+    assert len(axes.patches) == 4
+    three = [sequence("a", 10, attributes=("SV", "OCC", "FM"))]
+    figures = draw_plots(build_report([tracker("a", {"a": 5}, three)], three, benchmark="lasot"))
+    assert len(figures["attribute_radar"].axes[0].lines) == 1

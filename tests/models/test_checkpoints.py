@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import os
 import pickle
 import subprocess
@@ -24,7 +25,7 @@ from singletrack.models.checkpoint_keys import official_keys
 from singletrack.models.checkpoints import convert, load_weights, read_weights, save_safetensors
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack
-from singletrack.registry import MODELS, network_config
+from singletrack.registry import MODELS, find_model, network_config
 
 
 @pytest.fixture(autouse=True)
@@ -420,3 +421,73 @@ def test_weights_that_are_no_numbers_are_refused(model: OSTrack, value: float, t
         with pytest.raises(CheckpointError, match=f"not finite: .*{name}"):
             use()
     assert not (tmp_path / "out.safetensors").exists()
+
+
+# --- relatives of OSTrack and of MMTracking ---
+
+
+@pytest.mark.parametrize("prefix", ["temporal", "segment"])
+def test_an_embedding_of_the_frame_becomes_part_of_the_positions(
+    prefix: str, official: dict[str, Tensor], model: OSTrack, tmp_path: Path
+) -> None:
+    """DropTrack's checkpoints are OSTrack's with one embedding more for each of the two parts."""
+    names = {
+        "temporal": ("backbone.temporal_pos_embed_z", "backbone.temporal_pos_embed_x"),
+        "segment": ("backbone.template_segment_pos_embed", "backbone.search_segment_pos_embed"),
+    }[prefix]
+    added = [torch.randn(1, 1, 48) for _ in names]
+    torch.save({"net": {**official, **dict(zip(names, added, strict=True))}}, tmp_path / "drop.pth")
+    other = build_ostrack(MODELS["ostrack-256"].network)
+    load_weights(other, tmp_path / "drop.pth", "ostrack-256")
+    for position, embedding in zip(("template_position", "search_position"), added, strict=True):
+        expected = model.get_parameter(f"backbone.{position}") + embedding
+        torch.testing.assert_close(other.get_parameter(f"backbone.{position}"), expected)
+    torch.testing.assert_close(other.backbone.norm.weight, model.backbone.norm.weight)
+    torch.save({"net": {**official, names[0]: torch.randn(1, 2, 48)}}, tmp_path / "drop.pth")
+    with pytest.raises(CheckpointError, match="unexpected backbone"):
+        load_weights(other, tmp_path / "drop.pth", "ostrack-256")
+
+
+def test_droptrack_is_ostrack_384() -> None:
+    ours, theirs = MODELS["droptrack-384"], find_model("ostrack-384")
+    assert ours.network.search_size == theirs.network.search_size == 384
+    assert ours.tracker_settings == theirs.tracker_settings
+
+
+def test_mmtrackings_configurations_are_models_with_its_settings() -> None:
+    for name, interval in (("lasot", 300), ("trackingnet", 25), ("got10k", 200)):
+        second, first = MODELS[f"stark_st2_r50_50e_{name}"], MODELS[f"stark_st1_r50_500e_{name}"]
+        settings: Any = second.tracker_settings
+        assert (settings.unrounded_crops, settings.keep_size_at_border, settings.update_interval) == (
+            True,
+            True,
+            interval,
+        )
+        assert second.network == MODELS["stark-st50"].network
+        assert first.network == MODELS["stark-st50-stage1"].network
+        assert first.tracker_settings.update_interval is None  # type: ignore[union-attr]
+    assert MODELS["stark_st2_r50_50e_lasot"].published_digest == "b1484149"
+    assert MODELS["stark_st2_r50_50e_lasot"].checkpoint == (
+        "https://download.openmmlab.com/mmtracking/sot/stark/stark_st2_r50_50e_lasot/"
+        "stark_st2_r50_50e_lasot_20220416_170201-b1484149.pth"
+    )
+    assert MODELS["ostrack-256"].published_digest == ""
+
+
+def test_converting_compares_the_digest(model: OSTrack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "weights.safetensors"
+    save_safetensors(model.state_dict(), source, "ostrack-256")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
+
+    def said(checkpoint: str) -> str:
+        monkeypatch.setitem(MODELS, "ostrack-256", replace(MODELS["ostrack-256"], checkpoint=checkpoint))
+        arguments = [str(source), "--model", "ostrack-256", "--out", str(tmp_path / "out.safetensors"), "--overwrite"]
+        done = CliRunner().invoke(command, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "is the published file, ostrack-" in said(f"https://example.org/ostrack-{digest}.pth")
+    assert "is not the published file, a-00000000.pth; get that from https://example.org/a-00000000.pth" in said(
+        "https://example.org/a-00000000.pth"
+    )
+    assert "published file" not in said("")

@@ -33,6 +33,8 @@ def test_products_of_ostrack_are_those_of_the_paper(
     assert (cost.published + left_out) / 1e9 == pytest.approx(published, abs=0.06)
     left_out += template * (template + search) * 2 * 768  # their queries
     assert (cost.total + left_out) / 1e9 == pytest.approx(total, abs=0.06)
+    assert cost.paper is not None
+    assert round(cost.paper / 1e9, 2) == published
     unused = 768 + 197 * 768  # a class token and positions for it, which the published code carries along
     assert cost.parameters + unused == {"ostrack-256": 92_518_533, "ostrack-384": 92_825_733}[model]
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
-from singletrack.models.configs import OSTrackConfig
+from singletrack.models.configs import OSTrackConfig, TemplateRows
+from singletrack.models.layers.center_head import CenterHead, init_head
+from singletrack.models.layers.pos_embed import template_rows
 from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.registry import MODELS
 
@@ -30,7 +35,7 @@ def test_a_fresh_network_sees_the_first_look_alone() -> None:
     model, templates, search = little()
     features = model.encode(templates)
     assert features.shape == (3, LITTLE.template_grid**2, 32)
-    alone = model.backbone.embed(templates[:, 0], model.backbone.template_position)
+    alone = model.backbone.embed(templates[:, 0], "template")
     torch.testing.assert_close(features, alone)
     newer = torch.stack([templates[:, 0], torch.randn_like(templates[:, 1])], 1)
     assert torch.equal(model(newer, search)["score"], model(templates, search)["score"])
@@ -53,3 +58,34 @@ def test_training_teaches_it_the_newest_one() -> None:
     assert tokens is not None
     assert tokens.compare.weight.grad is not None
     assert tokens.compare.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("grid", "rows", "expected"),
+    [
+        (8, "point", [27]),  # CTR_POINT of the published code
+        (12, "point", [65]),
+        (8, "center", [36]),  # the paper's formula, Section 3.2
+        (12, "center", [78]),
+        (8, "rectangle", [27, 28, 35, 36]),
+        (7, "center", [24]),
+        (7, "point", [24]),
+        (4, "box", [5, 6, 9, 10]),
+        (8, "box", [row * 8 + column for row in range(2, 6) for column in range(2, 6)]),
+        (2, "all", [0, 1, 2, 3]),
+    ],
+)
+def test_tokens_that_rank(grid: int, rows: TemplateRows, expected: list[int]) -> None:
+    assert template_rows(grid, rows).tolist() == expected
+
+
+def test_the_last_biases_of_a_head_start_at_zero() -> None:
+    """Ours; the published code keeps the small random values. docs/training.md lists it."""
+    head = CenterHead(8, 16)
+    init_head(head)
+    for tower in (head.score, head.size, head.offset):
+        assert (tower[-1].bias == 0).all()
+        assert (tower[-1].weight != 0).any()
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert "biases of the head's last layers" in page
+    assert "validation always keeps the final share" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from singletrack.cli.main import singletrack
 from singletrack.datasets.photos import Procedural
 from singletrack.datasets.synthetic.scenes import PairSettings
 from singletrack.errors import CheckpointError, InputError, SingletrackError
+from singletrack.models.configs import stored_fields
 from singletrack.training import trainer
 from singletrack.training.amp import Autocast
 from singletrack.training.base import Recipe
@@ -306,3 +308,25 @@ def test_tired_runs_leave_their_stage(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any(not torch.equal(value, last[name]) for name, value in best.items())
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["step"], state["best"], state["checks_since_best"]) == (3, {"ao": 0.5, "step": 1}, 2)
+
+
+def test_weights_carry_the_ratio_that_they_were_trained_with(tmp_path: Path) -> None:
+    recipe = one_stage(task={"keep_ratio": 0.5}, steps=1)
+    weights = train(recipe, NOTHING, tmp_path)
+    assert stored_fields(weights)["keep_ratio"] == 0.5
+
+
+def test_weights_are_kept_every_few_steps(tmp_path: Path) -> None:
+    train(one_stage(steps=5), NOTHING, tmp_path, settings=RunSettings(keep_every=2))
+    kept = sorted(path.name for path in tmp_path.glob("weights-*.safetensors"))
+    assert kept == ["weights-one-0000002.safetensors", "weights-one-0000004.safetensors"]
+    states = [load_file(tmp_path / name) for name in (*kept, "weights.safetensors")]
+    assert states[0].keys() == states[2].keys()
+    moved = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in itertools.pairwise(states)]
+    assert moved == [True, True]
+
+
+def test_memory_is_noted_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
+    assert trainer.memory_used(torch.device("cuda", 0)) == {"gpu_gib": 1.5}
+    assert trainer.memory_used(torch.device("cpu")) == {}

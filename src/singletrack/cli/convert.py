@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import click
 
-from singletrack.cli.options import ask_to_overwrite, overwrite_option
+from singletrack.cli.options import ask_to_overwrite, overwrite_option, parse_keep_ratio
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.files import check_file, check_outputs, writing
 from singletrack.loading import existing_file
@@ -27,6 +28,12 @@ from singletrack.registry import find_model
     "--blend-weight", type=click.FloatRange(0, 1), help="Share of the --blend weights in the result.  [default: 0.5]"
 )
 @overwrite_option
+@click.option(
+    "--keep-ratio",
+    callback=parse_keep_ratio,
+    metavar="RATIO",
+    help="Keep ratio that the file carries; 1 for weights trained without elimination.  [default: that of SOURCE]",
+)
 @click.option("--half", is_flag=True, help="Round the weights to 16 bits (half the file size).")
 def command(
     source: Path,
@@ -34,6 +41,7 @@ def command(
     out: Path,
     other: Path | None,
     blend_weight: float | None,
+    keep_ratio: float | None,
     half: bool,
     overwrite: bool,
 ) -> None:
@@ -55,14 +63,22 @@ def command(
     require_packages("converting", *TRAIN_EXTRA)
     from singletrack.models.checkpoints import convert
 
+    spec = find_model(model_name)
     with writing(out):
         convert(
             source,
-            find_model(model_name).network,
+            spec.network,
             out,
             name=model_name,
             half=half,
             other=other,
             share=0.5 if blend_weight is None else blend_weight,
+            keep_ratio=keep_ratio,
+        )
+    if spec.published_digest:
+        same = hashlib.sha256(source.read_bytes()).hexdigest().startswith(spec.published_digest)
+        click.echo(
+            f"{source} {'is' if same else 'is not'} the published file, {spec.checkpoint.rpartition('/')[2]}"
+            + ("" if same else f"; get that from {spec.checkpoint} for the published scores")
         )
     click.echo(f"{out}: weights of {model_name}, {out.stat().st_size / 1e6:.1f} MB")

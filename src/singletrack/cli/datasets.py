@@ -1,4 +1,4 @@
-"""`singletrack datasets`: list the data sets, or check a copy of one."""
+"""`singletrack datasets`: list the data sets, check a copy of one, or cut training crops from it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from singletrack.datasets.crop_writer import write_crops
 from singletrack.datasets.registry import DatasetCheck, check_dataset
 from singletrack.datasets.tracking_datasets import BENCHMARKS
 
 PROBLEMS_SHOWN = 50
 
 
-@click.group(short_help="List data sets, or check a copy of one.")
+@click.group(short_help="List data sets, check a copy, or cut training crops.")
 def command() -> None:
-    """List data sets, or check a copy of one."""
+    """List data sets, check a copy of one, or cut training crops from it."""
 
 
 @command.command("list")
@@ -63,6 +64,26 @@ def check(
     )
     show(report, len(report.problems) if show_all else PROBLEMS_SHOWN)
     return 1 if report.problems else 0
+
+
+@command.command("crops")
+@click.argument("name", metavar="NAME", type=click.Choice(list(BENCHMARKS)))
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder, .zip or .tar of the data set.")
+@click.option("--split", default="train", show_default=True, help="Split to take.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take only the first N sequences.")
+@click.option("--incomplete", is_flag=True, help="Skip what is missing from the copy.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for train.json and crop511/.")
+def crops(name: str, root: Path, split: str, limit: int | None, incomplete: bool, out: Path) -> None:
+    """Cut the training crops of Siamese trackers from data set NAME, equal to those of pysot.
+
+    OUT is then a --data folder of the recipe siamrpnpp_r50. Stopped, the same command goes on with the missing crops.
+    """
+
+    def progress(indices: Iterable[int]) -> Iterable[int]:
+        return tqdm(indices, unit=" sequences", disable=None, dynamic_ncols=True)
+
+    count = write_crops(name, root, out, split=split, limit=limit, incomplete=incomplete, progress=progress)
+    click.echo(f"{out}: {count} crops of {name} {split}")
 
 
 def show(report: DatasetCheck, problems: int) -> None:

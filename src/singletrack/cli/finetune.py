@@ -114,6 +114,7 @@ def command(
         trainable=trainable,
         replay_share=replay if replay is not None else 0.5 if photos else 0.0,
         patience=patience,
+        weights=existing_file(weights) if weights else None,
         settings=spec.tracker_settings,  # type: ignore[arg-type]  # an OSTrack has OSTrackSettings
     )
     folder = out or Path("runs") / f"finetune-{model}"

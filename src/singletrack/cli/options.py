@@ -35,6 +35,25 @@ def parse_settings(context: click.Context, parameter: click.Parameter, texts: Se
     return settings
 
 
+def parse_changes(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """Parse repeated NAME=VALUE options; a value is a word, number, true, false or none, or several with commas."""
+    changes: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise click.BadParameter(f"expected NAME=VALUE; got {text!r}; example: template_rows=all")
+        parts = [_parse_word(part.strip()) for part in value.split(",") if part.strip()]
+        changes[name.strip()] = parts[0] if len(parts) == 1 and "," not in value else parts
+    return changes
+
+
+def _parse_word(text: str) -> str | int | float | bool | None:
+    try:
+        return _parse_value(text.lower())
+    except ValueError:
+        return text
+
+
 def _parse_value(text: str) -> int | float | bool | None:
     if text in WORDS:
         return WORDS[text]

@@ -97,8 +97,10 @@ def command(
 ) -> None:
     """Measure MODELS: parameters, operations, time per stage, memory, frames per second.
 
-    A MAC is one multiply-add. Papers count those of convolutions and linear layers; the next column adds the matrix
-    products of attention. Norms, activations and softmax are not counted.
+    A MAC is one multiply-add. GMACs are those of convolutions and linear layers, for a template and a search region;
+    the next column adds the matrix products of attention. Activations and softmax are not counted. "As the paper
+    counts" is OSTrack's count: it includes norms, and tokens of the last block that nothing reads, which are skipped
+    here. "Paper" is what the paper prints, not rounded up.
 
     Without --weights, a model that is not bundled runs with random weights, which takes the same time. To reproduce
     Table 3 of the OSTrack paper: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7

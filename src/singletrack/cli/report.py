@@ -15,7 +15,7 @@ from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
-from singletrack.evaluation.report import Report, build_report, difference_table, main_table
+from singletrack.evaluation.report import Report, build_report, difference_table, main_table, published_table
 from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
 from singletrack.files import check_output_folder
@@ -39,6 +39,7 @@ REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
     "--protocol", type=click.Choice(list(PROTOCOLS)), help="Scoring rules.  [default: those of the data set's papers]"
 )
 @click.option("--common-only", is_flag=True, help="Score only sequences that every tracker has results for.")
+@click.option("--published", is_flag=True, help="Add what papers report on this benchmark, with the sources.")
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder for report.html, tables and plots.")
 @click.option(
     "--strips",
@@ -56,6 +57,7 @@ def command(
     attributes: Path | None,
     protocol: str | None,
     common_only: bool,
+    published: bool,
     out: Path | None,
     strips: int,
 ) -> None:
@@ -68,7 +70,38 @@ def command(
     if out is not None:
         require_packages("writing a report", *REPORT_EXTRA)
         check_output_folder(out, [root])
-    labeled = [_split_label(run) for run in runs]
+    report = read_report(
+        runs,
+        root,
+        data=data,
+        split=split,
+        split_file=split_file,
+        attributes=attributes,
+        protocol=protocol,
+        common_only=common_only,
+        published=published,
+    )
+    show(report)
+    if out is not None:
+        from singletrack.evaluation.html_report import write_report
+
+        click.echo(f"wrote {write_report(report, out, strips=strips)}")
+
+
+def read_report(
+    runs: Iterable[str],
+    root: Path,
+    *,
+    data: str | None = None,
+    split: str = "",
+    split_file: Path | None = None,
+    attributes: Path | None = None,
+    protocol: str | None = None,
+    common_only: bool = False,
+    published: bool = False,
+) -> Report:
+    """Read results, [LABEL=]FOLDER each, and score them; raises InputError as ``build_report``."""
+    labeled = [split_label(run) for run in runs]
     data, split, names = _what_ran([folder for _, folder in labeled if is_run_folder(folder)], data, split)
     sequences = open_dataset(
         data,
@@ -79,7 +112,7 @@ def command(
         names=None if split_file else names,
         incomplete=common_only,
     )
-    report = build_report(
+    return build_report(
         _read_all(labeled, sequences),
         sequences,
         benchmark=data,
@@ -87,25 +120,23 @@ def command(
         title=root.resolve().stem if data == "folder" else "",
         protocol=protocol,
         common=common_only,
+        with_published=published,
         sequence_count=BENCHMARKS[data].splits[split] or len(names or sequences),
         progress=lambda results: tqdm(results, unit=" trackers", disable=None, dynamic_ncols=True),
     )
-    show(report)
-    if out is not None:
-        from singletrack.evaluation.html_report import write_report
-
-        click.echo(f"wrote {write_report(report, out, strips=strips)}")
 
 
 def show(report: Report) -> None:
     """Print the main tables."""
     click.echo(main_table(report).text())
+    if report.with_published:
+        click.echo(published_table(report).text())
     if len(report.trackers) > 1:
         click.echo(difference_table(report).text())
     click.echo(report.about_protocol)
 
 
-def _split_label(run: str) -> tuple[str, Path]:
+def split_label(run: str) -> tuple[str, Path]:
     """Split LABEL=FOLDER into label ("" if absent) and folder; an existing folder may have = in its name."""
     label, mark, folder = run.partition("=")
     return ("", Path(run)) if not mark or Path(run).exists() else (label, Path(folder))

@@ -6,20 +6,25 @@ import dataclasses
 import difflib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from singletrack.cache import cache_folder
-from singletrack.cli.options import parse_folders
+from singletrack.cli.options import parse_changes, parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_output_folder, make_folder
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import existing_file
+from singletrack.published import published_results
 
 
 @click.command(short_help="Train a model with a recipe.")
-@click.argument("recipe")
+@click.argument("recipe", required=False)
+@click.option(
+    "--list", "listed", is_flag=True, help="List the recipes: data, weights, cost, published scores, variants."
+)
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
@@ -40,6 +45,14 @@ from singletrack.loading import existing_file
     "--weights",
     type=click.Path(path_type=Path),
     help="Initial weights file.  [default: train from scratch]",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    callback=parse_changes,
+    metavar="NAME=VALUE",
+    help="Change a variant of the recipe, such as template_rows=all; --list names them. Repeatable.",
 )
 @click.option("--resume", is_flag=True, help="Resume from the last checkpoint in --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/RECIPE]")
@@ -79,6 +92,12 @@ from singletrack.loading import existing_file
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
 @click.option(
+    "--keep-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Keep the weights every N steps, as weights-STAGE-STEP.safetensors.  [default: only the last and the best]",
+)
+@click.option(
     "--log",
     "boards",
     multiple=True,
@@ -88,11 +107,13 @@ from singletrack.loading import existing_file
     help="Logger for curves, in addition to log.jsonl. Repeatable.",
 )
 def command(
-    recipe: str,
+    recipe: str | None,
+    listed: bool,
     photos: Path | None,
     folders: dict[str, Path],
     steps: int | None,
     weights: Path | None,
+    changes: dict[str, Any],
     resume: bool,
     out: Path | None,
     device: str,
@@ -104,9 +125,12 @@ def command(
     reduced_decoding: bool,
     activation_checkpointing: bool,
     compiled: bool,
+    keep_every: int | None,
     boards: tuple[str, ...],
 ) -> None:
     """Train a model with RECIPE, such as ostrack_tiny (see singletrack/training/recipes).
+
+    `singletrack train --list` lists the recipes and what --set can change in each.
 
     The run folder stores the recipe, log, images, checkpoint and weights. An interrupted run resumes with --resume and
     the same options. --devices N starts N processes on this machine. For several machines, start
@@ -119,7 +143,13 @@ def command(
     from singletrack.training.recipes import RECIPES, shortened
     from singletrack.training.recipes.ostrack import with_reduced_decoding
     from singletrack.training.trainer import RunSettings, train
+    from singletrack.training.variants import change_recipe
 
+    if listed:
+        click.echo(list_recipes())
+        return
+    if recipe is None:
+        raise click.UsageError("missing RECIPE; singletrack train --list lists the recipes")
     if recipe not in RECIPES:
         near = difflib.get_close_matches(recipe, RECIPES, n=5) or list(RECIPES)[:5]
         raise InputError(
@@ -132,7 +162,7 @@ def command(
     folder = out or Path("runs") / recipe
     check_output_folder(folder, [photos, *folders.values(), weights], outputs=["weights.safetensors"])
     make_folder(folder)
-    chosen = RECIPES[recipe]()
+    chosen = change_recipe(RECIPES[recipe](), changes)
     if batch is not None:
         stages = tuple(dataclasses.replace(stage, batch=batch) for stage in chosen.stages)
         chosen = dataclasses.replace(chosen, stages=stages)
@@ -149,9 +179,60 @@ def command(
         activation_checkpointing=activation_checkpointing,
         compiler="inductor" if compiled else None,
         boards=boards,
+        keep_every=keep_every or 0,
         report=click.echo,
     )
     run = partial(train, chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
     with terminate_as_interrupt():
         left = run() if devices in (None, 1) else launch(devices, run)
     click.echo(f"weights: {left}")
+
+
+SUFFIXES = ("_plain", "_deit", "_augreg", "_scratch", "_as_published")
+
+
+def list_recipes() -> str:
+    """Describe every recipe: model, data, initial weights, cost, published scores and variants."""
+    from singletrack.training.recipes import RECIPES
+    from singletrack.training.variants import MEANINGS, VALUES, variants
+
+    lines, meanings = [], dict[str, None]()
+    for name, make in RECIPES.items():
+        if any(suffix in name for suffix in SUFFIXES):
+            continue
+        recipe = make()
+        needs = dict.fromkeys(each for stage in recipe.stages for each in stage.source.needs())
+        samples = sum(stage.steps * stage.batch for stage in recipe.stages)
+        scores = [
+            f"{result.benchmark} {measure} {value:g}"
+            for result in published_results(recipe=name)
+            for measure, value in list(result.measures.items())[:1]
+        ]
+        known = variants(recipe)
+        meanings |= dict.fromkeys(known)
+        lines += [
+            name,
+            f"  model      {recipe.model}",
+            f"  data       {', '.join(needs) or 'photos, or generated images'}",
+            f"  weights    {recipe.starts_from or 'none needed'}",
+            f"  cost       {samples / 1e6:.1f} million samples in {sum(s.steps for s in recipe.stages):,} steps",
+            f"  published  {', '.join(scores) or 'nothing for this recipe'}",
+            *([f"  --set      {', '.join(known)}"] if known else []),
+        ]
+    lines += [
+        "",
+        f"Names of OSTrack's recipes take suffixes, in this order: {', '.join(SUFFIXES)} (docs/training.md).",
+        "",
+        "Variants for --set, with the values that the papers compare, the published one first:",
+    ]
+    for name in meanings:
+        values = ", ".join(_spelled(value) for value in VALUES[name])
+        lines.append(f"  {name:16}{MEANINGS[name]}: {values}")
+    return "\n".join(lines)
+
+
+def _spelled(value: Any) -> str:
+    """Spell a value as --set takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

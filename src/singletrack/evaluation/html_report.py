@@ -2,7 +2,8 @@
 
 OUT/report.html             one page that includes all plots
 OUT/table.md .csv .tex      also differences, attributes, sequences; measures.csv has everything
-OUT/success.png .svg .pdf   also precision, normalized_precision, long_term, speed, best_1, ..., worst_1, ...
+OUT/success.png .svg .pdf   also precision, normalized_precision, long_term, speed, attribute_bars, attribute_radar,
+                            best_1, ..., worst_1, ...
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from matplotlib.figure import Figure
 
 from singletrack.datasets.base import VideoSequence
 from singletrack.evaluation import plots
-from singletrack.evaluation.protocols import CURVE_LIMITS
+from singletrack.evaluation.protocols import CURVE_LIMITS, mean_score
 from singletrack.evaluation.report import Report, all_tables, measure_table
 from singletrack.files import make_folder, writing
 
 STRIP_FRAMES = 6
+FEWEST_RADAR_AXES = 3
 PICTURE_KINDS = ("png", "svg", "pdf")
 MEDIA = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
 # curve -> title and axis label of its thresholds
@@ -111,6 +113,17 @@ def draw_plots(report: Report) -> dict[str, Figure]:
     points = {each.label: (each.speed, each.total.measures[report.headline]) for each in report.trackers}
     if any(not np.isnan(speed) for speed, _ in points.values()):
         found["speed"] = plots.draw_speed(points, measure=report.headline)
+    if report.attributes:
+        scores = {
+            each.label: {
+                attribute: mean_score(each.sequences[name] for name in names).measures[report.headline]
+                for attribute, names in report.attributes.items()
+            }
+            for each in report.trackers
+        }
+        found["attribute_bars"] = plots.draw_attribute_bars(scores, measure=report.headline)
+        if len(report.attributes) >= FEWEST_RADAR_AXES:
+            found["attribute_radar"] = plots.draw_attribute_radar(scores, measure=report.headline)
     return found
 
 

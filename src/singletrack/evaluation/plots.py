@@ -97,6 +97,85 @@ def draw_speed(points: Mapping[str, tuple[float, float]], *, measure: str) -> Fi
     return figure
 
 
+def draw_cost(points: Mapping[str, tuple[float, float, float]], *, measure: str) -> Figure:
+    """Draw accuracy (0 to 1) over frames per second, one circle per tracker with an area by its cost.
+
+    This is Figure 1 of the OSTrack paper.
+
+    Args:
+        points: tracker -> frames per second, accuracy, and billions of multiply-adds per frame (NaN: unknown, drawn as
+            a cross).
+        measure: name of the accuracy.
+    """
+    figure, axes = _one_plot()
+    for (name, (speed, accuracy, cost)), (color, _) in zip(points.items(), line_styles(len(points)), strict=True):
+        known = not math.isnan(cost)
+        axes.scatter(
+            [speed],
+            [100 * accuracy],
+            s=30 + 25 * cost if known else 60,
+            c=color,
+            marker="o" if known else "x",
+            alpha=0.65 if known else 1.0,
+        )
+        label = f"{name}\n{cost:.3g} GMACs" if known else name
+        axes.annotate(
+            plain(label), (speed, 100 * accuracy), ha="center", va="bottom", fontsize=8, xytext=(0, 14),
+            textcoords="offset points",
+        )  # fmt: skip
+    axes.set(title=f"{measure}, speed and cost", xlabel="frames per second", ylabel=f"{measure}, %")
+    axes.margins(0.3)
+    return figure
+
+
+def draw_convergence(runs: Mapping[str, tuple[Array, Array]], *, measure: str) -> Figure:
+    """Draw a measure (0 to 1) over the number of training samples, one line per run: Figure 3 of the OSTrack paper."""
+    figure, axes = _one_plot()
+    largest = max((float(np.max(samples, initial=0)) for samples, _ in runs.values()), default=0.0)
+    unit, divisor = ("million", 1e6) if largest >= 1e6 else ("thousand", 1e3)
+    for (name, (samples, values)), (color, dash) in zip(runs.items(), line_styles(len(runs)), strict=True):
+        axes.plot(
+            samples / divisor, 100 * values, color=color, linestyle=dash, marker="o", markersize=3, label=plain(name)
+        )
+    axes.set(title="Convergence", xlabel=f"training samples, {unit}", ylabel=f"{measure}, %")
+    axes.legend(fontsize=8, framealpha=0.85)
+    return figure
+
+
+def draw_attribute_bars(scores: Mapping[str, Mapping[str, float]], *, measure: str) -> Figure:
+    """Draw a group of bars per attribute. ``scores``: tracker -> attribute -> 0 to 1."""
+    attributes = list(next(iter(scores.values())))
+    figure = Figure(figsize=(max(5.2, 0.45 * len(attributes) * len(scores) + 1.5), 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(scores)
+    for place, ((name, values), (color, _)) in enumerate(zip(scores.items(), line_styles(len(scores)), strict=True)):
+        left = np.arange(len(attributes)) + (place - (len(scores) - 1) / 2) * width
+        axes.bar(left, [100 * values[each] for each in attributes], width, color=color, label=plain(name))
+    axes.set_xticks(np.arange(len(attributes)), [plain(each) for each in attributes], rotation=45, ha="right")
+    axes.set(ylabel=f"{measure}, %", title=f"{measure} by attribute")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, framealpha=0.85)
+    return figure
+
+
+def draw_attribute_radar(scores: Mapping[str, Mapping[str, float]], *, measure: str) -> Figure:
+    """Draw a closed line per tracker over the attributes as axes of a radar. ``scores``: as for the bars."""
+    attributes = list(next(iter(scores.values())))
+    angles = np.linspace(0, 2 * math.pi, len(attributes), endpoint=False)
+    figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+    axes = figure.add_subplot(projection="polar")
+    highest = max(0.01, *(value for values in scores.values() for value in values.values() if not math.isnan(value)))
+    for (name, values), (color, dash) in zip(scores.items(), line_styles(len(scores)), strict=True):
+        line = [100 * values[each] for each in attributes]
+        axes.plot([*angles, angles[0]], [*line, line[0]], color=color, linestyle=dash, label=plain(name))
+    axes.set_xticks(angles, [plain(each) for each in attributes], fontsize=8)
+    axes.set_ylim(0, 100 * highest * 1.05)
+    axes.tick_params(axis="y", labelsize=6)
+    axes.set_title(f"{measure} by attribute, %", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
 def draw_strip(
     frames: Mapping[int, NDArray[np.uint8]],
     truth_xywh: Array,

@@ -28,6 +28,7 @@ from singletrack.evaluation.protocols import (
 )
 from singletrack.evaluation.result_readers import TrackerResults
 from singletrack.evaluation.tables import Cell, Table
+from singletrack.published import published_results
 
 MISSING_IN_MESSAGE = 3
 UNKNOWN = float("nan")
@@ -63,6 +64,7 @@ class Report:
         title: display name of the data set.
         sequences: the scored sequences.
         sequence_count: number of sequences of the data set.
+        with_published: add a table with what papers report on this benchmark.
     """
 
     benchmark: str
@@ -71,6 +73,7 @@ class Report:
     sequences: tuple[VideoSequence, ...]
     sequence_count: int
     trackers: tuple[TrackerScores, ...]
+    with_published: bool = False
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -128,6 +131,7 @@ def build_report(
     protocol: str | None = None,
     common: bool = False,
     sequence_count: int | None = None,
+    with_published: bool = False,
     progress: Callable[[Iterable[TrackerResults]], Iterable[TrackerResults]] = iter,
 ) -> Report:
     """Score every tracker on every sequence.
@@ -141,6 +145,7 @@ def build_report(
         protocol: name of the protocol; None for the default of the benchmark.
         common: score only the sequences that every tracker has results for. Otherwise, all results must be present.
         sequence_count: number of sequences of the benchmark, if ``sequences`` are not all of them.
+        with_published: see ``Report``.
         progress: wraps the iteration over trackers, such as a tqdm bar.
 
     Raises:
@@ -163,6 +168,7 @@ def build_report(
         protocol=protocol,
         sequences=tuple(scored),
         sequence_count=sequence_count or len(sequences),
+        with_published=with_published,
         trackers=tuple(score_tracker(each, scored, benchmark, protocol) for each in progress(results)),
     )
 
@@ -257,6 +263,26 @@ def main_table(report: Report) -> Table:
         columns=("tracker", *report.measures, *(("Pr", "Re", "F") if long_term else ()), "frames/s"),
         rows=tuple(rows),
         best="column",
+    )
+
+
+def published_table(report: Report) -> Table:
+    """Build a table of the trackers and of what papers report on this benchmark, each with its source."""
+    published = published_results(benchmark=report.benchmark)
+    names = list(dict.fromkeys([*report.measures, *(name for each in published for name in each.measures)]))
+    names = [name for name in names if any(name in each.measures for each in published)] or [report.headline]
+    rows: list[tuple[Cell, ...]] = [
+        (each.label, *(100 * each.total.measures.get(name, UNKNOWN) for name in names), "this report")
+        for each in report.trackers
+    ]
+    ranked = sorted(published, key=lambda each: -each.measures.get(names[0], 0))
+    rows += [(each.tracker, *(each.measures.get(name, UNKNOWN) for name in names), each.source) for each in ranked]
+    return Table(
+        name="published",
+        title=f"{report.title} beside published results, in percent",
+        columns=("tracker", *names, "source"),
+        rows=tuple(rows),
+        digits=1,
     )
 
 
@@ -356,6 +382,7 @@ def all_tables(report: Report) -> list[Table]:
     """List all tables that have content, the main table first."""
     return [
         main_table(report),
+        *([published_table(report)] if report.with_published else []),
         *([difference_table(report)] if len(report.trackers) > 1 else []),
         *([attribute_table(report)] if report.attributes else []),
         sequence_table(report),

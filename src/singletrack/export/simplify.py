@@ -77,14 +77,21 @@ class SeparateAttention(nn.Module):
             for (weight, bias), factor in zip(thirds, (scale, 1.0, 1.0), strict=True)
         )
 
-    def forward(self, x: Tensor, rows: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, rows: Tensor | None = None, first: int = 0, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """See ``Attention.forward``."""
         batch, tokens, width = x.shape
         q = self.split(self.query(x[:, first:]))
         k = self.split(self.key(x)).transpose(-2, -1)
         v = self.split(self.value(x))
-        out = ((q @ k).softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens - first, width)
-        seen = None if rows is None else (q.index_select(2, rows) @ k).softmax(-1).mean(2).mean(1)
+        logits = q @ k if bias is None else q @ k + bias[:, :, first:]
+        out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens - first, width)
+        seen = None
+        if rows is not None:
+            ranked = q.index_select(2, rows) @ k
+            ranked = ranked if bias is None else ranked + bias.index_select(2, rows)
+            seen = ranked.softmax(-1).mean(2).mean(1)
         return self.proj(out), seen
 
     def split(self, x: Tensor) -> Tensor:

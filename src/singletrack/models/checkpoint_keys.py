@@ -18,6 +18,17 @@ COUNT = "num_batches_tracked"  # also stored by BatchNorm, but not by FrozenBatc
 BOTH = ("weight", "bias")
 
 
+# Embeddings of the frame or of the part, (1, 1, C), that some checkpoints in OSTrack's layout have besides its own:
+# DropTrack's, and those of the option SEP_SEG. They are added to every token, as the position embeddings are, so the
+# sum of both is the same network.
+ADDED_EMBEDDINGS = {
+    "backbone.temporal_pos_embed_z": "backbone.pos_embed_z",
+    "backbone.temporal_pos_embed_x": "backbone.pos_embed_x",
+    "backbone.template_segment_pos_embed": "backbone.pos_embed_z",
+    "backbone.search_segment_pos_embed": "backbone.pos_embed_x",
+}
+
+
 def _layer(theirs: str, ours: str, tensors: Iterable[str] = BOTH) -> Table:
     """Map the tensors of a layer, whose last name parts are equal."""
     return {f"{theirs}.{tensor}": f"{ours}.{tensor}" for tensor in tensors}
@@ -136,8 +147,8 @@ def _siamrpnpp_official(config: SiamRPNConfig) -> Table:
     """Map STVIR/pysot."""
     names = _siamrpnpp_backbone(config)
     several = len(config.widths) > 1
-    for stage in range(len(config.widths)):
-        number = stage + 2  # pysot counts the stages of the ResNet and skips the first
+    numbers = config.stages if several else (2,)  # pysot counts the stages of the ResNet and skips the first
+    for stage, number in enumerate(numbers):
         if several:
             names |= _layer(f"neck.downsample{number}.downsample.0", f"neck.{stage}.0", ["weight"])
             names |= _layer(f"neck.downsample{number}.downsample.1", f"neck.{stage}.1", (*NORM, COUNT))

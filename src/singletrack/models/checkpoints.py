@@ -25,11 +25,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from singletrack.errors import CheckpointError, show_value
+from singletrack.errors import CheckpointError, InputError, show_value
 from singletrack.files import atomic_write, writing
 from singletrack.models.build import build_network
-from singletrack.models.checkpoint_keys import COUNT, Table, mmtracking_keys, official_keys
-from singletrack.models.configs import NetworkConfig
+from singletrack.models.checkpoint_keys import ADDED_EMBEDDINGS, COUNT, Table, mmtracking_keys, official_keys
+from singletrack.models.configs import NetworkConfig, change_config, stored_config, stored_fields, variable_fields
 
 # The first number in a checkpoint written before PyTorch 1.6 (torch.serialization.MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -79,13 +79,21 @@ def convert(
     half: bool = False,
     other: str | os.PathLike[str] | None = None,
     share: float = 0.5,
+    keep_ratio: float | None = None,
 ) -> None:
     """Read weights, an official checkpoint or ours, and write them as safetensors under our names.
 
     half: round every tensor of two or more dimensions to 16 bits. other: a file of weights that were trained on from
-    these, or from the same; with a ``share`` of them mixed in, see ``blend``. Raises CheckpointError when a file
-    does not hold this model, InputError for a model that there is not.
+    these, or from the same; with a ``share`` of them mixed in, see ``blend``. keep_ratio: the keep ratio that the file
+    carries from now on; None for that of the source. Raises CheckpointError when a file does not hold this model,
+    InputError for a model that there is not, or a keep ratio of a network without elimination.
     """
+    fields = stored_fields(source)
+    config = stored_config(config, source)
+    if keep_ratio is not None:
+        if not config.eliminates:
+            raise InputError(f"{name} eliminates no tokens; got keep ratio {keep_ratio}; leave it out")
+        config = change_config(config, {"keep_ratio": keep_ratio, "keep_ratios": None})
     with torch.device("meta"):  # shapes alone: nothing is drawn at random
         expected = build_network(config).state_dict()
 
@@ -99,7 +107,7 @@ def convert(
         weights = blend(weights, checked(other), share)
     if half:
         weights = {key: tensor.half() if tensor.dim() > 1 else tensor for key, tensor in weights.items()}
-    save_safetensors(weights, out, name)
+    save_safetensors(weights, out, name, config if fields or keep_ratio is not None else None)
 
 
 def blend(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
@@ -115,14 +123,28 @@ def blend(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: fl
     }
 
 
-def save_safetensors(weights: Mapping[str, Tensor], out: str | os.PathLike[str], model_name: str) -> None:
+def save_safetensors(
+    weights: Mapping[str, Tensor],
+    out: str | os.PathLike[str],
+    model_name: str,
+    config: NetworkConfig | None = None,
+) -> None:
     """Write weights with the name of the model in the metadata, atomically. Equal weights give equal bytes.
+
+    Args:
+        weights: the tensors.
+        out: the file.
+        model_name: name of the model.
+        config: config whose variable fields, such as the keep ratio, the file carries; None to carry none.
 
     Raises:
         SingletrackError: the file cannot be written.
     """
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    content = with_metadata(safetensors.torch.save(copies), {"format": "pt", "model": model_name})
+    metadata = {"format": "pt", "model": model_name}
+    if config is not None and config.VARIABLE:
+        metadata["network"] = json.dumps(variable_fields(config))
+    content = with_metadata(safetensors.torch.save(copies), metadata)
     out = Path(out)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -216,11 +238,24 @@ def _under_our_names(weights: dict[str, Tensor], config: NetworkConfig | None) -
     The source with the most known names is chosen.
     """
     tables = [] if config is None else [official_keys(config), mmtracking_keys(config)]
+    weights = _with_added_embeddings(weights)
     names: Table = max(tables, key=lambda table: len(weights.keys() & table.keys()), default={})
     if len(weights.keys() & names.keys()) <= len(weights.keys() & set(names.values())):
         return weights
     renamed = {names.get(name, name): tensor for name, tensor in weights.items()}
     return {name: tensor for name, tensor in renamed.items() if name is not None}
+
+
+def _with_added_embeddings(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add embeddings of the frame to the position embeddings, see ``checkpoint_keys.ADDED_EMBEDDINGS``."""
+    added = {name: weights[name] for name in ADDED_EMBEDDINGS if ADDED_EMBEDDINGS[name] in weights and name in weights}
+    summed = {name: tensor for name, tensor in weights.items() if name not in added}
+    for name, tensor in added.items():
+        position = summed[ADDED_EMBEDDINGS[name]]
+        if position.dim() != 3 or tensor.shape != (1, 1, position.shape[-1]):
+            return weights  # the comparison of names and shapes reports it
+        summed[ADDED_EMBEDDINGS[name]] = position + tensor
+    return summed
 
 
 def _counted(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

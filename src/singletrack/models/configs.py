@@ -5,13 +5,17 @@ Besides its fields, a config has traits that tell loading, export and profiling 
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from singletrack.errors import InputError
+from singletrack.errors import CheckpointError, InputError, show_value
+from singletrack.files import safetensors_metadata
 
-TemplateRows = Literal["point", "rectangle", "all"]
+TemplateRows = Literal["point", "center", "rectangle", "box", "all"]
 
 ANCHORS = 5  # of SiamRPN and DaSiamRPN in each cell
 RESNET_STRIDE = 16  # of STARK's ResNet up to its third stage: pixels of a crop for one token
@@ -26,10 +30,12 @@ class NetworkConfig:
         search_size: side of the square search crop in pixels.
         raw_pixels: the network takes BGR pixels from 0 to 255, without normalization.
         fixed_batch: an exported graph takes one crop at a time.
+        VARIABLE: fields that a training run may change, and that the weights carry: what an ablation varies.
     """
 
     template_size: int = 128
     search_size: int = 256
+    VARIABLE: ClassVar[tuple[str, ...]] = ()
     raw_pixels: ClassVar[bool] = False
     fixed_batch: ClassVar[bool] = False
 
@@ -87,14 +93,29 @@ class OSTrackConfig(NetworkConfig):
         mark_template: trained with the target's box drawn into the template, see ``geometry.crops.mark_box``.
         num_templates: 2 for a network that also takes a dynamic template, see ``models.ostrack.Fusion``.
         eliminate_in: blocks (from 0) that drop search tokens, each keeping ``keep_ratio`` of those that reach it.
+        keep_ratios: keep ratio of each of these blocks; empty for ``keep_ratio`` in all.
+        positions: position embeddings: "separate" ones of template and search region, as published; "none"; "segment"
+            adds an embedding of the part, template or search region; "relative" adds a bias by relative position to
+            the attention of all blocks.
         template_rows: template tokens whose attention ranks the search tokens: the token up-left of the center
-            ("point", CTR_POINT), the 2x2 around the center ("rectangle", CTR_REC), or all.
+            ("point", CTR_POINT of the published code), the one down-right of it ("center", the paper's formula), the
+            2x2 around the center ("rectangle", CTR_REC), the middle half ("box"), or all.
         stem: "patch" is ViT's single strided convolution; "convolution" has four of them with residual blocks between.
         grid_convolutions: number of first blocks that follow a depth-wise 3x3 convolution on each grid.
         attention_to_head: blocks whose template attention joins the head's input, one channel each.
         head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and from the
-            convolutional stem at half their stride.
+            convolutional stem at half their stride. "corner" (two corner maps, as in STARK) and "mlp" (on the mean
+            token) predict one box, for ablations; their score is not trained.
     """
+
+    VARIABLE: ClassVar[tuple[str, ...]] = (
+        "eliminate_in",
+        "keep_ratio",
+        "keep_ratios",
+        "template_rows",
+        "positions",
+        "head",
+    )
 
     mark_template: bool = False
     num_templates: Literal[1, 2] = 1
@@ -106,12 +127,14 @@ class OSTrackConfig(NetworkConfig):
     drop_path: float = 0.1
     eliminate_in: tuple[int, ...] = (3, 6, 9)
     keep_ratio: float = 0.7
+    keep_ratios: tuple[float, ...] = ()
+    positions: Literal["separate", "none", "segment", "relative"] = "separate"
     template_rows: TemplateRows = "point"
     head_channels: int = 256
     stem: Literal["patch", "convolution"] = "patch"
     grid_convolutions: int = 0
     attention_to_head: tuple[int, ...] = ()
-    head: Literal["center", "fine"] = "center"
+    head: Literal["center", "fine", "corner", "mlp"] = "center"
 
     def __post_init__(self) -> None:
         if self.head == "fine" and self.stem != "convolution":
@@ -120,6 +143,17 @@ class OSTrackConfig(NetworkConfig):
             raise InputError(
                 f"grid_convolutions must come before tokens are eliminated in blocks {self.eliminate_in}; got "
                 f"{self.grid_convolutions}; use fewer, because a thinned grid has no neighbors"
+            )
+        for ratio in (self.keep_ratio, *self.keep_ratios):
+            if not 0 < ratio <= 1:
+                raise InputError(f"keep_ratio must be above 0 and at most 1; got {ratio}; 1 keeps all tokens")
+        if self.keep_ratios and len(self.keep_ratios) != len(self.eliminate_in):
+            raise InputError(
+                f"keep_ratios needs a ratio for each of the blocks {self.eliminate_in}; got {self.keep_ratios}"
+            )
+        if list(self.eliminate_in) != sorted(set(self.eliminate_in) & set(range(self.depth))):
+            raise InputError(
+                f"eliminate_in must list blocks from 0 to {self.depth - 1} in ascending order; got {self.eliminate_in}"
             )
 
     @property
@@ -141,7 +175,12 @@ class OSTrackConfig(NetworkConfig):
     @property
     def cell_size(self) -> int:
         """Side of a cell of the maps in pixels of the search crop."""
-        return self.patch_size if self.head == "center" else self.patch_size // 2
+        return self.patch_size // 2 if self.head == "fine" else self.patch_size
+
+    @property
+    def kept_shares(self) -> tuple[float, ...]:
+        """Share of the search tokens that each eliminating block keeps."""
+        return self.keep_ratios or (self.keep_ratio,) * len(self.eliminate_in)
 
     @property
     def eliminates(self) -> bool:
@@ -150,7 +189,7 @@ class OSTrackConfig(NetworkConfig):
     @property
     def metadata(self) -> Mapping[str, Any]:
         return {
-            "keep_ratio": self.keep_ratio,
+            "keep_ratio": ",".join(map(str, self.keep_ratios)) or self.keep_ratio,
             "mark_template": self.mark_template,
             "num_templates": self.num_templates,
         }
@@ -206,10 +245,13 @@ class SiamRPNConfig(NetworkConfig):
     Attributes:
         widths: channels of each stage behind the neck; a network without a neck has one stage.
         weighted: whether stages have learned weights; otherwise they count equally.
+        stages: stages of a deep backbone that feed heads, from 2 to 4.
+        correlation: "depthwise", one kernel per channel, or "up-channel", one per output and channel, as in SiamRPN.
         free_sizes: whether an exported graph takes search crops of any size, as long-term tracking needs.
     """
 
     raw_pixels: ClassVar[bool] = True
+    VARIABLE: ClassVar[tuple[str, ...]] = ("stages", "correlation")
     # the kernels are a convolution with as many groups as one sample has channels
     fixed_batch: ClassVar[bool] = True
 
@@ -218,7 +260,18 @@ class SiamRPNConfig(NetworkConfig):
     backbone: Literal["resnet", "mobilenet", "alexnet"] = "resnet"
     widths: tuple[int, ...] = (256, 256, 256)
     weighted: bool = True
+    stages: tuple[int, ...] = (2, 3, 4)
+    correlation: Literal["depthwise", "up-channel"] = "depthwise"
     free_sizes: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.stages or list(self.stages) != sorted(set(self.stages) & {2, 3, 4}):
+            raise InputError(f"stages must be some of 2, 3 and 4 in ascending order; got {self.stages}; change them")
+
+    @property
+    def stage_widths(self) -> tuple[int, ...]:
+        """Channels of each head."""
+        return self.widths if len(self.widths) == 1 else tuple(self.widths[stage - 2] for stage in self.stages)
 
     @property
     def free_search_size(self) -> bool:
@@ -305,3 +358,79 @@ class AlignedConfig(NetworkConfig):
     def cell_size(self) -> int:
         """Side of a cell of the maps in pixels of the search crop."""
         return self.patch_size
+
+
+# --- fields that a run may change ---
+
+Config = TypeVar("Config", bound=NetworkConfig)
+
+
+def variable_fields(config: NetworkConfig) -> dict[str, Any]:
+    """Return the fields that a training run may change, as JSON values; weights carry them as "network"."""
+    values = {name: getattr(config, name) for name in config.VARIABLE}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Return a config with some of its ``VARIABLE`` fields changed.
+
+    Args:
+        config: the config.
+        changes: field -> value; a list or single value becomes a tuple where the field is one, None an empty one.
+
+    Raises:
+        InputError: for another field, or a value of the wrong kind.
+    """
+    hints = get_type_hints(type(config))
+    fitted: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in config.VARIABLE:
+            known = ", ".join(config.VARIABLE) or "none"
+            raise InputError(f"{type(config).__name__} has no variable field {show_value(name)}; choose among {known}")
+        fitted[name] = _fit(name, value, hints[name])
+    return replace(config, **fitted)
+
+
+def _fit(name: str, value: Any, hint: Any) -> Any:
+    """Return a value as the type of a field; raises InputError if it is of another kind."""
+    if get_origin(hint) is tuple:
+        parts = [] if value is None else value if isinstance(value, list | tuple) else [value]
+        return tuple(_fit(name, part, get_args(hint)[0]) for part in parts)
+    choices = get_args(hint)
+    fits: bool
+    if choices:
+        fits = isinstance(value, str) and value in choices
+    else:
+        fits = isinstance(value, int | float if hint is float else hint) and isinstance(value, bool) == (hint is bool)
+    if not fits:
+        wanted = f"one of {', '.join(map(str, choices))}" if choices else f"a value of type {hint.__name__}"
+        raise InputError(f"{name} must be {wanted}; got {show_value(value)}; change it")
+    return hint(value) if hint is float else value
+
+
+def stored_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the fields that a weights file carries, see ``variable_fields``; empty for a file that carries none.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    text = safetensors_metadata(Path(path)).get("network", "{}")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"expected the fields of a network; got {show_value(text)} in {path}; get the file again")
+    return fields
+
+
+def stored_config(config: Config, path: str | os.PathLike[str]) -> Config:
+    """Return a config with the fields that a weights file carries.
+
+    Raises:
+        CheckpointError: they do not fit the config.
+    """
+    try:
+        return change_config(config, stored_fields(path))
+    except InputError as error:
+        raise CheckpointError(f"{path} is of another network: {error}; name the model of the weights") from error

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,8 @@ from torch import Tensor, nn
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
-from singletrack.models.layers.pos_embed import centered_positions, template_rows
+from singletrack.models.layers.one_box_head import OneBoxHead
+from singletrack.models.layers.pos_embed import centered_positions, grid_steps, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_key
 
@@ -91,6 +93,7 @@ class Backbone(nn.Module):
     """
 
     template_rows: Tensor
+    steps: Tensor
 
     def __init__(self, config: OSTrackConfig) -> None:
         super().__init__()
@@ -99,8 +102,16 @@ class Backbone(nn.Module):
         self.patch_embed: nn.Module = (
             nn.Conv2d(3, width, patch, patch) if config.stem == "patch" else convolutional_stem(width)
         )
-        self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
-        self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
+        if config.positions != "none":
+            self.template_position = nn.Parameter(torch.zeros(1, config.template_grid**2, width))
+            self.search_position = nn.Parameter(torch.zeros(1, config.search_grid**2, width))
+        if config.positions == "segment":
+            self.template_segment = nn.Parameter(torch.zeros(1, 1, width))
+            self.search_segment = nn.Parameter(torch.zeros(1, 1, width))
+        if config.positions == "relative":
+            steps, number = grid_steps(config.template_grid, config.search_grid)
+            self.register_buffer("steps", steps, persistent=False)
+            self.step_bias = nn.Parameter(torch.zeros(config.heads, number))
         self.fusion = Fusion(width) if config.num_templates > 1 else None
         rates = torch.linspace(0.0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
@@ -109,28 +120,47 @@ class Backbone(nn.Module):
         rows = template_rows(config.template_grid, config.template_rows)
         self.register_buffer("template_rows", rows, persistent=False)
 
-    def embed(self, image: Tensor, position: Tensor) -> Tensor:
-        """Embed an image: (B, 3, H, W) -> (B, N, C) tokens, row by row, with position embeddings."""
+    def embed(self, image: Tensor, part: Literal["template", "search"]) -> Tensor:
+        """Embed an image: (B, 3, H, W) -> (B, N, C) tokens, row by row, with the embeddings of its part."""
         tokens: Tensor = self.patch_embed(image).flatten(2).transpose(1, 2)
-        return tokens + position
+        return self.placed(tokens, part)
+
+    def placed(self, tokens: Tensor, part: Literal["template", "search"]) -> Tensor:
+        """Add the embeddings of a part to its tokens (B, N, C)."""
+        in_template = part == "template"
+        if self.config.positions != "none":
+            tokens = tokens + (self.template_position if in_template else self.search_position)
+        if self.config.positions == "segment":
+            tokens = tokens + (self.template_segment if in_template else self.search_segment)
+        return tokens
+
+    def bias(self, asked: int, kept: Tensor) -> Tensor | None:
+        """Compute the attention bias (B, heads, N, N) of the template's tokens and of the search tokens at ``kept``
+        (B, n); None without relative positions.
+        """
+        if self.config.positions != "relative":
+            return None
+        template = torch.arange(asked, device=kept.device).expand(len(kept), asked)
+        places = torch.cat([template, asked + kept], 1)
+        return self.step_bias[:, self.steps[places[:, :, None], places[:, None]]].transpose(0, 1)
 
     def embed_template(self, templates: Tensor) -> Tensor:
         """Embed template crops of ``template_shape``, batch first: -> (B, Nt, C) tokens."""
         if self.fusion is None:
-            return self.embed(templates, self.template_position)
-        tokens = self.embed(templates.flatten(0, 1), self.template_position)
+            return self.embed(templates, "template")
+        tokens = self.embed(templates.flatten(0, 1), "template")
         first, newest = tokens.reshape(-1, self.config.num_templates, *tokens.shape[1:]).unbind(1)
         fused: Tensor = self.fusion(first, newest)
         return fused
 
     def look(self, search: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embed the search region, and return for a fine head the stem features at half their stride."""
-        if self.config.head == "center":
-            return self.embed(search, self.search_position), None
+        if self.config.head != "fine":
+            return self.embed(search, "search"), None
         assert isinstance(self.patch_embed, nn.Sequential)
         fine: Tensor = self.patch_embed[:-1](search)
         tokens: Tensor = self.patch_embed[-1](fine).flatten(2).transpose(1, 2)
-        return tokens + self.search_position, fine
+        return self.placed(tokens, "search"), fine
 
     def forward(
         self, template: Tensor, search: Tensor, keep_ratios: Sequence[float], trace: Trace | None
@@ -152,6 +182,7 @@ class Backbone(nn.Module):
         ratios = dict(zip(config.eliminate_in, keep_ratios, strict=True))
         channels: list[Tensor] = []
         joint = torch.cat([template, x], 1)
+        bias = self.bias(asked, kept)
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             if index < len(self.grid_convolutions):
@@ -162,10 +193,10 @@ class Backbone(nn.Module):
             noted = index in (*config.attention_to_head, *trace.listen)
             rows = self.template_rows if noted or keep < remaining else None
             if index + 1 == config.depth and rows is None and not whole:
-                joint, asked = block.attend(joint, None, first=asked)[0], 0
+                joint, asked = block.attend(joint, None, asked, bias)[0], 0
                 joint = block.transform(joint)
                 break
-            joint, seen = block.attend(joint, rows)
+            joint, seen = block.attend(joint, rows, bias=bias)
             if seen is not None:
                 seen = trace.scores[index] = seen[:, asked:]
                 if noted:
@@ -180,6 +211,7 @@ class Backbone(nn.Module):
                     trace.removed[index] = kept.gather(1, order[:, keep:])
                     kept = trace.kept[index] = kept.gather(1, survivors)
                     joint = torch.cat([joint[:, :asked], pick(joint[:, asked:], survivors)], 1)
+                    bias = self.bias(asked, kept)
             joint = block.transform(joint)
             trace.blocks.append(joint)
         joint = self.norm(joint)
@@ -212,7 +244,7 @@ def restore(tokens: Tensor, kept: Tensor, places: int) -> Tensor:
 class OSTrack(nn.Module):
     """OSTrack network: backbone and head."""
 
-    def __init__(self, backbone: Backbone, head: CenterHead | FineHead) -> None:
+    def __init__(self, backbone: Backbone, head: CenterHead | FineHead | OneBoxHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -251,7 +283,7 @@ class OSTrack(nn.Module):
         """
         config = self.config
         if keep_ratios is None:
-            keep_ratios = [config.keep_ratio] * len(config.eliminate_in)
+            keep_ratios = config.kept_shares
         x, channels, fine = self.backbone(features, search, keep_ratios, trace)
         if channels:
             x = torch.cat([x, torch.stack(channels, 2)], 2)
@@ -274,27 +306,28 @@ class OSTrack(nn.Module):
 def build_ostrack(config: OSTrackConfig, keep_ratio: float | None = None) -> OSTrack:
     """Build the network of a config, freshly initialized; ``keep_ratio=1.0`` turns elimination off."""
     if keep_ratio is not None:
-        config = replace(config, keep_ratio=keep_ratio)
+        config = replace(config, keep_ratio=keep_ratio, keep_ratios=())
     model = OSTrack(Backbone(config), build_head(config))
     init_linear_layers(model.backbone)
     if model.backbone.fusion is not None:
         nn.init.zeros_(model.backbone.fusion.change.weight)
-    for position, grid in (
-        (model.backbone.template_position, config.template_grid),
-        (model.backbone.search_position, config.search_grid),
-    ):
+    grids = {"template_position": config.template_grid, "search_position": config.search_grid}
+    for name, position in model.backbone.named_parameters(recurse=False):
         nn.init.trunc_normal_(position, std=0.02)
-        position.data += 0.3 * centered_positions(grid, config.width)
+        if name in grids:
+            position.data += 0.3 * centered_positions(grids[name], config.width)
     return model
 
 
-def build_head(config: OSTrackConfig) -> CenterHead | FineHead:
+def build_head(config: OSTrackConfig) -> CenterHead | FineHead | OneBoxHead:
     """Build the head of a config, freshly initialized."""
     inputs = config.width + len(config.attention_to_head)
     if config.head == "fine":
         fine = FineHead(inputs, config.width // 2, config.head_channels)
         draw_fine_head(fine)
         return fine
+    if config.head in ("corner", "mlp"):
+        return OneBoxHead(inputs, config.head_channels if config.head == "corner" else None)
     head = CenterHead(inputs, config.head_channels)
     init_head(head)
     return head

@@ -4,6 +4,7 @@ Each file is read in its authors' format. Parts that trackers do not have (class
 position embedding of a 14 x 14 grid is resized to the grids of the template and the search region.
 
     mae      facebookresearch/mae      mae_pretrain_vit_base.pth       named tensors under "model", no classifier
+             jimmy-dq/DropMAE          the same, with an embedding for each of the two frames
     deit     facebookresearch/deit     deit_base_patch16_224-*.pth     the same with a classifier, possibly distilled
     augreg   google-research/vision_transformer   B_16-*.npz           JAX arrays, kernels (inputs, outputs)
 """
@@ -38,6 +39,8 @@ OUTER = {
 }
 UNUSED = ("cls_token", "dist_token", "mask_token", "head", "pre_logits", "fc_norm", "decoder_")
 CLASSIFIER = "head.weight"
+# DropMAE's embeddings of the frame, (1, 1, C), which are added to every token, as the position embeddings are
+ADDED = {"temporal_pos_embed_z": "template_position", "temporal_pos_embed_x": "search_position"}
 
 
 def load_pretrained(model: OSTrack, path: str | Path, kind: Pretraining | None = None) -> None:
@@ -60,6 +63,11 @@ def load_pretrained(model: OSTrack, path: str | Path, kind: Pretraining | None =
         )
     weights = under_our_names(tensors, model, path)
     expected = model.backbone.state_dict()
+    # a network without position embeddings takes none
+    weights = {name: tensor for name, tensor in weights.items() if name in expected or not name.endswith("_position")}
+    # what an ablation adds to the vision transformer starts as it was built
+    extra = ("template_segment", "search_segment", "step_bias")
+    weights |= {name: tensor for name, tensor in expected.items() if name in extra}
     wrong = [f"missing {name}" for name in expected if name not in weights]
     wrong += [f"unexpected {name}" for name in weights if name not in expected]
     wrong += [
@@ -104,10 +112,13 @@ def under_our_names(tensors: Mapping[str, Tensor], model: OSTrack, path: Path) -
             weights["search_position"] = resize_positions(grid, config.search_grid)
         elif BLOCK.fullmatch(name) or name in OUTER:
             weights[OUTER.get(name, name)] = tensor
-        elif not name.startswith(UNUSED):
+        elif name not in ADDED and not name.startswith(UNUSED):
             raise CheckpointError(
                 f"{path} is not a plain vision transformer: it has {name}; give the file of MAE, DeiT or AugReg"
             )
+    for name, ours in ADDED.items():
+        if name in tensors and ours in weights:
+            weights[ours] = weights[ours] + tensors[name].float()
     return {name: tensor.float() for name, tensor in weights.items()}
 
 

@@ -11,12 +11,15 @@ search region. Their outputs are averaged with learned weights. Crops are BGR, 0
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singletrack.models.configs import SiamRPNConfig
+from singletrack.models.dasiamrpn import KERNEL_SIDE
+from singletrack.models.dasiamrpn import correlate as correlate_all
 from singletrack.models.layers.alexnet import alexnet
 
 ANCHORS = 5  # per cell
@@ -223,13 +226,31 @@ class Branch(nn.Module):
         )
 
 
+class UpChannelBranch(nn.Module):
+    """Branch of SiamRPN, for an ablation: the template gives a kernel for each output, over all channels."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.kernel = nn.Conv2d(width, outputs * width, 3)
+        self.search = nn.Conv2d(width, width, 3)
+        self.read: nn.Module = nn.Conv2d(outputs, outputs, 1) if outputs == LOC else nn.Identity()
+
+    def match(self, kernels: Tensor, stage: Tensor) -> Tensor:
+        """Correlate kernels (B, outputs * C, k, k) with search features: -> (B, outputs, n, n)."""
+        seen = self.search(stage)
+        outputs = kernels.shape[1] // seen.shape[1]
+        each = kernels.reshape(len(kernels), outputs, *seen.shape[1:2], *kernels.shape[2:])
+        out: Tensor = self.read(correlate_all(each, seen))
+        return out
+
+
 class Head(nn.Module):
     """The two branches of one stage."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kind: type[Branch | UpChannelBranch] = Branch) -> None:
         super().__init__()
-        self.cls = Branch(width, CLS)
-        self.loc = Branch(width, LOC)
+        self.cls = kind(width, CLS)
+        self.loc = kind(width, LOC)
 
 
 class SiamRPN(nn.Module):
@@ -268,17 +289,24 @@ class SiamRPN(nn.Module):
             n), dx, dy, dw, dh of five anchors each. ``tracking.anchors`` decodes both.
         """
         pairs = list(self.branches(self.see(search)))
+        if self.config.correlation == "up-channel":
+            sizes = [outputs * width for width in self.config.stage_widths for outputs in (CLS, LOC)]
+            kernels = torch.split(features, sizes, 1)
+            maps = [branch.match(part, stage) for (branch, stage), part in zip(pairs, kernels, strict=True)]
+            return {"cls": self.fuse("cls", maps[0::2]), "loc": self.fuse("loc", maps[1::2])}
         matched = correlate(features, torch.cat([branch.search(stage) for branch, stage in pairs], 1))
-        parts = torch.split(matched, [width for width in self.config.widths for _ in range(2)], 1)
+        parts = torch.split(matched, [width for width in self.config.stage_widths for _ in range(2)], 1)
         maps = [branch.read(part) for (branch, _), part in zip(pairs, parts, strict=True)]
         return {"cls": self.fuse("cls", maps[0::2]), "loc": self.fuse("loc", maps[1::2])}
 
     def see(self, crops: Tensor) -> list[Tensor]:
         """Compute the stages that feed the heads, each (B, width, h, w) with one cell per eight pixels."""
         stages = self.backbone(crops)
+        if self.neck:
+            stages = [stages[number - 2] for number in self.config.stages]
         return [reduce(stage) for reduce, stage in zip(self.neck, stages, strict=True)] if self.neck else stages
 
-    def branches(self, stages: list[Tensor]) -> Iterator[tuple[Branch, Tensor]]:
+    def branches(self, stages: list[Tensor]) -> Iterator[tuple[Any, Tensor]]:
         """Iterate over the branches with their stages, in the order of ``features``."""
         for head, stage in zip(self.heads, stages, strict=True):
             assert isinstance(head, Head)
@@ -301,16 +329,24 @@ class SiamRPN(nn.Module):
 def build_siamrpn(config: SiamRPNConfig) -> SiamRPN:
     """Build the network of a config, freshly initialized."""
     kind, channels = BACKBONES[config.backbone]
+    if channels:
+        channels = tuple(channels[number - 2] for number in config.stages)
     reduces = (
         nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))
-        for inputs, width in zip(channels, config.widths, strict=True)
+        for inputs, width in zip(channels, config.stage_widths, strict=True)
     )
     model = SiamRPN(
         config,
         backbone=kind(),
         neck=nn.ModuleList(reduces if channels else ()),
-        heads=nn.ModuleList(Head(width) for width in config.widths),
+        heads=nn.ModuleList(
+            Head(width, Branch if config.correlation == "depthwise" else UpChannelBranch)
+            for width in config.stage_widths
+        ),
     )
+    for branch in model.modules():
+        if isinstance(branch, UpChannelBranch):  # so that the maps start at about 1, see ``models.dasiamrpn``
+            nn.init.normal_(branch.kernel.weight, std=1 / (branch.search.out_channels * 9 * KERNEL_SIDE))
     for module in model.backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -28,7 +28,7 @@ from singletrack.models.layers.encoder_decoder import (
     similarity,
     sine_positions,
 )
-from singletrack.models.layers.pos_embed import centered_positions, template_rows
+from singletrack.models.layers.pos_embed import centered_positions, grid_steps, template_rows
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import MLP, Block, DropPath, init_linear_layers, tie_query_key
 
@@ -137,27 +137,6 @@ class UntiedPositions(nn.Module):
         absolute = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
         out: Tensor = (absolute + self.step[:, self.steps])[None]
         return out
-
-
-def grid_steps(template_grid: int, search_grid: int) -> tuple[Tensor, int]:
-    """Index the relative position between each pair of tokens.
-
-    Steps within the template, within the search region, and between the two in either direction are distinct.
-
-    Returns:
-        (N, N) indices, and the number of distinct steps.
-    """
-    parts: list[list[Tensor]] = []
-    number = 0
-    for rows in (template_grid, search_grid):
-        parts.append([])
-        for columns in (template_grid, search_grid):
-            span = rows + columns - 1
-            apart = torch.arange(rows)[:, None] - torch.arange(columns) + columns - 1  # 0 to span - 1
-            both = apart[:, None, :, None] * span + apart[None, :, None, :]  # (y, x) to (y, x)
-            parts[-1].append(number + both.reshape(rows**2, columns**2))
-            number += span**2
-    return torch.cat([torch.cat(part, 1) for part in parts]), number
 
 
 class FusionLayer(nn.Module):

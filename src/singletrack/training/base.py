@@ -69,6 +69,10 @@ class DataSource(Protocol):
         """Return held-out sequences for validation by tracking, always the same, each read or generated on access."""
         return ()
 
+    def needs(self) -> Sequence[str]:
+        """Return the names of the folders that must be given as data; empty if photos, or nothing, are enough."""
+        return ()
+
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
         """Return a fingerprint of each part of the data, equal on any machine with the same data."""
         return {}

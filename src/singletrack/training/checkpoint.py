@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from singletrack.errors import CheckpointError, InputError, SingletrackError
 from singletrack.files import atomic_write, writing
 from singletrack.models.checkpoints import save_safetensors
+from singletrack.models.configs import NetworkConfig
 from singletrack.training.base import Recipe, Stage, Task
 
 
@@ -130,20 +131,45 @@ def file_facts(path: Path) -> dict[str, str]:
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def described(recipe: Recipe) -> Any:
-    """Convert a recipe to JSON values, including the types of its tasks and data sources."""
+def described(recipe: Recipe, earlier: Any = None) -> Any:
+    """Convert a recipe to JSON values, including the types of its tasks and data sources.
 
-    def plain(value: Any) -> Any:
+    Args:
+        recipe: the recipe.
+        earlier: a description by another version of this package. Fields that it lacks, because they were added since,
+            are left out if they have their default value.
+    """
+
+    def plain(value: Any, before: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            known = before if isinstance(before, dict) else None
+            fields = {
+                field.name: plain(getattr(value, field.name), (known or {}).get(field.name))
+                for field in dataclasses.fields(value)
+                if known is None or field.name in known or not _has_default(value, field)
+            }
             return {"kind": type(value).__name__, **fields}
         if isinstance(value, Mapping):
-            return {str(key): plain(each) for key, each in value.items()}
+            known = before if isinstance(before, dict) else {}
+            return {str(key): plain(each, known.get(str(key))) for key, each in value.items()}
         if isinstance(value, (tuple, list)):
-            return [plain(each) for each in value]
+            befores = before if isinstance(before, list) and len(before) == len(value) else [None] * len(value)
+            return [plain(each, then) for each, then in zip(value, befores, strict=True)]
         return str(value) if isinstance(value, Path) else value
 
-    return json.loads(json.dumps(plain(recipe)))
+    return json.loads(json.dumps(plain(recipe, earlier)))
+
+
+def _has_default(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Return whether a field of a dataclass has its default value."""
+    default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    return bool(getattr(value, field.name) == default)
+
+
+def network_config_of(model: nn.Module) -> NetworkConfig | None:
+    """Return the config of a network, which its weights carry; None for a network without one."""
+    config = getattr(model, "config", None)
+    return config if isinstance(config, NetworkConfig) else None
 
 
 def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
@@ -167,7 +193,7 @@ def save(progress: TrainState, recipe: Recipe, out: Path) -> None:
     torch.save(state, buffer)  # written here: PyTorch's own writer says nothing of a full disk
     with writing(out / "last.pt"), atomic_write(out / "last.pt") as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
-    save_safetensors(progress.result(), out / "weights.safetensors", recipe.model)
+    save_safetensors(progress.result(), out / "weights.safetensors", recipe.model, network_config_of(progress.model))
 
 
 def resume(
@@ -216,7 +242,8 @@ def _continue(
     data: dict[str, str] | None,
 ) -> TrainState:
     path = out / "last.pt"
-    _check_same(state.get("recipe", {}), described(recipe), f"{path} is from another recipe")
+    before = state.get("recipe", {})
+    _check_same(before, described(recipe, before), f"{path} is from another recipe")
     if data is not None:
         _check_same(state["data"], data, f"{path} is from other data")
     if weights is not None and (facts := file_facts(weights)) != state["started_from"]:

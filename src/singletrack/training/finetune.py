@@ -30,7 +30,7 @@ from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.datasets.video_frames import VideoFrames, unpack_video
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import convert, load_weights
-from singletrack.models.configs import OSTrackConfig
+from singletrack.models.configs import OSTrackConfig, stored_config
 from singletrack.models.ostrack import OSTrack
 from singletrack.registry import find_model, network_config
 from singletrack.tracking.ostrack import OSTrackSettings
@@ -236,16 +236,20 @@ def finetune_recipe(
     replay_share: float = 0.0,
     patience: int = 4,
     settings: OSTrackSettings | None = None,
+    weights: Path | None = None,
 ) -> Recipe:
     """Build the recipe of a fine-tuning; see ``FineTuning``, ``CustomPairs`` and ``Stage`` for the arguments.
 
     Args:
         settings: settings of the tracker for validation.
+        weights: the old weights, whose network may differ from the model's, see ``models.configs.stored_config``.
 
     Raises:
         InputError: the model cannot be fine-tuned.
     """
     config = network_config(model, OSTrackConfig)
+    if weights is not None:
+        config = stored_config(config, weights)
     settings = settings or OSTrackSettings()
     dense = config.stem == "convolution"
     stage = Stage(

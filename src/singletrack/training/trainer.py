@@ -5,6 +5,7 @@
     ├── log.jsonl         one line every few steps; tensorboard/ holds the same
     ├── last.pt           the checkpoint to resume from; written every few minutes and at the end of each stage
     ├── weights.safetensors   the averaged weights so far
+    ├── weights-STAGE-STEP.safetensors  every few steps, if wanted
     ├── best.safetensors  the weights with the highest AO of the stage, if there are validation sequences
     └── pictures/         pairs, boxes and maps
 
@@ -37,7 +38,15 @@ from singletrack.models.checkpoints import save_safetensors
 from singletrack.opencv import cv2
 from singletrack.training.amp import Autocast, choose_precision
 from singletrack.training.base import Batch, DataPaths, Recipe, Stage
-from singletrack.training.checkpoint import TrainState, begin, read_start, resume, save, set_training
+from singletrack.training.checkpoint import (
+    TrainState,
+    begin,
+    network_config_of,
+    read_start,
+    resume,
+    save,
+    set_training,
+)
 from singletrack.training.data.loading import batches, shares
 from singletrack.training.distributed import Distributed, init_distributed, share_norms
 from singletrack.training.loggers import Log, check_boards
@@ -66,6 +75,7 @@ class RunSettings:
         activation_checkpointing: recompute the activations of the task's ``repeatable`` parts in the backward pass, to
             save memory.
         boards: loggers of curves, among ``loggers.BOARDS``.
+        keep_every: keep the weights every this many steps of a stage; 0 for the last ones only.
         report: called with a line of text every few steps and after each validation, in the first process.
     """
 
@@ -78,6 +88,7 @@ class RunSettings:
     boards: Sequence[str] = ("tensorboard",)
     log_every: int = 20
     save_seconds: float = 120.0
+    keep_every: int = 0
     report: Callable[[str], None] = ignore
 
 
@@ -221,10 +232,14 @@ class Run:
             if lost:
                 raise self.lost(progress, numbers)
             at_end = progress.step == stage.steps
+            if settings.keep_every and progress.step % settings.keep_every == 0 and distributed.rank == 0:
+                kept = self.out / f"weights-{stage.name}-{progress.step:07d}.safetensors"
+                save_safetensors(progress.result(), kept, recipe.model, network_config_of(progress.model))
             validates = progress.step % stage.check_every == 0 or at_end
             if progress.step % settings.log_every == 0 or validates:
                 now = time.perf_counter()
                 numbers = self.averaged(numbers) | {"samples_per_second": fresh * stage.batch / (now - since)}
+                numbers |= memory_used(distributed.device)
                 if validates:
                     self.validate(progress, stage, numbers)
                 elif self.log:
@@ -300,7 +315,8 @@ class Run:
             if progress.best is None or overlap > progress.best["ao"]:
                 progress.best, progress.checks_since_best = {"ao": overlap, "step": progress.step}, 0
                 if self.distributed.rank == 0:
-                    save_safetensors(progress.result(), self.out / "best.safetensors", self.recipe.model)
+                    best = self.out / "best.safetensors"
+                    save_safetensors(progress.result(), best, self.recipe.model, network_config_of(progress.model))
         if self.log:
             samples = stage.source.held_out(stage, self.data, [self.recipe.seed, 2, 0])
             batch = next(batches(samples, [range(PICTURED)]))
@@ -369,6 +385,13 @@ def train_step(
     progress.step += 1
     numbers = {name: value.item() for name, value in sums.items()}
     return numbers | {"norm": norm.item(), "lr": optimizer.param_groups[0]["lr"]}
+
+
+def memory_used(device: torch.device) -> dict[str, float]:
+    """Return the peak of the memory that tensors took on a GPU since the start, in GiB; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {"gpu_gib": torch.cuda.max_memory_allocated(device) / 2**30}
 
 
 def step_seed(*numbers: int) -> int:

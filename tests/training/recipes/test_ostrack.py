@@ -117,6 +117,15 @@ def test_all_parameters_are_decayed_in_two_groups() -> None:
     assert len(backbone["params"]) + len(head["params"]) == len(list(model.parameters()))
 
 
+def test_validation_keeps_the_final_share_from_the_start() -> None:
+    """The published code validates with the share of the epoch; docs/training.md lists the difference."""
+    stage, task, _ = only_stage("ostrack_256")
+    small = replace(task, config=OSTrackConfig(width=24, depth=2, heads=2, eliminate_in=(1,), head_channels=16))
+    model = small.build(replace(stage, template_size=32, search_size=64))
+    assert small.kept_share(0.0) == 1.0
+    assert model.config.kept_shares == (0.7,)
+
+
 # --- the weights that they start from ---
 
 

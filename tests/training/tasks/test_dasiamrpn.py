@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from singletrack.models.dasiamrpn import build_dasiamrpn
 from singletrack.tracking.anchors import anchor_grid
 from singletrack.training.anchor_losses import anchor_counts, anchor_loss, best_boxes, label_anchors
 from singletrack.training.base import DataPaths, Stage
-from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges
+from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges, category_names
 from singletrack.training.data.video import Part
 from singletrack.training.recipes import RECIPES
 from singletrack.training.recipes.dasiamrpn import dasiamrpn_vot
@@ -223,3 +225,15 @@ def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     assert len(losses) == 10
     assert np.isfinite(losses).all()
     assert read_weights(weights).keys() == build_dasiamrpn(NARROW).state_dict().keys()
+
+
+def test_categories_of_youtube_bb_are_in_its_names(tmp_path: Path) -> None:
+    footage: Any = SimpleNamespace(dataset="youtubebb", split="train", names=[b"AAB_x-9_23_0", b"--q_5_1"])
+    assert category_names(footage, tmp_path) == ["23", "5"]
+
+
+def test_the_recipe_of_the_papers_data_sets() -> None:
+    recipe, other = RECIPES["dasiamrpn_vot_paper"](), RECIPES["dasiamrpn_vot"]()
+    assert list(recipe.stages[0].source.needs()) == ["vid", "youtubebb", "det", "coco"]
+    same = replace(recipe.stages[0], source=other.stages[0].source)
+    assert replace(recipe, name=other.name, stages=(same,)) == other

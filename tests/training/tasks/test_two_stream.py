@@ -87,12 +87,26 @@ def test_the_backbone_starts_from_a_vision_transformer(tmp_path: Path) -> None:
     assert changed == {name for name in before if name.startswith("backbone.")}
 
 
-@pytest.mark.parametrize("name", ["stark_aligned", "swintrack_aligned"])
-def test_recipes_are_ostracks_with_another_network(name: str) -> None:
-    recipe, other = RECIPES[name](), RECIPES["ostrack_256_plain"]()
-    assert (recipe.name, recipe.model) == (name, name.replace("_", "-"))
+@pytest.mark.parametrize(
+    ("name", "pairs", "batch", "rates", "drop"),
+    [
+        ("stark_aligned", 500 * 60_000, 128, (1e-5, 1e-4), 0.8),
+        ("swintrack_aligned", 300 * 131_072, 512, (5e-5, 5e-4), 0.7),
+    ],
+)
+@pytest.mark.parametrize("one_shot", [False, True])
+def test_recipes_keep_the_original_schedules(
+    name: str, pairs: int, batch: int, rates: tuple[float, float], drop: float, one_shot: bool
+) -> None:
+    """Table 5 of OSTrack's paper: 30 M and 39.3 M pairs; data, crops and losses are OSTrack's."""
+    ending = "_got10k" if one_shot else ""
+    recipe, other = RECIPES[name + ending](), RECIPES[f"ostrack_256{ending}_plain"]()
+    assert (recipe.name, recipe.model) == (name + ending, name.replace("_", "-"))
     (ours,), (theirs,) = recipe.stages, other.stages
-    assert replace(ours, task=theirs.task) == theirs
+    assert abs(ours.steps * ours.batch - pairs) < pairs * 0.003  # whole batches in each epoch
+    assert (ours.batch, (ours.lr, ours.head_lr), ours.drop_at) == (batch, rates, drop)
+    assert ours.source == theirs.source
+    assert (ours.template_size, ours.search_size) == (theirs.template_size, theirs.search_size)
     assert replace(recipe, name=other.name, model=other.model, stages=other.stages) == other
 
 

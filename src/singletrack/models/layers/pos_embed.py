@@ -35,14 +35,39 @@ def resize_positions(position: Tensor, grid: int) -> Tensor:
     return resized.flatten(2).transpose(1, 2)
 
 
+def grid_steps(template_grid: int, search_grid: int) -> tuple[Tensor, int]:
+    """Index the relative position between each pair of tokens.
+
+    Steps within the template, within the search region, and between the two in either direction are distinct.
+
+    Returns:
+        (N, N) indices, and the number of distinct steps.
+    """
+    parts: list[list[Tensor]] = []
+    number = 0
+    for rows in (template_grid, search_grid):
+        parts.append([])
+        for columns in (template_grid, search_grid):
+            span = rows + columns - 1
+            apart = torch.arange(rows)[:, None] - torch.arange(columns) + columns - 1  # 0 to span - 1
+            both = apart[:, None, :, None] * span + apart[None, :, None, :]  # (y, x) to (y, x)
+            parts[-1].append(number + both.reshape(rows**2, columns**2))
+            number += span**2
+    return torch.cat([torch.cat(part, 1) for part in parts]), number
+
+
 def template_rows(grid: int, rows: TemplateRows) -> Tensor:
     """Return the flat indices of the template tokens that rank the search tokens (CE_TEMPLATE_RANGE).
 
-    An even grid has no center: "point" is then the token up-left of it. For an odd grid, it is the center, also for
-    "rectangle".
+    An even grid has no center: "point" is then the token up-left of it, as in the published code (27 of the 8 x 8 grid,
+    from 0). The paper's formula (arXiv 2203.11991, Section 3.2: row H / 2, column W / 2, rounded down) gives the token
+    down-right of it (36), which is "center". For an odd grid, all three are the center. "box" is the middle half of the
+    template in each direction: the target's box, if it is square (the published GT_BOX takes each target's own box).
     """
     if rows == "all":
         return torch.arange(grid * grid)
     low, high = (grid - 1) // 2, grid // 2
-    lines = torch.arange(low, (low if rows == "point" else high) + 1)
+    spans = {"point": (low, low), "center": (high, high), "rectangle": (low, high)}
+    first, last = spans.get(rows, (grid // 4, grid - 1 - grid // 4))
+    lines = torch.arange(first, last + 1)
     return (lines[:, None] * grid + lines[None, :]).flatten()

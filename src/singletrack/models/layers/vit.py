@@ -30,7 +30,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rows: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, rows: Tensor | None = None, first: int = 0, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend among all tokens (B, N, C).
 
         Only the requested rows of the attention matrix are computed separately; the rest stays in the fused kernel.
@@ -39,6 +41,7 @@ class Attention(nn.Module):
             x: (B, N, C).
             rows: indices of template tokens whose mean attention is returned.
             first: tokens before this index are attended to but produce no output.
+            bias: (B or 1, heads, N, N), added to the logits.
 
         Returns:
             (B, N - first, C), and the mean attention (B, N) of ``rows`` to all tokens, or None.
@@ -46,14 +49,20 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        out = self.mix(q[:, :, first:], k, v).transpose(1, 2).reshape(batch, tokens - first, width)
+        out = (
+            self.mix(q[:, :, first:], k, v, None if bias is None else bias[:, :, first:])
+            .transpose(1, 2)
+            .reshape(batch, tokens - first, width)
+        )
         seen = None
         if rows is not None:
             logits = (q.index_select(2, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
+            if bias is not None:
+                logits = logits + bias.index_select(2, rows)
             seen = logits.softmax(-1).mean(2).mean(1)
         return self.proj(out), seen
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """Compute attention over (B, heads, N, C / heads).
 
         When training in bf16 on a CPU, the fused kernel is not used, because its backward pass takes two to three times
@@ -61,9 +70,11 @@ class Attention(nn.Module):
         """
         if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            if bias is not None:
+                logits = logits + bias
             mixed: Tensor = logits.softmax(-1).to(v.dtype) @ v
             return mixed
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 class MLP(nn.Module):
@@ -90,12 +101,15 @@ class Block(nn.Module):
         self.mlp = MLP(width, int(width * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def attend(self, x: Tensor, rows: Tensor | None, first: int = 0) -> tuple[Tensor, Tensor | None]:
+    def attend(
+        self, x: Tensor, rows: Tensor | None, first: int = 0, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the first half: attention with its residual; with ``rows``, also their mean attention (B, N).
 
-        Tokens before ``first`` are attended to and then dropped.
+        Tokens before ``first`` are attended to and then dropped. ``bias``: as for ``Attention``.
         """
-        out, seen = self.attn(self.norm1(x), rows, first)
+        more = () if bias is None else (bias,)
+        out, seen = self.attn(self.norm1(x), rows, first, *more)
         return x[:, first:] + self.drop_path(out), seen
 
     def transform(self, x: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Other:
 class Kinds:
     """The categories of all sequences, if known.
 
-    LaSOT has them in sequence names, COCO per object; they are unknown for other data sets.
+    LaSOT and YouTube-BB have them in sequence names, COCO per object; they are unknown for other data sets.
     """
 
     def __init__(self, footage: Sequence[FrameIndex], roots: Sequence[Path]) -> None:
@@ -109,6 +109,8 @@ class Kinds:
 def category_names(footage: FrameIndex, root: Path) -> list[str]:
     """Return the lowercase category of each sequence; empty if unknown."""
     names = [name.decode() for name in footage.names]
+    if footage.dataset == "youtubebb":  # VIDEO_CLASS_OBJECT
+        return [name.rsplit("_", 2)[1] for name in names]
     if footage.dataset == "lasot":
         return [name.rsplit("-", 1)[0].lower() for name in names]
     file = root / "annotations" / f"instances_{footage.split}2017.json"
@@ -210,7 +212,7 @@ class DistractorAwarePairs(DatasetPairs):
         self, parts: Sequence[Part], changes: PairChanges, stage: Stage, data: DataPaths, seed: Sequence[int]
     ) -> DistractorAwareStream:
         footage = [self._footage(part, data) for part in parts]
-        roots = [root_of(part.dataset, data, self._datasets()) for part in parts]
+        roots = [root_of(part.dataset, data, self.needs()) for part in parts]
         pairs = FramePairs(footage, [part.share for part in parts], self.rules)
         kinds = Kinds(footage, roots) if changes.negatives else Kinds([], [])
         return DistractorAwareStream(pairs, kinds, changes, (stage.template_size, stage.search_size), seed)

@@ -93,6 +93,9 @@ class VideoPairs(DataSource):
             sequences.append(base.VideoSequence(name=track.name, frames=frames, boxes_xywh=boxes, dataset=self.folder))
         return sequences
 
+    def needs(self) -> list[str]:
+        return [self.folder]
+
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
         return {
             f"{self.folder} {part}": fingerprint(self.clips(data, train=part == "training"))
@@ -139,6 +142,9 @@ class MixedPairs(DataSource):
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         return self.sources[0].sequences(data)
+
+    def needs(self) -> list[str]:
+        return list(dict.fromkeys(name for source in self.sources for name in source.needs()))
 
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
         prints: dict[str, str] = {}

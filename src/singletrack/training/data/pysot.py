@@ -55,6 +55,9 @@ class CroppedPairs(DataSource):
         views = replace(self.views, blur=0.0, other=0.0, color=0.0)
         return self._stream(stage, data, seed, views, first=HELD_OUT)
 
+    def needs(self) -> list[str]:
+        return list(self.shares)
+
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
         folders = self.folders(data)
         for folder in folders:
@@ -67,8 +70,8 @@ class CroppedPairs(DataSource):
         if missing:
             flags = " ".join(f"--data {name}=DIR" for name in self.shares)
             raise InputError(
-                f"expected {flags}; got none for {', '.join(missing)}; make them with pysot's training_dataset/: in "
-                "each DIR train.json and crop511 (docs/siamrpnpp.md)"
+                f"expected {flags}; got none for {', '.join(missing)}; make them with singletrack "
+                "datasets crops NAME --root ROOT --out DIR, or pysot's training_dataset/ (docs/siamrpnpp.md)"
             )
         return [CropFolder(name=name, root=data.folders[name], gap=GAPS[name]) for name in self.shares]
 

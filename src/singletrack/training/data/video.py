@@ -79,7 +79,7 @@ class DatasetPairs(DataSource):
 
     def sequences(self, data: DataPaths) -> Sequence[base.VideoSequence]:
         part = self.held[0]
-        root = root_of(part.dataset, data, self._datasets())
+        root = root_of(part.dataset, data, self.needs())
         names = list(choose(part.dataset, root, split=part.split).openers)
         spread = dict.fromkeys(place * len(names) // self.followed for place in range(self.followed))
         chosen = [names[place] for place in spread]
@@ -89,7 +89,7 @@ class DatasetPairs(DataSource):
         parts = dict.fromkeys((*self.parts, *self.held))
         return {f"{part.dataset} {part.split}": self._footage(part, data).fingerprint for part in parts}
 
-    def _datasets(self) -> list[str]:
+    def needs(self) -> list[str]:
         return list(dict.fromkeys(part.dataset for part in (*self.parts, *self.held)))
 
     def _drawing(self, stage: Stage, augmentation: Augmentation) -> PairDrawing:
@@ -102,7 +102,7 @@ class DatasetPairs(DataSource):
         )
 
     def _footage(self, part: Part, data: DataPaths) -> FrameIndex:
-        root = root_of(part.dataset, data, self._datasets())
+        root = root_of(part.dataset, data, self.needs())
         folder = data.cache / "footage" if data.cache else Path(_temporary().name)
         try:
             return open_frame_index(

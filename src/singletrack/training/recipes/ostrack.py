@@ -51,14 +51,14 @@ def ostrack_256(
     Command: ``singletrack train ostrack_256 --data lasot=DIR --data got10k=DIR --data coco=DIR --data trackingnet=DIR
     --weights mae_pretrain_vit_base.pth --device cuda --devices 4 --workers 12``.
 
-    Cost: 300 epochs of 60,000 pairs; the authors report about 23 hours on four RTX 2080 Ti. Without elimination about
-    1.3 times as much (30.9 instead of 22.6 GMACs per pair at the end).
+    Cost: 300 epochs of 60,000 pairs, 24.3 GMACs each on average (22.6 at the end); docs/training.md has the hours that
+    the authors report. Without elimination, 30.9 GMACs: 1.3 times as much.
 
     Published: LaSOT AUC 69.1, TrackingNet AUC 83.1. Others who trained with the published code report 68.0 and 68.6 on
     LaSOT.
 
     Args:
-        elimination: False keeps all tokens; then export with ``--keep-ratio 1``.
+        elimination: False keeps all tokens; the weights carry this, so that they are loaded without elimination.
         pretraining: required kind of ``--weights``: "mae", "deit" (ImageNet-1k) or "augreg" (ImageNet-21k); None trains
             from scratch. The paper compares the four; MAE is the best.
         as_published: see the top of this module.
@@ -90,7 +90,7 @@ def ostrack_256_got10k(
     Command: ``singletrack train ostrack_256_got10k --data got10k=DIR --weights mae_pretrain_vit_base.pth --device cuda
     --devices 4 --workers 12``.
 
-    Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_256``: about 8 hours on four RTX 2080 Ti.
+    Cost: 100 epochs of 60,000 pairs, a third of ``ostrack_256``.
 
     Published: GOT-10k AO 71.0 on the server. Others who trained without elimination report 68.7.
     """

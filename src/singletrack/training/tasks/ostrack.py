@@ -47,7 +47,7 @@ class OSTrackTask(Task):
 
     def build(self, stage: Stage) -> OSTrack:
         config = replace(self.config, template_size=stage.template_size, search_size=stage.search_size)
-        model = build_ostrack(config, keep_ratio=self.keep_ratio)
+        model = build_ostrack(config, None if config.keep_ratios else self.keep_ratio)
         if self.from_similarity:
             init_from_similarity(model)
         return model
@@ -64,9 +64,13 @@ class OSTrackTask(Task):
             for part, rate in (("backbone", stage.lr), ("head", stage.head_lr))
         ]
 
-    def kept_share(self, progress: float) -> float:
-        """Compute the share of search tokens that each eliminating block keeps at this progress of the stage."""
-        return keep_ratio_at(epoch_at(progress, self.epochs), self.keep_from, self.keep_over, self.keep_ratio)
+    def kept_share(self, progress: float, last: float | None = None) -> float:
+        """Compute the share of search tokens that an eliminating block keeps at this progress of the stage.
+
+        ``last``: its share at the end; None for ``keep_ratio``.
+        """
+        last = self.keep_ratio if last is None else last
+        return keep_ratio_at(epoch_at(progress, self.epochs), self.keep_from, self.keep_over, last)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         grid = batch["search"].shape[-1] // self.config.cell_size
@@ -75,11 +79,15 @@ class OSTrackTask(Task):
     def loss(self, network: Any, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         trace = Trace()
         keep = self.kept_share(progress)
-        ratios = [keep] * len(self.config.eliminate_in)
+        ratios = [self.kept_share(progress, last) for last in self.config.keep_ratios]
+        ratios = ratios or [keep] * len(self.config.eliminate_in)
         maps = network(self.templates(batch), normalize(batch["search"]), ratios, trace)
         attention = {block: value.float() for block, value in trace.attention.items()}
         counts = counts_of(batch)
-        total, log = ostrack_loss(maps, batch["box"], self.loss_weights, batch["present"], attention, counts)
+        weights = self.loss_weights
+        if self.config.head in ("corner", "mlp"):  # their score is the same everywhere
+            weights = replace(weights, focal=0.0)
+        total, log = ostrack_loss(maps, batch["box"], weights, batch["present"], attention, counts)
         return total, log | {"keep": batch["box"].new_tensor(keep)}
 
     def templates(self, batch: Batch) -> Tensor:
