@@ -202,12 +202,25 @@ class LongTermTracker(KeepsState):
         search.frame = None
         return result
 
+    def search_again(self) -> None:
+        """Search the whole frame for the target from the next frame on: it may be anywhere, after an interruption.
+
+        The target counts as lost until it was confirmed. Does nothing where ``long_term`` is off.
+        """
+        search = self._started()
+        if self.settings.long_term:
+            self._expect_anywhere(search)
+            search.shot = None
+
     def _notice_cut(self, frame: Image, search: _Search) -> None:
         """Count the target as lost, and search for it at once, where the frame shows another scene than the last."""
         before, search.shot = search.shot, shot_of(frame)
         if before is not None and is_cut(before, search.shot):
-            search.unconfirmed = self.settings.confirm_looks
-            search.frames, search.tiles, search.candidate = self.settings.search_after + 1, search.tiles[:0], None
+            self._expect_anywhere(search)
+
+    def _expect_anywhere(self, search: _Search) -> None:
+        search.unconfirmed = self.settings.confirm_looks
+        search.frames, search.tiles, search.candidate = self.settings.search_after + 1, search.tiles[:0], None
 
     def _confirm(self, search: _Search, result: Result) -> Result:
         """Return the tracker's own result, as lost until enough frames after a cut have shown the target."""

@@ -15,6 +15,7 @@ from singletrack.geometry.boxes import BoxLike, check_box
 from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
 from singletrack.tracking.common import change_settings, check_next_frame
+from singletrack.tracking.longterm import LongTermTracker
 
 # Only a few sizes, since OpenVINO and CUDA graphs prepare each of them once, and powers of two, which add up to any
 # number. More than 16 at once gains nothing on a CPU and costs memory.
@@ -90,6 +91,15 @@ class MultiTracker:
         if id not in self._targets:
             raise InputError(f"unknown target id {id!r}; the current ids are {self.ids}")
         del self._targets[id]
+
+    def search_again(self) -> None:
+        """Search the whole frame for all targets from the next frame on, as after an interruption of the source.
+
+        Trackers without long-term search go on from the last box.
+        """
+        for target in self._targets.values():
+            if isinstance(target, LongTermTracker):
+                target.search_again()
 
     def update(self, frame: NDArray[np.uint8]) -> dict[int, Result]:
         """Find all targets in the next frame.
