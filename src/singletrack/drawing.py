@@ -84,7 +84,7 @@ def _draw_lines(drawn: Frame, box: Sequence[float], color: Color, dashed: bool) 
     """Draw the four sides of a box, in place."""
     from singletrack.opencv import cv2
 
-    thickness = _line_width(drawn)
+    thickness = line_width(drawn)
     left, top, right, bottom = _near_frame(box, drawn)
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -92,7 +92,8 @@ def _draw_lines(drawn: Frame, box: Sequence[float], color: Color, dashed: bool) 
             cv2.line(drawn, a, b, color, thickness)
 
 
-def _line_width(frame: Frame) -> int:
+def line_width(frame: Frame) -> int:
+    """Width of lines in a frame, in pixels: 1 up to 360 lines, 3 at 720, 9 at 4K."""
     height, width = frame.shape[:2]
     thickness: int = max(1, round(min(height, width) / 240))
     return thickness
@@ -123,7 +124,7 @@ def _draw_label(drawn: Frame, label: str, box: Sequence[float], color: Color, ta
     """Draw the label of a box on a plate, in place, where it covers the least of what is taken; returns the plate."""
     from singletrack.opencv import cv2
 
-    thickness = _line_width(drawn)
+    thickness = line_width(drawn)
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thickness**0.75
     (text_width, text_height), below = cv2.getTextSize(label, font, scale, thickness)
     if text_width > box[2]:  # a label is no wider than its target, as long as it can be read

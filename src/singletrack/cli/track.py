@@ -10,9 +10,12 @@ from pathlib import Path
 import click
 
 from singletrack import loading
-from singletrack.api import TrackStep, check_outputs, follow, resolve_targets
+from singletrack.api import Span, check_outputs, follow, resolve_targets
+from singletrack.cli.live_options import Receivers, live_options, receiver_options
 from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
+from singletrack.cli.output_options import VideoOutputs, output_options, span_options
 from singletrack.cli.progress import Progress
+from singletrack.effects.paths import Steps
 from singletrack.errors import InputError
 from singletrack.files import is_stdout
 from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
@@ -20,7 +23,10 @@ from singletrack.geometry.boxes import Box
 from singletrack.interrupts import quit_on_interrupt
 from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
-from singletrack.video import open_video
+from singletrack.outputs import Movie
+from singletrack.results import format_of
+from singletrack.steps import TrackStep
+from singletrack.video import LiveOptions, VideoReader, open_video
 
 LABEL_ENDINGS = (".xml", ".parquet", ".json")  # of --save-boxes, that no result file has; .json asks for --format
 
@@ -123,6 +129,15 @@ def unused(path: Path) -> Path:
     metavar="NAME",
     help="Label format of --save-boxes, see `singletrack labels`.  [default: by its ending]",
 )
+@click.option(
+    "--pan-tilt",
+    is_flag=True,
+    help="Add pan and tilt to JSON lines, -1 to 1: how far right of the center of the frame the target is, and above.",
+)
+@span_options
+@output_options
+@live_options
+@receiver_options
 @overwrite_option
 def command(
     source: str,
@@ -136,12 +151,18 @@ def command(
     out: Path | None,
     save_boxes: Path | None,
     format: str | None,
+    pan_tilt: bool,
+    span: Span,
+    outputs: VideoOutputs,
+    live: LiveOptions,
+    receivers: Receivers,
     overwrite: bool,
 ) -> None:
     """Track one or more objects through SOURCE, from their boxes in the first frame or the --start frame.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png"), a camera number (0), or the address of a
-    stream (rtsp://..., http://...). Without --out and --save-boxes, followed.mp4 is written.
+    stream (rtsp://..., http://...). Without --out and --save-boxes, followed.mp4 is written. Of cameras and streams,
+    the newest frame is tracked at each step, and the others are counted as dropped.
 
     Ctrl-C stops tracking; the output so far is kept and playable.
     """
@@ -157,26 +178,34 @@ def command(
     label_path = save_boxes if format or (save_boxes and save_boxes.suffix.lower() in LABEL_ENDINGS) else None
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
     single = targets is None and len(boxes_given) == 1
-    first_frame = min(first_boxes, default=0)
-    if out is None and save_boxes is None:
+    if out is None and (outputs.changes_video or (save_boxes is None and outputs.crop is None)):
         out = unused(Path("followed.mp4"))
-    outputs = [path for path in (out, save_boxes) if path]
+    _check_combinations(span, outputs, save_boxes, label_path, pan_tilt)
+    files = [path for path in (out, outputs.crop, save_boxes) if path]
     weights = Path(options.weights) if options.weights else None
     inputs = [path for path in (targets, weights, Path(source)) if path]
     check_outputs(inputs, out, None if label_path else save_boxes)
+    if outputs.crop:
+        check_outputs([*inputs, *[path for path in (out, save_boxes) if path]], outputs.crop, None)
     if label_path:
         check_output(label_path, format, inputs)
-    ask_to_overwrite(outputs, overwrite)
-    with open_video(source) as video:
+    ask_to_overwrite(files, overwrite)
+    with open_video(source, live=live) as video:
         # boxes are checked before the model is loaded
         resolved = resolve_targets(first_boxes, video, box_format=box_format, normalized=normalized)
+        if span.direction != "forward" and video.live is not None:
+            raise InputError("only files and folders can be tracked backward; record the source first, with --out")
         with quit_on_interrupt():
             tracker = loading.load_with(model, options)
-        remaining = None if video.frame_count is None else max(0, video.frame_count - first_frame)
         boxes_on_stdout = save_boxes is not None and is_stdout(save_boxes)
-        files = [path for path in outputs if not (boxes_on_stdout and path == save_boxes)]
+        twice = (outputs.twice and video.live is None) or span.direction != "forward"
+        wanted = out is not None or outputs.crop is not None
+        written = [path for path in files if not (boxes_on_stdout and path == save_boxes)]
         with ExitStack() as stack:
-            progress = stack.enter_context(Progress(remaining, files, to_stderr=boxes_on_stdout))
+            count = _count_frames(video, min(first_boxes, default=0), span)
+            shown = [] if outputs.segment else written  # pieces are listed at the end
+            progress = stack.enter_context(Progress(count, shown, to_stderr=boxes_on_stdout))
+            tell = stack.enter_context(receivers.open(many=not single, pan_tilt=pan_tilt))
             labels = None
             if label_path:
                 labels = stack.enter_context(LabelRecorder(label_path, format, source, video))
@@ -184,9 +213,14 @@ def command(
             def note(step: TrackStep) -> None:
                 if labels:
                     labels.add(step.index, step.results)
+                tell(step)
                 progress.show(step)
 
-            follow(
+            def make_again(again: VideoReader, steps: Steps) -> list[Movie]:
+                progress.read_again(len(steps))
+                return outputs.movies(out, again, many=not single, steps=steps)
+
+            pieces = follow(
                 video,
                 resolved[start][0] if single else None,
                 tracker,
@@ -194,7 +228,38 @@ def command(
                 start=start if single else 0,
                 box_format="xywh",
                 normalized=False,
-                video_path=out,
+                span=span,
+                movies=[] if twice else outputs.movies(out, video, many=not single),
+                movies_after=(source, make_again) if twice and wanted else None,
                 boxes_path=None if labels else save_boxes,
+                segment=outputs.segment,
+                pan_tilt=pan_tilt,
                 on_step=note,
+                on_rendered=progress.show_rendered,
             )
+            if outputs.segment:
+                progress.list_files(pieces)
+
+
+def _check_combinations(
+    span: Span, outputs: VideoOutputs, save_boxes: Path | None, label_path: Path | None, pan_tilt: bool
+) -> None:
+    """Refuse options that do not go together, before anything is opened."""
+    if label_path is not None and outputs.segment is not None:
+        raise click.UsageError("--segment goes with .txt, .csv and .jsonl; label files are written at the end")
+    if span.direction != "forward" and outputs.segment is not None:
+        raise click.UsageError("--segment goes with tracking forward; leave it, or --reverse or --both-ways, out")
+    if pan_tilt and save_boxes is not None and format_of(save_boxes) != ".jsonl":
+        raise click.UsageError("--pan-tilt goes with JSON lines; give --save-boxes - or a .jsonl file")
+
+
+def _count_frames(video: VideoReader, first: int, span: Span) -> int | None:
+    """Number of frames that will be tracked; None if unknown."""
+    if video.frame_count is None:
+        return None
+    last = video.frame_count - 1 if span.end is None else min(span.end, video.frame_count - 1)
+    if span.direction == "backward":
+        first, last = span.end or 0, first
+    elif span.direction == "both":
+        first = 0
+    return max(0, last - first + 1) // span.stride
