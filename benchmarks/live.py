@@ -193,13 +193,14 @@ def day(frames: int) -> None:
     settings = OSTrackSettings(search_size=128, template_size=64, hold_when_lost=True, long_term=True)
     many = MultiTracker(LongTermTracker(OSTrackTracker(Network(), settings)))
     detector, random = EventDetector({"middle": (40, 20, 60, 60)}), np.random.default_rng(0)
+    grounds = random.integers(0, 40, (16, 96, 160, 3), np.uint8)
     counts = {"events": 0, "added": 0, "lost frames": 0}
     click.echo(processor_name())
     with tempfile.TemporaryDirectory() as folder:
         boxes = Path(folder) / "boxes.jsonl"
         with Outputs([], boxes, many=True, segment=Segment(seconds=3600)) as outputs:
             for index in range(frames):
-                frame = random.integers(0, 40, (96, 160, 3), np.uint8)
+                frame = grounds[index % len(grounds)].copy()
                 if index % 1000 < 800:  # it leaves, and comes back
                     x, y = 60 + round(30 * np.sin(index / 50)), 30 + round(15 * np.cos(index / 70))
                     frame[y : y + 20, x : x + 20] = 255

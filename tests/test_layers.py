@@ -33,6 +33,8 @@ LEVELS = {
     "steps": 5,
     "effects": 5,
     "outputs": 6,
+    "trajectories": 6,
+    "references": 6,
     "registry": 5,
     "training": 6,
     "evaluation": 6,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -28,7 +30,7 @@ from singletrack.steps import Frame, TrackStep
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
 from singletrack.tracking.resizing import FrameResizer
-from singletrack.video import FrameReader, Source, VideoReader, open_frames, open_video
+from singletrack.video import FrameReader, LiveOptions, Source, VideoReader, open_frames, open_video
 from singletrack.video.random_access import read_backward
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
@@ -55,6 +57,7 @@ def track(
     normalized: bool | None = ...,
     frames: bool = ...,
     tracker: Tracker | None = ...,
+    live: LiveOptions | None = ...,
     **options: Unpack[LoadArguments],
 ) -> Iterator[Result]: ...
 
@@ -70,6 +73,7 @@ def track(
     normalized: bool | None = ...,
     frames: bool = ...,
     tracker: Tracker | None = ...,
+    live: LiveOptions | None = ...,
     **options: Unpack[LoadArguments],
 ) -> Iterator[dict[int, Result]]: ...
 
@@ -85,6 +89,7 @@ def track(
     normalized: bool | None = None,
     frames: bool = False,
     tracker: Tracker | None = None,
+    live: LiveOptions | None = None,
     **options: Unpack[LoadArguments],
 ) -> Iterator[Result] | Iterator[dict[int, Result]]:
     """Track one or more objects, frame by frame.
@@ -103,6 +108,7 @@ def track(
         frames: give each result its image, ``result.frame``. Off by default, because a list of all results would hold
             the complete video.
         tracker: a loaded tracker to use instead of ``model``.
+        live: how cameras and streams are read, see ``video.LiveOptions``.
         **options: as for ``load``.
 
     Yields:
@@ -117,17 +123,107 @@ def track(
         DamagedVideoError: after the last readable frame, if the source is truncated or damaged.
     """
     planned = plan_targets(box, boxes, start)
-    with open_video(source) as video:
+    with open_video(source, live=live) as video:
         targets = resolve_targets(planned, video, box_format=box_format, normalized=normalized)
         if tracker is None:
             tracker = loading.load_with(model, make_options(options))
-        for step in follow_frames(video, targets, tracker):
-            frame = step.frame if frames else None
-            results = {
-                number: replace(result, index=step.index, time=step.time, frame=frame, dropped=step.dropped)
-                for number, result in step.results.items()
-            }
+        for results in _results(video, targets, tracker, frames):
             yield results[1] if boxes is None else results
+
+
+def _results(
+    video: VideoReader, targets: Mapping[int, Sequence[Box]], tracker: Tracker, frames: bool
+) -> Iterator[dict[int, Result]]:
+    for step in follow_frames(video, targets, tracker):
+        frame = step.frame if frames else None
+        yield {
+            number: replace(result, index=step.index, time=step.time, frame=frame, dropped=step.dropped)
+            for number, result in step.results.items()
+        }
+
+
+@overload
+def follow_live(
+    source: Source,
+    box: BoxLike,
+    *,
+    model: str | None = ...,
+    frames: bool = ...,
+    tracker: Tracker | None = ...,
+    live: LiveOptions | None = ...,
+    **options: Unpack[LoadArguments],
+) -> AsyncGenerator[Result]: ...
+
+
+@overload
+def follow_live(
+    source: Source,
+    *,
+    boxes: BoxList,
+    model: str | None = ...,
+    frames: bool = ...,
+    tracker: Tracker | None = ...,
+    live: LiveOptions | None = ...,
+    **options: Unpack[LoadArguments],
+) -> AsyncGenerator[dict[int, Result]]: ...
+
+
+async def follow_live(
+    source: Source,
+    box: BoxLike | None = None,
+    *,
+    boxes: BoxList | None = None,
+    model: str | None = None,
+    frames: bool = False,
+    tracker: Tracker | None = None,
+    live: LiveOptions | None = None,
+    **options: Unpack[LoadArguments],
+) -> AsyncGenerator[Result] | AsyncGenerator[dict[int, Result]]:
+    """Track in a camera or stream beside other work of an event loop: ``async for result in follow_live(...)``.
+
+    Reading and tracking run in a thread of their own. A slow loop gets the newest frame, as a slow model does. Leaving
+    the loop closes the source.
+
+    Args:
+        source: as for ``track``.
+        box: as for ``track``.
+        boxes: as for ``track``, in the first frame.
+        model: as for ``track``.
+        frames: as for ``track``.
+        tracker: as for ``track``.
+        live: as for ``track``.
+        **options: as for ``load``.
+
+    Yields:
+        Results as ``track`` does.
+
+    Raises:
+        SingletrackError: as ``track`` does.
+    """
+    planned = plan_targets(box, boxes, 0)
+    loop, opened = asyncio.get_running_loop(), list[VideoReader]()
+
+    def start() -> Iterator[dict[int, Result]]:
+        opened.append(open_video(source, live=live))
+        targets = resolve_targets(planned, opened[0])
+        ready = tracker or loading.load_with(model, make_options(options))
+        return _results(opened[0], targets, ready, frames)
+
+    thread = ThreadPoolExecutor(1, "follow live")
+    try:
+        results = await loop.run_in_executor(thread, start)
+        while True:
+            found = await loop.run_in_executor(thread, next, results, None)
+            if found is None:
+                return
+            yield found[1] if boxes is None else found
+    finally:
+        for video in opened:
+            if video.live is not None:
+                video.live.close()  # wakes the thread where it waits for a frame
+        thread.shutdown()
+        for video in opened:
+            video.close()
 
 
 def _list_boxes(boxes: Any) -> list[Box]:
@@ -220,7 +316,11 @@ class Span:
 
 
 def follow_frames(
-    video: VideoReader, targets: Mapping[int, Sequence[Box]], tracker: Tracker, span: Span | None = None
+    video: VideoReader,
+    targets: Mapping[int, Sequence[Box]],
+    tracker: Tracker,
+    span: Span | None = None,
+    restart: Callable[[], Box | None] = lambda: None,
 ) -> Iterator[TrackStep]:
     """Track frame by frame, forward from the first frame that has a target.
 
@@ -229,11 +329,14 @@ def follow_frames(
         targets: boxes by frame index, ascending, from ``plan_targets``.
         tracker: a loaded tracker; each target is followed by a copy of it.
         span: which frames are tracked; its direction does not count.
+        restart: gives a box in the frame of the last step, from which the first target is started over, or None.
 
     Raises:
         InputError: the source has no such frame; at once for the first target, after the last step for a later one.
     """
     start = next(iter(targets))
+    if span is not None and span.end is not None and span.end < start:
+        raise InputError(f"end must not be before the start frame {start}; got {span.end}; give a higher one")
     skipped = video.skip(start)
     numbered = _number_frames(video, start)
     first = next(numbered, None) if skipped == start else None
@@ -245,7 +348,7 @@ def follow_frames(
     def resumed() -> bool:
         return video.live is not None and video.live.resumed
 
-    yield from _follow(itertools.chain([first], numbered), targets, tracker, span or Span(), resumed)
+    yield from _follow(itertools.chain([first], numbered), targets, tracker, span or Span(), resumed, restart)
 
 
 def follow_backward(
@@ -254,6 +357,8 @@ def follow_backward(
     """Track from the frame that has the targets back to the first frame of the source, or to ``span.end``."""
     (start,) = targets
     last = 0 if span.end is None else span.end
+    if last > start:
+        raise InputError(f"backward, end must not be after the start frame {start}; got {last}; give a lower one")
     coming = ((index, frames.time(index), frame, None) for index, frame in read_backward(frames, start, last))
     backward = {-index: boxes for index, boxes in targets.items()}  # rises while the index falls
     flipped = ((-index, seconds, frame, dropped) for index, seconds, frame, dropped in coming)
@@ -267,6 +372,7 @@ def _follow(
     tracker: Tracker,
     span: Span,
     resumed: Callable[[], bool],
+    restart: Callable[[], Box | None] = lambda: None,
 ) -> Iterator[TrackStep]:
     many, resizer, waiting = MultiTracker(tracker), FrameResizer(), dict(targets)
     stop, dropped_so_far, index, due = _Stop(span.stop_when), 0, 0, -math.inf
@@ -297,6 +403,9 @@ def _follow(
             dropped=None if dropped is None else dropped_so_far,
         )
         dropped_so_far = 0
+        again = restart()
+        if again is not None and many.ids:
+            many.restart(many.ids[0], fitted, resizer.to_first(again))
         if stop.reached(seconds, results):
             return
     late = [number for number in waiting if span.end is None or number <= span.end]
@@ -362,6 +471,7 @@ def follow(
     segment: Segment | None = None,
     pan_tilt: bool = False,
     true_boxes: Sequence[Box] | None = None,
+    restart: Callable[[], Box | None] = lambda: None,
     on_step: Callable[[TrackStep], None] = lambda step: None,
     on_rendered: Callable[[], None] = lambda: None,
 ) -> list[Path]:
@@ -388,6 +498,7 @@ def follow(
         segment: when the next files are begun; None for one file each.
         pan_tilt: write where the target is off the center of the frame, see ``results.ResultWriter``; .jsonl only.
         true_boxes: true boxes to draw, one per frame of the source.
+        restart: as for ``follow_frames``.
         on_step: called after each frame was written.
         on_rendered: called after each frame that was written when the source was read again.
 
@@ -404,7 +515,7 @@ def follow(
     keeps = movies_after is not None or not at_once
     table = boxes_path if at_once else None
     outputs = Outputs(movies if at_once else [], table, many=many, pan_tilt=pan_tilt, segment=segment)
-    steps = _steps_of(video, resolved, tracker, span, movies_after)
+    steps = _steps_of(video, resolved, tracker, span, movies_after, restart)
     first = next(steps)
     stopped: BaseException | None = None
     with Interrupts() as interrupts:
@@ -437,10 +548,11 @@ def _steps_of(
     tracker: Tracker,
     span: Span,
     movies_after: tuple[Source, MakeMovies] | None,
+    restart: Callable[[], Box | None],
 ) -> Iterator[TrackStep]:
     """All steps in the order in which they are tracked."""
     if span.direction == "forward":
-        yield from follow_frames(video, targets, tracker, span)
+        yield from follow_frames(video, targets, tracker, span, restart)
         return
     if len(targets) != 1:
         raise InputError(

@@ -1,4 +1,6 @@
-"""Serves a video file as an endless live RTSP stream; run with the system's Python, which has GStreamer.
+"""Serves a video file as a live RTSP stream that ends where the file does.
+
+Run it with the system's Python, which has GStreamer:
 
 /usr/bin/python3 rtsp_server.py PORT CLIP
 """

@@ -11,10 +11,11 @@ import click
 
 from singletrack import loading
 from singletrack.api import Span, check_outputs, follow, resolve_targets
+from singletrack.cli.first_frame import Window, need_window, select_box, why_no_window, write_grid
 from singletrack.cli.live_options import Receivers, live_options, receiver_options
 from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
 from singletrack.cli.output_options import VideoOutputs, output_options, span_options
-from singletrack.cli.progress import Progress
+from singletrack.cli.progress import Progress, ProgressBar
 from singletrack.effects.paths import Steps
 from singletrack.errors import InputError
 from singletrack.files import is_stdout
@@ -24,8 +25,10 @@ from singletrack.interrupts import quit_on_interrupt
 from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
 from singletrack.outputs import Movie
+from singletrack.references import find_target, read_reference
 from singletrack.results import format_of
-from singletrack.steps import TrackStep
+from singletrack.steps import Frame, TrackStep
+from singletrack.tracking.base import Tracker
 from singletrack.video import LiveOptions, VideoReader, open_video
 
 LABEL_ENDINGS = (".xml", ".parquet", ".json")  # of --save-boxes, that no result file has; .json asks for --format
@@ -97,6 +100,20 @@ def unused(path: Path) -> Path:
     "frame in which the object starts, from 0.",
 )
 @click.option(
+    "--from-image",
+    "images",
+    multiple=True,
+    metavar="PICTURE",
+    help="Start where the thing of this picture is found, instead of --box. Cut it out closely. Repeat it for more "
+    "pictures of the same thing.",
+)
+@click.option("--select", is_flag=True, help="Draw the box with the mouse, instead of --box.")
+@click.option(
+    "--show",
+    is_flag=True,
+    help="Show the picture while it is tracked. Space pauses, S draws the box anew, Q ends it.",
+)
+@click.option(
     "--start",
     type=click.IntRange(min=0),
     default=0,
@@ -143,6 +160,9 @@ def command(
     source: str,
     boxes_given: list[Box],
     targets: Path | None,
+    images: tuple[str, ...],
+    select: bool,
+    show: bool,
     start: int,
     box_format: BoxFormat | None,
     normalized: bool | None,
@@ -166,37 +186,58 @@ def command(
 
     Ctrl-C stops tracking; the output so far is kept and playable.
     """
-    if bool(boxes_given) == (targets is not None):
+    ways = [bool(boxes_given), targets is not None, bool(images), select]
+    if sum(ways) > 1:
         raise click.UsageError(
-            "Missing option '--box': give --box X,Y,W,H at least once, or --targets FILE "
-            "(--save-boxes names an output file)"
-            if targets is None
-            else "--box and --targets cannot be combined; put all boxes into the file"
+            "--box and --targets cannot be combined, nor with --from-image or --select; put all boxes into the file"
         )
+    for option, wanted in (("--select", select), ("--show", show)):
+        if wanted:
+            need_window(option, source)
+    if not any(ways):
+        with open_video(source, live=live) as video:
+            _pass_over(video, start)
+            frame = next(iter(video))
+            if not why_no_window():
+                boxes_given, box_format, normalized = [select_box(frame)], "xywh", False
+            else:
+                path = unused(Path("first-frame.png"))
+                raise click.UsageError(write_grid(frame, path, source))
     if format and not save_boxes:
         raise click.UsageError("expected --save-boxes PATH with --format; got none; say where the labels go")
     label_path = save_boxes if format or (save_boxes and save_boxes.suffix.lower() in LABEL_ENDINGS) else None
+    if select:
+        with open_video(source, live=live) as video:
+            _pass_over(video, start)
+            boxes_given, box_format, normalized = [select_box(next(iter(video)))], "xywh", False
+    pictures = [read_reference(image) for image in images]
     first_boxes = read_targets(targets, start) if targets else {start: boxes_given}
-    single = targets is None and len(boxes_given) == 1
+    single = targets is None and (len(boxes_given) == 1 or bool(pictures))
     if out is None and (outputs.changes_video or (save_boxes is None and outputs.crop is None)):
         out = unused(Path("followed.mp4"))
     _check_combinations(span, outputs, save_boxes, label_path, pan_tilt)
     files = [path for path in (out, outputs.crop, save_boxes) if path]
     weights = Path(options.weights) if options.weights else None
-    inputs = [path for path in (targets, weights, Path(source)) if path]
+    inputs = [path for path in (targets, weights, Path(source), *map(Path, images)) if path]
     check_outputs(inputs, out, None if label_path else save_boxes)
     if outputs.crop:
         check_outputs([*inputs, *[path for path in (out, save_boxes) if path]], outputs.crop, None)
     if label_path:
         check_output(label_path, format, inputs)
     ask_to_overwrite(files, overwrite)
+    tracker: Tracker | None = None
+    if pictures:
+        with quit_on_interrupt():
+            tracker = loading.load_with(model, options)
+        start, box = _find(source, live, pictures, tracker, start)
+        first_boxes, box_format, normalized = {start: [box]}, "xywh", False
     with open_video(source, live=live) as video:
         # boxes are checked before the model is loaded
         resolved = resolve_targets(first_boxes, video, box_format=box_format, normalized=normalized)
         if span.direction != "forward" and video.live is not None:
             raise InputError("only files and folders can be tracked backward; record the source first, with --out")
         with quit_on_interrupt():
-            tracker = loading.load_with(model, options)
+            tracker = tracker or loading.load_with(model, options)
         boxes_on_stdout = save_boxes is not None and is_stdout(save_boxes)
         twice = (outputs.twice and video.live is None) or span.direction != "forward"
         wanted = out is not None or outputs.crop is not None
@@ -206,6 +247,8 @@ def command(
             shown = [] if outputs.segment else written  # pieces are listed at the end
             progress = stack.enter_context(Progress(count, shown, to_stderr=boxes_on_stdout))
             tell = stack.enter_context(receivers.open(many=not single, pan_tilt=pan_tilt))
+            redrawn: list[Box] = []
+            window = stack.enter_context(Window(redrawn.append)) if show else None
             labels = None
             if label_path:
                 labels = stack.enter_context(LabelRecorder(label_path, format, source, video))
@@ -215,6 +258,8 @@ def command(
                     labels.add(step.index, step.results)
                 tell(step)
                 progress.show(step)
+                if window:
+                    window.show(step)
 
             def make_again(again: VideoReader, steps: Steps) -> list[Movie]:
                 progress.read_again(len(steps))
@@ -234,11 +279,33 @@ def command(
                 boxes_path=None if labels else save_boxes,
                 segment=outputs.segment,
                 pan_tilt=pan_tilt,
+                restart=lambda: redrawn.pop() if redrawn else None,
                 on_step=note,
                 on_rendered=progress.show_rendered,
             )
             if outputs.segment:
                 progress.list_files(pieces)
+
+
+def _pass_over(video: VideoReader, start: int) -> None:
+    """Skip to the start frame; raises InputError where the source has no such frame."""
+    if video.skip(start) < start or (video.frame_count is not None and start >= video.frame_count):
+        raise InputError(f"start frame {start} is beyond the end of the source; give a lower one")
+
+
+def _find(source: str, live: LiveOptions, pictures: Sequence[Frame], tracker: Tracker, start: int) -> tuple[int, Box]:
+    """Search a source for the thing of some pictures; gives the index of the frame, and the box in it."""
+    with open_video(source, live=live) as video:
+        _pass_over(video, start)
+        bar = ProgressBar(None)
+        try:
+            sighting = find_target(video, pictures, tracker, on_frame=lambda: bar.update(1, "searching"))
+        finally:
+            bar.close()
+        found = start + sighting.frame
+        box = ",".join(f"{value:.0f}" for value in sighting.box)
+        click.echo(f"found in frame {found}: box {box}, score {sighting.score:.2f}", err=True)
+        return (0 if video.live else found), sighting.box
 
 
 def _check_combinations(

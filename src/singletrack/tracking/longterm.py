@@ -31,7 +31,7 @@ from singletrack.tracking.base import (
     SearchingTracker,
 )
 from singletrack.tracking.color_histogram import Colors, colors_of, similarity
-from singletrack.tracking.common import LostSettings, check_next_frame
+from singletrack.tracking.common import LostSettings, OneThread, check_next_frame, state_without_thread
 from singletrack.tracking.shell import TEMPORARY
 from singletrack.tracking.shots import Shot, is_cut, shot_of
 from singletrack.tracking.state import KeepsState, rebuild
@@ -167,8 +167,12 @@ class LongTermTracker(KeepsState):
 
         While tiles are searched, the box is the last one of the tracker, and the score is that of the candidate.
         """
-        inputs = self.preprocess(frame)
-        return self.postprocess(None if inputs is None else self._locate(inputs))
+        with OneThread.of(self):
+            inputs = self.preprocess(frame)
+            return self.postprocess(None if inputs is None else self._locate(inputs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state_without_thread(self)
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """Compute the network inputs for the next frame; None if it shows nothing.
