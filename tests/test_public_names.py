@@ -15,7 +15,17 @@ def test_every_public_name_can_be_had(name: str) -> None:
 
 def test_public_names() -> None:
     tools = [name for name in singletrack.__all__ if not name.endswith("Error")]
-    assert tools == ["MultiTracker", "Result", "Tracker", "label_project", "load", "open_video", "restore", "track"]
+    assert tools == [
+        "MultiTracker",
+        "Result",
+        "Tracker",
+        "follow_live",
+        "label_project",
+        "load",
+        "open_video",
+        "restore",
+        "track",
+    ]
 
 
 def test_version() -> None:

@@ -28,7 +28,7 @@ from singletrack.errors import (
 )
 
 if TYPE_CHECKING:
-    from singletrack.api import track
+    from singletrack.api import follow_live, track
     from singletrack.labeling.project import label_project
     from singletrack.loading import load, restore
     from singletrack.tracking.base import Result, Tracker
@@ -49,6 +49,7 @@ __all__ = [
     "SingletrackError",
     "Tracker",
     "VideoError",
+    "follow_live",
     "label_project",
     "load",
     "open_video",
@@ -60,6 +61,7 @@ _HOMES = {  # the names above that are fetched when asked for
     "MultiTracker": "singletrack.tracking.multi",
     "Result": "singletrack.tracking.base",
     "Tracker": "singletrack.tracking.base",
+    "follow_live": "singletrack.api",
     "label_project": "singletrack.labeling.project",
     "load": "singletrack.loading",
     "open_video": "singletrack.video.reader",

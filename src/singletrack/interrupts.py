@@ -43,6 +43,7 @@ class Interrupts:
         finally:
             self._held = False
         if self._came:
+            self._came = False
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

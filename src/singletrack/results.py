@@ -10,6 +10,10 @@ For many targets, one line per target and frame:
     .csv    frame,time,id,x,y,width,height,score,lost   with this line at the top
     .jsonl  {"frame": 0, "time": 0.0, "id": 1, "box": ...}
 
+Lines of a .jsonl also have "dropped" if the source is a camera or stream: frames passed over before this one. And on
+request "pan" and "tilt", -1 to 1: where the center of the target is, from the center of the frame to its edges; pan
+grows to the right, tilt upwards.
+
 Boxes are xywh in frame pixels, top-left corner first. Frames count from 0. Time is in seconds.
 """
 
@@ -18,15 +22,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from singletrack.errors import InputError, show_value
 from singletrack.files import is_stdout, is_stream, unwritable, writing
-from singletrack.geometry.boxes import Box
+from singletrack.geometry.boxes import Box, pan_tilt
 from singletrack.tracking.base import Result
 
 CSV_COLUMNS = ("frame", "time", "x", "y", "width", "height", "score", "lost")
@@ -83,7 +88,9 @@ class ResultWriter:
         if ending == ".csv":
             self._write_line(",".join(CSV_COLUMNS_OF_MANY if many else CSV_COLUMNS))
 
-    def write(self, frame: int, seconds: float, result: Result, id: int = 1) -> None:
+    def write(
+        self, frame: int, seconds: float, result: Result, id: int = 1, *, size_wh: tuple[int, int] | None = None
+    ) -> None:
         """Write one result.
 
         Args:
@@ -91,9 +98,10 @@ class ResultWriter:
             seconds: time since the first frame of the source.
             result: the result.
             id: id of the target, from 1.
+            size_wh: width and height of the frame, to write pan and tilt; .jsonl only.
         """
         if not (result.lost and self._leaves_out_lost):
-            self._write_line(self._format_line(frame, seconds, result, id if self._many else None))
+            self._write_line(self._format_line(frame, seconds, result, id if self._many else None, size_wh))
 
     def _write_line(self, line: str) -> None:
         try:
@@ -119,6 +127,23 @@ class ResultWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def write_results(
+    path: str | Path, steps: Mapping[int, tuple[float, Mapping[int, Result]]], *, many: bool = False
+) -> None:
+    """Write a result file at once, in the order of the frames.
+
+    Args:
+        path: as for ``ResultWriter``.
+        steps: frame -> seconds, and results by id.
+        many: as for ``ResultWriter``.
+    """
+    with ResultWriter(path, many=many) as writer:
+        for frame in sorted(steps):
+            seconds, results = steps[frame]
+            for id, result in results.items():
+                writer.write(frame, seconds, result, id)
 
 
 def read_results(path: str | Path) -> list[Record]:
@@ -184,7 +209,7 @@ def is_torn(text: str, ending: str) -> bool:
 
 @dataclass(frozen=True)
 class _Format:
-    format_line: Callable[[int, float, Result, int | None], str]
+    format_line: Callable[[int, float, Result, int | None, tuple[int, int] | None], str]
     parse_line: Callable[[int, str], Record]
 
 
@@ -192,7 +217,7 @@ def _format_box(result: Result) -> str:
     return ",".join(f"{value:.4f}" for value in result.box)
 
 
-def _format_txt(frame: int, seconds: float, result: Result, id: int | None) -> str:
+def _format_txt(frame: int, seconds: float, result: Result, id: int | None, size_wh: object) -> str:
     if id is None:
         return _format_box(result)
     return f"{frame + 1},{id},{_format_box(result)},{result.score:.4f},-1,-1,-1"
@@ -206,7 +231,7 @@ def _parse_txt(frame: int, line: str) -> Record:
     return Record(frame=int(values[0]) - 1, id=int(values[1]), box=box, score=score)
 
 
-def _format_csv(frame: int, seconds: float, result: Result, id: int | None) -> str:
+def _format_csv(frame: int, seconds: float, result: Result, id: int | None, size_wh: object) -> str:
     target = "" if id is None else f"{id},"
     return f"{frame},{seconds:.4f},{target}{_format_box(result)},{result.score:.4f},{int(result.lost)}"
 
@@ -224,17 +249,29 @@ def _parse_csv(frame: int, line: str) -> Record:
     )
 
 
-def _format_jsonl(frame: int, seconds: float, result: Result, id: int | None) -> str:
-    return json.dumps(
-        {
-            "frame": frame,
-            "time": round(seconds, 4),
-            **({} if id is None else {"id": id}),
-            "box": [round(value, 4) for value in result.box],
-            "score": round(result.score, 4),
-            "lost": result.lost,
-        }
-    )
+def _format_jsonl(
+    frame: int, seconds: float, result: Result, id: int | None, size_wh: tuple[int, int] | None = None
+) -> str:
+    return json.dumps(pack_result(frame, seconds, result, id=id, size_wh=size_wh))
+
+
+def pack_result(
+    frame: int, seconds: float, result: Result, *, id: int | None = None, size_wh: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Pack a result for JSON, as a line of a .jsonl file has it; see ``ResultWriter.write``."""
+    packed: dict[str, Any] = {"frame": frame, "time": round(seconds, 4)}
+    if id is not None:
+        packed["id"] = id
+    packed |= {
+        "box": [round(value, 4) for value in result.box],
+        "score": round(result.score, 4),
+        "lost": result.lost,
+    }
+    if result.dropped is not None:
+        packed["dropped"] = result.dropped
+    if size_wh is not None:
+        packed["pan"], packed["tilt"] = (round(value, 4) for value in pan_tilt(result.box, size_wh))
+    return packed
 
 
 def _parse_jsonl(frame: int, line: str) -> Record:

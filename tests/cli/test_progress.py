@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from singletrack.api import TrackStep
 from singletrack.cli.progress import Progress, ProgressBar
 from singletrack.errors import SingletrackError, VideoError
+from singletrack.steps import TrackStep
 from singletrack.tracking.base import Result
 
 

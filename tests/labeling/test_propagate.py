@@ -10,10 +10,10 @@ from tests.labeling.fakes import BrightTracker
 
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
-from singletrack.labeling import LabeledBox, Project, propagate
+from singletrack.labeling import LabeledBox, Project
 from singletrack.labeling.propagate import TrackProgress, track_segments
 from singletrack.opencv import cv2
-from singletrack.video import FrameReader
+from singletrack.video import FrameReader, random_access
 
 FRAMES, WIDTH, HEIGHT = 20, 64, 48
 
@@ -93,7 +93,7 @@ def test_backward_reading_keeps_a_chunk_only(project: Project, monkeypatch: pyte
     read: list[int] = []
     original = FrameReader.frame
     monkeypatch.setattr(FrameReader, "frame", lambda self, number: read.append(number) or original(self, number))
-    monkeypatch.setattr(propagate, "CHUNK_BYTES", 8 * 3 * WIDTH * HEIGHT)
+    monkeypatch.setattr(random_access, "CHUNK_BYTES", 8 * 3 * WIDTH * HEIGHT)
     id = project.add_target("car")
     project.set_keyframe(id, 19, true_box(19))
     assert track_segments(project, tracker=BrightTracker())

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
-from singletrack.video import VideoReader, VideoWriter, containers, open_video
+from singletrack.video import LiveOptions, VideoReader, VideoWriter, containers, open_video
 from singletrack.video.images import natural_key
 from singletrack.video.limits import announced_size
 
@@ -42,9 +42,12 @@ def draw_quarters() -> NDArray[np.uint8]:
 
 
 def read_until_damaged(source: str | Path) -> tuple[list[NDArray[np.uint8]], str]:
-    """The frames delivered before DamagedVideoError, and its message."""
+    """The frames delivered before DamagedVideoError, and its message. Cameras are not opened again."""
     frames: list[NDArray[np.uint8]] = []
-    with open_video(source) as video, pytest.raises(DamagedVideoError) as caught:
+    with (
+        open_video(source, live=LiveOptions(every_frame=True, reconnect=0)) as video,
+        pytest.raises(DamagedVideoError) as caught,
+    ):
         frames.extend(video)
     return frames, str(caught.value)
 
@@ -393,12 +396,20 @@ def test_unreadable_later_picture_ends_the_video(folder: Path) -> None:
 # --- cameras and streams -----------------------------------------------------------------------------------
 
 
+made: list[FakeCamera] = []
+
+
 class FakeCamera:
     """Stands for cv2.VideoCapture; camera 3 gives two frames and is then unplugged, no other is there."""
 
     def __init__(self, index: int) -> None:
         self.left = 2 if index == 3 else 0
         self.released = False
+        self.requested: list[tuple[int, float]] = []
+        made.append(self)
+
+    def set(self, name: int, value: float) -> None:
+        self.requested.append((name, value))
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
         self.left -= 1
@@ -419,6 +430,22 @@ def test_camera(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     frames, message = read_until_damaged(source)
     assert [frame[0, 0].tolist() for frame in frames] == [[255, 0, 0]] * 2
     assert "camera 3" in message
+
+
+def test_what_is_requested_of_a_camera(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    options = LiveOptions(size_wh=(1280, 720), fps=60, pixel_format="MJPG", reconnect=0)
+    with open_video("/dev/video3", live=options) as video:
+        assert video.size_wh == (32, 24)
+    assert made[-1].requested == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),  # first: sizes and rates depend on it
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 60),
+    ]
+    assert made[-1].released
+    assert "camera 3 gives 32 x 24 instead of 1280 x 720" in caplog.text
+    assert "camera 3 announces 30 frames/s instead of 60" in caplog.text
 
 
 def test_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,10 +43,10 @@ def find_browser() -> str:
 
 
 class Server:
-    """`singletrack label` in a process of its own."""
+    """`singletrack label`, or another verb, in a process of its own."""
 
-    def __init__(self, folder: Path, *arguments: str | Path, port: int = 0) -> None:
-        self.folder, self.arguments, self.port = folder, arguments, port
+    def __init__(self, folder: Path, *arguments: str | Path, port: int = 0, verb: str = "label") -> None:
+        self.folder, self.arguments, self.port, self.verb = folder, arguments, port, verb
         self.address = ""
         self.start()
 
@@ -57,17 +57,17 @@ class Server:
         self.temporary.mkdir(exist_ok=True)
         own = {"SINGLETRACK_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
         environment = {**os.environ, **own}
-        command = [sys.executable, "-m", "singletrack", "label", *map(str, self.arguments), "--no-browser", "--port"]
+        command = [sys.executable, "-m", "singletrack", self.verb, *map(str, self.arguments), "--no-browser", "--port"]
         with output.open("w") as file:
             self.process = subprocess.Popen(
                 [*command, str(self.port)], stdout=file, stderr=file, env=environment, cwd=self.folder
             )
         deadline = time.monotonic() + PATIENCE
-        while "label page: " not in output.read_text():
+        while f"{self.verb} page: " not in output.read_text():
             assert self.process.poll() is None, output.read_text()
             assert time.monotonic() < deadline, output.read_text()
             time.sleep(0.05)
-        self.address = output.read_text().split("label page: ")[1].split()[0]
+        self.address = output.read_text().split(f"{self.verb} page: ")[1].split()[0]
         self.port = int(self.address.split(":")[2].split("/")[0])
 
     def kill(self) -> None:

@@ -8,11 +8,12 @@ import click
 import numpy as np
 
 from singletrack import loading
-from singletrack.api import TrackStep, follow
+from singletrack.api import follow
 from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.files import make_folder
 from singletrack.geometry.boxes import Box, iou
+from singletrack.steps import TrackStep
 from singletrack.video import VideoReader, VideoWriter
 
 FRAMES = 150

@@ -16,8 +16,10 @@ from singletrack.interrupts import STOPPED, quit_on_interrupt
 # name -> where the command is defined, and its line in the help; a command is imported only when it is used
 VERBS = {
     "track": ("singletrack.cli.track:command", "Track one or more objects through a video."),
+    "live": ("singletrack.cli.live:command", "Follow targets of a camera or stream in the browser."),
     "label": ("singletrack.cli.label:command", "Draw, track and correct boxes in the browser."),
     "labels": ("singletrack.cli.labels:command", "Convert labels from one format to another."),
+    "plot": ("singletrack.cli.plot:command", "Plot way, speed, size and score of tracked targets."),
     "demo": ("singletrack.cli.demo:command", "Track an object in a generated clip with known boxes."),
     "models": ("singletrack.cli.models:command", "List the available models."),
     "convert": ("singletrack.cli.convert:command", "Convert a checkpoint to safetensors."),

@@ -13,8 +13,8 @@ from typing import TextIO
 import click
 from tqdm import tqdm
 
-from singletrack.api import TrackStep
 from singletrack.errors import InputError, VideoError
+from singletrack.steps import TrackStep
 
 LINE_SECONDS = 10.0  # between two lines of progress if stderr is not a terminal, as in CI
 LONGEST_SPANS = 5  # that are listed of each target
@@ -112,6 +112,7 @@ class Progress:
 
     def __init__(self, frame_count: int | None, files: Sequence[Path], *, to_stderr: bool = False) -> None:
         self.steps = 0
+        self._dropped: int | None = None
         self._seconds = 0.0
         self._files = files
         self._to_stderr = to_stderr
@@ -126,6 +127,8 @@ class Progress:
     def show(self, step: TrackStep) -> None:
         """Add one step."""
         self.steps += 1
+        if step.dropped is not None:
+            self._dropped = (self._dropped or 0) + step.dropped
         self._seconds += step.seconds if self.steps > 2 else 0.0
         for number, result in step.results.items():
             history = self._histories.setdefault(number, _History())
@@ -135,7 +138,22 @@ class Progress:
             state = f"{'LOST' if result.lost else 'score'} {result.score:.2f}"
         else:
             state = f"{len(step.results)} targets, {sum(result.lost for result in step.results.values())} LOST"
+        if self._dropped:
+            state += f", {self._dropped} dropped"
         self._bar.update(1, f"{state}, tracker {self.frames_per_second:.0f} frames/s")
+
+    def read_again(self, frame_count: int) -> None:
+        """Begin to count the frames of a source that is read a second time."""
+        self._bar.close()
+        self._bar = ProgressBar(frame_count)
+
+    def show_rendered(self) -> None:
+        """Add one frame that was written when the source was read a second time."""
+        self._bar.update(1, "writing")
+
+    def list_files(self, files: Sequence[Path]) -> None:
+        """Set the files that are named in the end."""
+        self._files = files
 
     def __enter__(self) -> Progress:
         return self
@@ -148,6 +166,9 @@ class Progress:
             return
         speed = f" at {self.frames_per_second:.1f} frames/s (tracker alone)" if self._seconds else ""
         self._say(f"tracked {self.steps} frames{speed}")
+        if self._dropped is not None:
+            share = 100 * self._dropped / (self.steps + self._dropped)
+            self._say(f"dropped {self._dropped} frames of the source ({share:.0f} %) for newer ones")
         said = False
         for number, history in sorted(self._histories.items()):
             for line in history.lines("" if len(self._histories) == 1 else f"target {number}: "):

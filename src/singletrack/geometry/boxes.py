@@ -152,3 +152,19 @@ def _columns(boxes: ArrayLike) -> tuple[Array, Array, Array, Array]:
     if array.ndim == 0 or array.shape[-1] != 4:
         raise InputError(f"boxes must have shape (..., 4); got {array.shape}; put the four numbers last")
     return array[..., 0], array[..., 1], array[..., 2], array[..., 3]
+
+
+def pan_tilt(box: Sequence[float], size_wh: tuple[int, int]) -> tuple[float, float]:
+    """Return how far the center of a box is from that of the frame: where a camera must turn to, to have it there.
+
+    Args:
+        box: x, y, width, height in pixels.
+        size_wh: width and height of the frame in pixels.
+
+    Returns:
+        Pan and tilt, -1 to 1: pan grows to the right, tilt upwards, and 1 is the edge of the frame.
+    """
+    x, y, width, height = box
+    pan = (2 * x + width) / size_wh[0] - 1
+    tilt = 1 - (2 * y + height) / size_wh[1]
+    return min(max(pan, -1.0), 1.0), min(max(tilt, -1.0), 1.0)

@@ -21,10 +21,10 @@ from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
 from singletrack.video import FrameReader, open_frames
 from singletrack.video.ahead import read_ahead
+from singletrack.video.random_access import read_backward
 
 Frame = NDArray[np.uint8]
 
-CHUNK_BYTES = 200_000_000  # of frames that are decoded forward, to be read backward
 READ_AHEAD = 2  # frames
 STORE_SECONDS = 1.0  # between two times that a run that goes on is stored
 # After a cut a run goes on if these many frames show the target, with this share of its mean score before.
@@ -344,17 +344,11 @@ def _read(
     """Frames with their numbers, decoded ahead in a thread. Backward, a chunk is decoded forward and kept."""
 
     def numbered() -> Iterator[tuple[int, Frame]]:
-        width, height = reader.size_wh
-        chunk = max(1, CHUNK_BYTES // (3 * width * height))
         for start, end in spans:
             if direction > 0:
                 for number in range(start, end + 1):
                     yield number, reader.frame(number)
-                continue
-            for high in range(start, end - 1, -chunk):
-                low = max(end, high - chunk + 1)
-                frames = [reader.frame(number) for number in range(low, high + 1)]
-                while frames:
-                    yield low + len(frames) - 1, frames.pop()
+            else:
+                yield from read_backward(reader, start, end)
 
     return read_ahead(numbered(), READ_AHEAD)

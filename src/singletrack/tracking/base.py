@@ -52,6 +52,8 @@ class Result:
         index: number of the frame in its source, from 0; None outside ``track``.
         time: seconds since the source's first frame; None outside ``track``.
         frame: the picture, (H, W, 3) uint8 RGB, where ``track(frames=True)`` was called; else None.
+        dropped: frames of a camera or stream that were passed over before this one; None for other sources and outside
+            ``track``.
 
     Two results are equal if their boxes, scores and ``lost`` are.
     """
@@ -62,6 +64,7 @@ class Result:
     index: int | None = field(default=None, compare=False)
     time: float | None = field(default=None, compare=False)
     frame: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    dropped: int | None = field(default=None, compare=False)
 
 
 class Tracker(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -175,6 +176,37 @@ class LostState:
         """Update the state with the score of the next frame."""
         self.frames = self.frames + 1 if score < settings.lost_below else 0
         self.lost = score < settings.found_above if self.lost else self.frames >= settings.lost_after
+
+
+class OneThread:
+    """Context manager that lets one thread in at a time, and refuses others: frames have an order.
+
+    Copies of an object that holds it, and what is read from a file, get their own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "a tracker takes one frame at a time; another thread is in its update already; call it from one "
+                "thread, or load a tracker for each (copy.copy shares the network)"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @classmethod
+    def of(cls, owner: object) -> OneThread:
+        """That of an object, which is made with the first call."""
+        found: OneThread = owner.__dict__.setdefault("_one_thread", cls())
+        return found
+
+
+def state_without_thread(owner: object) -> dict[str, Any]:
+    """The attributes of an object for a copy of it, without its ``OneThread``."""
+    return {name: value for name, value in owner.__dict__.items() if name != "_one_thread"}
 
 
 def check_next_frame(frame: NDArray[np.uint8], size_wh: tuple[int, int]) -> Image:

@@ -31,7 +31,7 @@ from singletrack.tracking.base import (
     SearchingTracker,
 )
 from singletrack.tracking.color_histogram import Colors, colors_of, similarity
-from singletrack.tracking.common import LostSettings, check_next_frame
+from singletrack.tracking.common import LostSettings, OneThread, check_next_frame, state_without_thread
 from singletrack.tracking.shell import TEMPORARY
 from singletrack.tracking.shots import Shot, is_cut, shot_of
 from singletrack.tracking.state import KeepsState, rebuild
@@ -167,8 +167,12 @@ class LongTermTracker(KeepsState):
 
         While tiles are searched, the box is the last one of the tracker, and the score is that of the candidate.
         """
-        inputs = self.preprocess(frame)
-        return self.postprocess(None if inputs is None else self._locate(inputs))
+        with OneThread.of(self):
+            inputs = self.preprocess(frame)
+            return self.postprocess(None if inputs is None else self._locate(inputs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state_without_thread(self)
 
     def preprocess(self, frame: NDArray[np.uint8]) -> Inputs | None:
         """Compute the network inputs for the next frame; None if it shows nothing.
@@ -202,12 +206,25 @@ class LongTermTracker(KeepsState):
         search.frame = None
         return result
 
+    def search_again(self) -> None:
+        """Search the whole frame for the target from the next frame on: it may be anywhere, after an interruption.
+
+        The target counts as lost until it was confirmed. Does nothing where ``long_term`` is off.
+        """
+        search = self._started()
+        if self.settings.long_term:
+            self._expect_anywhere(search)
+            search.shot = None
+
     def _notice_cut(self, frame: Image, search: _Search) -> None:
         """Count the target as lost, and search for it at once, where the frame shows another scene than the last."""
         before, search.shot = search.shot, shot_of(frame)
         if before is not None and is_cut(before, search.shot):
-            search.unconfirmed = self.settings.confirm_looks
-            search.frames, search.tiles, search.candidate = self.settings.search_after + 1, search.tiles[:0], None
+            self._expect_anywhere(search)
+
+    def _expect_anywhere(self, search: _Search) -> None:
+        search.unconfirmed = self.settings.confirm_looks
+        search.frames, search.tiles, search.candidate = self.settings.search_after + 1, search.tiles[:0], None
 
     def _confirm(self, search: _Search, result: Result) -> Result:
         """Return the tracker's own result, as lost until enough frames after a cut have shown the target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +14,8 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import BoxLike, check_box
 from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
-from singletrack.tracking.common import change_settings, check_next_frame
+from singletrack.tracking.common import OneThread, change_settings, check_next_frame, state_without_thread
+from singletrack.tracking.longterm import LongTermTracker
 
 # Only a few sizes, since OpenVINO and CUDA graphs prepare each of them once, and powers of two, which add up to any
 # number. More than 16 at once gains nothing on a CPU and costs memory.
@@ -52,13 +53,22 @@ class MultiTracker:
         """Ids of the current targets, in the order in which they were added."""
         return list(self._targets)
 
-    def add(self, frame: NDArray[np.uint8], box: BoxLike, *, settings: Mapping[str, Any] | None = None) -> int:
+    def add(
+        self,
+        frame: NDArray[np.uint8],
+        box: BoxLike,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        later: Iterable[NDArray[np.uint8]] = (),
+    ) -> int:
         """Add a target. It is tracked from the next ``update`` on.
 
         Args:
             frame: (H, W, 3) uint8 RGB, of the same size as the other frames.
             box: x, y, width, height in pixels.
             settings: tracker settings to change for this target, as for ``singletrack.load``.
+            later: frames between ``frame`` and the next of ``update``, oldest first, in which this target alone is
+                followed at once: for a box that was drawn on a picture that is no longer the newest.
 
         Returns:
             The id of the target. The first is 1; ids are never reused.
@@ -66,6 +76,26 @@ class MultiTracker:
         Raises:
             InputError: an invalid frame, box or setting.
         """
+        number = self._next_id
+        self._targets[number] = self._start(frame, box, settings, later)
+        self._next_id = number + 1
+        return number
+
+    def restart(
+        self, id: int, frame: NDArray[np.uint8], box: BoxLike, *, later: Iterable[NDArray[np.uint8]] = ()
+    ) -> None:
+        """Start a target over, with its id, from a box that was drawn anew; arguments and errors as for ``add``."""
+        if id not in self._targets:
+            raise InputError(f"unknown target id {id!r}; the current ids are {self.ids}")
+        self._targets[id] = self._start(frame, box, None, later)
+
+    def _start(
+        self,
+        frame: NDArray[np.uint8],
+        box: BoxLike,
+        settings: Mapping[str, Any] | None,
+        later: Iterable[NDArray[np.uint8]],
+    ) -> Tracker:
         frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
         target: Tracker
         if self._network is not None and isinstance(self._tracker, BatchTracker):
@@ -77,9 +107,9 @@ class MultiTracker:
         x, y, width, height = check_box(box, (frame.shape[1], frame.shape[0]))
         target.init(frame, (x, y, width, height))
         self._size_wh = (frame.shape[1], frame.shape[0])
-        number = self._next_id
-        self._targets[number], self._next_id = target, number + 1
-        return number
+        for each in later:
+            target.update(check_next_frame(each, self._size_wh))
+        return target
 
     def remove(self, id: int) -> None:
         """Remove a target.
@@ -91,6 +121,15 @@ class MultiTracker:
             raise InputError(f"unknown target id {id!r}; the current ids are {self.ids}")
         del self._targets[id]
 
+    def search_again(self) -> None:
+        """Search the whole frame for all targets from the next frame on, as after an interruption of the source.
+
+        Trackers without long-term search go on from the last box.
+        """
+        for target in self._targets.values():
+            if isinstance(target, LongTermTracker):
+                target.search_again()
+
     def update(self, frame: NDArray[np.uint8]) -> dict[int, Result]:
         """Find all targets in the next frame.
 
@@ -101,8 +140,12 @@ class MultiTracker:
             Results by id, in the order in which the targets were added.
 
         Raises:
-            InputError: an invalid frame.
+            InputError: an invalid frame, or another thread is in it.
         """
+        with OneThread.of(self):
+            return self._update(frame)
+
+    def _update(self, frame: NDArray[np.uint8]) -> dict[int, Result]:
         if self._targets:
             frame = check_next_frame(frame, self._size_wh)
         if self._network is None:
@@ -114,6 +157,9 @@ class MultiTracker:
             number: target.postprocess(None if each is None else next(maps))
             for (number, target), each in zip(targets.items(), inputs, strict=True)
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state_without_thread(self)
 
 
 class SharedNetwork:

@@ -14,6 +14,7 @@ from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, BoxLike, check_box
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import FloatArray, Inputs, Network, Result
+from singletrack.tracking.common import OneThread, state_without_thread
 from singletrack.tracking.state import KeepsState, rebuild
 
 TEMPORARY = ("features", "frame")  # not part of the state between two frames
@@ -65,15 +66,19 @@ class TrackerShell(KeepsState, ABC, Generic[Settings, Target]):
         the box where it was.
 
         Raises:
-            InputError: before ``init``, and for an invalid frame.
+            InputError: before ``init``, for an invalid frame, and while another thread is in it.
         """
-        inputs = self.preprocess(frame)
-        if inputs is None:
-            return self.postprocess(None)
-        target = self._followed()
-        if target.features is None:
-            target.features = self.network.encode(inputs.template)
-        return self.postprocess(self.network.locate(target.features, inputs.search))
+        with OneThread.of(self):
+            inputs = self.preprocess(frame)
+            if inputs is None:
+                return self.postprocess(None)
+            target = self._followed()
+            if target.features is None:
+                target.features = self.network.encode(inputs.template)
+            return self.postprocess(self.network.locate(target.features, inputs.search))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state_without_thread(self)
 
     def get_state(self) -> dict[str, Any]:
         """Return the state of the target between two frames, for ``set_state`` of a tracker of the same model.

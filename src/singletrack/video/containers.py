@@ -33,6 +33,7 @@ COUNTED_FORMATS = ("mp4", "matroska")
 # Of these, where every packet is also a picture that is shown: MPEG-4 may leave some out.
 PICTURE_IN_EACH_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg", "prores")
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # numbers of H.273
+BT709, UNKNOWN_COLORS = 1, (0, 2, 3)  # the same
 JOINT = 3  # packets before a joint that may be marked as damaged because the next ones do not follow from them
 COUNTED_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores")
 
@@ -51,6 +52,7 @@ class Container:
         size_wh: size of the upright frames.
         frame_count: announced number of frames; None if unknown.
         sample_aspect: width of a pixel divided by its height, for display.
+        colors: numbers of H.273 of its color primaries and its transfer; those of BT.709 if it does not say.
 
     Raises:
         VideoError: no frame can be read.
@@ -58,7 +60,7 @@ class Container:
 
     def __init__(self, url: str, *, name: str, timeout: float) -> None:
         self._url, self._name, self._timeout = url, name, timeout
-        self.live = "://" in url
+        self.remote = "://" in url
         self._container = self._open()
         try:
             plain_text = self._container.format.name == "tty"  # which FFmpeg would paint as pictures
@@ -77,6 +79,7 @@ class Container:
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate else ASSUMED_FPS
             self.size_wh = (self._first.shape[1], self._first.shape[0])
+            self.colors = colors_of(picture)
             self.frame_count = _announced_packets(self._container, stream)
         except BaseException:
             self._container.close()
@@ -98,7 +101,7 @@ class Container:
         If packets can be counted, decoding begins at the last key frame before the target. Otherwise the frames are
         decoded but not converted to RGB.
         """
-        if count == 0 or (not self.live and self._jump(count)):
+        if count == 0 or (not self.remote and self._jump(count)):
             return count
         return self.decode_past(count)
 
@@ -146,16 +149,16 @@ class Container:
     def _open(self) -> InputContainer:
         import av
 
-        live, url = self.live, self._url
+        remote, url = self.remote, self._url
         options = {"max_pixels": str(LARGEST_PIXELS)}
         if url.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"  # over UDP, frames arrive damaged
-        if not live:
+        if not remote:
             options["protocol_whitelist"] = "file"  # a file sends nobody to another address
         try:  # "file:", for FFmpeg takes what stands before a colon for a protocol
-            timeout = self._timeout if live else LOCAL_TIMEOUT
-            container = av.open(url if live else f"file:{url}", timeout=timeout, options=options)
-            if not live and PLAYLISTS.intersection(container.format.name.split(",")):
+            timeout = self._timeout if remote else LOCAL_TIMEOUT
+            container = av.open(url if remote else f"file:{url}", timeout=timeout, options=options)
+            if not remote and PLAYLISTS.intersection(container.format.name.split(",")):
                 container.close()
                 raise VideoError(self._refusal("it is a playlist"))
             for stream in container.streams.video:
@@ -165,10 +168,10 @@ class Container:
                 stream.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
             return container
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(self._refusal(_reason(error))) from error
+            raise VideoError(self._refusal(reason_of(error))) from error
 
     def _refusal(self, reason: str) -> str:
-        if self.live:
+        if self.remote:
             return f"cannot read stream {self._name}: {reason}; check the address and the network"
         return f"cannot read video {self._name}: {reason}; check that it is a video and was copied completely"
 
@@ -289,7 +292,7 @@ def _decode(
         try:
             packet = next(demuxed, None)
         except (av.FFmpegError, OSError) as error:
-            broken_off = _reason(error)
+            broken_off = reason_of(error)
             break
         if packet is None:
             break
@@ -411,6 +414,12 @@ class Upright:
         return self._convert(values)
 
 
+def colors_of(picture: av.VideoFrame) -> tuple[int, int]:
+    """Numbers of H.273 of the color primaries and the transfer of a picture; those of BT.709 if it does not say."""
+    primaries, transfer = int(picture.color_primaries), int(picture.color_trc)
+    return (BT709 if primaries in UNKNOWN_COLORS else primaries, BT709 if transfer in UNKNOWN_COLORS else transfer)
+
+
 def _array_format(picture: av.VideoFrame) -> str:
     """Return the PyAV format: RGB, or gray with all bits for more than 8."""
     name = picture.format.name
@@ -445,7 +454,8 @@ def _display_matrix(picture: av.VideoFrame) -> list[int] | None:
     return matrix
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Say why FFmpeg or the system failed, in a few words."""
     import av
 
     if isinstance(error, av.error.ExitError):

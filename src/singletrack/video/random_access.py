@@ -23,11 +23,13 @@ if TYPE_CHECKING:  # PyAV is slow to import and is loaded when a file is opened
 
 # Decoders of these mark frames that no other frame needs; on the way to a frame they are left out.
 SKIPPING_CODECS = ("h264", "hevc")
+CHUNK_BYTES = 200_000_000  # of frames that are decoded forward, to be read backward
 
 
 class _Frames(Protocol):
     frame_count: int
 
+    def time(self, number: int) -> float | None: ...
     def read(self, number: int) -> Frame: ...
     def close(self) -> None: ...
 
@@ -110,6 +112,12 @@ class FrameReader:
                     ) from None
                 return self._frames.read(number)
 
+    def time(self, number: int) -> float:
+        """Time of frame `number` in seconds since the first; where the file has no index, by the frame rate."""
+        with self._lock:
+            seconds = self._opened().time(number)
+        return number / self.fps if seconds is None else seconds
+
     def close(self) -> None:
         """Let go of the file. Closing it again does nothing."""
         with self._lock:
@@ -142,6 +150,9 @@ class _Pictures:
     def read(self, number: int) -> Frame:
         return read_picture(self._paths[number], self._convert)
 
+    def time(self, number: int) -> None:
+        return None
+
     def close(self) -> None:
         pass
 
@@ -155,6 +166,9 @@ class _Pages:
 
     def read(self, number: int) -> Frame:
         return read_page(self._path, number, self._convert)
+
+    def time(self, number: int) -> None:
+        return None
 
     def close(self) -> None:
         pass
@@ -181,6 +195,11 @@ class _Indexed:
         self._pictures: Iterator[av.VideoFrame] = iter(())
         self._next: int | None = None  # number of the frame that decoding on would give
         self._wanted_pts = 0
+
+    def time(self, number: int) -> float | None:
+        if self._stream.time_base is None:
+            return None
+        return float(int(self._index.times[number] - self._index.times[0]) * self._stream.time_base)
 
     def read(self, number: int) -> Frame:
         import av
@@ -242,6 +261,9 @@ class _Counted:
         self._container: Container | None = None
         self._next = 0
 
+    def time(self, number: int) -> None:
+        return None
+
     def read(self, number: int) -> Frame:
         if self._container is None or number < self._next:
             self.close()
@@ -284,3 +306,14 @@ def open_frames(source: str | Path) -> FrameReader:
         VideoError: If there is nothing to read.
     """
     return FrameReader(source)
+
+
+def read_backward(frames: FrameReader, start: int, end: int = 0) -> Iterator[tuple[int, Frame]]:
+    """Yield frames with their index, from ``start`` down to ``end``. A chunk at a time is decoded forward and kept."""
+    width, height = frames.size_wh
+    chunk = max(1, CHUNK_BYTES // (3 * width * height))
+    for high in range(start, end - 1, -chunk):
+        low = max(end, high - chunk + 1)
+        kept = [frames.frame(number) for number in range(low, high + 1)]
+        while kept:
+            yield low + len(kept) - 1, kept.pop()

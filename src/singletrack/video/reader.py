@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import glob
 import itertools
-import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import DamagedVideoError, VideoError, show_value
+from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.ahead import read_ahead
+from singletrack.video.cameras import CameraConnection, camera_number
 from singletrack.video.containers import ASSUMED_FPS, Container
 from singletrack.video.frames import Frame, FrameConverter
 from singletrack.video.images import PICTURE_ENDINGS, count_pages, has_opacity, natural_key, read_page, read_picture
 from singletrack.video.limits import check_local_file, path_exists
+from singletrack.video.live import Connection, LiveFrames, LiveOptions
+from singletrack.video.streams import StreamConnection, hide_password
 
 # Number of frames decoded ahead in a thread. One would suffice if all took equally long, but key frames take longer.
-# Each takes 6 MB at 1080p, 25 MB at 4K. Cameras and streams are read on demand, to minimize latency.
+# Each takes 6 MB at 1080p, 25 MB at 4K.
 READ_AHEAD = 2
 
 
@@ -42,6 +42,8 @@ class VideoReader:
         frame_count: announced number of frames; None if unknown (cameras, streams).
         path: the video file; None for any other source.
         sample_aspect: width of a pixel divided by its height, for display. Frames and boxes are in stored pixels.
+        colors: numbers of H.273 of its color primaries and its transfer; 1 and 1 is BT.709.
+        live: the frames of a camera or stream, with what was passed over; None for any other source.
 
     Args:
         ahead: number of frames to fetch ahead in a thread.
@@ -59,8 +61,11 @@ class VideoReader:
         sample_aspect: Fraction = Fraction(1),
         ahead: int = 0,
         skip_frames: Callable[[int], int] | None = None,
+        live: LiveFrames | None = None,
+        colors: tuple[int, int] = (1, 1),
         close: Callable[[], None] = lambda: None,
     ) -> None:
+        self.live, self.colors = live, colors
         self.fps, self.size_wh, self.frame_count, self.path = fps, size_wh, frame_count, path
         self.sample_aspect = sample_aspect
         self._timed_frames = iter(timed_frames)
@@ -116,33 +121,41 @@ class VideoReader:
 Source = str | Path | int | Iterable[NDArray[Any]]  # see ``open_video``
 
 
-def open_video(source: Source, *, timeout: float = 10.0) -> VideoReader:
+def open_video(source: Source, *, timeout: float = 10.0, live: LiveOptions | None = None) -> VideoReader:
     """Open a source and read its first frame, so that unreadable sources are detected here.
+
+    Cameras and streams give their newest frame at each step. Frames that came meanwhile are passed over, and counted in
+    ``live.dropped`` of the reader. A source that breaks is opened again.
 
     Args:
         source: a video file; a folder of images (jpg, png, bmp, webp, tif) or a glob such as "frames/*.png", read in
             natural order (2 before 10); a multi-page TIFF file; a camera number such as 0 (or "0" if no file or folder
-            has this name); an rtsp:// or http:// URL; or the frames themselves, any iterable of (H, W, 3) RGB arrays,
-            at 30 frames per second.
+            has this name) or its device, /dev/video0; an rtsp:// or http:// URL; or the frames themselves, any iterable
+            of (H, W, 3) RGB arrays, at 30 frames per second.
         timeout: seconds to wait for a stream.
+        live: how cameras and streams are read; the default has this ``timeout``.
 
     Raises:
         VideoError: there is nothing to read.
     """
+    live = live or LiveOptions(timeout=timeout)
     if not isinstance(source, (str, Path, int)):
         return _open_arrays(source)
     text = str(source)
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal() and not path_exists(Path(source))):
-        return _open_camera(int(source))
+        return _open_camera(int(source), live)
+    device = camera_number(source)
+    if device is not None:
+        return _open_camera(device, live)
     if "://" in text:
-        return _open_container(text, name=re.sub(r"//[^/@]*@", "//***@", text), timeout=timeout)
+        return _open_stream(text, live)
     paths = find_pictures(source)
     if paths is not None:
         return _open_pictures(paths, name=text)
     path = Path(source)
     if is_paged(path):
         return _open_pages(path)
-    return _open_container(text, name=text, timeout=timeout)
+    return _open_container(text, name=text, timeout=live.timeout)
 
 
 # --- frames in memory --------------------------------------------------------------------------------------
@@ -264,45 +277,43 @@ def _open_pages(path: Path) -> VideoReader:
     )
 
 
-# --- cameras -----------------------------------------------------------------------------------------------
+# --- cameras and streams -----------------------------------------------------------------------------------
 
 
-def _open_camera(index: int) -> VideoReader:
-    if index < 0:  # OpenCV would end the process
-        raise VideoError(f"no camera {show_value(index)}; camera numbers are 0 or more; give another one")
-    from singletrack.opencv import cv2
+def _open_camera(index: int, options: LiveOptions) -> VideoReader:
+    name = f"camera {index}"
+    convert = FrameConverter(name)
+    return _open_live(lambda: CameraConnection(index, options=options, convert=convert), name=name, options=options)
 
-    refusal = (
-        f"no camera {index}, and no file or folder of that name; try another number, close other programs that use the "
-        "camera, or check the path"
-    )
-    try:
-        camera = cv2.VideoCapture(index)
-        there, first = camera.read()
-    except (cv2.error, OverflowError) as error:  # a number out of range, or a driver error
-        raise VideoError(refusal) from error
-    if not there:
-        camera.release()
-        raise VideoError(refusal)
-    start = time.monotonic()
-    convert = FrameConverter(f"camera {index}")
 
-    def timed_frames() -> Iterator[tuple[float, Frame]]:
-        picture, there = first, True
-        while there:
-            yield time.monotonic() - start, convert(picture[..., ::-1] if picture.ndim == 3 else picture)
-            there, picture = camera.read()
-        raise DamagedVideoError(f"camera {index} stopped delivering frames; check its cable")
+def _open_stream(address: str, options: LiveOptions) -> VideoReader:
+    name = hide_password(address)
+    convert = FrameConverter(name)
+    connected = [StreamConnection(address, options=options, convert=convert)]
+    if connected[0].recorded:  # a file on a server: no frame of it is passed over
+        connected.pop().close()
+        return _open_container(address, name=name, timeout=options.timeout)
 
+    def connect() -> StreamConnection:
+        return connected.pop() if connected else StreamConnection(address, options=options, convert=convert)
+
+    return _open_live(connect, name=name, options=options)
+
+
+def _open_live(connect: Callable[[], Connection], *, name: str, options: LiveOptions) -> VideoReader:
+    frames = LiveFrames(connect, name=name, options=options)
+    opened = frames.connection
     return VideoReader(
-        timed_frames(),
-        fps=camera.get(cv2.CAP_PROP_FPS) or ASSUMED_FPS,
-        size_wh=_size_wh(np.asarray(first, np.uint8)),
-        close=camera.release,
+        frames,
+        fps=opened.fps,
+        size_wh=opened.size_wh,
+        sample_aspect=opened.sample_aspect,
+        live=frames,
+        close=frames.close,
     )
 
 
-# --- video files and streams -------------------------------------------------------------------------------
+# --- video files -----------------------------------------------------------------------------------------
 
 
 def _open_container(url: str, *, name: str, timeout: float) -> VideoReader:
@@ -312,9 +323,10 @@ def _open_container(url: str, *, name: str, timeout: float) -> VideoReader:
         fps=container.fps,
         size_wh=container.size_wh,
         frame_count=container.frame_count,
-        path=None if container.live else Path(url),
+        path=None if container.remote else Path(url),
         sample_aspect=container.sample_aspect,
-        ahead=0 if container.live else READ_AHEAD,
+        colors=container.colors,
+        ahead=READ_AHEAD,
         skip_frames=container.skip,
         close=container.close,
     )

@@ -48,10 +48,11 @@ class Guard:
         app: The application behind it.
         token: The secret.
         remote: Whether other machines may connect. Host may then also be any IP address, or this machine's name.
+        command: The command that printed the address, for messages.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, remote: bool = False) -> None:
-        self._app, self._token, self._remote = app, token, remote
+    def __init__(self, app: ASGIApp, *, token: str, remote: bool = False, command: str = "singletrack label") -> None:
+        self._app, self._token, self._remote, self._command = app, token, remote, command
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on."""
@@ -67,8 +68,8 @@ class Guard:
                 return
         if refusal is None and not self._knows(headers, cookie_name(scope)):
             refusal = (
-                "This page needs the address that `singletrack label` printed, with its token. Open that address, or "
-                "start `singletrack label` again.\n"
+                f"This page needs the address that `{self._command}` printed, with its token. Open that address, or "
+                f"start `{self._command}` again.\n"
             )
         if refusal is not None:
             await self._refuse(refusal, scope, receive, send)
@@ -87,7 +88,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> str | None:
         host = headers.get("host", "")
         if not self._allows_host(host, scope):
-            return f"Host must be the address that `singletrack label` printed; got {host!r}.\n"
+            return f"Host must be the address that `{self._command}` printed; got {host!r}.\n"
         origin = headers.get("origin")
         if origin is None and scope["type"] == "http":
             return None

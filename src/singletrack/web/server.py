@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from singletrack.errors import InputError, SingletrackError
 from singletrack.web.app import build_app
@@ -43,6 +44,35 @@ def serve(
         InputError: If `host` is not loopback and `allow_remote` is False.
         SingletrackError: If nothing can listen there.
     """
+    serve_app(
+        lambda remote: build_app(workspace, token=workspace.secret, remote=remote),
+        workspace.secret,
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        on_start=on_start,
+    )
+
+
+def serve_app(
+    build: Callable[[bool], ASGIApp],
+    token: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    allow_remote: bool = False,
+    on_start: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Serve an application until Ctrl-C; arguments and errors as for ``serve``.
+
+    Args:
+        build: Makes the application; its argument says whether other machines may connect.
+        token: The secret of the printed address.
+        host: Address to listen on.
+        port: Port to listen on.
+        allow_remote: Whether `host` may be one that other machines reach.
+        on_start: Called with the address of the page once the server listens.
+    """
     remote = not is_loopback(host)
     if remote and not allow_remote:
         raise InputError(
@@ -50,7 +80,6 @@ def serve(
             "network may connect: the connection is not encrypted, so anyone who can listen in on it can read the "
             "video, the labels and the token, and change the labels"
         )
-    token = workspace.secret
     with closing(_listen(host, port)) as listener:
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}/?token={token}"
@@ -61,7 +90,7 @@ def serve(
                 on_start(address)
 
         config = uvicorn.Config(
-            build_app(workspace, token=token, remote=remote),
+            build(remote),
             log_level="warning",
             access_log=False,
             ws="websockets-sansio",

@@ -1,0 +1,96 @@
+"""`singletrack live`: the page in which targets of a camera or stream are drawn and followed."""
+
+from __future__ import annotations
+
+import signal
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from singletrack import cache, loading
+from singletrack.cli.live_options import live_options
+from singletrack.cli.options import model_options
+from singletrack.errors import MissingDependencyError
+from singletrack.files import make_folder
+from singletrack.install import install_command
+from singletrack.interrupts import quit_on_interrupt
+from singletrack.loading import LoadOptions
+from singletrack.video import LiveOptions, open_video
+from singletrack.video.streams import hide_password
+
+
+@click.command()
+@click.argument("source")
+@model_options
+@live_options
+@click.option(
+    "--record-to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="FOLDER",
+    help="Where recordings go.  [default: the current folder]",
+)
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.  [default: open it]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on (0: any free port).  [default: 8713, else a free one]",
+)
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Allow other machines to connect; needs a --host that they can reach. The connection is not encrypted.",
+)
+def command(
+    source: str,
+    model: str,
+    options: LoadOptions,
+    live: LiveOptions,
+    record_to: Path,
+    browser: bool,
+    host: str,
+    port: int | None,
+    allow_remote: bool,
+) -> None:
+    """Follow targets of a camera or stream in the browser: draw on the live picture, remove, draw anew, record.
+
+    SOURCE is a camera number (0), the address of a stream (rtsp://..., http://...), or a video file, which plays at its
+    own pace. Everything stays on this machine. Ctrl-C ends it.
+    """
+    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
+        raise MissingDependencyError(
+            f"the live page needs starlette, uvicorn and websockets; install them: {install_command('web')}"
+        )
+    from singletrack.web.live import LiveSession, build_live_app
+    from singletrack.web.server import load_token, serve_app
+
+    make_folder(record_to)
+    with quit_on_interrupt():
+        tracker = loading.load_with(model, options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a recording is finished
+    video = open_video(source, live=live)
+    session = LiveSession(video, tracker, name=hide_password(source), folder=record_to)
+    token = load_token(cache.cache_folder() / "label-token")
+
+    def show(address: str) -> None:
+        click.echo(f"live page: {address}")
+        click.echo("Ctrl-C ends it, and finishes a recording")
+        if browser:
+            webbrowser.open(address)
+
+    try:
+        serve_app(
+            lambda remote: build_live_app(session, token=token, remote=remote),
+            token,
+            host=host,
+            port=port,
+            allow_remote=allow_remote,
+            on_start=show,
+        )
+    finally:
+        session.close()
+        for path in session.recorded:
+            click.echo(f"wrote {path}")

@@ -1,0 +1,177 @@
+"""Options of `track` and `live` about cameras and streams, and about other programs that hear what happens."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from singletrack.events import EventDetector
+from singletrack.geometry.boxes import Box
+from singletrack.publish import MqttPublisher, Webhook
+from singletrack.results import pack_result
+from singletrack.steps import TrackStep
+from singletrack.video import LiveOptions
+
+
+def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Parse WIDTHxHEIGHT."""
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise click.BadParameter(f"expected WIDTHxHEIGHT in pixels, such as 1280x720; got {text!r}")
+    return int(width), int(height)
+
+
+def parse_zones(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Box]:
+    """Parse repeated NAME=X,Y,W,H values."""
+    zones: dict[str, Box] = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        try:
+            x, y, width, height = (float(number) for number in numbers.split(","))
+        except ValueError:
+            raise click.BadParameter(
+                f"expected NAME=X,Y,W,H in pixels, such as door=0,40,80,200; got {text!r}"
+            ) from None
+        zones[name] = (x, y, width, height)
+    return zones
+
+
+LIVE = {
+    "every_frame": click.option(
+        "--every-frame",
+        is_flag=True,
+        help="Track every frame of a camera or stream, however late, instead of the newest one.",
+    ),
+    "timeout": click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="A camera or stream without a frame for this long counts as stalled, and is opened again.",
+    ),
+    "reconnect": click.option(
+        "--reconnect",
+        type=click.FloatRange(min=0),
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to try a camera or stream again that broke; 0: not at all.",
+    ),
+    "transport": click.option(
+        "--transport",
+        type=click.Choice(["tcp", "udp"]),
+        default="tcp",
+        show_default=True,
+        help="How RTSP streams come. udp: less delay on a good network, damaged frames on a bad one.",
+    ),
+    "size_wh": click.option(
+        "--size",
+        "size_wh",
+        callback=parse_size,
+        metavar="WxH",
+        help="Picture size to request from a camera.  [default: the camera's]",
+    ),
+    "fps": click.option(
+        "--fps",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Frames per second to request from a camera.  [default: the camera's]",
+    ),
+    "pixel_format": click.option(
+        "--pixel-format",
+        metavar="FOURCC",
+        help="Pixel format to request from a camera; MJPG often allows larger pictures.  [default: the camera's]",
+    ),
+}
+
+
+def live_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of cameras and streams; the command gets ``live: LiveOptions``."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **given: Any) -> Any:
+        return function(*arguments, live=LiveOptions(**{name: given.pop(name) for name in LIVE}), **given)
+
+    decorated: Callable[..., Any] = call
+    for option in reversed(LIVE.values()):
+        decorated = option(decorated)
+    return decorated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receivers:
+    """The programs that hear what happens.
+
+    Attributes:
+        webhook: address that gets events; None for nobody.
+        mqtt: MQTT address that gets events and results; None for nobody.
+        zones: name -> x, y, width, height in pixels.
+    """
+
+    webhook: str | None = None
+    mqtt: str | None = None
+    zones: dict[str, Box]
+
+    @contextmanager
+    def open(self, *, many: bool, pan_tilt: bool = False) -> Iterator[Callable[[TrackStep], None]]:
+        """Connect, and give what each step is handed to."""
+        with ExitStack() as stack:
+            detector = EventDetector(self.zones)
+            webhook = stack.enter_context(Webhook(self.webhook)) if self.webhook else None
+            broker = stack.enter_context(MqttPublisher(self.mqtt)) if self.mqtt else None
+
+            def tell(step: TrackStep) -> None:
+                size_wh = (step.frame.shape[1], step.frame.shape[0])
+                for event in detector.update(step.index, step.time, step.results, size_wh):
+                    for send in [each for each in (webhook and webhook.send, broker and broker.send_event) if each]:
+                        send(event.pack())
+                for id, result in step.results.items() if broker else ():
+                    assert broker
+                    given = id if many else None
+                    wh = size_wh if pan_tilt else None
+                    broker.send_result(pack_result(step.index, step.time, result, id=given, size_wh=wh))
+
+            yield tell if webhook or broker else (lambda step: None)
+
+
+RECEIVERS = {
+    "webhook": click.option(
+        "--webhook",
+        metavar="URL",
+        help="Post events as JSON to this address: found, lost, found_again, left_frame, entered_zone, left_zone.",
+    ),
+    "mqtt": click.option(
+        "--mqtt",
+        metavar="URL",
+        help="Publish events and results to an MQTT broker: mqtt://user:password@host:1883/topic gives topic/events "
+        "and topic/results.",
+    ),
+    "zones": click.option(
+        "--zone",
+        "zones",
+        multiple=True,
+        callback=parse_zones,
+        metavar="NAME=X,Y,W,H",
+        help="A part of the frame, in pixels, of which events say that a target entered or left it. Repeatable.",
+    ),
+}
+
+
+def receiver_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``Receivers``; the command gets ``receivers``."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **given: Any) -> Any:
+        return function(*arguments, receivers=Receivers(**{name: given.pop(name) for name in RECEIVERS}), **given)
+
+    decorated: Callable[..., Any] = call
+    for option in reversed(RECEIVERS.values()):
+        decorated = option(decorated)
+    return decorated
