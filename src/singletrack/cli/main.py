@@ -16,6 +16,7 @@ from singletrack.interrupts import STOPPED, quit_on_interrupt
 # name -> where the command is defined, and its line in the help; a command is imported only when it is used
 VERBS = {
     "track": ("singletrack.cli.track:command", "Track one or more objects through a video."),
+    "bulk": ("singletrack.cli.bulk:command", "Track every target of a video library."),
     "label": ("singletrack.cli.label:command", "Draw, track and correct boxes in the browser."),
     "labels": ("singletrack.cli.labels:command", "Convert labels from one format to another."),
     "demo": ("singletrack.cli.demo:command", "Track an object in a generated clip with known boxes."),
