@@ -113,10 +113,12 @@ class _PartTracker:
         store, part = self._run.store, self._part
         with store.new_file() as file:
             with parquet.ParquetWriter(str(file), boxes_schema(), compression="zstd") as writer:
+                boxes = _RowGroups(writer)
                 with contextlib.closing(read_ahead(map(self._fetch, part.groups()), 1)) as fetched:
                     for rows, source in fetched:
                         with source:
-                            outcomes += self._track_group(rows, source, writer)
+                            outcomes += self._track_group(rows, source, boxes)
+                boxes.flush()
                 writer.add_key_value_metadata({OUTCOMES.decode(): json.dumps([asdict(each) for each in outcomes])})
             self._flush_count()
             if not store.commit(file, self._run.key, part.name):
@@ -127,7 +129,7 @@ class _PartTracker:
     def _fetch(self, rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], _Source]:
         return rows, _Source(rows[0].video, self._run.root, self._run.retries, rows[0].row in self._part.poisoned)
 
-    def _track_group(self, rows: tuple[Row, ...], source: _Source, writer: Any) -> list[Outcome]:
+    def _track_group(self, rows: tuple[Row, ...], source: _Source, boxes: _RowGroups) -> list[Outcome]:
         """Track the rows of one video, with further attempts after errors that may be temporary."""
         began = time.perf_counter()
         if self._part.careful:
@@ -141,7 +143,7 @@ class _PartTracker:
             with _Spool() as spool:
                 error = self._attempt(targets, source, spool)
                 if error is None or isinstance(error, SingletrackError) or attempt == self._run.retries:
-                    spool.copy(writer)
+                    spool.copy(boxes)
                     reason = "" if error is None else _reason(error)
                     break
         for target in targets:
@@ -292,14 +294,14 @@ class _Spool:
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
 
-    def copy(self, writer: Any) -> None:
-        """Write all boxes to a Parquet file."""
+    def copy(self, boxes: _RowGroups) -> None:
+        """Write all boxes to the file of the part."""
         self._flush()
         self._writer.close()
         self._stream.seek(0)
         with self._arrow.ipc.open_stream(self._stream) as reader:
             for batch in reader:
-                writer.write_batch(batch)
+                boxes.add(batch)
 
     def _flush(self) -> None:
         if self._rows:
@@ -313,6 +315,26 @@ class _Spool:
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
+
+
+class _RowGroups:
+    """Writes the boxes of many videos to a Parquet file, in row groups of ``BATCH_ROWS`` or more."""
+
+    def __init__(self, writer: Any) -> None:
+        self._arrow, self._writer = require_package("pyarrow"), writer
+        self._batches: list[Any] = []
+
+    def add(self, batch: Any) -> None:
+        """Add the next boxes."""
+        self._batches.append(batch)
+        if sum(map(len, self._batches)) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has not been written."""
+        if self._batches:
+            self._writer.write_table(self._arrow.Table.from_batches(self._batches))
+            self._batches = []
 
 
 def _reason(error: Exception) -> str:
