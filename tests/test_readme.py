@@ -80,6 +80,9 @@ def test_the_readme_holds_what_is_tested_here() -> None:
         "singletrack train",
         "singletrack evaluate",
         "singletrack report",
+        "singletrack bulk",
+        "singletrack bulk",
+        "singletrack bulk",
     ]
     assert len(blocks("python")) == 1
 
@@ -122,6 +125,14 @@ def test_evaluate_and_report(folder: Path) -> None:
     assert "AUC" in run(evaluate, folder)
     assert "AUC" in run(report, folder)
     assert (folder / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_bulk_and_status(folder: Path) -> None:
+    start, on_ray, status = (command for command in commands() if command.startswith("singletrack bulk"))
+    (folder / "clips.csv").write_text("video,start,x,y,w,h\nclip.mp4,0,280,150,80,60\n")
+    assert "1 of 1 rows done, 0 failed; 6 boxes in boxes" in run(start, folder)
+    assert "finished" in run(status, folder)
+    assert on_ray == start.replace("--jobs 2", "--ray auto")
 
 
 def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> None:

@@ -67,7 +67,9 @@ def address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where its workers find what stands here
+        here = Path(__file__).parent
+        paths = [here, here.parents[1] / "src"]  # where its workers find what is defined here, and the package
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         cluster = Cluster()
         try:

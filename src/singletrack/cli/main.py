@@ -17,6 +17,7 @@ from singletrack.interrupts import STOPPED, quit_on_interrupt
 VERBS = {
     "track": ("singletrack.cli.track:command", "Track one or more objects through a video."),
     "live": ("singletrack.cli.live:command", "Follow targets of a camera or stream in the browser."),
+    "bulk": ("singletrack.cli.bulk:command", "Track every target of a video library."),
     "label": ("singletrack.cli.label:command", "Draw, track and correct boxes in the browser."),
     "labels": ("singletrack.cli.labels:command", "Convert labels from one format to another."),
     "plot": ("singletrack.cli.plot:command", "Plot way, speed, size and score of tracked targets."),

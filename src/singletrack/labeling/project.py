@@ -25,8 +25,8 @@ from singletrack.files import writing
 from singletrack.geometry.boxes import Box, check_box
 from singletrack.labeling.keyframes import interpolate, select_keyframes
 from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, LabelSet, VideoInfo, check_color
-from singletrack.labeling.locking import lock_file
 from singletrack.labeling.suggest import LEAST_DOUBT, Suggestion, pick_suggestions
+from singletrack.locking import lock_file
 from singletrack.video import open_frames
 from singletrack.video.reader import find_pictures
 
@@ -136,7 +136,7 @@ class Project:
         """
         path, source = Path(path).absolute(), Path(source).absolute()
         video, identity = describe_source(source), identify_source(source)
-        unlock = lock_file(path)
+        unlock = _lock(path)
         try:
             if path.exists():
                 raise InputError(f"{path} exists already; open it, or give another name")
@@ -169,7 +169,7 @@ class Project:
         if not path.is_file():
             raise ProjectError(f"there is no project file {path}; check the path, or create it with Project.create")
         _check_header(path)
-        database = _Database(path, None if read_only else lock_file(path), read_only=read_only)
+        database = _Database(path, None if read_only else _lock(path), read_only=read_only)
         try:
             with sqlite_errors(path):
                 (row,) = database.rows("SELECT * FROM source")
@@ -871,6 +871,17 @@ class _Database:
                 self._connection.close()
                 if self._unlock:
                     self._unlock()
+
+
+def _lock(path: Path) -> Callable[[], None]:
+    """Lock a project and return the function that unlocks it; raises ProjectError if it is open elsewhere."""
+    try:
+        return lock_file(path)
+    except BlockingIOError as error:
+        raise ProjectError(
+            f"{path} is open in another program (or another window of this one), and one at a time may change it; "
+            "close it there first"
+        ) from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a file beside the project, which ends with the process that holds it."""
+"""One writer at a time: a lock on a file, which ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from singletrack.errors import ProjectError
 from singletrack.files import writing
 
 
 def lock_file(path: Path) -> Callable[[], None]:
     """Lock `path` and return the function that unlocks it. The lock is a file of its name with ".lock" added.
 
-    Raises ProjectError where another process, or this one, holds the lock already.
+    Raises BlockingIOError if another process, or this one, holds the lock already, and SingletrackError if it
+    cannot be written.
     """
     lock = path.with_name(f"{path.name}.lock")
     while True:
@@ -24,10 +24,7 @@ def lock_file(path: Path) -> Callable[[], None]:
             _lock(handle)
         except OSError as error:
             os.close(handle)
-            raise ProjectError(
-                f"{path} is open in another program (or another window of this one), and one at a time may change it; "
-                "close it there first"
-            ) from error
+            raise BlockingIOError(f"{path} is locked by another process") from error
         try:  # whoever held it before may have deleted this very file after it was opened here
             current = os.stat(lock).st_ino == os.fstat(handle).st_ino
         except FileNotFoundError:
