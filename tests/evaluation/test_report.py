@@ -271,7 +271,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
         assert len(list(csv.DictReader(stream))) == 9
     page = path.read_text()
     sources = re.findall(r'src="([^"]*)"', page)
-    assert len(sources) == 6
+    assert len(sources) == 7
     assert all(source.startswith("data:image/") for source in sources)
     assert not re.search(r'(href|src)="(?!data:)|url\(|<script', page)  # nothing from outside
     assert "<b>x</b>" not in page
