@@ -138,7 +138,7 @@ def inspect_video(
 
 
 def heat(image: Image, values: NDArray[Any]) -> Image:
-    """Lay a heat map (h, w), scaled to its own smallest and largest value, over an image (H, W, 3)."""
+    """Lay a heat map (h, w), scaled to its own smallest and largest value, over an image (H, W, 3). NaN is coldest."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     scaled = (np.nan_to_num(values) - low) / max(high - low, 1e-12)
     levels = np.clip(np.rint(255 * scaled), 0, 255).astype(np.uint8)
@@ -165,7 +165,8 @@ def sheet(frame: InspectedFrame) -> Image:
         rows[0] += [
             tile(without_dropped(search, found.eliminated, stage), f"after elimination {stage}") for stage in stages
         ]
-    for what, values in (("attention", found.attention), ("", found.decoder), ("activation", found.activation)):
+    lengths = {name: without_zeros(values) for name, values in found.activation.items()}
+    for what, values in (("attention", found.attention), ("", found.decoder), ("activation", lengths)):
         if values:
             rows.append([tile(heat(search, each), f"{what} {name}".strip()) for name, each in values.items()])
     maps = []
@@ -183,10 +184,18 @@ def side_by_side(frames: Sequence[InspectedFrame]) -> Image:
     return stack(
         [
             [tile(frame.search, f"{frame.model}, frame {frame.index}")]
-            + [tile(heat(frame.search, values), name) for name, values in frame.inspection.activation.items()]
+            + [
+                tile(heat(frame.search, without_zeros(values)), name)
+                for name, values in frame.inspection.activation.items()
+            ]
             for frame in frames
         ]
     )
+
+
+def without_zeros(values: NDArray[Any]) -> NDArray[Any]:
+    """Replace zeros, the lengths of eliminated tokens, by NaN, so that they do not set the scale of the others."""
+    return np.where(values == 0, np.nan, values)
 
 
 def tile(image: Image, caption: str) -> Image:
