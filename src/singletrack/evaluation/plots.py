@@ -118,13 +118,14 @@ def draw_cost(points: Mapping[str, tuple[float, float, float]], *, measure: str)
             marker="o" if known else "x",
             alpha=0.65 if known else 1.0,
         )
-        label = f"{name}\n{cost:.3g} GMACs" if known else name
+        label = plain(name) + (f"\n{cost:.3g} GMACs" if known else "")
         axes.annotate(
-            plain(label), (speed, 100 * accuracy), ha="center", va="bottom", fontsize=8, xytext=(0, 14),
+            label, (speed, 100 * accuracy), ha="center", va="bottom", fontsize=8, xytext=(0, 14),
             textcoords="offset points",
         )  # fmt: skip
     axes.set(title=f"{measure}, speed and cost", xlabel="frames per second", ylabel=f"{measure}, %")
     axes.margins(0.3)
+    axes.set_xlim(left=0)
     return figure
 
 
