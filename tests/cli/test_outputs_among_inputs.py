@@ -37,6 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("finetune ostrack-tiny --data folder=mine --weights run/finetuned.safetensors --out run", OVERWRITE),
         ("evaluate folder --root mine --out mine", OUTSIDE),
         ("evaluate folder --root mine --out link/one", OUTSIDE),
+        ("datasets crops got10k --root mine --out mine/crops", OUTSIDE),
+        ("inspect mine --box 1,1,9,9 --out mine/seen", OUTSIDE),
         ("report run --root mine --data folder --out mine/report", OUTSIDE),
     ],
 )

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from singletrack.datasets.crop_writer import write_crops
 from singletrack.datasets.registry import DatasetCheck, check_dataset
 from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.files import check_output_folder
 
 PROBLEMS_SHOWN = 50
 
@@ -82,6 +83,7 @@ def crops(name: str, root: Path, split: str, limit: int | None, incomplete: bool
     def progress(indices: Iterable[int]) -> Iterable[int]:
         return tqdm(indices, unit=" sequences", disable=None, dynamic_ncols=True)
 
+    check_output_folder(out, [root])
     count = write_crops(name, root, out, split=split, limit=limit, incomplete=incomplete, progress=progress)
     click.echo(f"{out}: {count} crops of {name} {split}")
 

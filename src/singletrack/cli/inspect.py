@@ -12,6 +12,7 @@ from singletrack.api import resolve_targets
 from singletrack.cli.options import model_options
 from singletrack.cli.track import parse_box
 from singletrack.errors import InputError
+from singletrack.files import check_output_folder
 from singletrack.geometry.boxes import Box
 from singletrack.inspecting import InspectionFolder, inspect_video
 from singletrack.loading import LoadOptions, choose_model, existing_file
@@ -83,6 +84,7 @@ def command(
     the score, size and offset maps. Pictures are .png, their sequence .mp4, and the numbers .npz. Works for OSTrack,
     STARK (with the attention of its decoder) and the aligned networks, in PyTorch.
     """
+    check_output_folder(out, [Path(source)])
     models = {model: (model, options)}
     for text in beside:
         name, equals, weights = text.partition("=")

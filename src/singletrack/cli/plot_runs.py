@@ -17,7 +17,7 @@ from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.result_readers import is_run_folder
 from singletrack.evaluation.run_store import RunFolder
-from singletrack.files import check_file, writing
+from singletrack.files import check_file, check_outputs, writing
 from singletrack.registry import MODELS
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -41,6 +41,7 @@ def command(runs: tuple[str, ...], root: Path | None, measure: str, out: Path, o
 
     check_file(out, ENDINGS, make_folders=True)
     ask_to_overwrite([out], overwrite)
+    check_outputs([out], [path for run in runs for path in split_label(run)[1].rglob("*")])
     labeled = [(label or folder.resolve().name, folder) for label, folder in map(split_label, runs)]
     if len({label for label, _ in labeled}) < len(labeled):
         raise InputError(f"labels must be unique; got {', '.join(label for label, _ in labeled)}; use LABEL=FOLDER")
