@@ -127,3 +127,21 @@ def test_the_lock_of_an_object_store_is_taken_over_when_it_is_stale(monkeypatch:
     assert not store.is_running()
     with store.lock():
         assert store.is_running()
+
+
+def test_a_place_that_cannot_be_read_or_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", refuse)
+    with pytest.raises(SingletrackError, match=r"cannot read /out/run\.json .RuntimeError: no credentials"):
+        Store("memory://out").facts()
+
+    def unable(*_: Any, **__: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", unable)
+    with pytest.raises(SingletrackError, match="cannot write"):
+        Store("memory://out").write(b"", "run.json")

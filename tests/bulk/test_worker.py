@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import av
@@ -218,3 +221,21 @@ def test_a_connection_that_breaks_is_tried_again(library: Path, monkeypatch: pyt
     _, outcomes, _ = track(library, [row(0, "memory://videos/c.mp4"), row(1, "memory:///videos/c.mp4")])
     assert [each.status for each in outcomes] == ["failed", "done"]  # three attempts each
     assert outcomes[0].reason.endswith("after 3 attempts (ConnectionError: reset by peer)")
+
+
+def test_a_video_on_a_web_server(library: Path) -> None:
+    pytest.importorskip("aiohttp")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(library))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        _, outcomes, _ = track(library, [row(0, f"{address}/c.mp4"), row(1, f"{address}/none.mp4")])
+        server.shutdown()
+        thread.join()
+    assert [(each.status, each.frames) for each in outcomes] == [("done", 3), ("failed", 0)]
+    assert "none.mp4" in outcomes[1].reason

@@ -71,7 +71,7 @@ class Manifest:
                 paths = [each for each in system.ls(path, detail=False) if _ending(each) == ".parquet"]
             else:
                 paths = system.glob(path) if any(letter in path for letter in "*?[") else [path]
-        except OSError as error:
+        except Exception as error:  # each file system has its own, such as those of missing credentials
             raise self._refusal(error) from error
         paths = sorted(each for each in paths if not posixpath.basename(each).startswith("."))
         if not paths or not all(map(system.isfile, paths)):

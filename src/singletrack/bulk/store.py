@@ -138,6 +138,11 @@ class Store:
             content: bytes = system.cat_file(self.path(*names))
         except FileNotFoundError:
             return None
+        except Exception as error:  # each file system has its own, such as those of missing credentials
+            raise SingletrackError(
+                f"cannot read {self.path(*names)} ({type(error).__name__}: {error}); check the address and its "
+                "permissions"
+            ) from error
         return content
 
     def write(self, content: bytes, *names: str) -> None:
@@ -152,7 +157,7 @@ class Store:
             with self._unfinished(Path(path)) as unfinished:
                 _write_through(unfinished, content)
                 unfinished.replace(path)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # not every file system can be written
             raise unwritable(Path(path), error) from error
 
     def list_parts(self, folder: str) -> dict[str, str]:
