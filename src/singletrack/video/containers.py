@@ -434,8 +434,8 @@ def _changes(picture: av.VideoFrame) -> Iterator[tuple[str, str]]:
     if picture.color_trc in HDR_TRANSFERS:
         yield (
             "hdr",
-            f"HDR ({HDR_TRANSFERS[picture.color_trc]}) is read without tone mapping: colors look dull, also in output "
-            "videos; boxes are not affected",
+            f"HDR ({HDR_TRANSFERS[picture.color_trc]}) is read without tone mapping: colors look dull in frames; "
+            "output videos are marked as HDR; boxes are not affected",
         )
     if picture.interlaced_frame:
         yield (
