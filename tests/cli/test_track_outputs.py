@@ -18,7 +18,6 @@ import pytest
 from tests.test_publish import Receiver, receiver  # noqa: F401
 
 from singletrack import loading
-from singletrack.cli import first_frame
 from singletrack.cli.main import main
 from singletrack.results import read_results
 from singletrack.tracking.base import Result
@@ -174,7 +173,7 @@ def test_without_a_box_the_first_frame_is_written_with_a_grid(
     make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(first_frame.cv2, "getBuildInformation", lambda: "GUI: NONE")
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: NONE")
     assert main(["track", str(make_clip(2))]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "Missing option '--box': read the box from first-frame.png" in said
@@ -197,7 +196,7 @@ def test_without_a_box_the_first_frame_is_written_with_a_grid(
 def test_without_windows_the_page_is_named(
     option: str, gui: str, display: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(first_frame.cv2, "getBuildInformation", lambda: f"  GUI:   {gui}")
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: f"  GUI:   {gui}")
     monkeypatch.setenv("DISPLAY", display)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     given = [] if option == "--select" else BOX
@@ -214,12 +213,12 @@ class Screen:
         self.shown: list[np.ndarray] = []
         coming = iter(keys)
         monkeypatch.setenv("DISPLAY", ":0")
-        monkeypatch.setattr(first_frame.cv2, "getBuildInformation", lambda: "GUI: GTK3")
-        monkeypatch.setattr(first_frame.cv2, "selectROI", lambda *given, **options: boxes.pop(0))
-        monkeypatch.setattr(first_frame.cv2, "imshow", lambda title, picture: self.shown.append(picture))
-        monkeypatch.setattr(first_frame.cv2, "waitKey", lambda delay: ord(next(coming, "x")))
+        monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: GTK3")
+        monkeypatch.setattr(cv2, "selectROI", lambda *given, **options: boxes.pop(0))
+        monkeypatch.setattr(cv2, "imshow", lambda title, picture: self.shown.append(picture))
+        monkeypatch.setattr(cv2, "waitKey", lambda delay: ord(next(coming, "x")))
         for name in ("destroyWindow", "destroyAllWindows"):
-            monkeypatch.setattr(first_frame.cv2, name, lambda *given: None)
+            monkeypatch.setattr(cv2, name, lambda *given: None)
 
 
 def test_the_mouse_draws_and_keys_pause_draw_anew_and_end(
