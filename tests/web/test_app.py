@@ -100,7 +100,9 @@ def test_a_target_with_its_first_box_is_one_edit(api: Callable[..., Any]) -> Non
     assert state["boxes"] == {"1": [[7, *BOX, 1.0, 1, "person"]]}
 
 
-@pytest.mark.parametrize("change", [{"box": None}, {"frame": None}, {"frame": 40}, {"frame": "x"}, {"box": [1, 2, 0, 4]}])
+@pytest.mark.parametrize(
+    "change", [{"box": None}, {"frame": None}, {"frame": 40}, {"frame": "x"}, {"box": [1, 2, 0, 4]}]
+)
 def test_a_target_with_a_bad_first_box_is_not_added(change: dict[str, Any], client: TestClient, clip_id: str) -> None:
     body = {"name": "car", "frame": 7, "box": BOX, **change}
     answer = client.post(f"/api/clips/{clip_id}/targets", json=body)
