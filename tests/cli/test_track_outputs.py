@@ -145,6 +145,17 @@ def test_segments(make_clip: MakeClip, loads: Any, tmp_path: Path, capsys: pytes
         assert len(list(video)) == 5
     assert not out.exists()
     assert f"wrote {pieces[2]}" in capsys.readouterr().out
+    before = pieces[0].read_bytes()
+    assert main(command) == 2  # pieces of an earlier run are not replaced
+    assert "exists already" in capsys.readouterr().err
+    assert pieces[0].read_bytes() == before
+
+
+def test_labels_of_both_directions_are_in_order(make_clip: MakeClip, loads: Any, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    command = ["track", str(make_clip(9)), *BOX, "--both-ways", "--start", "4", "--format", "jsonl"]
+    assert main([*command, "--save-boxes", str(labels)]) == 0
+    assert [json.loads(line)["frame"] for line in labels.read_text().splitlines()] == list(range(9))
 
 
 def test_pan_and_tilt(make_clip: MakeClip, loads: Any, capfd: pytest.CaptureFixture[str]) -> None:
