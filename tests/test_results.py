@@ -204,3 +204,13 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:  # C25
         signal.signal(signal.SIGXFSZ, before)
     assert path.read_bytes().endswith(b"\n")
     assert len(read_results(path)) >= 5
+
+
+def test_json_lines_of_a_live_source(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.jsonl"
+    with ResultWriter(path) as writer:
+        writer.write(3, 0.1, Result(box=(65, 35, 20, 20), score=0.9, lost=False, dropped=2), size_wh=(100, 60))
+    line = json.loads(path.read_text())
+    assert (line["dropped"], line["pan"], line["tilt"]) == (2, 0.5, -0.5)
+    (record,) = read_results(path)
+    assert (record.frame, record.box) == (3, (65, 35, 20, 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -49,6 +50,11 @@ class Segment:
 def numbered(path: Path, number: int) -> Path:
     """The name of a piece: clip.mp4 -> clip-0001.mp4."""
     return path.with_name(f"{path.stem}-{number:04}{path.suffix}")
+
+
+def numbered_files(path: Path) -> list[Path]:
+    """The pieces that are there already, of an earlier run."""
+    return sorted(path.parent.glob(f"{glob.escape(path.stem)}-[0-9][0-9][0-9][0-9]{glob.escape(path.suffix)}"))
 
 
 class Movie:

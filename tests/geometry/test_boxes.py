@@ -7,10 +7,12 @@ import pytest
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import (
+    Box,
     check_box,
     clip_box,
     clip_corner,
     iou,
+    pan_tilt,
 )
 
 
@@ -102,3 +104,18 @@ def test_check_box_refuses(box: object, message: str) -> None:
         check_box(box, (640, 480))  # type: ignore[arg-type]
     assert "must" in str(error.value)
     assert "got" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((40, 20, 20, 20), (0.0, 0.0)),
+        ((90, 20, 20, 20), (1.0, 0.0)),
+        ((40, -10, 20, 20), (0.0, 1.0)),
+        ((-10, 50, 20, 20), (-1.0, -1.0)),
+        ((300, 20, 20, 20), (1.0, 0.0)),
+        ((65, 35, 20, 20), (0.5, -0.5)),
+    ],
+)
+def test_pan_and_tilt(box: Box, expected: tuple[float, float]) -> None:
+    assert pan_tilt(box, (100, 60)) == pytest.approx(expected)

@@ -185,6 +185,7 @@ class Progress:
 
 
 def _span(first: tuple[int, float], last: tuple[int, float]) -> str:
+    first, last = sorted((first, last))  # tracked backward, the later frame comes first
     if first[0] == last[0]:
         return f"{first[0]} ({first[1]:.1f} s)"
     return f"{first[0]}-{last[0]} ({first[1]:.1f}-{last[1]:.1f} s)"

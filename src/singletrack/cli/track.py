@@ -24,7 +24,7 @@ from singletrack.geometry.boxes import Box
 from singletrack.interrupts import quit_on_interrupt
 from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
-from singletrack.outputs import Movie
+from singletrack.outputs import Movie, numbered_files
 from singletrack.references import find_target, read_reference
 from singletrack.results import format_of
 from singletrack.steps import Frame, TrackStep
@@ -224,7 +224,8 @@ def command(
         check_outputs([*inputs, *[path for path in (out, save_boxes) if path]], outputs.crop, None)
     if label_path:
         check_output(label_path, format, inputs)
-    ask_to_overwrite(files, overwrite)
+    pieces_there = [piece for path in files for piece in numbered_files(path)] if outputs.segment else []
+    ask_to_overwrite(pieces_there or files, overwrite)
     tracker: Tracker | None = None
     if pictures:
         with quit_on_interrupt():

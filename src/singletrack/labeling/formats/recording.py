@@ -50,7 +50,11 @@ class LabelRecorder:
             return
         targets = (
             LabeledTarget(
-                id=id, name=f"target {id}", label="object", color=PALETTE[(id - 1) % len(PALETTE)], boxes=boxes
+                id=id,
+                name=f"target {id}",
+                label="object",
+                color=PALETTE[(id - 1) % len(PALETTE)],
+                boxes=dict(sorted(boxes.items())),  # tracked backward, they came in the other order
             )
             for id, boxes in self._boxes.items()
         )
