@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from singletrack.bulk.worker import TrackParts
+from singletrack.errors import SingletrackError
 from singletrack.geometry.boxes import Box
 from singletrack.tracking.base import Result, Tracker
 from singletrack.video import VideoWriter
@@ -78,6 +79,11 @@ class FakeParts(TrackParts):
         if self.gate is not None:
             return Gated(self.gate)
         return Deadly() if self.deadly else Drifting()
+
+
+def refuse_to_start() -> Any:
+    """The work of a process that cannot load its model."""
+    raise SingletrackError("expected weights")
 
 
 def write_clip(path: Path, count: int = 6, *, seed: int = 0, bright: bool = False) -> Path:

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tests.bulk.fakes import write_manifest
+from tests.bulk.fakes import refuse_to_start, write_manifest
 from tests.bulk.test_run import ROWS, head, read_boxes, read_rows
 
 from singletrack.bulk.run import track_library
@@ -111,12 +111,8 @@ def test_what_is_lost_in_the_middle_is_replaced(
 
 def test_an_actor_that_cannot_start_is_an_error(library: Path, nodes: Any) -> None:
     parts = head(library)[2]
-
-    def refuse() -> Any:
-        raise SingletrackError("expected weights")
-
     with pytest.raises(SingletrackError, match="expected weights"):
-        list(run_on_ray(parts, refuse, address=nodes.address))
+        list(run_on_ray(parts, refuse_to_start, address=nodes.address))
 
 
 def test_the_bundled_model_gives_equal_rows_on_the_cluster_and_the_pool(library: Path, nodes: Any) -> None:

@@ -7,7 +7,6 @@ and lost ones are replaced.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -97,7 +96,6 @@ def _run(
     on_count: Count,
 ) -> Generator[tuple[str, Any]]:
     kind = ray.remote(_Actor).options(num_cpus=threads, num_gpus=gpus, max_restarts=0)
-    recipe = pickle.dumps((make_work, threads))
     calls: dict[Any, _Call[AnyTask]] = {}  # by the reference of its result
     running = lost_early = 0
 
@@ -105,7 +103,7 @@ def _run(
         starting = sum(not call.tasks for call in calls.values())
         most = SPARE + running if jobs is None else jobs - running
         for _ in range(min(most, waiting.count(most)) - starting):
-            actor = kind.remote(recipe)
+            actor = kind.remote(make_work, threads)
             calls[actor.start.remote()] = _Call(actor, [])
 
     request_actors()
@@ -160,22 +158,23 @@ def _check_start(ray: Any, error: Any, attempts: int) -> None:
     if isinstance(cause, SingletrackError):
         raise cause
     if cause is not None or attempts >= START_ATTEMPTS:
+        reason = str(cause or error).strip().splitlines()[-1]  # the first lines are a traceback
         raise SingletrackError(
-            f"a worker on the cluster could not start: {cause or error}; check that every node has this package, the "
-            "weights and enough memory"
+            f"a worker on the cluster could not start: {reason}; check that every node has this package, the weights "
+            "and enough memory"
         )
 
 
 class _Actor:
     """A worker of the cluster."""
 
-    def __init__(self, recipe: bytes) -> None:
-        make_work, threads = pickle.loads(recipe)
-        cv2.setNumThreads(threads)
-        self._work = make_work()
+    def __init__(self, make_work: MakeWork, threads: int) -> None:
+        self._make_work, self._threads = make_work, threads
 
     def start(self) -> tuple[list[Any], int]:
-        """Return when the work is ready."""
+        """Create the work; not in ``__init__``, whose errors reach the head as text only."""
+        cv2.setNumThreads(self._threads)
+        self._work = self._make_work()
         return [], 0
 
     def run(self, tasks: list[Any]) -> tuple[list[tuple[str, Any]], int]:
