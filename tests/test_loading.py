@@ -146,7 +146,7 @@ def test_what_the_network_was_taught_cannot_be_set() -> None:
 
 def test_starks_renew_a_template_where_they_have_learned_when() -> None:
     starks = {name: spec for name, spec in MODELS.items() if isinstance(spec.network, STARKConfig)}
-    assert len(starks) == 5
+    assert len(starks) == 11
     for name, spec in starks.items():
         assert (spec.tracker_settings.update_interval == 200) == spec.network.score_head, name  # type: ignore[union-attr, attr-defined]
 
