@@ -10,8 +10,9 @@ import torch
 
 from singletrack.export.to_onnx import export_onnx
 from singletrack.models.configs import AlignedConfig, RelationConfig
+from singletrack.models.layers.pos_embed import grid_steps
 from singletrack.models.layers.vit import Block
-from singletrack.models.two_stream import Aligned, TwoStreamTrace, build_aligned, grid_steps, init_from_similarity
+from singletrack.models.two_stream import Aligned, TwoStreamTrace, build_aligned, init_from_similarity
 from singletrack.registry import MODELS, network_config
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16}

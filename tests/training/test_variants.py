@@ -12,6 +12,7 @@ from singletrack.cli.main import main
 from singletrack.errors import InputError
 from singletrack.training.checkpoint import described
 from singletrack.training.recipes import RECIPES
+from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.variants import MEANINGS, VALUES, change_recipe, variants
 
 
@@ -73,9 +74,11 @@ def test_a_run_of_an_earlier_version_goes_on() -> None:
     before = described(recipe)
     del before["stages"][0]["task"]["config"]["keep_ratio"]
     assert described(recipe, before) != before  # 0.4 is not the default
-    same = replace(recipe.stages[0], task=replace(recipe.stages[0].task, frozen=()))
+    task = recipe.stages[0].task
+    assert isinstance(task, OSTrackTask)
+    same = replace(recipe.stages[0], task=replace(task, frozen=()))
     before = described(recipe)
     del before["stages"][0]["task"]["frozen"]
     assert described(replace(recipe, stages=(same,)), before) == before
-    other = replace(recipe.stages[0], task=replace(recipe.stages[0].task, frozen=("head",)))
+    other = replace(recipe.stages[0], task=replace(task, frozen=("head",)))
     assert described(replace(recipe, stages=(other,)), before) != before
