@@ -333,7 +333,7 @@ def _decode(
             yield seconds, picture
     missing += len(promised)
     if discarded and len(durations) == 1 and len(container.streams) == 1 and container.duration and stream.time_base:
-        # what is shown lasts for so many frames of equal duration
+        # what is shown lasts for this many frames of equal duration
         shown = container.duration / 1_000_000 / float(durations.pop() * stream.time_base)
         missing = max(missing, math.floor(shown + 0.02) - (packets - discarded))
     announced, announced_end = _announced_packets(container, stream), _announced_end(container, stream)
