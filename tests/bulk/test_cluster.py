@@ -79,7 +79,8 @@ def test_what_is_lost_in_the_middle_is_replaced(
     deaths: list[str] = []
 
     class Call(cluster_module._Call):  # type: ignore[type-arg]
-        def __post_init__(self) -> None:
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             calls.append(self)
 
     monkeypatch.setattr(cluster_module, "_Call", Call)
