@@ -474,6 +474,7 @@ def follow(
     restart: Callable[[], Box | None] = lambda: None,
     on_step: Callable[[TrackStep], None] = lambda step: None,
     on_rendered: Callable[[], None] = lambda: None,
+    on_file: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
     """Track one or more objects through an open source and write the results, frame by frame.
 
@@ -501,6 +502,7 @@ def follow(
         restart: as for ``follow_frames``.
         on_step: called after each frame was written.
         on_rendered: called after each frame that was written when the source was read again.
+        on_file: called with each file that is begun.
 
     Returns:
         The files that were written.
@@ -514,7 +516,7 @@ def follow(
     kept: dict[int, tuple[float, Mapping[int, Result]]] = {}
     keeps = movies_after is not None or not at_once
     table = boxes_path if at_once else None
-    outputs = Outputs(movies if at_once else [], table, many=many, pan_tilt=pan_tilt, segment=segment)
+    outputs = Outputs(movies if at_once else [], table, many=many, pan_tilt=pan_tilt, segment=segment, on_file=on_file)
     steps = _steps_of(video, resolved, tracker, span, movies_after, restart)
     first = next(steps)
     stopped: BaseException | None = None
@@ -536,7 +538,7 @@ def follow(
             write_results(boxes_path, kept, many=many)
             written.append(boxes_path)
         if movies_after is not None:
-            written += _render(*movies_after, kept, segment, interrupts, on_rendered)
+            written += _render(*movies_after, kept, segment, interrupts, on_rendered, on_file)
     if stopped is not None:
         raise stopped
     return written
@@ -578,10 +580,14 @@ def _render(
     segment: Segment | None,
     interrupts: Interrupts,
     on_rendered: Callable[[], None],
+    on_file: Callable[[Path], None],
 ) -> list[Path]:
     """Read a source again and write videos of results that are known."""
     indices = sorted(steps)
-    with open_video(source) as video, Outputs(make(video, steps), None, many=False, segment=segment) as outputs:
+    with (
+        open_video(source) as video,
+        Outputs(make(video, steps), None, many=False, segment=segment, on_file=on_file) as outputs,
+    ):
         skipped = video.skip(indices[0])
         for index, (seconds, frame) in enumerate(video.timed_frames(), skipped):
             if index in steps:

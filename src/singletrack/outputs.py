@@ -116,6 +116,7 @@ class Outputs:
         many: write ids of targets.
         pan_tilt: as for ``results.ResultWriter``.
         segment: when the next files are begun; None for never.
+        on_file: called with each file that is begun.
 
     Attributes:
         written: the files that were begun.
@@ -129,7 +130,9 @@ class Outputs:
         many: bool,
         pan_tilt: bool = False,
         segment: Segment | None = None,
+        on_file: Callable[[Path], None] = lambda path: None,
     ) -> None:
+        self._on_file = on_file
         self._movies, self._boxes_path, self._many, self._pan_tilt = movies, boxes_path, many, pan_tilt
         self._names = [movie.path for movie in movies]
         self._segment = segment
@@ -172,6 +175,8 @@ class Outputs:
             path = self._name(self._boxes_path)
             self._table = self._stack.enter_context(ResultWriter(path, many=self._many))
         self.written += self._current()
+        for path in self._current():
+            self._on_file(path)
 
     def _name(self, path: Path) -> Path:
         return path if self._segment is None or is_stream(path) else numbered(path, self._number)

@@ -114,7 +114,7 @@ class Progress:
         self.steps = 0
         self._dropped: int | None = None
         self._seconds = 0.0
-        self._files = files
+        self._files = list(files)
         self._to_stderr = to_stderr
         self._histories: dict[int, _History] = {}
         self._bar = ProgressBar(frame_count)
@@ -151,9 +151,9 @@ class Progress:
         """Add one frame that was written when the source was read a second time."""
         self._bar.update(1, "writing")
 
-    def list_files(self, files: Sequence[Path]) -> None:
-        """Set the files that are named in the end."""
-        self._files = files
+    def add_file(self, path: Path) -> None:
+        """Add an output file that was begun."""
+        self._files.append(path)
 
     def __enter__(self) -> Progress:
         return self

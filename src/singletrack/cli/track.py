@@ -266,7 +266,7 @@ def command(
                 progress.read_again(len(steps))
                 return outputs.movies(out, again, many=not single, steps=steps)
 
-            pieces = follow(
+            follow(
                 video,
                 resolved[start][0] if single else None,
                 tracker,
@@ -283,9 +283,8 @@ def command(
                 restart=lambda: redrawn.pop() if redrawn else None,
                 on_step=note,
                 on_rendered=progress.show_rendered,
+                on_file=progress.add_file if outputs.segment else lambda path: None,
             )
-            if outputs.segment:
-                progress.list_files(pieces)
 
 
 def _pass_over(video: VideoReader, start: int) -> None:
