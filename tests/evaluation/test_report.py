@@ -349,16 +349,18 @@ def test_cells_of_a_spreadsheet_are_no_formulas() -> None:  # C33
 
 
 def test_published_results_stand_beside_those_of_a_run() -> None:
-    found = report(GOOD, benchmark="lasot", with_published=True)
+    found = report(GOOD, with_published=True)  # on OTB
     table = next(each for each in all_tables(found) if each.name == "published")
-    assert table.columns == ("tracker", "AUC", "P_norm", "P", "source")
-    assert table.rows[0][0] == "good"
-    assert table.rows[0][-1] == "this report"
-    row = next(row for row in table.rows if row[0] == "OSTrack-384")
-    assert row[1:4] == (71.1, 81.1, 77.6)
-    assert [row[1] for row in table.rows[1:]] == sorted((row[1] for row in table.rows[1:]), reverse=True)
-    assert "71.1" in table.markdown()
-    assert all(each.name != "published" for each in all_tables(report(GOOD, benchmark="lasot")))
+    assert set(table.columns) == {"tracker", "AUC", "P", "P_norm", "source"}
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert (rows[0]["tracker"], rows[0]["source"]) == ("good", "this report")
+    assert rows[0]["AUC"] == pytest.approx(100 * found.trackers[0].total.measures["AUC"])
+    row = next(row for row in rows if row["tracker"] == "SiamRPN++ R50 (OTB)")
+    assert (row["AUC"], row["P"], row["source"]) == (69.6, 91.4, "MODEL_ZOO.md of STVIR/pysot")
+    assert np.isnan(row["P_norm"])
+    assert [row["AUC"] for row in rows[1:]] == sorted((row["AUC"] for row in rows[1:]), reverse=True)
+    assert "69.6" in table.markdown()
+    assert all(each.name != "published" for each in all_tables(report(GOOD)))
 
 
 def test_attributes_are_drawn_as_bars_and_as_a_radar_from_three_on() -> None:
@@ -369,5 +371,5 @@ def test_attributes_are_drawn_as_bars_and_as_a_radar_from_three_on() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["OCC", "SV"]
     assert len(axes.patches) == 4
     three = [sequence("a", 10, attributes=("SV", "OCC", "FM"))]
-    figures = draw_plots(build_report([tracker("a", {"a": 5}, three)], three, benchmark="lasot"))
+    figures = draw_plots(build_report([tracker("a", {"a": 5}, three)], three, benchmark="otb"))
     assert len(figures["attribute_radar"].axes[0].lines) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.training.toys import one_stage
@@ -12,7 +13,6 @@ from singletrack.cli.main import main
 from singletrack.errors import InputError
 from singletrack.training.checkpoint import described
 from singletrack.training.recipes import RECIPES
-from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.variants import MEANINGS, VALUES, change_recipe, variants
 
 
@@ -71,14 +71,12 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_of_an_earlier_version_goes_on() -> None:
     """Fields that were added since are left out of the comparison while they have their defaults."""
     recipe = one_stage()
+    task: Any = recipe.stages[0].task
     before = described(recipe)
     del before["stages"][0]["task"]["config"]["keep_ratio"]
     assert described(recipe, before) != before  # 0.4 is not the default
-    task = recipe.stages[0].task
-    assert isinstance(task, OSTrackTask)
-    same = replace(recipe.stages[0], task=replace(task, frozen=()))
     before = described(recipe)
     del before["stages"][0]["task"]["frozen"]
-    assert described(replace(recipe, stages=(same,)), before) == before
+    assert described(recipe, before) == before
     other = replace(recipe.stages[0], task=replace(task, frozen=("head",)))
     assert described(replace(recipe, stages=(other,)), before) != before
