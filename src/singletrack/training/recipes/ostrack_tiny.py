@@ -111,8 +111,8 @@ def ostrack_tiny_footage() -> Recipe:
     """Continues the training of the bundled model on labeled clips of real video and on pairs from photos.
 
     Command: as for ``ostrack_tiny_on``, with ``--data footage=DIR``, the folder of the clips. It validates on the clips
-    of the other license classes. The stem, which costs much of a step, is frozen. The bundled weights had half of its steps
-    (``--steps 1500``), see ``docs/training-log.md``.
+    of the other license classes. The stem, which costs much of a step, is frozen. The bundled weights had half of its
+    steps (``--steps 1500``), see ``docs/training-log.md``.
     """
     before = ostrack_tiny_on()
     stage = before.stages[0]
