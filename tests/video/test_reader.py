@@ -697,6 +697,41 @@ def test_a_frame_shown_outside_of_the_edit_list_is_noticed(make_video: Callable[
             list(video)
 
 
+@pytest.mark.parametrize(
+    ("found", "at", "new"),
+    [
+        (b"mdhd", 4, b"\xff"),  # a version that there is not
+        (b"mdhd", 17, b"\x7f"),  # ticks per second: all but the first frame come after the end
+        (b"stts", 17, b"\x08"),  # the duration of each frame
+        (b"elst", 19, b"\x7f\xff"),  # the first tick that is shown
+    ],
+)
+def test_frames_hidden_by_damaged_times_are_noticed(  # C19
+    found: bytes, at: int, new: bytes, make_video: Callable[..., Path]
+) -> None:
+    path = make_video("clip.mov", count=20)
+    path.write_bytes(replaced(path.read_bytes(), found, 0, at, new))
+    frames = 0
+    with suppress(VideoError), open_video(path) as video:
+        for _ in video:
+            frames += 1
+        assert frames == 20
+
+
+@pytest.mark.parametrize(("found", "at", "new"), [(b"tfhd", 26, b"\x0c"), (b"tfdt", -2, b"\x80")])
+def test_fragments_with_damaged_times_are_noticed(
+    found: bytes, at: int, new: bytes, make_video: Callable[..., Path]
+) -> None:  # C19
+    path = make_video("clip.mp4", options={"movflags": "frag_keyframe+empty_moov"}, count=30)
+    for number in (0, 1, -1):
+        path.write_bytes(replaced(path.read_bytes(), found, number, at, new))
+        frames = 0
+        with suppress(VideoError), open_video(path) as video:
+            for _ in video:
+                frames += 1
+            assert frames == 30
+
+
 # --- what containers hold beside ordinary frames ----------------------------------------------------------------
 
 

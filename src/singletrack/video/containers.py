@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter
 from singletrack.video.limits import LARGEST_PIXELS, LOCAL_TIMEOUT, PLAYLISTS
-from singletrack.video.structure import find_cut
+from singletrack.video.structure import edit_list_is_damaged, find_cut
 
 if TYPE_CHECKING:  # PyAV is slow to import, so it is imported when a container is opened
     import av
@@ -303,7 +303,7 @@ def _decode(
         if packet.pts is not None and packet.time_base is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if fragmented and packet.size and packet.dts is not None:
-            gaps += follows is not None and packet.dts > follows
+            gaps += follows is not None and (packet.dts > follows or (packet.is_discard and packet.dts < follows))
             follows = packet.dts + (packet.duration or 0)
         if counted and packet.size and packet.pts is not None and not packet.is_discard:
             heapq.heappush(promised, packet.pts)
@@ -332,10 +332,13 @@ def _decode(
                     missing += started <= heapq.heappop(promised) < picture.pts
             yield seconds, picture
     missing += len(promised)
-    if discarded and len(durations) == 1 and len(container.streams) == 1 and container.duration and stream.time_base:
-        # what is shown lasts for this many frames of equal duration
+    hidden = discarded or ("mp4" in container.format.name and len(stream.index_entries) < stream.frames)
+    if hidden and len(durations) == 1 and len(container.streams) == 1 and container.duration and stream.time_base:
+        # the number of frames of equal duration that fill what is shown
         shown = container.duration / 1_000_000 / float(durations.pop() * stream.time_base)
         missing = max(missing, math.floor(shown + 0.02) - (packets - discarded))
+    if hidden and container.name.startswith("file:"):
+        damaged += edit_list_is_damaged(Path(container.name.removeprefix("file:")))
     announced, announced_end = _announced_packets(container, stream), _announced_end(container, stream)
     if announced_end is not None and end + interval < announced_end:
         broken_off = broken_off or f"it announces {announced_end:.2f} seconds and ends after {end:.2f}"

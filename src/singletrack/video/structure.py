@@ -157,7 +157,10 @@ def _cut_in_mp4(stream: BinaryIO, size: int, fragments_only: bool) -> str:
         if name == b"moof":
             fragments, described = fragments + 1, True
             stream.seek(start)
-            held = _described_bytes(stream.read(min(length, LARGEST_DESCRIPTION)))
+            description = stream.read(min(place + length - start, LARGEST_DESCRIPTION))
+            if not _fits(description) or not all(_fits(each) for kind, each in _boxes(description) if kind == b"traf"):
+                return f"its fragment at byte {place} is broken"
+            held = _described_bytes(description)
         elif name == b"mdat":
             if not described and (fragments or fragments_only):
                 undescribed = undescribed or place
@@ -202,3 +205,70 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield content[place + 4 : place + 8], content[place + 8 : place + length]
         place += length
+
+
+def _fits(content: bytes) -> bool:
+    """Whether boxes that follow each other fill the content."""
+    place = 0
+    while place + 8 <= len(content):
+        place += max(8, int.from_bytes(content[place : place + 4], "big"))
+    return place == len(content) or len(content) == LARGEST_DESCRIPTION
+
+
+def edit_list_is_damaged(path: Path) -> bool:
+    """Whether the times of an mp4's video tracks contradict each other, so that the wrong frames may be hidden.
+
+    The duration of a track is the sum of those of its frames, and what is shown of it is no longer; writers differ by a
+    frame or two.
+    """
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        place, header = 0, b""
+        for _ in range(MOST_BOXES):
+            stream.seek(place)
+            header = stream.read(8)
+            length = int.from_bytes(header[:4], "big")
+            if header[4:] == b"moov" or length < 8 or place + length > size:
+                break
+            place += length
+        if header[4:] != b"moov":
+            return False
+        movie = stream.read(min(length - 8, LARGEST_DESCRIPTION))
+    ticks = next((_timescale(content) for name, content in _boxes(movie) if name == b"mvhd"), None)
+    for name, track in _boxes(movie):
+        media = _part(track, b"mdia")
+        if name != b"trak" or _part(media, b"hdlr")[8:12] != b"vide":
+            continue
+        times, durations = _timescale(_part(media, b"mdhd")), _part(_part(_part(media, b"minf"), b"stbl"), b"stts")
+        if times is None or ticks is None:
+            return True
+        entries = [durations[each : each + 8] for each in range(8, len(durations) - 7, 8)]
+        total = sum(int.from_bytes(each[:4], "big") * int.from_bytes(each[4:], "big") for each in entries)
+        longest = max((int.from_bytes(each[4:], "big") for each in entries), default=0)
+        shown = _shown(_part(_part(track, b"edts"), b"elst"))
+        if abs(total - times[1]) > 2 * longest or shown / ticks[0] > (total + 2 * longest) / times[0]:
+            return True
+    return False
+
+
+def _part(content: bytes, name: bytes) -> bytes:
+    return next((part for kind, part in _boxes(content) if kind == name), b"")
+
+
+def _timescale(header: bytes) -> tuple[int, int] | None:
+    """Ticks per second and duration in ticks, of an mvhd or mdhd box; None where they cannot be."""
+    if header[:1] == b"\0":
+        ticks, duration = int.from_bytes(header[12:16], "big"), int.from_bytes(header[16:20], "big")
+    elif header[:1] == b"\1":
+        ticks, duration = int.from_bytes(header[20:24], "big"), int.from_bytes(header[24:32], "big")
+    else:
+        return None
+    return (ticks, duration) if ticks else None
+
+
+def _shown(edits: bytes) -> int:
+    """Ticks of the movie for which an edit list shows frames, without its empty parts."""
+    wide = edits[:1] == b"\1"
+    step, half = (20, 8) if wide else (12, 4)
+    entries = [edits[each : each + step] for each in range(8, len(edits) - step + 1, step)]
+    return sum(int.from_bytes(each[:half], "big") for each in entries if each[half : 2 * half] != b"\xff" * half)
