@@ -188,6 +188,15 @@ def test_hold_when_lost_returns_to_the_last_believed_box() -> None:
     np.testing.assert_allclose(left, [101, 102, 103, 104, 105, 106, 104, 104, 104, 104, 105, 106], atol=1e-4)
 
 
+def test_a_first_box_held_while_lost_is_cut_at_the_frame() -> None:
+    settings = OSTrackSettings(lost_after=1, hold_when_lost=True)
+    tracker = OSTrackTracker(Scripted(runaway), settings)
+    tracker.init(picture(), (100, 150, 40, 166))  # picture() is 320 x 240
+    result = tracker.update(np.zeros((240, 320, 3), np.uint8))
+    assert result.lost
+    assert result.box == (100, 150, 40, 90)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["score", "size", "offset"])
 def test_output_that_is_not_finite_keeps_the_box(name: str, bad: float) -> None:

@@ -168,7 +168,7 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path) -> None:
-    arguments = [argument.replace("DIR", str(tmp_path)) for argument in arguments]
-    result = CliRunner().invoke(singletrack, ["finetune", *arguments, "--out", str(tmp_path)])
+    arguments = [argument.replace("DIR", str(tmp_path / "data")) for argument in arguments]
+    result = CliRunner().invoke(singletrack, ["finetune", *arguments, "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)

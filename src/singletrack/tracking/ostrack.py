@@ -162,7 +162,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         box, score = self._place(maps, target) or Candidate(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
         target.lost_state.update(score, settings)
         if target.lost_state.lost and settings.hold_when_lost:
-            box = target.last_confident_box
+            box = clip_box(target.last_confident_box, target.size_wh, margin=1.0)  # the first box may reach outside
         elif target.lost_state.frames == 0:
             target.last_confident_box = box
         target.box = box
