@@ -344,6 +344,18 @@ def test_a_cut_to_another_scene_is_lost_at_once() -> None:  # C28: after 30 fram
     assert all(lost[11 : 11 + SETTINGS.confirm_looks - 1])  # what looks like the target there must be confirmed
 
 
+def test_a_cut_after_the_first_frame_gives_a_box_within_the_frame() -> None:
+    first, then = other_scene(0), np.full_like(other_scene(0), 7)
+    height, width = first.shape[:2]
+    tracker = LongTermTracker(OSTrackTracker(BrightSquares(), SETTINGS))
+    tracker.init(first, (10, 10, width, height))
+    for _ in range(2):
+        result = tracker.update(then)
+        assert result.lost
+        assert result.box[0] + result.box[2] <= width
+        assert result.box[1] + result.box[3] <= height
+
+
 def test_cuts_are_told_from_motion() -> None:
     def shot(pixels: np.ndarray) -> Shot:
         return shot_of(np.ascontiguousarray(pixels))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.errors import InputError
-from singletrack.geometry.boxes import Box, BoxLike, check_box, iou
+from singletrack.geometry.boxes import Box, BoxLike, check_box, clip_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
@@ -158,9 +158,10 @@ class LongTermTracker(KeepsState):
         frame = check_frame(frame)
         x, y, width, height = box = check_box(box, (frame.shape[1], frame.shape[0]))
         self.tracker.init(frame, box)
-        first = Result(box=(x, y, width, height), score=1.0, lost=False)
         size_wh = (frame.shape[1], frame.shape[0])
-        self._search = _Search(size_wh, first, (width, height), colors_of(frame, first.box), shot=shot_of(frame))
+        inside = clip_box((x, y, width, height), size_wh, margin=1.0)  # given if the target is lost at once
+        first = Result(box=inside, score=1.0, lost=False)
+        self._search = _Search(size_wh, first, (width, height), colors_of(frame, box), shot=shot_of(frame))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, which must have the size of the first.
