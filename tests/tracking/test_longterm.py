@@ -345,7 +345,7 @@ def test_a_cut_to_another_scene_is_lost_at_once() -> None:  # C28: after 30 fram
 
 
 def test_a_cut_after_the_first_frame_gives_a_box_within_the_frame() -> None:
-    first, then = other_scene(0), np.full_like(other_scene(0), 7)
+    first, then = other_scene(0), frame(((300.0, 200.0, 20.0, 20.0), 0.9))
     height, width = first.shape[:2]
     tracker = LongTermTracker(OSTrackTracker(BrightSquares(), SETTINGS))
     tracker.init(first, (10, 10, width, height))
