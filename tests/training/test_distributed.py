@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,16 +155,35 @@ def test_the_reason_of_a_lost_process_is_told(
         launch(4, print)
 
 
+def test_a_signal_to_the_first_process_stops_all_with_a_checkpoint(tmp_path: Path) -> None:  # A11
+    script = LOSING.replace("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getppid(), signal.SIGTERM)")
+    done = run(script.format(out=str(tmp_path / "out")), tmp_path)
+    assert done.returncode in (130, 143), done.stderr
+    assert "stopping after this step; continue with --resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "last.pt").is_file()
+
+
 def test_processes_that_were_stopped_stop_the_one_that_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end by themselves where it does not read their answer: for PyTorch waits 30 s and kills them."""
+    leaving: list[tuple[float, object, list[int]]] = []
+
+    class Timer(threading.Thread):
+        def __init__(self, seconds: float, function: object, arguments: list[int]) -> None:
+            super().__init__()
+            leaving.append((seconds, function, arguments))
+
     def stopped() -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("singletrack.training.distributed.threading.Timer", Timer)
     monkeypatch.setattr(
         "torch.distributed.launcher.api.elastic_launch",
         lambda config, entry: lambda function: {0: entry(function), 1: entry(print)},
     )
     with pytest.raises(KeyboardInterrupt):
         launch(2, stopped)
+    assert leaving == [(2.0, os._exit, [130])]
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ Each takes its share of every batch.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -92,6 +94,7 @@ def init_distributed(device: str) -> Iterator[Distributed]:
 
 STOPPED = "stopped"
 TELL_OF_OTHERS = ("gloo", "NCCL")  # in errors of a process that waited for one that ended
+WAIT_FOR_PARENT = 2.0  # seconds
 WAIT_FOR_CAUSE = 30.0  # seconds, many times the polling interval of the processes
 Result = TypeVar("Result")
 
@@ -131,6 +134,7 @@ def launch(count: int, function: Callable[[], Result]) -> Result:
         rdzv_endpoint="localhost:0",  # any free port
         max_restarts=0,
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # it warns of each signal that it passes on
     try:
         returned = elastic_launch(config, _obedient)(function)
     except SignalException as stop:
@@ -157,6 +161,10 @@ def _obedient(function: Callable[[], Result]) -> Result | str:
     try:
         return function()
     except KeyboardInterrupt:
+        # where the signal came to the parent, it does not read the answer, and PyTorch waits until it does
+        leave = threading.Timer(WAIT_FOR_PARENT, os._exit, [130])
+        leave.daemon = True
+        leave.start()
         return STOPPED
     except RuntimeError as error:
         if any(word in str(error) for word in TELL_OF_OTHERS):
