@@ -19,7 +19,7 @@ from singletrack.bulk import run as run_module
 from singletrack.bulk.manifest import Manifest
 from singletrack.bulk.parts import Part, plan_parts
 from singletrack.bulk.run import Progress, _Run, track_library
-from singletrack.bulk.status import Status, read_status
+from singletrack.bulk.status import Status, _rates, read_status
 from singletrack.bulk.store import RunFacts, Store
 from singletrack.cli.main import main
 from singletrack.errors import InputError, SingletrackError
@@ -218,8 +218,20 @@ def test_status_of_a_run(library: Path, in_this_process: list[str], monkeypatch:
     assert while_running.seconds_left == pytest.approx(2 / while_running.rows_per_second)
     after = read_status(out)
     assert (after.done, after.frames, after.running, after.seconds_left) == (5, 22, False, 0)
-    finished = [each["finished"].timestamp() for each in read_rows(out)]
-    assert after.rows_per_second == pytest.approx(4 / (max(finished) - min(finished)))
+    rows = read_rows(out)
+    finished = [each["finished"].timestamp() for each in rows]
+    begun = min(end - each["seconds"] for end, each in zip(finished, rows, strict=True))
+    assert after.rows_per_second == pytest.approx(5 / (max(finished) - begun))
+
+
+def test_the_rate_of_rows_that_ended_at_once_is_that_of_their_work() -> None:
+    """Targets of one video end within microseconds of each other."""
+    rows, frames = _rates([1000.0, 1000.00001], [20.0, 20.0], [30, 50], None)
+    assert rows == pytest.approx(0.1, rel=1e-3)
+    assert frames == pytest.approx(4.0, rel=1e-3)
+
+
+def test_status_of_what_is_no_run(library: Path) -> None:
     with pytest.raises(InputError, match=r"is not a folder of `singletrack bulk`: it has no run\.json"):
         read_status(library)
 

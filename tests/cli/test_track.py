@@ -129,7 +129,10 @@ def test_box_that_is_none(make_clip: MakeClip, box: str, capsys: pytest.CaptureF
     assert "expected four numbers x,y,width,height" in capsys.readouterr().err
 
 
-def test_box_is_asked_for(make_clip: MakeClip, capsys: pytest.CaptureFixture[str]) -> None:
+def test_box_is_asked_for(
+    make_clip: MakeClip, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["track", str(make_clip(2))]) == 2
     assert "Missing option '--box'" in capsys.readouterr().err
 

@@ -168,6 +168,7 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     arguments = [argument.replace("DIR", str(tmp_path / "data")) for argument in arguments]
     result = CliRunner().invoke(singletrack, ["finetune", *arguments, "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, InputError)

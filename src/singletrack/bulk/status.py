@@ -25,7 +25,7 @@ class Status:
         failed: rows that failed.
         frames: tracked frames; each target counts.
         running: whether a process works on it now.
-        rows_per_second: rate over the last ten minutes in which a part was finished; None before the second part.
+        rows_per_second: rate over the last ten minutes; None before the first row has ended.
         frames_per_second: the same for frames.
         seconds_left: time left at this rate; None if it is unknown.
         failures: video, id and reason of the first failed rows.
@@ -63,7 +63,7 @@ def read_status(folder: str | Path) -> Status:
     frames, finished = table["frames"].to_pylist(), [each.timestamp() for each in table["finished"].to_pylist()]
     failed = [index for index, state in enumerate(states) if state == "failed"]
     shown = [table.slice(index, 1).to_pylist()[0] for index in failed[:SHOWN_FAILURES]]
-    rows_rate, frames_rate = _rates(finished, frames, time.time() if running else None)
+    rows_rate, frames_rate = _rates(finished, table["seconds"].to_pylist(), frames, time.time() if running else None)
     return Status(
         rows=facts.rows,
         done=len(states) - len(failed),
@@ -77,12 +77,16 @@ def read_status(folder: str | Path) -> Status:
     )
 
 
-def _rates(finished: list[float], frames: list[int], now: float | None) -> tuple[float | None, float | None]:
-    """Rows and frames per second over the last ``RECENT`` seconds; None before two rows ended at different times."""
+def _rates(
+    finished: list[float], seconds: list[float], frames: list[int], now: float | None
+) -> tuple[float | None, float | None]:
+    """Rows and frames per second over the last ``RECENT`` seconds, from when the first row of them was begun.
+
+    None before the first row has ended.
+    """
     end = max(finished, default=0.0) if now is None else now
     recent = [index for index, moment in enumerate(finished) if moment >= end - RECENT]
-    start = min((finished[index] for index in recent), default=end)
-    later = [index for index in recent if finished[index] > start]
-    if not later or end <= start:
+    start = max(end - RECENT, min((finished[index] - seconds[index] for index in recent), default=end))
+    if end <= start:
         return None, None
-    return len(later) / (end - start), sum(frames[index] for index in later) / (end - start)
+    return len(recent) / (end - start), sum(frames[index] for index in recent) / (end - start)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from singletrack.cli.options import ask_to_overwrite, overwrite_option
+from singletrack.files import check_outputs
 from singletrack.labeling.formats import FORMATS, WriteOptions, convert_labels
 
 
@@ -43,6 +45,7 @@ class _Formats(click.Command):
     help="For cvat and label-studio: largest error of an interpolated box side, in pixels.",
 )
 @click.option("--save-frames", is_flag=True, help="Also write the labeled frames as images.")
+@overwrite_option
 def command(
     source: Path,
     out: Path,
@@ -51,11 +54,14 @@ def command(
     video: Path | None,
     tolerance: float,
     save_frames: bool,
+    overwrite: bool,
 ) -> None:
     """Convert labels of one video from one format to another.
 
     INPUT is a project of `singletrack label` (clip.singletrack), or labels in any of the formats below.
     """
+    check_outputs([out], [source, video])
+    ask_to_overwrite([out], overwrite)
     labels = convert_labels(
         source,
         out,

@@ -159,7 +159,8 @@ def ask_to_overwrite(paths: Sequence[Path], overwrite: bool) -> None:
     existing = [path for path in paths if path.is_file() and not is_stream(path)]
     if overwrite or not existing:
         return
-    names = " and ".join(map(str, existing))
+    names = " and ".join(map(str, existing)) + (" exist" if len(existing) > 1 else " exists")
+    them = "them" if len(existing) > 1 else "it"
     asked = sys.stdin.isatty() and sys.stderr.isatty()
-    if not (asked and click.confirm(f"{names} exists already; replace it?", err=True)):
-        raise InputError(f"{names} exists already; add --overwrite to replace it, or choose another name")
+    if not (asked and click.confirm(f"{names} already; replace {them}?", err=True)):
+        raise InputError(f"{names} already; add --overwrite to replace {them}, or choose another name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from singletrack.errors import InputError
+from singletrack.files import check_outputs
 from singletrack.labeling.formats.base import WriteOptions
 from singletrack.labeling.formats.registry import read_labels, write_labels
 from singletrack.labeling.labels import LabelSet
@@ -37,15 +38,18 @@ def convert_labels(
         The labels that were written.
 
     Raises:
-        InputError: As ``read_labels`` and ``write_labels``; if pictures are to be written and there is no video.
+        InputError: As ``read_labels`` and ``write_labels``; if `out` is `source` or `video`; if pictures are to be
+            written and there is no video.
     """
     # importing these reads PyAV and SQLite, which reading labels alone does not need
     from singletrack.labeling.project import Project, describe_source
 
     source, out = Path(source), Path(out)
+    check_outputs([out], [source, video])
     if source.suffix.lower() == PROJECT_ENDING and source_format is None:
         with Project.open(source, source=video, read_only=True) as project:
             labels, video = project.labels(), project.source
+            check_outputs([out], [video])
     else:
         described = None if video is None else describe_source(Path(video))
         labels = read_labels(source, format=source_format, video=described)
