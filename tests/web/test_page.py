@@ -170,6 +170,7 @@ def test_two_targets_with_names_that_stay_text(open_page: Open, server: Server) 
     person.see_frame(0)
     person.press("2")
     assert person.page.locator("#target-name").input_value() == name
+    person.page.locator("#attributes input").nth(1).wait_for()
     assert [field.input_value() for field in person.page.locator("#attributes input").all()] == ["side", "left"]
     assert person.box() == pytest.approx([150, 80, 50, 60], abs=1.0)
     person.press("1")

@@ -28,6 +28,7 @@ export async function request(method, path, body, signal) {
       signal,
       body: json ? JSON.stringify(body) : /** @type {Blob | undefined} */ (body),
       headers: json ? { "content-type": "application/json" } : {},
+      keepalive: json, // an edit is kept even if the page is left at once
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
