@@ -10,6 +10,7 @@ from singletrack.cli.main import main
 from singletrack.labeling import Project
 from singletrack.labeling.formats import FORMATS, read_labels
 from singletrack.opencv import cv2
+from singletrack.video import VideoWriter, open_video
 
 
 @pytest.fixture
@@ -104,3 +105,28 @@ def test_help_lists_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["labels", "--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"\n  {name} " in out for name in FORMATS)
+
+
+@pytest.mark.parametrize("target", ["project", "video", "table"])
+def test_what_is_read_is_not_replaced(
+    target: str, project: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, video = tmp_path / "a.csv", tmp_path / "clip.mp4"
+    with open_video(clip) as frames, VideoWriter(video, fps=30) as writer:
+        for frame in frames:
+            writer.write(frame)
+    assert main(["labels", str(project), "--out", str(table)]) == 0
+    out, source = {"project": (project, project), "video": (video, table), "table": (table, table)}[target]
+    before = out.read_bytes()
+    arguments = ["labels", str(source), "--format", "csv", "--out", str(out), "--overwrite"]
+    assert main([*arguments, "--video", str(clip if target == "project" else video)]) == 2
+    assert "would overwrite another file" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+def test_a_file_that_is_there_is_replaced_only_if_asked(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("precious")
+    assert main(["labels", str(project), "--out", str(tmp_path / "a.csv")]) == 2
+    assert (tmp_path / "a.csv").read_text() == "precious"
+    assert main(["labels", str(project), "--out", str(tmp_path / "a.csv"), "--overwrite"]) == 0
+    assert (tmp_path / "a.csv").read_text() != "precious"

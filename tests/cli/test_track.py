@@ -187,7 +187,8 @@ def test_damaged_video_fails_and_keeps_the_output(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
-def test_ctrl_c_keeps_what_was_written(make_clip: MakeClip, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # docker stop and systemd send the second
+def test_ctrl_c_keeps_what_was_written(number: signal.Signals, make_clip: MakeClip, tmp_path: Path) -> None:
     program = """
 import signal, sys, time
 from singletrack import cache, loading, registry
@@ -218,7 +219,7 @@ sys.exit(main(sys.argv[1:]))
         while not boxes.exists() or boxes.stat().st_size < 500:  # some ten frames
             assert process.poll() is None
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         output, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "singletrack: interrupted" in errors

@@ -64,7 +64,7 @@ def test_hidden_files_and_those_of_macs_are_no_frames(tree: Tree, tmp_path: Path
 
 
 def test_root_must_be_there_and_readable_from_its_middle(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is none; check the path"):
+    with pytest.raises(InputError, match="does not exist or is another kind of file; check the path"):
         Storage(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"DTB70\.tar\.gz, which cannot be read from its middle; unpack it"):
         Storage(tmp_path / "DTB70.tar.gz")

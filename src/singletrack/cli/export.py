@@ -11,6 +11,7 @@ from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_file, check_outputs, writing
+from singletrack.interrupts import terminate_as_interrupt
 from singletrack.registry import find_model, make_tracker
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
@@ -84,7 +85,7 @@ def command(
         if int8:
             calibration = photo_looks(tracker, listener, photos, CALIBRATION_LOOKS, seed=1)
     click.echo(f"largest differences from PyTorch{' with the same rounded weights' if half else ''}:")
-    with writing(out):
+    with terminate_as_interrupt(), writing(out):
         differences = export_onnx(
             network,
             out,

@@ -18,10 +18,11 @@ from singletrack.cli.output_options import VideoOutputs, output_options, span_op
 from singletrack.cli.progress import Progress, ProgressBar
 from singletrack.effects.paths import Steps
 from singletrack.errors import InputError
+from singletrack.files import check_outputs as compare_outputs
 from singletrack.files import is_stdout
 from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
 from singletrack.geometry.boxes import Box
-from singletrack.interrupts import quit_on_interrupt
+from singletrack.interrupts import quit_on_interrupt, terminate_as_interrupt
 from singletrack.labeling.formats import FORMATS, LabelRecorder, check_output
 from singletrack.loading import LoadOptions
 from singletrack.outputs import Movie, numbered_files
@@ -221,7 +222,8 @@ def command(
     inputs = [path for path in (targets, weights, Path(source), *map(Path, images)) if path]
     check_outputs(inputs, out, None if label_path else save_boxes)
     if outputs.crop:
-        check_outputs([*inputs, *[path for path in (out, save_boxes) if path]], outputs.crop, None)
+        check_outputs(inputs, outputs.crop, None)
+        compare_outputs([out, save_boxes, outputs.crop], [])
     if label_path:
         check_output(label_path, format, inputs)
     pieces_there = [piece for path in files for piece in numbered_files(path)] if outputs.segment else []
@@ -244,6 +246,7 @@ def command(
         wanted = out is not None or outputs.crop is not None
         written = [path for path in files if not (boxes_on_stdout and path == save_boxes)]
         with ExitStack() as stack:
+            stack.enter_context(terminate_as_interrupt())
             count = _count_frames(video, min(first_boxes, default=0), span)
             shown = [] if outputs.segment else written  # pieces are listed at the end
             progress = stack.enter_context(Progress(count, shown, to_stderr=boxes_on_stdout))

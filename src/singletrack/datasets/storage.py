@@ -97,7 +97,11 @@ class Storage:
             folders, files = Place(self.root, "").contents()
             self._top = Place(self.root, folders.pop() if len(folders) == 1 and not files else "")
         else:
-            raise InputError(f"expected the folder, .zip or .tar of a data set; {root} is none; check the path")
+            raise InputError(
+                f"expected the folder, .zip or .tar of a data set; got {root}, which does not exist or is "
+                "another kind of file; "
+                "check the path"
+            )
 
     def place(self, path: str) -> Place:
         """Return the location of a folder, whether it exists or not."""

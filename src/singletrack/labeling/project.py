@@ -167,7 +167,9 @@ class Project:
         """
         path = Path(path).absolute()
         if not path.is_file():
-            raise ProjectError(f"there is no project file {path}; check the path, or create it with Project.create")
+            raise ProjectError(
+                f"there is no project file {path}; check the path, or make one with `singletrack label CLIP`"
+            )
         _check_header(path)
         database = _Database(path, None if read_only else _lock(path), read_only=read_only)
         try:
