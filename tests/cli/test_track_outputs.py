@@ -313,3 +313,10 @@ def test_the_sound_is_kept_by_track(loads: Any, tmp_path: Path) -> None:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         (sound,) = container.streams.audio
         assert float(sound.duration * sound.time_base) == pytest.approx(2.0, abs=0.15)
+
+
+@pytest.mark.parametrize("option", [["--aspect", "9:16"], ["--margin", "3"], ["--smooth", "1"]])
+def test_options_of_the_view_need_it(option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["track", "clip.mp4", "--box", "4,5,20,16", "--out", str(tmp_path / "a.mp4"), *option]
+    assert main(arguments) == 2
+    assert "go with --crop" in capsys.readouterr().err

@@ -352,6 +352,13 @@ def test_folder_is_read_in_natural_order(folder: Path) -> None:
     assert timed[3][0] == pytest.approx(0.1)
 
 
+def test_one_picture_is_no_video(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)  # FFmpeg takes small ones for videos
+    cv2.imwrite(str(tmp_path / "0001.jpg"), noise)
+    with pytest.raises(VideoError, match="is one picture; give the folder of the frames"):
+        open_video(tmp_path / "0001.jpg")
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".JPG", ".bmp", ".webp"])
 def test_picture_endings(tmp_path: Path, ending: str) -> None:
     write_picture(tmp_path / "frames" / f"1{ending}", 200)

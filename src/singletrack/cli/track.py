@@ -16,6 +16,7 @@ from singletrack.cli.live_options import Receivers, live_options, receiver_optio
 from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
 from singletrack.cli.output_options import VideoOutputs, output_options, span_options
 from singletrack.cli.progress import Progress, ProgressBar
+from singletrack.effects.crop import ViewSettings
 from singletrack.effects.paths import Steps
 from singletrack.errors import InputError
 from singletrack.files import check_outputs as compare_outputs
@@ -319,6 +320,8 @@ def _check_combinations(
         raise click.UsageError("--segment goes with .txt, .csv and .jsonl; label files are written at the end")
     if span.direction != "forward" and outputs.segment is not None:
         raise click.UsageError("--segment goes with tracking forward; leave it, or --reverse or --both-ways, out")
+    if outputs.crop is None and outputs.view != ViewSettings():
+        raise click.UsageError("--aspect, --margin and --smooth go with --crop FILE.mp4; add it, or leave them out")
     if pan_tilt and save_boxes is not None and format_of(save_boxes) != ".jsonl":
         raise click.UsageError("--pan-tilt goes with JSON lines; give --save-boxes - or a .jsonl file")
 

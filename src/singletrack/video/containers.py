@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import DamagedVideoError, VideoError
 from singletrack.video.frames import Frame, FrameConverter
+from singletrack.video.images import PICTURE_ENDINGS
 from singletrack.video.limits import LARGEST_PIXELS, LOCAL_TIMEOUT, PLAYLISTS
 from singletrack.video.structure import edit_list_is_damaged, find_cut
 
@@ -160,7 +161,12 @@ class Container:
             container = av.open(url if remote else f"file:{url}", timeout=timeout, options=options)
             if not remote and PLAYLISTS.intersection(container.format.name.split(",")):
                 container.close()
-                raise VideoError(self._refusal("it is a playlist"))
+                picture = Path(url).suffix.lower() in PICTURE_ENDINGS
+                raise VideoError(
+                    f"{self._name} is one picture; give the folder of the frames, or a glob in quotes"
+                    if picture
+                    else self._refusal("it is a playlist")
+                )
             for stream in container.streams.video:
                 if stream.codec_context is None:  # missing in the stubs of PyAV
                     container.close()
