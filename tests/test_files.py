@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from singletrack.errors import InputError
-from singletrack.files import atomic_write, check_outputs, remove_unfinished
+from singletrack.files import atomic_write, check_outputs, new_folder, remove_unfinished
 
 
 def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path: Path) -> None:  # C18: it was destroyed
@@ -86,3 +86,16 @@ with atomic_write(Path(sys.argv[1]) / "model.onnx") as unfinished:
         path.touch()
     remove_unfinished(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_new_folder_that_stays_empty_goes_with_an_error(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name, writes, left in (("new", False, False), ("new", True, True), ("there", False, True)):
+        with pytest.raises(ValueError, match="inside"), new_folder(tmp_path / name):
+            if writes:
+                (tmp_path / name / "a.txt").write_text("kept")
+            raise ValueError("inside")
+        assert (tmp_path / name).exists() == left
+    with new_folder(tmp_path / "fine"):
+        pass
+    assert (tmp_path / "fine").is_dir()

@@ -139,6 +139,20 @@ def make_folder(path: Path) -> None:
         tempfile.TemporaryFile(dir=path).close()
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """As ``make_folder``, as a context manager: if it fails inside, a folder that is new and still empty is removed."""
+    existed = path.exists()
+    make_folder(path)
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
 def check_weights_kind(path: Path) -> None:
     """Raise CheckpointError, saying what to do, for a file that stands where weights should be but holds none."""
     with path.open("rb") as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from singletrack import loading
 from singletrack.engines import TRAIN_EXTRA, require_packages
-from singletrack.files import make_folder, writing
+from singletrack.files import new_folder, writing
 from singletrack.geometry.boxes import Box
 from singletrack.loading import LoadOptions
 from singletrack.opencv import cv2
@@ -228,14 +229,18 @@ class InspectionFolder:
         self.folder, self.fps = folder, fps
         self.writers: dict[str, VideoWriter] = {}
         self.files: list[Path] = []
-        make_folder(folder)
+        self._made = new_folder(folder)
 
     def __enter__(self) -> InspectionFolder:
+        self._made.__enter__()
         return self
 
-    def __exit__(self, *given: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for writer in self.writers.values():
             writer.close()
+        self._made.__exit__(kind, error, trace)
 
     def write(self, frames: Sequence[InspectedFrame]) -> None:
         """Write one inspected frame of every model."""

@@ -274,3 +274,10 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '"clips": 60, "boxes": 180' in done.stdout
+
+
+def test_a_refused_manifest_leaves_no_folder(library: Path) -> None:
+    out = library.parent / "out"
+    with pytest.raises(InputError):
+        track_library(write_manifest(library / "list.csv", [("none.mp4", 0, (1, 2, "x", 4))]), out)
+    assert not out.exists()

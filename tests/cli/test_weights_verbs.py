@@ -153,3 +153,9 @@ def test_converted_weights_carry_a_keep_ratio(tmp_path: Path, capsys: pytest.Cap
     assert stored_fields("third.safetensors") == {}
     assert main([*base, "fourth.safetensors", "--keep-ratio", "2"]) == 2
     assert "keep ratio must be above 0" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "ostrack_tiny", "--photos", "nowhere", "--out", "run"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not (folder / "run").exists()

@@ -342,8 +342,10 @@ class Store:
             SingletrackError: another process does.
         """
         if self.is_local:
-            make_folder(Path(self.path()))
-            make_folder(Path(self.path("unfinished")))
+            folder = Path(self.path())
+            existed = folder.exists()
+            make_folder(folder)
+            make_folder(folder / "unfinished")
             try:
                 unlock = self._lock_file()
             except BlockingIOError as error:
@@ -352,6 +354,11 @@ class Store:
                 yield
             finally:
                 unlock()
+                if not existed and not (folder / "run.json").exists():  # nothing was begun
+                    with suppress(OSError):
+                        (folder / "run.json.lock").unlink(missing_ok=True)
+                        (folder / "unfinished").rmdir()
+                        folder.rmdir()
         else:
             with self._remote_lock():
                 yield

@@ -11,7 +11,7 @@ from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.files import check_output_folder, make_folder
+from singletrack.files import check_output_folder, new_folder
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import bundled_file, existing_file
 from singletrack.models.configs import OSTrackConfig
@@ -121,8 +121,7 @@ def command(
     check_output_folder(
         folder, [photos, *folders.values(), weights], outputs=["weights.safetensors", "finetuned.safetensors"]
     )
-    make_folder(folder)
-    with terminate_as_interrupt():
+    with new_folder(folder), terminate_as_interrupt():
         outcome = finetune(
             recipe,
             existing_file(weights) if weights else bundled_file(model, ".safetensors"),

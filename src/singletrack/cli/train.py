@@ -14,7 +14,7 @@ from singletrack.cache import cache_folder
 from singletrack.cli.options import parse_changes, parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
-from singletrack.files import check_output_folder, make_folder
+from singletrack.files import check_output_folder, new_folder
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import existing_file
 from singletrack.published import published_results
@@ -161,7 +161,6 @@ def command(
     check_devices(devices or 1, where)
     folder = out or Path("runs") / recipe
     check_output_folder(folder, [photos, *folders.values(), weights], outputs=["weights.safetensors"])
-    make_folder(folder)
     chosen = change_recipe(RECIPES[recipe](), changes)
     if batch is not None:
         stages = tuple(dataclasses.replace(stage, batch=batch) for stage in chosen.stages)
@@ -183,7 +182,7 @@ def command(
         report=click.echo,
     )
     run = partial(train, chosen, data, folder, resume_run=resume, weights=weights, settings=settings)
-    with terminate_as_interrupt():
+    with new_folder(folder), terminate_as_interrupt():
         left = run() if devices in (None, 1) else launch(devices, run)
     click.echo(f"weights: {left}")
 
