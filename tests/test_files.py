@@ -88,14 +88,24 @@ with atomic_write(Path(sys.argv[1]) / "model.onnx") as unfinished:
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
-def test_a_new_folder_that_stays_empty_goes_with_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "writes", "left"), [("new", False, False), ("new", True, True), ("there", False, True)]
+)
+def test_a_new_folder_that_stays_empty_goes_with_an_error(name: str, writes: bool, left: bool, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    for name, writes, left in (("new", False, False), ("new", True, True), ("there", False, True)):
-        with pytest.raises(ValueError, match="inside"), new_folder(tmp_path / name):
+
+    def fail() -> None:
+        with new_folder(tmp_path / name):
             if writes:
                 (tmp_path / name / "a.txt").write_text("kept")
             raise ValueError("inside")
-        assert (tmp_path / name).exists() == left
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    assert (tmp_path / name).exists() == left
+
+
+def test_a_new_folder_stays_without_an_error(tmp_path: Path) -> None:
     with new_folder(tmp_path / "fine"):
         pass
     assert (tmp_path / "fine").is_dir()
