@@ -147,7 +147,7 @@ def test_segments(make_clip: MakeClip, loads: Any, tmp_path: Path, capsys: pytes
     assert f"wrote {pieces[2]}" in capsys.readouterr().out
     before = pieces[0].read_bytes()
     assert main(command) == 2  # pieces of an earlier run are not replaced
-    assert "exists already" in capsys.readouterr().err
+    assert "exist already" in capsys.readouterr().err
     assert pieces[0].read_bytes() == before
 
 
