@@ -44,7 +44,7 @@ from singletrack.video import LiveOptions, open_video
 
 Image = NDArray[np.uint8]
 FPS, SIZE_WH = 30, (640, 360)
-BITS, CELL = 32, 16  # of the clock: milliseconds, a square of so many pixels for each bit
+BITS, CELL = 32, 16  # of the clock: milliseconds in this many bits, each a square with sides of CELL pixels
 BOX = (300.0, 160.0, 60.0, 60.0)
 
 

@@ -16,8 +16,8 @@ class PublishedResult:
 
     Attributes:
         tracker: its name there.
-        model: name of the model here; empty if there is none.
-        recipe: recipe here that trains it; empty if there is none.
+        model: name of the model here; empty if it is not here.
+        recipe: recipe here that trains it; empty if no recipe trains it.
         benchmark: name of the data set in ``datasets.registry``, or a VOT challenge such as "vot2018".
         measures: name -> percent, by the names of ``evaluation.protocols``. "robustness" of VOT2015 to VOT2019 is the
             failure rate, of which less is better.

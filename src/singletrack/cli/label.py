@@ -7,14 +7,14 @@ import signal
 import tempfile
 import threading
 import webbrowser
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from singletrack import cache
-from singletrack.errors import InputError, MissingDependencyError
-from singletrack.install import install_command
+from singletrack.cli.options import WEB_EXTRA, page_options
+from singletrack.engines import require_packages
+from singletrack.errors import InputError
 
 
 @click.command()
@@ -28,18 +28,7 @@ from singletrack.install import install_command
     "--model", default="ostrack-tiny", show_default=True, help="Model to track with, see `singletrack models`."
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]")
-@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.  [default: open it]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    help="Port to listen on (0: any free port).  [default: 8713, else a free one]",
-)
-@click.option(
-    "--allow-remote",
-    is_flag=True,
-    help="Allow other machines to connect; needs a --host that they can reach. The connection is not encrypted.",
-)
+@page_options
 @click.option(
     "--upload-limit",
     type=click.IntRange(min=1),
@@ -72,10 +61,7 @@ def command(
     given. Without SOURCE, drop a clip into the page. Everything stays on this machine and is saved as you work.
     Ctrl-C ends it.
     """
-    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
-        raise MissingDependencyError(
-            f"the label page needs starlette, uvicorn and websockets; install them: {install_command('web')}"
-        )
+    require_packages("the label page", *WEB_EXTRA)
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import signal
 import webbrowser
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from singletrack import cache, loading
 from singletrack.cli.live_options import live_options
-from singletrack.cli.options import model_options
-from singletrack.errors import MissingDependencyError
+from singletrack.cli.options import WEB_EXTRA, model_options, page_options
+from singletrack.engines import require_packages
 from singletrack.files import make_folder
-from singletrack.install import install_command
 from singletrack.interrupts import quit_on_interrupt
 from singletrack.loading import LoadOptions
 from singletrack.video import LiveOptions, open_video
@@ -32,18 +30,7 @@ from singletrack.video.streams import hide_password
     metavar="FOLDER",
     help="Where recordings go.  [default: the current folder]",
 )
-@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.  [default: open it]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    help="Port to listen on (0: any free port).  [default: 8713, else a free one]",
-)
-@click.option(
-    "--allow-remote",
-    is_flag=True,
-    help="Allow other machines to connect; needs a --host that they can reach. The connection is not encrypted.",
-)
+@page_options
 def command(
     source: str,
     model: str,
@@ -60,10 +47,7 @@ def command(
     SOURCE is a camera number (0), the address of a stream (rtsp://..., http://...), or a video file, which plays at its
     own pace. Everything stays on this machine. Ctrl-C ends it.
     """
-    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
-        raise MissingDependencyError(
-            f"the live page needs starlette, uvicorn and websockets; install them: {install_command('web')}"
-        )
+    require_packages("the live page", *WEB_EXTRA)
     from singletrack.web.live import LiveSession, build_live_app
     from singletrack.web.server import load_token, serve_app
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
+from singletrack.cli.options import group_options
 from singletrack.events import EventDetector
 from singletrack.geometry.boxes import Box
 from singletrack.publish import MqttPublisher, Webhook
@@ -92,17 +91,10 @@ LIVE = {
 }
 
 
-def live_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of cameras and streams; the command gets ``live: LiveOptions``."""
-
-    @functools.wraps(function)
-    def call(*arguments: Any, **given: Any) -> Any:
-        return function(*arguments, live=LiveOptions(**{name: given.pop(name) for name in LIVE}), **given)
-
-    decorated: Callable[..., Any] = call
-    for option in reversed(LIVE.values()):
-        decorated = option(decorated)
-    return decorated
+# of cameras and streams; the command gets ``live: LiveOptions``
+live_options = group_options(
+    LIVE.values(), lambda given: {"live": LiveOptions(**{name: given.pop(name) for name in LIVE})}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +156,7 @@ RECEIVERS = {
 }
 
 
-def receiver_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of ``Receivers``; the command gets ``receivers``."""
-
-    @functools.wraps(function)
-    def call(*arguments: Any, **given: Any) -> Any:
-        return function(*arguments, receivers=Receivers(**{name: given.pop(name) for name in RECEIVERS}), **given)
-
-    decorated: Callable[..., Any] = call
-    for option in reversed(RECEIVERS.values()):
-        decorated = option(decorated)
-    return decorated
+# the command gets ``receivers: Receivers``
+receiver_options = group_options(
+    RECEIVERS.values(), lambda given: {"receivers": Receivers(**{name: given.pop(name) for name in RECEIVERS})}
+)

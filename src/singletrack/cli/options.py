@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.errors import InputError
 from singletrack.files import is_stream
+from singletrack.install import install_command
 from singletrack.loading import DEFAULT_MODEL, LoadOptions, check_keep_ratio, choose_model
 
 WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
@@ -119,20 +120,62 @@ OPTIONS = {
 }
 
 
-def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which model runs and how; the command gets ``model`` and ``options: LoadOptions``."""
-    names = [name for name in OPTIONS if name != "model"]
+WEB_EXTRA = (("starlette", "uvicorn", "websockets"), install_command("web"))
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-    @functools.wraps(function)
-    def call(*arguments: Any, **given: Any) -> Any:
-        options = LoadOptions(**{name: given.pop(name) for name in names})
-        model, options = choose_model(given.pop("model"), options)
-        return function(*arguments, model=str(model), options=options, **given)
 
-    decorated: Callable[..., Any] = call
-    for option in reversed(OPTIONS.values()):
-        decorated = option(decorated)
-    return decorated
+def group_options(
+    options: Iterable[Decorator], gather: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: {}
+) -> Decorator:
+    """Make a decorator that adds several options to a command, in this order.
+
+    Args:
+        options: the options, as made by ``click.option``.
+        gather: takes their values out of the arguments of the command, and returns those that it gets instead.
+    """
+    decorators = list(options)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **given: Any) -> Any:
+            gathered = gather(given)
+            return function(*arguments, **gathered, **given)
+
+        decorated: Callable[..., Any] = call
+        for option in reversed(decorators):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _gather_model(given: dict[str, Any]) -> dict[str, Any]:
+    options = LoadOptions(**{name: given.pop(name) for name in OPTIONS if name != "model"})
+    model, options = choose_model(given.pop("model"), options)
+    return {"model": str(model), "options": options}
+
+
+# which model runs and how; the command gets ``model`` and ``options: LoadOptions``
+model_options = group_options(OPTIONS.values(), _gather_model)
+
+# of the commands that serve a page; the command gets ``browser``, ``host``, ``port`` and ``allow_remote``
+page_options = group_options(
+    [
+        click.option("--browser/--no-browser", default=True, help="Open the page in a browser.  [default: open it]"),
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            help="Port to listen on (0: any free port).  [default: 8713, else a free one]",
+        ),
+        click.option(
+            "--allow-remote",
+            is_flag=True,
+            help="Allow other machines to connect; needs a --host that they can reach. The connection is not "
+            "encrypted.",
+        ),
+    ]
+)
 
 
 def parse_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 
 from singletrack.api import Span
+from singletrack.cli.options import group_options
 from singletrack.drawing import draw_result, draw_results
 from singletrack.effects.cover import KINDS, Cover, Kind
 from singletrack.effects.crop import ViewPath, ViewSettings
@@ -186,29 +187,24 @@ OUTPUTS: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
 ]
 
 
-def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of ``VideoOutputs``; the command gets ``outputs``."""
+def _gather_outputs(given: dict[str, Any]) -> dict[str, Any]:
+    take = given.pop
+    outputs = VideoOutputs(
+        crop=take("crop"),
+        view=ViewSettings(aspect=take("aspect"), margin=take("margin"), smooth=take("smooth")),
+        cover=cast("Kind | None", take("cover")),
+        trail=take("trail"),
+        heatmap=take("heatmap"),
+        spotlight=take("spotlight"),
+        boxes=take("draw_boxes"),
+        encoding=Encoding(codec=take("codec"), quality=take("quality")),
+        segment=take("segment"),
+    )
+    return {"outputs": outputs}
 
-    @functools.wraps(function)
-    def call(*arguments: Any, **given: Any) -> Any:
-        take = given.pop
-        outputs = VideoOutputs(
-            crop=take("crop"),
-            view=ViewSettings(aspect=take("aspect"), margin=take("margin"), smooth=take("smooth")),
-            cover=cast("Kind | None", take("cover")),
-            trail=take("trail"),
-            heatmap=take("heatmap"),
-            spotlight=take("spotlight"),
-            boxes=take("draw_boxes"),
-            encoding=Encoding(codec=take("codec"), quality=take("quality")),
-            segment=take("segment"),
-        )
-        return function(*arguments, outputs=outputs, **given)
 
-    decorated: Callable[..., Any] = call
-    for option in reversed(OUTPUTS):
-        decorated = option(decorated)
-    return decorated
+# the command gets ``outputs: VideoOutputs``
+output_options = group_options(OUTPUTS, _gather_outputs)
 
 
 SPAN = [
@@ -238,16 +234,10 @@ SPAN = [
 ]
 
 
-def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of ``Span``; the command gets ``span``."""
+def _gather_span(given: dict[str, Any]) -> dict[str, Any]:
+    direction = given.pop("direction") or "forward"
+    return {"span": Span(direction=direction, **{name: given.pop(name) for name in ("end", "stride", "stop_when")})}
 
-    @functools.wraps(function)
-    def call(*arguments: Any, **given: Any) -> Any:
-        direction = given.pop("direction") or "forward"
-        span = Span(direction=direction, **{name: given.pop(name) for name in ("end", "stride", "stop_when")})
-        return function(*arguments, span=span, **given)
 
-    decorated: Callable[..., Any] = call
-    for option in reversed(SPAN):
-        decorated = option(decorated)
-    return decorated
+# the command gets ``span: Span``
+span_options = group_options(SPAN, _gather_span)

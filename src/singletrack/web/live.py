@@ -137,7 +137,7 @@ class LiveSession:
         self._ask(work)
 
     def remove(self, id: int) -> None:
-        """Remove a target; raises InputError if there is none."""
+        """Remove a target; raises InputError for an unknown number."""
         self._ask(lambda: self._many.remove(id))
 
     def record(self, on: bool) -> None:
