@@ -74,3 +74,8 @@ class ExportError(SingletrackError):
 
 class MissingDependencyError(SingletrackError, ImportError):
     """An optional part is not installed; the message gives the command that installs it."""
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, in words: the system's for its errors, without their number and path."""
+    return str(getattr(error, "strerror", None) or error)

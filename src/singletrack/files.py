@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from singletrack.errors import CheckpointError, InputError, SingletrackError
+from singletrack.errors import CheckpointError, InputError, SingletrackError, reason_of
 
 LONGEST_HEADER = 100_000_000  # bytes of a safetensors file that describe its tensors; the format allows no more
 
@@ -250,7 +250,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def unwritable(path: Path, error: Exception) -> SingletrackError:
     """Build the error for a file or folder that cannot be written, with the reason from the system or FFmpeg."""
-    reason = getattr(error, "strerror", None) or error
+    reason = reason_of(error)
     return SingletrackError(
         f"cannot write {path} ({reason}); check that its folder exists, is writable and has free space"
     )

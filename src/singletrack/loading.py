@@ -37,7 +37,15 @@ from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
 from singletrack.models.configs import NetworkConfig, stored_config, stored_fields, variable_fields
-from singletrack.registry import MODELS, LoadedTracker, ModelSpec, change_settings, find_model, make_tracker
+from singletrack.registry import (
+    MODELS,
+    LoadedTracker,
+    ModelSpec,
+    change_settings,
+    find_model,
+    make_tracker,
+    unknown_model,
+)
 from singletrack.tracking.base import Network
 from singletrack.tracking.state import from_bytes
 
@@ -224,10 +232,7 @@ def _load(name: str | Path, options: LoadOptions) -> LoadedTracker:
             raise InputError(f"expected one weights file; got {name} and {weights}; leave one of them out")
         models, weights = list(MODELS), name
     elif str(name) not in MODELS:
-        raise InputError(
-            f"unknown model {str(name)!r}; choose one of {', '.join(MODELS)}, or give the path of an exported .onnx "
-            "or .xml file"
-        )
+        raise unknown_model(str(name), "or give the path of an exported .onnx or .xml file")
     path = None if weights is None else existing_file(weights)
     engine = options.engine
     if engine == "auto":

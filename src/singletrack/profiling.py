@@ -93,7 +93,7 @@ def plan(
     """
     for model in models:
         if model not in registry.MODELS:
-            raise InputError(f"unknown model {model!r}; choose among {', '.join(registry.MODELS)}")
+            raise registry.unknown_model(model)
     if not models or (weights is not None and len(models) > 1):
         raise InputError(
             f"{'a weights file needs exactly one model' if weights else 'give at least one model'}; got {models}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -332,8 +333,22 @@ MODELS |= {
 def find_model(name: str) -> ModelSpec:
     """Return the row of a model; raises InputError, listing the models, for an unknown name."""
     if name not in MODELS:
-        raise InputError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+        raise unknown_model(name)
     return MODELS[name]
+
+
+def unknown_model(name: str, advice: str = "") -> InputError:
+    """Build the error for an unknown model, with the models and the name nearest to it.
+
+    Args:
+        name: what was given.
+        advice: what else may be given, such as "or the path of an exported file".
+    """
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    return InputError(
+        f"unknown model {name!r}; choose one of {', '.join(MODELS)}{advice and f', {advice}'}"
+        + (f"; did you mean {near[0]}?" if near else "")
+    )
 
 
 def network_config(name: str, kind: type[Config]) -> Config:

@@ -29,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from singletrack.errors import InputError, show_value
+from singletrack.errors import InputError, reason_of, show_value
 from singletrack.files import is_stdout, is_stream, unwritable, writing
 from singletrack.geometry.boxes import Box, pan_tilt
 from singletrack.tracking.base import Result
@@ -163,7 +163,7 @@ def read_results(path: str | Path) -> list[Record]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read result file {path} ({error}); check the path") from error
+        raise InputError(f"cannot read result file {path} ({reason_of(error)}); check the path") from error
     lines = text.splitlines()
     if is_torn(text, path.suffix.lower()):
         raise InputError(

@@ -93,7 +93,7 @@ def test_what_does_not_fit_the_folder_is_refused(library: Path, in_this_process:
     with pytest.raises(InputError, match="part_rows was 1, is 3"):
         track_library(manifest, out, part_rows=3)
     write_manifest(library / "list.csv", ROWS[:3])
-    with pytest.raises(InputError, match=r"digest was .* rows was 5, is 3"):
+    with pytest.raises(InputError, match="another run: another manifest; give another folder"):
         track_library(manifest, out)
 
 
@@ -281,3 +281,8 @@ def test_a_refused_manifest_leaves_no_folder(library: Path) -> None:
     with pytest.raises(InputError):
         track_library(write_manifest(library / "list.csv", [("none.mp4", 0, (1, 2, "x", 4))]), out)
     assert not out.exists()
+
+
+def test_a_mistyped_command_is_no_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bulk", "statsu", "out"]) == 2
+    assert "no command or manifest 'statsu'; did you mean status?" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_parts_of_another_run_are_not_mixed(store: Store) -> None:
 def test_the_same_run_resumes_and_another_is_refused(store: Store) -> None:
     assert store.start(facts()) == facts()
     assert store.start(facts(manifest="moved.csv")).manifest == "m.csv"
-    with pytest.raises(InputError, match="digest was 1, is 2; version was 0, is 9; give another folder"):
+    with pytest.raises(InputError, match="another run: another manifest; version was 0, is 9; give another folder"):
         store.start(facts(digest="2", version="9"))
     with pytest.raises(InputError, match="options was"):
         store.start(facts(options={"engine": "torch"}))

@@ -53,7 +53,7 @@ def test_a_folder_with_everything(clip: tuple[Path, str], tmp_path: Path, capsys
     [
         (["--token", "7"], 2, "expected ROW,COLUMN, such as 3,4; got '7'"),
         (["--token", "7,0"], 2, "a row and a column from 0 to 6; got 7,0"),
-        (["--beside", "toy"], 2, "unknown model 'toy' in --beside"),
+        (["--beside", "toy"], 2, "unknown model 'toy'"),
         (["--every", "100"], 2, "ends before frame 100; give a smaller --every"),
     ],
 )

@@ -110,6 +110,11 @@ def test_the_data_set_must_be_known_and_one(
     assert "report them separately" in capsys.readouterr().err
 
 
+def test_a_run_that_is_not_there(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "runs/none", "--root", str(root)]) == 2
+    assert "folder of results not found: runs/none" in capsys.readouterr().err
+
+
 def test_two_runs_of_one_model_are_called_by_their_folders(
     root: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

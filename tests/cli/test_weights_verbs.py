@@ -159,3 +159,10 @@ def test_a_run_that_cannot_begin_leaves_no_folder(folder: Path, capsys: pytest.C
     assert main(["train", "ostrack_tiny", "--photos", "nowhere", "--out", "run"]) == 2
     assert "nowhere" in capsys.readouterr().err
     assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["profile", "export --out a.onnx", "finetune --data folder=."])
+def test_the_nearest_model_is_named(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verb, *options = command.split()
+    assert main([verb, "ostrack-tinny", *options, *(["--out", "run"] if verb == "finetune" else [])]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("did you mean ostrack-tiny?")

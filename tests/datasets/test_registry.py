@@ -48,7 +48,7 @@ def test_what_cannot_be_meant_is_refused(whole: Tree, tmp_path: Path) -> None:
         open_dataset("lasso", root)
     with pytest.raises(InputError, match=r"lasot has no split 'val'; choose one of test, train"):
         open_dataset("lasot", root, split="val")
-    with pytest.raises(InputError, match="has no sequence 'dgo'; its sequences are such as dog"):
+    with pytest.raises(InputError, match="has no sequence 'dgo'; it has dog"):
         open_dataset("folder", root, names=["dgo"])
     with pytest.raises(InputError, match="limit must be at least 1; got 0"):
         open_dataset("folder", root, limit=0)

@@ -315,6 +315,9 @@ class Store:
             for each in fields(facts)
             if each.compare and _as_json(getattr(held, each.name)) != _as_json(getattr(facts, each.name))
         ]
+        if held.digest != facts.digest:  # in words, without what follows from it
+            follows = ("digest was", "rows was", "parts was")
+            different = ["another manifest", *(each for each in different if not each.startswith(follows))]
         if different:
             raise InputError(
                 f"{self.address} holds another run: {'; '.join(different)}; give another folder (--out), or use the "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
 from types import TracebackType
 
 import click
@@ -18,6 +20,10 @@ class Bulk(click.Group):
     """A group whose first command is the default: `bulk MANIFEST` runs, `bulk status FOLDER` reports."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        if arguments and arguments[0] not in self.commands and not Path(arguments[0]).exists():
+            near = difflib.get_close_matches(arguments[0], self.commands, n=1)
+            if near:
+                raise click.UsageError(f"no command or manifest {arguments[0]!r}; did you mean {near[0]}?", context)
         if not arguments or arguments[0] not in self.commands:
             arguments = ["run", *(arguments or ["--help"])]
         return super().parse_args(context, arguments)

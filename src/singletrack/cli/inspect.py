@@ -16,7 +16,7 @@ from singletrack.files import check_output_folder
 from singletrack.geometry.boxes import Box
 from singletrack.inspecting import InspectionFolder, inspect_video
 from singletrack.loading import LoadOptions, choose_model, existing_file
-from singletrack.registry import MODELS
+from singletrack.registry import MODELS, unknown_model
 from singletrack.video import open_video
 
 
@@ -89,7 +89,7 @@ def command(
     for text in beside:
         name, equals, weights = text.partition("=")
         if name not in MODELS:
-            raise InputError(f"unknown model {name!r} in --beside; choose one of {', '.join(MODELS)}")
+            raise unknown_model(name)
         other = replace(options, weights=existing_file(weights) if equals else None, keep_ratio=None, settings=None)
         label = name if name not in models else f"{name}-{len(models) + 1}"
         models[label] = (str(choose_model(name, other)[0]), other)

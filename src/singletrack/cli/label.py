@@ -15,6 +15,7 @@ from singletrack import cache
 from singletrack.cli.options import WEB_EXTRA, page_options
 from singletrack.engines import require_packages
 from singletrack.errors import InputError
+from singletrack.loading import DEFAULT_MODEL
 
 
 @click.command()
@@ -25,7 +26,7 @@ from singletrack.errors import InputError
     help="Project file, created if needed.  [default: next to SOURCE, with the ending .singletrack]",
 )
 @click.option(
-    "--model", default="ostrack-tiny", show_default=True, help="Model to track with, see `singletrack models`."
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Model to track with, see `singletrack models`."
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]")
 @page_options
@@ -78,6 +79,8 @@ def command(
         upload_bytes=upload_limit * 1_000_000,
     )
     try:
+        if weights is not None or model != DEFAULT_MODEL:  # an unknown or unreadable one is reported here
+            workspace.tracker()
         for clip in clips:
             workspace.add(clip, project)
         if len(clips) == 1:  # what cannot be opened is reported here, not only in the page

@@ -14,7 +14,7 @@ import numpy as np
 from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.cli.report import REPORT_EXTRA, read_report, split_label
 from singletrack.engines import TRAIN_EXTRA, require_packages
-from singletrack.errors import InputError
+from singletrack.errors import InputError, reason_of
 from singletrack.evaluation.result_readers import is_run_folder
 from singletrack.evaluation.run_store import RunFolder
 from singletrack.files import check_file, check_outputs, writing
@@ -106,7 +106,7 @@ def _curve(folder: Path, measure: str) -> tuple[np.ndarray[Any, Any], np.ndarray
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} must be a folder of `singletrack train`, with recipe.json and log.jsonl, or of `singletrack "
-            f"evaluate`; got {type(error).__name__}: {error}; check the path"
+            f"evaluate`; it cannot be read ({reason_of(error)}); check the path"
         ) from error
     if not points:
         known = sorted({name for line in lines for name in line} - {"stage", "step", "time"})

@@ -102,6 +102,9 @@ def read_report(
 ) -> Report:
     """Read results, [LABEL=]FOLDER each, and score them; raises InputError as ``build_report``."""
     labeled = [split_label(run) for run in runs]
+    for _, folder in labeled:
+        if not folder.is_dir():
+            raise InputError(f"folder of results not found: {folder}; check the path")
     data, split, names = _what_ran([folder for _, folder in labeled if is_run_folder(folder)], data, split)
     sequences = open_dataset(
         data,

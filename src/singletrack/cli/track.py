@@ -18,7 +18,7 @@ from singletrack.cli.output_options import VideoOutputs, output_options, span_op
 from singletrack.cli.progress import Progress, ProgressBar
 from singletrack.effects.crop import ViewSettings
 from singletrack.effects.paths import Steps
-from singletrack.errors import InputError
+from singletrack.errors import InputError, reason_of
 from singletrack.files import check_outputs as compare_outputs
 from singletrack.files import is_stdout
 from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
@@ -61,7 +61,7 @@ def read_targets(path: Path, start: int) -> dict[int, list[Box]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read targets file {path} ({error}); check the path") from error
+        raise InputError(f"cannot read targets file {path} ({reason_of(error)}); check the path") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

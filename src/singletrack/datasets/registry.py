@@ -147,8 +147,8 @@ def choose(
         if unknown:
             near = difflib.get_close_matches(unknown[0], found, n=3) or list(found)[:3]
             raise InputError(
-                f"{name} {split} has no sequence {unknown[0]!r}; its sequences are such as {', '.join(near)}; "
-                "check the spelling"
+                f"{name} {split} has no sequence {unknown[0]!r}; "
+                + (f"it has {', '.join(near)}; check the spelling" if near else "it has none at all; check the folder")
             )
     listed = listed if limit is None else listed[:limit]
     problems |= {sequence: "is not in this copy" for sequence in listed if sequence not in found}

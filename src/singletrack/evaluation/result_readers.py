@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from singletrack.datasets.annotations import read_regions, read_values
 from singletrack.datasets.base import VideoSequence
-from singletrack.errors import InputError
+from singletrack.errors import InputError, reason_of
 from singletrack.evaluation.run_store import RunFolder
 
 Array = NDArray[np.float64]
@@ -194,7 +194,7 @@ def _read(path: Path, parse: Callable[[str], Array]) -> Array:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
-        raise InputError(f"cannot read result file {path} ({error}); fix or remove it") from error
+        raise InputError(f"cannot read result file {path} ({reason_of(error)}); fix or remove it") from error
 
 
 def _read_boxes(path: Path, sequence: VideoSequence) -> Array:

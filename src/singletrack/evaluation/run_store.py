@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, reason_of
 from singletrack.files import atomic_write, make_folder, remove_unfinished, writing
 
 Array = NDArray[np.float64]
@@ -257,7 +257,9 @@ def _read_table(path: Path, *, columns: int, skip: int = 0) -> Array:
         lines = path.read_text(encoding="utf-8").splitlines()[skip:]
         table = np.array([[float(value) for value in line.split(",")] for line in lines]).reshape(len(lines), -1)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read result file {path} ({error}); evaluate this sequence again") from error
+        raise InputError(
+            f"cannot read result file {path} ({reason_of(error)}); evaluate this sequence again"
+        ) from error
     if table.shape != (len(lines), columns):
         raise InputError(
             f"{path} must have {columns} numbers per line; got {table.shape[1]}; evaluate the sequence again"

@@ -1,0 +1,28 @@
+"""`singletrack label`: what it refuses before the page opens. tests/web has the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from singletrack.cli.main import main
+
+pytest.importorskip("starlette", reason="needs the label page: pip install 'singletrack[web]'")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "ostrack-265"], "did you mean ostrack-256?"),
+        (["--model", "ostrack-256"], "no bundled weights for ostrack-256"),
+        (["--weights", "none.safetensors"], "none.safetensors"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_told_before_the_page_opens(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("singletrack.web.server.serve", lambda *_, **given: pytest.fail("the page was opened"))
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path))
+    assert main(["label", "--no-browser", *options]) == 2
+    assert said in capsys.readouterr().err
