@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from singletrack.auto import AUTO, DEFAULT_RATE, check_rate, pick_model
 from singletrack.cache import cache_folder, check_cache, compiled_folder, digest
 from singletrack.engines import (
     ENGINES,
@@ -82,11 +83,13 @@ class LoadOptions:
         threads: number of CPU threads; None for the engine's choice, usually one for each core. PyTorch has one
             number for the process.
         long_term: search the complete frame for a lost target, see ``tracking.longterm``; None for the model's own.
+        min_fps: with model "auto", the updates per second that the chosen model must reach on this machine; None for
+            30.
         settings: tracker settings that differ from the model's own, by the names of ``OSTrackSettings``,
             ``STARKSettings``, ``DaSiamRPNSettings`` or ``SiamRPNSettings``, such as {"update_interval": 25}.
 
     Raises:
-        InputError: for a precision, keep ratio or number of threads that is not valid.
+        InputError: for a precision, keep ratio, number of threads or frame rate that is not valid.
     """
 
     weights: str | Path | None = None
@@ -96,6 +99,7 @@ class LoadOptions:
     keep_ratio: float | None = None
     threads: int | None = None
     long_term: bool | None = None
+    min_fps: float | None = None
     settings: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -106,6 +110,8 @@ class LoadOptions:
             object.__setattr__(self, "keep_ratio", check_keep_ratio(self.keep_ratio))
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be 1 or more; got {self.threads}; leave it out for the engine's choice")
+        if self.min_fps is not None:
+            object.__setattr__(self, "min_fps", check_rate(self.min_fps))
 
     @property
     def arguments(self) -> LoadArguments:
@@ -128,6 +134,7 @@ class LoadArguments(TypedDict, total=False):
     keep_ratio: float | None
     threads: int | None
     long_term: bool | None
+    min_fps: float | None
     settings: Mapping[str, Any] | None
 
 
@@ -136,7 +143,8 @@ def load(name: str | Path | None = None, **options: Unpack[LoadArguments]) -> Lo
 
     Args:
         name: a model in ``registry.MODELS``, or the path of a file that ``singletrack export`` wrote, which names
-            its model. None is the model that the weights name, or without weights the bundled one.
+            its model. "auto" is the most accurate bundled model that reaches ``min_fps`` on this machine, which is
+            measured; the choice is logged. None is the model that the weights name, or ``ostrack-tiny``.
         **options: see ``LoadOptions``.
 
     Returns:
@@ -160,10 +168,17 @@ def make_options(options: Mapping[str, Any]) -> LoadOptions:
 
 
 def choose_model(name: str | Path | None, options: LoadOptions) -> tuple[str | Path, LoadOptions]:
-    """Return the model to load, and the options, where no name was given: weights of ours hold the name of their model.
+    """Return the model to load, and the options, where no name or "auto" was given.
 
-    Raises InputError for weights that do not.
+    Weights of ours hold the name of their model. Raises InputError for weights that do not, and for ``min_fps`` with
+    another model than "auto".
     """
+    if name == AUTO:
+        return _choose_by_speed(replace(options, min_fps=options.min_fps or DEFAULT_RATE)), replace(
+            options, min_fps=None
+        )
+    if options.min_fps is not None:
+        raise InputError(f"min_fps is for model {AUTO}, which chooses by speed; leave it out, or name no other model")
     if name is not None:
         return name, options
     if options.weights is None:
@@ -178,6 +193,25 @@ def choose_model(name: str | Path | None, options: LoadOptions) -> tuple[str | P
         f"{path} does not name its model; add --model NAME (model=NAME), one of {', '.join(MODELS)}; or convert it "
         "once with `singletrack convert`"
     )
+
+
+def _choose_by_speed(options: LoadOptions) -> str:
+    """Return the most accurate bundled model that reaches ``min_fps`` here; measured once for each set of options."""
+    if options.weights is not None:
+        raise InputError(f"model {AUTO} chooses among the bundled models; got weights {options.weights}; leave one out")
+    key = repr(options)
+    if key in _chosen:
+        return _chosen[key]
+    models = [name for name, entry in MODELS.items() if entry.bundled][::-1]
+    assert options.min_fps is not None
+    name, rates = pick_model(models, lambda name: _load(name, options), options.min_fps)
+    found = ", ".join(f"{each} {rate:.0f}" for each, rate in rates.items())
+    log.warning("Chose %s: wanted %g updates per second, measured %s", name, options.min_fps, found)
+    _chosen[key] = name
+    return name
+
+
+_chosen: dict[str, str] = {}  # options -> model
 
 
 def restore(state: bytes, tracker: LoadedTracker | None = None, **options: Unpack[LoadArguments]) -> LoadedTracker:

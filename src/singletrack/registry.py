@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from singletrack.errors import InputError
@@ -46,6 +46,8 @@ class ModelSpec:
         settings: how the tracker differs from the defaults of its settings class. Sizes and templates are the
             network's and are not repeated here.
         bundled: whether the package holds the weights, as weights/NAME.onnx and weights/NAME.safetensors.
+        parameters: millions of parameters.
+        gmacs: billions of multiply-adds of one frame, without templates, as `singletrack profile` counts them.
         description: one line.
         reported_results: what was measured, where and by whom.
         checkpoint: address of the published weights; its name ends in the first digits of its SHA-256. Empty if the
@@ -55,6 +57,8 @@ class ModelSpec:
     network: NetworkConfig
     tracker: type[ShortTermTracker]
     settings: Mapping[str, Any]
+    parameters: float
+    gmacs: float
     description: str
     reported_results: str
     bundled: bool = False
@@ -91,47 +95,73 @@ SETTINGS: dict[type[ShortTermTracker], type[TrackerSettings]] = {
 # Without a score head, there is no signal for updating a template; the score then measures how sharp the corners are.
 STARK_WITHOUT_SCORE = {"update_interval": None, "lost_below": 0.25, "found_above": 0.4}
 
+# Our own models have one network; the sizes of their crops differ, and with them cost and accuracy.
+TINY_NETWORK = OSTrackConfig(
+    template_size=112,
+    search_size=224,
+    mark_template=True,
+    num_templates=2,
+    width=192,
+    depth=8,
+    heads=3,
+    mlp_ratio=3.0,
+    drop_path=0.0,
+    eliminate_in=(2, 4, 6),
+    keep_ratio=0.4,
+    template_rows="rectangle",
+    head_channels=96,
+    stem="convolution",
+    grid_convolutions=3,
+    attention_to_head=(2, 4, 6),
+    head="fine",
+)
+TINY_SETTINGS = {
+    "search_factor": 3.5,
+    "exact_squares": True,
+    "update_interval": 5,
+    "hold_when_lost": True,
+    "size_momentum": 0.8,
+    "first_frame_correction": 0.6,
+    "lost_below": 0.4,
+    "found_above": 0.5,
+    "long_term": True,
+}
+
 MODELS: dict[str, ModelSpec] = {
-    "ostrack-tiny": ModelSpec(
-        network=OSTrackConfig(
-            template_size=112,
-            search_size=224,
-            mark_template=True,
-            num_templates=2,
-            width=192,
-            depth=8,
-            heads=3,
-            mlp_ratio=3.0,
-            drop_path=0.0,
-            eliminate_in=(2, 4, 6),
-            keep_ratio=0.4,
-            template_rows="rectangle",
-            head_channels=96,
-            stem="convolution",
-            grid_convolutions=3,
-            attention_to_head=(2, 4, 6),
-            head="fine",
-        ),
+    "ostrack-nano": ModelSpec(
+        network=replace(TINY_NETWORK, template_size=64, search_size=128),
         tracker=OSTrackTracker,
-        settings={
-            "search_factor": 3.5,
-            "exact_squares": True,
-            "update_interval": 5,
-            "hold_when_lost": True,
-            "size_momentum": 0.8,
-            "first_frame_correction": 0.6,
-            "lost_below": 0.4,
-            "found_above": 0.5,
-            "long_term": True,
-        },
+        settings=TINY_SETTINGS | {"search_factor": 3.0},
+        parameters=3.77,
+        gmacs=0.254,
+        description="ours: the smallest, for old and small processors",
+        reported_results="",
+    ),
+    "ostrack-tiny": ModelSpec(
+        network=TINY_NETWORK,
+        tracker=OSTrackTracker,
+        settings=TINY_SETTINGS,
         bundled=True,
+        parameters=3.8,
+        gmacs=0.834,
         description="ours: small and bundled, for CPUs",
         reported_results="measured by us: AO 0.755 on 20 real sequences",
+    ),
+    "ostrack-small": ModelSpec(
+        network=replace(TINY_NETWORK, template_size=144, search_size=288),
+        tracker=OSTrackTracker,
+        settings=TINY_SETTINGS,
+        parameters=3.84,
+        gmacs=1.47,
+        description="ours: the most accurate, for newer processors",
+        reported_results="",
     ),
     "ostrack-256": ModelSpec(
         network=OSTrackConfig(),
         tracker=OSTrackTracker,
         settings={},
+        parameters=92.37,
+        gmacs=22.25,
         description="OSTrack with ViT-B at 256 px, as published",
         reported_results="published: LaSOT AUC 69.1, TrackingNet AUC 83.1, GOT-10k AO 71.0",
     ),
@@ -139,6 +169,8 @@ MODELS: dict[str, ModelSpec] = {
         network=OSTrackConfig(template_size=192, search_size=384),
         tracker=OSTrackTracker,
         settings={"search_factor": 5.0},
+        parameters=92.67,
+        gmacs=53.16,
         description="OSTrack with ViT-B at 384 px, as published",
         reported_results="published: LaSOT AUC 71.1, TrackingNet AUC 83.9, GOT-10k AO 73.7",
     ),
@@ -147,6 +179,8 @@ MODELS: dict[str, ModelSpec] = {
         network=OSTrackConfig(template_size=192, search_size=384),
         tracker=OSTrackTracker,
         settings={"search_factor": 5.0},
+        parameters=92.67,
+        gmacs=53.16,
         description="DropTrack, OSTrack-384 from DropMAE's weights, as published",
         reported_results="published: LaSOT AUC 71.8, TrackingNet AUC 84.1, GOT-10k AO 75.9",
     ),
@@ -154,6 +188,8 @@ MODELS: dict[str, ModelSpec] = {
         network=STARKConfig(),
         tracker=STARKTracker,
         settings=STARK_WITHOUT_SCORE,
+        parameters=28.1,
+        gmacs=12.26,
         description="STARK-S with ResNet-50, as published",
         reported_results="published: LaSOT AUC 65.8, TrackingNet AUC 80.3, GOT-10k AO 67.2",
     ),
@@ -161,6 +197,8 @@ MODELS: dict[str, ModelSpec] = {
         network=STARKConfig(num_templates=2, score_head=True),
         tracker=STARKTracker,
         settings={},
+        parameters=28.23,
+        gmacs=13.01,
         description="STARK-ST with ResNet-50, as published",
         reported_results="published: LaSOT AUC 66.4, TrackingNet AUC 81.3, GOT-10k AO 68.0",
     ),
@@ -168,6 +206,8 @@ MODELS: dict[str, ModelSpec] = {
         network=STARKConfig(num_templates=2, score_head=True, blocks=(3, 4, 23)),
         tracker=STARKTracker,
         settings={},
+        parameters=47.17,
+        gmacs=20.59,
         description="STARK-ST with ResNet-101, as published",
         reported_results="published: LaSOT AUC 67.1, TrackingNet AUC 82.0, GOT-10k AO 68.8",
     ),
@@ -176,6 +216,8 @@ MODELS: dict[str, ModelSpec] = {
         network=STARKConfig(num_templates=2),
         tracker=STARKTracker,
         settings=STARK_WITHOUT_SCORE,
+        parameters=28.1,
+        gmacs=13.01,
         description="STARK-ST with ResNet-50 after its first stage",
         reported_results="published by MMTracking: LaSOT AUC 67.0, TrackingNet AUC 80.3, GOT-10k AO 68.1",
     ),
@@ -183,6 +225,8 @@ MODELS: dict[str, ModelSpec] = {
         network=STARKConfig(num_templates=2, blocks=(3, 4, 23)),
         tracker=STARKTracker,
         settings=STARK_WITHOUT_SCORE,
+        parameters=47.04,
+        gmacs=20.59,
         description="STARK-ST with ResNet-101 after its first stage",
         reported_results="not published",
     ),
@@ -190,6 +234,8 @@ MODELS: dict[str, ModelSpec] = {
         network=DaSiamRPNConfig(),
         tracker=DaSiamRPNTracker,
         settings={},
+        parameters=22.63,
+        gmacs=5.62,
         description="DaSiamRPN with the settings of VOT, as published",
         reported_results="not published for these weights alone; the paper's complete tracker: VOT2016 EAO 0.411",
     ),
@@ -197,6 +243,8 @@ MODELS: dict[str, ModelSpec] = {
         network=DaSiamRPNConfig(),
         tracker=DaSiamRPNTracker,
         settings={"penalty_strength": 0.22, "window_influence": 0.40, "size_rate": 0.30},
+        parameters=22.63,
+        gmacs=5.62,
         description="DaSiamRPN with the settings of OTB, as published",
         reported_results="published: OTB2015 AUC 65.5",
     ),
@@ -209,6 +257,8 @@ MODELS: dict[str, ModelSpec] = {
             "size_rate": 0.295,
             "small_search_size": 287,
         },
+        parameters=90.44,
+        gmacs=21.15,
         description="DaSiamRPN with twice the channels, as published",
         reported_results="published: VOT2018 EAO 0.383",
     ),
@@ -216,6 +266,8 @@ MODELS: dict[str, ModelSpec] = {
         network=SiamRPNConfig(),
         tracker=SiamRPNTracker,
         settings={},
+        parameters=53.95,
+        gmacs=48.72,
         description="SiamRPN++ with ResNet-50, as published",
         reported_results="in other papers: LaSOT AUC 49.6, TrackingNet AUC 73.3, GOT-10k AO 51.7",
     ),
@@ -223,6 +275,8 @@ MODELS: dict[str, ModelSpec] = {
         network=SiamRPNConfig(weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.24, "window_influence": 0.5, "size_rate": 0.25},
+        parameters=53.95,
+        gmacs=48.72,
         description="SiamRPN++ with ResNet-50 and the settings of OTB, as published",
         reported_results="published with pysot: OTB2015 AUC 69.6",
     ),
@@ -237,6 +291,8 @@ MODELS: dict[str, ModelSpec] = {
             "lost_after": 1,
             "lost_search_size": 831,
         },
+        parameters=60.02,
+        gmacs=51.58,
         description="SiamRPN++ with ResNet-50 for long videos, as published",
         reported_results="published with pysot: VOT2018-LT F1 0.629",
     ),
@@ -244,6 +300,8 @@ MODELS: dict[str, ModelSpec] = {
         network=SiamRPNConfig(backbone="mobilenet", weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.04, "window_influence": 0.4, "size_rate": 0.5},
+        parameters=11.15,
+        gmacs=6.91,
         description="SiamRPN++ with MobileNetV2, as published",
         reported_results="published with pysot: VOT2018 EAO 0.410",
     ),
@@ -251,6 +309,8 @@ MODELS: dict[str, ModelSpec] = {
         network=SiamRPNConfig(backbone="alexnet", search_size=287, widths=(256,), weighted=False),
         tracker=SiamRPNTracker,
         settings={"penalty_strength": 0.16, "window_influence": 0.4, "size_rate": 0.3},
+        parameters=6.25,
+        gmacs=6.45,
         description="SiamRPN++ with AlexNet, as published",
         reported_results="published with pysot: VOT2018 EAO 0.352",
     ),
@@ -258,6 +318,8 @@ MODELS: dict[str, ModelSpec] = {
         network=AlignedConfig(),
         tracker=OSTrackTracker,
         settings={},
+        parameters=106.39,
+        gmacs=27.0,
         description="for comparison: OSTrack-256's ViT in two streams, related as in STARK",
         reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 67.6, GOT-10k AO 68.8",
     ),
@@ -270,6 +332,8 @@ MODELS: dict[str, ModelSpec] = {
         ),
         tracker=OSTrackTracker,
         settings={},
+        parameters=120.07,
+        gmacs=34.44,
         description="for comparison: OSTrack-256's ViT in two streams, related as in SwinTrack",
         reported_results="OSTrack's paper, whose authors released no weights: LaSOT AUC 68.0, GOT-10k AO 69.5",
     ),
@@ -296,6 +360,8 @@ def _mmtracking(config: str, file: str, interval: int | None, results: str) -> M
         network=STARKConfig(num_templates=2, score_head=not first),
         tracker=STARKTracker,
         settings={**MMTRACKING, **(STARK_WITHOUT_SCORE if first else {"update_interval": interval})},
+        parameters=28.10 if first else 28.23,
+        gmacs=13.01,
         description=f"MMTracking's {config}: {'first stage of ' if first else ''}STARK-ST50",
         reported_results=f"published by MMTracking: {results}",
         checkpoint=f"{MMTRACKING_FILES}/{folder}/{file}",

@@ -73,3 +73,11 @@ def test_untrained_weights_are_always_the_same(tmp_path: Path) -> None:
         write_untrained(MODELS["ostrack-tiny"].network, tmp_path / name)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     load_weights(build_network(MODELS["ostrack-tiny"].network), tmp_path / "a.safetensors", "ostrack-tiny")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_listed_size_and_cost_are_those_counted(model: str) -> None:
+    cost = count(MODELS[model].network)
+    assert MODELS[model].parameters == pytest.approx(cost.parameters / 1e6, abs=0.0051)
+    digits = 0.0051 if cost.locate.total > 1e9 else 0.00051
+    assert MODELS[model].gmacs == pytest.approx(cost.locate.total / 1e9, abs=digits)

@@ -72,7 +72,8 @@ def parse_keep_ratio(context: click.Context, parameter: click.Parameter, text: s
 OPTIONS = {
     "model": click.option(
         "--model",
-        help=f"Model name; `singletrack models` lists them.  [default: that of --weights, else {DEFAULT_MODEL}]",
+        help="Model name; `singletrack models` lists them. auto: the most accurate bundled model that reaches "
+        f"--min-fps here.  [default: that of --weights, else {DEFAULT_MODEL}]",
     ),
     "weights": click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]"),
     "engine": click.option(
@@ -108,6 +109,11 @@ OPTIONS = {
         "--long-term/--short-term",
         default=None,
         help="Search the complete frame for a lost target, or only around its last box.  [default: the model's]",
+    ),
+    "min_fps": click.option(
+        "--min-fps",
+        type=click.FloatRange(min=0, min_open=True),
+        help="With --model auto: frames per second to reach on this machine.  [default: 30]",
     ),
     "settings": click.option(
         "--set",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.models.checkpoints import load_weights
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.pos_embed import resize_positions
 from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, init_from_similarity, restore
+from singletrack.registry import network_config
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.training.base import Batch, Stage, Task, counts_of, epoch_at, normalize
 from singletrack.training.labels import keep_ratio_at
@@ -31,6 +34,8 @@ class OSTrackTask(Task):
         from_similarity: initialize the blocks with query = key, see ``init_from_similarity``.
         frozen: names of frozen parameters, or of modules that contain them, such as "backbone.patch_embed";
             normalizations in them keep their statistics.
+        start_model: the model whose weights the task starts from, the same network with crops of other sizes; empty
+            for its own.
         settings: settings of the tracker for validation; its sizes are those of the stage, and its templates those of
             the network.
     """
@@ -43,6 +48,7 @@ class OSTrackTask(Task):
     epochs: int = 1000
     from_similarity: bool = False
     frozen: tuple[str, ...] = ()
+    start_model: str = ""
     settings: OSTrackSettings = field(default_factory=OSTrackSettings)
 
     def build(self, stage: Stage) -> OSTrack:
@@ -51,6 +57,12 @@ class OSTrackTask(Task):
         if self.from_similarity:
             init_from_similarity(model)
         return model
+
+    def start(self, model: OSTrack, path: Path, name: str) -> None:
+        """Load weights of the model, or of ``start_model``, whose position embeddings are resized."""
+        other = build_ostrack(network_config(self.start_model, OSTrackConfig)) if self.start_model else model
+        load_weights(other, path, self.start_model or name)
+        model.load_state_dict(self.fitted(other.state_dict(), model))
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
         """Return the two published groups, backbone and head, without frozen parameters."""
