@@ -151,9 +151,9 @@ def test_starks_renew_a_template_where_they_have_learned_when() -> None:
         assert (spec.tracker_settings.update_interval is not None) == spec.network.score_head, name  # type: ignore[union-attr, attr-defined]
 
 
-def test_only_our_own_model_holds_its_place_when_lost() -> None:
+def test_only_our_own_models_hold_their_place_when_lost() -> None:
     holding = [name for name, entry in MODELS.items() if getattr(entry.tracker_settings, "hold_when_lost", False)]
-    assert holding == ["ostrack-tiny"]
+    assert holding == ["ostrack-nano", "ostrack-tiny", "ostrack-small"]
 
 
 def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
