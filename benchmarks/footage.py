@@ -13,8 +13,8 @@ with, object by object. A lost target is not searched for in the whole frame.
     below   share of absent frames whose score is below the threshold that 1, 3 and 5 % of the present frames fall under
     ECE     expected calibration error: mean distance between score and overlap (0 where absent) in ten bins of score
 
-``--calibrate`` fits a rising curve from score to overlap to every other object, prints it, and says what the ECE of the
-remaining objects is before and after it.
+``--calibrate`` fits a rising curve from score to overlap to every other object, prints it as the setting
+``score_curve``, and says what the ECE of the remaining objects is before and after it. The present curve is left out.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from numpy.typing import NDArray
 import singletrack
 from singletrack.datasets.labeled_clips import LabeledClip, LabeledTrack, read_labeled_clips
 from singletrack.geometry.boxes import iou
-from singletrack.tracking.ostrack import OSTrackTracker
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker, rescale
 from singletrack.video import open_video
 
 Numbers = NDArray[np.float64]
 FALSE_ALARMS = (0.01, 0.03, 0.05)
 BINS = 10
+PRIOR_FRAMES = 5
+RISE = 0.002  # least rise of the calibration curve from point to point
 
 
 @dataclass
@@ -122,15 +124,31 @@ def calibration_error(score: Numbers, overlap: Numbers) -> tuple[float, list[tup
     return sum(abs(said - true) * count for said, true, count in bins) / len(score), bins
 
 
-def calibration_curve(score: Numbers, overlap: Numbers, points: int = 12) -> tuple[Numbers, Numbers]:
-    """Score and overlap at the points of a rising curve, each the mean of as many frames; lines lie between them."""
-    order = np.argsort(score, kind="stable")
-    parts = np.array_split(order, min(points, len(order)))
-    known = np.array([score[part].mean() for part in parts])
-    return known, np.maximum.accumulate(np.array([overlap[part].mean() for part in parts]))
+def calibration_curve(score: Numbers, overlap: Numbers, steps: int = BINS) -> tuple[float, ...]:
+    """The overlap at scores of 0, 1/steps, ..., 1: a rising curve, see ``OSTrackSettings.score_curve``.
+
+    Each value is the mean over the frames with about this score, those nearer to it counting more, and over some
+    frames whose overlap is their score, which matter only where there are hardly any others.
+    """
+    values = []
+    for at in np.linspace(0, 1, steps + 1):
+        near = np.clip(1 - np.abs(score - at) * steps, 0, None)
+        values.append((float(near @ overlap) + PRIOR_FRAMES * at) / (float(near.sum()) + PRIOR_FRAMES))
+    rising = np.maximum.accumulate(values) + RISE * np.arange(steps + 1)
+    return tuple(np.round(np.minimum(rising, 1 - RISE * np.arange(steps, -1, -1)), 3).tolist())
 
 
-def calibrated(objects: list[Followed]) -> tuple[tuple[Numbers, Numbers], float, float]:
+def without_curve(settings: OSTrackSettings) -> dict[str, Any]:
+    """The settings that make the score the network's own, with thresholds at the same network scores."""
+    curve = settings.score_curve
+    if not curve:
+        return {}
+    thresholds = ("lost_below", "found_above", "update_above")
+    grid = np.linspace(0, 1, len(curve))
+    return {name: float(np.interp(getattr(settings, name), curve, grid)) for name in thresholds} | {"score_curve": ()}
+
+
+def calibrated(objects: list[Followed]) -> tuple[tuple[float, ...], float, float]:
     """The curve of every other object, and the ECE of the remaining ones before and after it."""
 
     def frames(of: list[Followed]) -> tuple[Numbers, Numbers]:
@@ -138,7 +156,7 @@ def calibrated(objects: list[Followed]) -> tuple[tuple[Numbers, Numbers], float,
 
     curve = calibration_curve(*frames(objects[::2]))
     score, overlap = frames(objects[1::2])
-    after = calibration_error(np.interp(score, *curve), overlap)[0]
+    after = calibration_error(np.array([rescale(each, curve) for each in score]), overlap)[0]
     return curve, calibration_error(score, overlap)[0], after
 
 
@@ -194,6 +212,8 @@ def main(
         name, values = choice.split("=") if choice else ("", "")
         for value in values.split(","):
             settings = loaded.settings
+            if calibrate:
+                settings = dataclasses.replace(settings, **without_curve(settings))
             if name:
                 settings = dataclasses.replace(settings, **{name: type(getattr(settings, name))(float(value))})
             title = " ".join(filter(None, [str(path) if path else model, f"{name}={value}" if name else ""]))
@@ -235,9 +255,8 @@ def main(
             for said, true, count in calibration_error(score, overlap)[1]:
                 click.echo(f"    score {said:.2f}: overlap {true:.2f} ({count} frames)")
         if calibrate and len(variant.objects) > 1:
-            (said_at, true_at), error_before, error_after = calibrated(variant.objects)
-            points = ", ".join(f"{said:.2f} -> {true:.2f}" for said, true in zip(said_at, true_at, strict=True))
-            click.echo(f"    calibrated: ECE of the other objects {error_before:.3f} -> {error_after:.3f}; {points}")
+            curve, error_before, error_after = calibrated(variant.objects)
+            click.echo(f"    ECE of the other objects {error_before:.3f} -> {error_after:.3f}; score_curve={curve}")
         objects = [
             {"name": each.name, "ao": each.ao, "overlap": each.overlap.tolist(), "score": each.score.tolist(),
              "lost": each.lost.tolist()}

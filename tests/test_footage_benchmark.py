@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from singletrack.tracking.ostrack import OSTrackSettings
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -58,17 +60,29 @@ def test_calibration_in_bins(footage: ModuleType) -> None:
 
 
 def test_calibration_curve_rises_and_is_tested_on_other_objects(footage: ModuleType) -> None:
-    score, overlap = np.array([0.4, 0.1, 0.2, 0.3, 0.9, 0.8]), np.array([0.5, 0.0, 0.2, 0.3, 0.2, 0.4])
-    known, true = footage.calibration_curve(score, overlap, points=3)
-    assert known == pytest.approx([0.15, 0.35, 0.85])
-    assert true == pytest.approx([0.1, 0.4, 0.4])  # the last two would fall to 0.3
-    flags = np.zeros(6, bool)
+    rng = np.random.default_rng(0)
+    score = rng.uniform(0, 1, 4000)
+    overlap = np.where(score < 0.5, 0.9 * score, 0.45) + rng.uniform(-0.05, 0.05, 4000)
+    curve = footage.calibration_curve(score, overlap)
+    assert curve == pytest.approx([0.02, 0.09, 0.18, 0.27, 0.36, 0.44, 0.45, 0.45, 0.45, 0.45, 0.45], abs=0.04)
+    assert min(np.diff(curve)) > 0
+    assert footage.calibration_curve(np.array([0.5]), np.array([0.5])) == pytest.approx(np.linspace(0, 1, 11), abs=0.02)
+    flags = np.zeros(4000, bool)
     first = footage.Followed("a", overlap, score, flags)
-    second = footage.Followed("b", np.full(6, 0.4), np.full(6, 0.85), flags)
-    curve, before, after = footage.calibrated([first, second])
-    assert len(curve[0]) == 6
+    second = footage.Followed("b", np.full(6, 0.4), np.full(6, 0.85), flags[:6])
+    fitted, before, after = footage.calibrated([first, second])
+    assert fitted == curve
     assert before == pytest.approx(0.45)
-    assert after == pytest.approx(abs(np.interp(0.85, *curve) - 0.4))
+    assert after == pytest.approx(0.05, abs=0.01)
+
+
+def test_calibration_starts_from_the_scores_of_the_network(footage: ModuleType) -> None:
+    settings = OSTrackSettings(
+        lost_below=0.3, found_above=0.35, update_above=0.3, score_curve=(0.1, 0.3, 0.4), num_templates=2
+    )
+    plain = footage.without_curve(settings)
+    assert plain == {"lost_below": 0.5, "found_above": 0.75, "update_above": 0.5, "score_curve": ()}
+    assert footage.without_curve(OSTrackSettings()) == {}
 
 
 def test_follows_held_out_objects(footage: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -180,6 +180,24 @@ def test_lost_after_some_doubtful_frames_and_found_above_a_higher_score() -> Non
     np.testing.assert_allclose(np.diff([result.box[0] for result in results]), 1.0, atol=1e-4)  # as published
 
 
+def test_the_score_and_its_thresholds_are_those_of_the_curve() -> None:
+    curve = (0.0, 0.1, 0.3, 0.8, 0.9)
+    expected = np.interp(SCRIPT, np.linspace(0, 1, 5), curve)
+    thresholds = np.interp([0.25, 0.4], np.linspace(0, 1, 5), curve)
+    settings = OSTrackSettings(lost_below=thresholds[0], found_above=thresholds[1], lost_after=3, score_curve=curve)
+    results = follow(scores(SCRIPT), len(SCRIPT), settings)
+    np.testing.assert_allclose([result.score for result in results], expected, rtol=1e-6)
+    assert [result.lost for result in results] == LOST
+
+
+@pytest.mark.parametrize(
+    "curve", [(0.5,), (0.0, 0.5, 0.5), (0.0, 0.9, 0.8), (-0.1, 1.0), (0.0, 1.1), (0.0, float("nan"))]
+)
+def test_curves_that_cannot_be_meant_are_refused(curve: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="score_curve must be at least two rising values from 0 to 1"):
+        OSTrackSettings(score_curve=curve)
+
+
 def test_hold_when_lost_returns_to_the_last_believed_box() -> None:
     settings = OSTrackSettings(lost_below=0.25, found_above=0.4, lost_after=3, hold_when_lost=True)
     results = follow(scores(SCRIPT), len(SCRIPT), settings)

@@ -5,7 +5,7 @@ Reproduces the published loop (botaoye/OSTrack, lib/test/tracker) within a hundr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,9 @@ class OSTrackSettings(CropSettings, LostSettings):
         update_above: lowest score for an update, 0 to 1. The target must also have no recent low score.
         hold_when_lost: while lost, keep the last box with a score of at least ``lost_below`` and search around it.
             False follows the peak in every frame, as published, and only reports ``lost``.
+        score_curve: the score for network scores of 0, 1/n, ..., 1, with straight lines in between: n + 1 rising values
+            from 0 to 1. It makes the score the expected overlap with the target. Thresholds are compared with this
+            score. Empty keeps the network's score, as published.
     """
 
     search_factor: float = 4.0
@@ -55,6 +58,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     update_interval: int | None = None
     update_above: float = 0.5
     hold_when_lost: bool = False
+    score_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +81,11 @@ class OSTrackSettings(CropSettings, LostSettings):
             )
         if not 0.0 <= self.update_above <= 1.0:
             raise InputError(f"update_above must be 0 to 1; got {self.update_above}; 1 keeps the first template")
+        curve = self.score_curve
+        if len(curve) == 1 or any(not a < b for a, b in zip((-1e-9, *curve), (*curve, 1 + 1e-9), strict=True)):
+            raise InputError(
+                f"score_curve must be at least two rising values from 0 to 1; got {curve}; () keeps the network's score"
+            )
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ class _Target:
 class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
     """OSTrack tracker, a ``tracking.base.SearchingTracker``.
 
-    The score is that of the chosen cell before the window, 1e-4 to 1 - 1e-4.
+    The score is that of the chosen cell before the window, 1e-4 to 1 - 1e-4, through ``score_curve``.
     """
 
     default_settings = OSTrackSettings
@@ -244,7 +253,16 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
             around = square.left, square.top, square.side, square.side
         scale = settings.search_size / square.side
         box = box_from_crop(box_cxcywh, around, scale=scale, size=settings.search_size)
-        return Candidate(box, float(score))
+        return Candidate(box, rescale(float(score), settings.score_curve))
+
+
+def rescale(score: float, curve: Sequence[float]) -> float:
+    """Return the value of a curve at a score, see ``OSTrackSettings.score_curve``; an empty curve changes nothing."""
+    if not curve:
+        return score
+    place = min(max(score, 0.0), 1.0) * (len(curve) - 1)
+    index = min(int(place), len(curve) - 2)
+    return curve[index] + (place - index) * (curve[index + 1] - curve[index])
 
 
 def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray, np.float32]:
