@@ -158,9 +158,28 @@ def test_a_double_in_other_colors_is_not_taken() -> None:
     assert all(result.lost for result in results[12:60])
     assert not results[-1].lost
     assert iou(results[-1].box, returned) > 0.9
-    fooled = follow(make, 60, dataclasses.replace(SETTINGS, confirm_colors=0.0))
+    fooled = follow(make, 60, dataclasses.replace(SETTINGS, confirm_likeness=0.0))
     assert not fooled[-1].lost
     assert iou(fooled[-1].box, double) > 0.9
+
+
+@pytest.mark.parametrize("color", [(0.9, 0.9, 0.1), (0.9, 0.4, 0.4)])
+def test_what_enters_at_the_last_place_of_the_target_is_not_taken(color: tuple[float, float, float]) -> None:
+    """A14: somebody else stands where the target was last seen."""
+    last = walk(9)
+
+    def make(index: int) -> np.ndarray:
+        picture = frame()
+        (x, y, width, height), shown = (walk(index), (0.9, 0.1, 0.1)) if index < 10 else (last, color)
+        if not 10 <= index < 30:
+            picture[int(y) : int(y + height), int(x) : int(x + width)] = np.array(shown) * 255
+        return picture
+
+    results = follow(make, 80)
+    assert all(result.lost for result in results[12:])
+    assert iou(results[-1].box, last) > 0.9
+    fooled = follow(make, 80, dataclasses.replace(SETTINGS, confirm_likeness=0.0))
+    assert not fooled[-1].lost
 
 
 def test_what_jumps_about_is_not_taken() -> None:

@@ -70,8 +70,8 @@ class LostSettings:
         tile_step: largest distance between tile centers, relative to the square root of the area of the last box.
         confirm_looks: number of frames in which a candidate must be seen at the same place.
         confirm_share: a candidate's mean score must reach this share of the target's usual score, and ``found_above``.
-        confirm_colors: the similarity of a candidate's colors to the first frame must reach this share of its usual
-            value; 0 accepts any color.
+        confirm_likeness: the likeness of a candidate to the first frame must reach this share of the target's usual
+            value; 0 accepts any look.
     """
 
     lost_below: float = 0.25
@@ -84,7 +84,7 @@ class LostSettings:
     tile_step: float = 3.0
     confirm_looks: int = 4
     confirm_share: float = 0.8
-    confirm_colors: float = 0.8
+    confirm_likeness: float = 0.8
 
     def __post_init__(self) -> None:
         check_kinds(self)
@@ -114,8 +114,8 @@ class LostSettings:
         for name, factor in factors.items():
             if not 0.1 <= factor <= 100:
                 raise InputError(f"{name} must be 0.1 to 100; got {factor}; it is in roots of the box's area")
-        if not 0.0 <= self.confirm_colors <= 1.0:
-            raise InputError(f"confirm_colors must be 0 to 1; got {self.confirm_colors}; 0 accepts any color")
+        if not 0.0 <= self.confirm_likeness <= 1.0:
+            raise InputError(f"confirm_likeness must be 0 to 1; got {self.confirm_likeness}; 0 accepts any look")
 
 
 def check_kinds(settings: Any) -> None:

@@ -1,9 +1,10 @@
 """Long-term tracking: a wrapper that searches the whole frame for a lost target.
 
 While the target is lost, the tracker keeps searching around its last box. After a while, a few tiles of the frame are
-evaluated in each frame as well, nearest first, so that the time per frame stays bounded. A detection in a tile becomes
-a candidate if its colors match the target, and is evaluated again in the next frames before it counts as the target.
-This rejects look-alikes. While the target is not lost, every result is that of the wrapped tracker.
+evaluated in each frame as well, nearest first, so that the time per frame stays bounded. From then on, a detection, in
+a tile or around the last box, becomes a candidate if it looks like the target, and is evaluated again in the next
+frames before it counts as the target. This rejects look-alikes. While the target is not lost, every result is that of
+the wrapped tracker.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +23,6 @@ from singletrack.geometry.boxes import Box, BoxLike, check_box, clip_box, iou
 from singletrack.geometry.crops import Image, check_frame
 from singletrack.tracking.base import (
     BatchTracker,
-    Candidate,
     CropArray,
     FloatArray,
     Inputs,
@@ -30,7 +30,7 @@ from singletrack.tracking.base import (
     Result,
     SearchingTracker,
 )
-from singletrack.tracking.color_histogram import Colors, colors_of, similarity
+from singletrack.tracking.color_histogram import Look, likeness, look_of
 from singletrack.tracking.common import LostSettings, OneThread, check_next_frame, state_without_thread
 from singletrack.tracking.shell import TEMPORARY
 from singletrack.tracking.shots import Shot, is_cut, shot_of
@@ -45,13 +45,14 @@ USUAL_SIZE = 0.1
 EDGE = 2.0  # pixels
 SMALLEST_TILE = 10.0  # pixels: side of a square of the same area; no tracker gives a smaller box
 MOST_TILES = 128  # along the longer side of the frame
-COLORS_EVERY = 5  # frames between two measurements of the target's colors
-USUAL_SIMILARITY = 0.1  # weight in the running mean of their similarity to the first frame
+LOOK_EVERY = 5  # frames between two measurements of the target's look
+# Weight in the running mean of its likeness to the first frame, likewise.
+LIKENESS_RISES, LIKENESS_FALLS = 0.1, 0.02
 
 
 @dataclass(frozen=True)
-class _TileCandidate:
-    """A detection in a tile that may be the target: its last box and its scores since then."""
+class _Candidate:
+    """A detection that may be the target: its last box and its scores since then."""
 
     box: Box
     scores: tuple[float, ...] = ()
@@ -65,15 +66,14 @@ class _Search:
         size_wh: width and height of the frames.
         result: the last result.
         usual_wh: running mean of the target's width and height while it is completely visible.
-        colors: colors of the target in the first frame.
+        look: what the target looked like in the first frame.
         features: the template that was encoded last, and its features.
         usual: running mean of the score while the target is not lost.
-        usual_similarity: running mean of the color similarity to the first frame.
+        usual_likeness: running mean of the likeness to the first frame.
         seen: number of frames with a confident, complete target.
         frames: number of consecutive lost frames.
         tiles: boxes whose squares are left to search in this round.
         shot: what the last frame looked like, to notice a cut.
-        unconfirmed: frames that must still show the target after a cut before it counts as found.
         candidate: the candidate under evaluation; None for the tracker's own search region.
         frame: the current frame between ``preprocess`` and ``postprocess``.
     """
@@ -81,16 +81,15 @@ class _Search:
     size_wh: tuple[int, int]
     result: Result
     usual_wh: tuple[float, float]
-    colors: Colors | None = None
+    look: Look | None = None
     features: tuple[CropArray, Any] | None = None
     usual: float | None = None
-    usual_similarity: float | None = None
+    usual_likeness: float | None = None
     seen: int = 0
     frames: int = 0
     tiles: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     shot: Shot | None = None
-    unconfirmed: int = 0
-    candidate: _TileCandidate | None = None
+    candidate: _Candidate | None = None
     frame: Image | None = None
 
 
@@ -161,7 +160,7 @@ class LongTermTracker(KeepsState):
         size_wh = (frame.shape[1], frame.shape[0])
         inside = clip_box((x, y, width, height), size_wh, margin=1.0)  # given if the target is lost at once
         first = Result(box=inside, score=1.0, lost=False)
-        self._search = _Search(size_wh, first, (width, height), colors_of(frame, box), shot=shot_of(frame))
+        self._search = _Search(size_wh, first, (width, height), look_of(frame, box), shot=shot_of(frame))
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Find the target in the next frame, which must have the size of the first.
@@ -184,25 +183,24 @@ class LongTermTracker(KeepsState):
         search.frame = frame = check_next_frame(frame, search.size_wh)
         if self.settings.long_term:
             self._notice_cut(frame, search)
-        if search.candidate is None and self.settings.long_term and search.frames > self.settings.search_after:
-            search.candidate = self._search_tiles(frame, search)
-        if search.candidate is None:
+        if not self._searches(search):
             return self.tracker.preprocess(frame)
-        return self.tracker.preprocess_at(frame, search.candidate.box)
+        if search.candidate is None:
+            search.candidate = self._search_tiles(frame, search)
+        return self.tracker.preprocess_at(frame, search.candidate.box if search.candidate else search.result.box)
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
         """Compute the result from the network's maps, each with a batch of 1, or from None."""
         search = self._started()
-        if search.candidate is None:
-            search.result = result = self._confirm(search, self.tracker.postprocess(maps))
+        if self._searches(search):
+            result = self._judge(search, search.candidate, maps)
         else:
-            search.result = result = self._judge(
-                search, search.candidate, self.tracker.decode_at(maps, search.candidate.box)
-            )
+            result = self.tracker.postprocess(maps)
+        search.result = result
         if result.lost:
             search.frames += 1
         else:
-            search.frames, search.tiles, search.candidate, search.unconfirmed = 0, search.tiles[:0], None, 0
+            search.frames, search.tiles, search.candidate = 0, search.tiles[:0], None
             self._remember(search, result)
         search.frame = None
         return result
@@ -224,21 +222,14 @@ class LongTermTracker(KeepsState):
             self._expect_anywhere(search)
 
     def _expect_anywhere(self, search: _Search) -> None:
-        search.unconfirmed = self.settings.confirm_looks
         search.frames, search.tiles, search.candidate = self.settings.search_after + 1, search.tiles[:0], None
 
-    def _confirm(self, search: _Search, result: Result) -> Result:
-        """Return the tracker's own result, as lost until enough frames after a cut have shown the target."""
-        if not search.unconfirmed or result.lost or search.frame is None:
-            return result
-        settings = self.settings
-        least = max(settings.found_above, settings.confirm_share * (search.usual or 0.0))
-        found = result.score >= least and self._has_its_colors(search.frame, result.box, search)
-        search.unconfirmed = search.unconfirmed - 1 if found else settings.confirm_looks
-        return replace(result, lost=True) if search.unconfirmed else result
+    def _searches(self, search: _Search) -> bool:
+        """Check whether the target has been lost for so long that only a confirmed candidate counts as found."""
+        return self.settings.long_term and search.frames > self.settings.search_after
 
     def _remember(self, search: _Search, result: Result) -> None:
-        """Update the usual score, size and colors of the target from a frame in which it is found."""
+        """Update the usual score, size and look of the target from a frame in which it is found."""
         usual = result.score if search.usual is None else search.usual
         rate = USUAL_RISES if result.score > usual else USUAL_FALLS
         search.usual = usual + rate * (result.score - usual)
@@ -246,20 +237,21 @@ class LongTermTracker(KeepsState):
             return
         (width, height), (_, _, now_width, now_height) = search.usual_wh, result.box
         search.usual_wh = (width + USUAL_SIZE * (now_width - width), height + USUAL_SIZE * (now_height - height))
-        due, search.seen = search.seen % COLORS_EVERY == 0, search.seen + 1
-        now = colors_of(search.frame, result.box) if due and search.frame is not None else None
-        if now is not None and search.colors is not None:
-            like = similarity(now, search.colors)
-            before = like if search.usual_similarity is None else search.usual_similarity
-            search.usual_similarity = before + USUAL_SIMILARITY * (like - before)
+        due, search.seen = search.seen % LOOK_EVERY == 0, search.seen + 1
+        now = look_of(search.frame, result.box) if due and search.frame is not None else None
+        if now is not None and search.look is not None:
+            like = likeness(now, search.look)
+            before = like if search.usual_likeness is None else search.usual_likeness
+            rate = LIKENESS_RISES if like > before else LIKENESS_FALLS
+            search.usual_likeness = before + rate * (like - before)
 
-    def _has_its_colors(self, frame: Image, box: Box, search: _Search) -> bool:
-        """Check whether the colors in a box are as similar to the first frame as the target usually is."""
-        if search.colors is None or search.usual_similarity is None:
+    def _looks_right(self, frame: Image, box: Box, search: _Search) -> bool:
+        """Check whether a box looks as much like the target in the first frame as the target usually does."""
+        if search.look is None or search.usual_likeness is None:
             return True
-        seen = colors_of(frame, box)
-        least = self.settings.confirm_colors * search.usual_similarity
-        return seen is not None and similarity(seen, search.colors) >= least
+        seen = look_of(frame, box)
+        least = self.settings.confirm_likeness * search.usual_likeness
+        return seen is not None and likeness(seen, search.look) >= least
 
     def _started(self) -> _Search:
         if self._search is None:
@@ -272,7 +264,7 @@ class LongTermTracker(KeepsState):
             search.features = inputs.template, self.network.encode(inputs.template)
         return self.network.locate(search.features[1], inputs.search)
 
-    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _TileCandidate | None:
+    def _search_tiles(self, frame: NDArray[np.uint8], search: _Search) -> _Candidate | None:
         """Evaluate the next tiles until one of them shows a candidate."""
         settings = self.settings
         for _ in range(settings.tiles_per_frame):
@@ -282,24 +274,22 @@ class LongTermTracker(KeepsState):
             tile, search.tiles = (x, y, width, height), search.tiles[1:]
             inputs = self.tracker.preprocess_at(frame, tile, settings.tile_scale)
             sight = self.tracker.decode_at(None if inputs is None else self._locate(inputs), tile, settings.tile_scale)
-            if (
-                sight is not None
-                and sight.score >= settings.lost_below
-                and self._has_its_colors(frame, sight.box, search)
-            ):
-                return _TileCandidate(sight.box)
+            if sight is not None and sight.score >= settings.lost_below and self._looks_right(frame, sight.box, search):
+                return _Candidate(sight.box)
         return None
 
-    def _judge(self, search: _Search, candidate: _TileCandidate, sight: Candidate | None) -> Result:
-        """Decide whether a candidate that was evaluated again is the target, may be, or is not."""
-        settings = self.settings
+    def _judge(self, search: _Search, candidate: _Candidate | None, maps: Mapping[str, FloatArray] | None) -> Result:
+        """Decide whether what is seen around a candidate, or around the last box, is the target, may be, or is not."""
+        settings, frame = self.settings, search.frame
         search.candidate = None
-        if sight is None:
+        sight = self.tracker.decode_at(maps, candidate.box if candidate else search.result.box)
+        if sight is None or frame is None:
             return Result(box=search.result.box, score=0.0, lost=True)
-        if sight.score >= settings.lost_below and iou(sight.box, candidate.box) >= SAME_PLACE:
-            scores = (*candidate.scores, sight.score)
+        there = candidate is None or iou(sight.box, candidate.box) >= SAME_PLACE
+        if sight.score >= settings.lost_below and there and self._looks_right(frame, sight.box, search):
+            scores = (*(candidate.scores if candidate else ()), sight.score)
             if len(scores) < settings.confirm_looks:
-                search.candidate = _TileCandidate(sight.box, scores)
+                search.candidate = _Candidate(sight.box, scores)
             elif np.mean(scores) >= max(settings.found_above, settings.confirm_share * (search.usual or 0.0)):
                 self.tracker.reset_to(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
