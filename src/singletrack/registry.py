@@ -131,9 +131,18 @@ MODELS: dict[str, ModelSpec] = {
     "ostrack-nano": ModelSpec(
         network=replace(TINY_NETWORK, template_size=64, search_size=128),
         tracker=OSTrackTracker,
-        settings=TINY_SETTINGS | {"search_factor": 3.0},
+        settings=TINY_SETTINGS
+        | {
+            "search_factor": 3.0,
+            "size_momentum": 0.5,
+            "lost_below": 0.47,
+            "found_above": 0.6,
+            "update_above": 0.6,
+            "score_curve": (0.0, 0.014, 0.083, 0.299, 0.472, 0.605, 0.709, 0.779, 0.86, 0.918, 1.0),
+        },
         parameters=3.77,
         gmacs=0.254,
+        bundled=True,
         description="ours: the smallest, for old and small processors",
         reported_results="",
     ),

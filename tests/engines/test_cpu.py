@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,24 @@ def test_a_quota_of_time_counts(
 def test_bf16_is_known_by_the_flags(flags: str, whether: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
     assert computes_in_bf16() == whether
+
+
+def test_bf16_that_is_turned_off_is_not_chosen() -> None:
+    """A processor may have bf16 while the libraries are told not to use it."""
+    program = (
+        "import singletrack\n"
+        "print(singletrack.load('ostrack-tiny', engine='openvino', threads=1).network.precision)\n"
+        "try: singletrack.load('ostrack-tiny', engine='openvino', precision='bf16', threads=1)\n"
+        "except singletrack.InputError as error: print(error)\n"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    precision, *refused = done.stdout.splitlines()
+    assert precision == "fp32"
+    # where the processor has no bf16 at all, OpenVINO may emulate it
+    assert refused in (
+        [],
+        ["expected a precision that OpenVINO can compile here; got bf16; choose auto or fp32"],
+    )

@@ -101,8 +101,6 @@ class OpenVINONetwork(ProcessBound):
         self.device = find_device(device)
         self.precision = self._choose_precision(precision)
         self._settings: dict[str, Any] = {hint.performance_mode(): hint.PerformanceMode.LATENCY}
-        if self.precision != "auto":
-            self._settings[hint.inference_precision()] = TYPES[self.precision]
         if threads is not None and self.device != "CPU":
             raise InputError(f"threads are for device cpu only; got device {self.device}; leave threads out")
         if self.device == "CPU" and (threads is not None or usable_cores() < allowed_cores()):
@@ -119,8 +117,18 @@ class OpenVINONetwork(ProcessBound):
         self._requests: dict[tuple[Any, ...], openvino.InferRequest] = {}
         self._lock = threading.Lock()
         try:
-            for call in self._halves:
-                self._prepare(call)
+            try:
+                self._prepare_all()
+            except RuntimeError:
+                # bf16 may be turned off although the processor has it, with ONEDNN_MAX_CPU_ISA for example
+                if self.precision != "bf16":
+                    raise
+                self.precision, wanted = "fp32", self.precision
+                self._prepare_all()
+                if precision == wanted:
+                    raise InputError(
+                        f"expected a precision that OpenVINO can compile here; got {precision}; choose auto or fp32"
+                    ) from None
         except RuntimeError as error:
             raise unreadable(path, f"OpenVINO cannot compile it ({last_line(error)})") from error
 
@@ -145,6 +153,13 @@ class OpenVINONetwork(ProcessBound):
             # by position, because compiling changes the names of merged tensors
             names = (port.get_any_name() for port in self._halves[call].outputs)
             return dict(zip(names, request.infer(inputs, share_inputs=True).to_tuple(), strict=True))
+
+    def _prepare_all(self) -> None:
+        """Compile both halves, as far as their sizes are fixed, in ``precision``."""
+        if self.precision != "auto":
+            self._settings[hint.inference_precision()] = TYPES[self.precision]
+        for call in self._halves:
+            self._prepare(call)
 
     def _prepare(self, call: str) -> None:
         """Compile for one crop of pixels if the graph has a fixed crop size. Only this is cached."""
