@@ -153,7 +153,7 @@ def test_starks_renew_a_template_where_they_have_learned_when() -> None:
 
 def test_only_our_own_models_hold_their_place_when_lost() -> None:
     holding = [name for name, entry in MODELS.items() if getattr(entry.tracker_settings, "hold_when_lost", False)]
-    assert holding == ["ostrack-nano", "ostrack-tiny", "ostrack-small"]
+    assert holding == ["ostrack-nano", "ostrack-tiny"]
 
 
 def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:

@@ -71,9 +71,16 @@ def check_cache(size: int) -> None:
     remove_unfinished(folder)
 
 
-def compiled_folder() -> Path | None:
-    """Return the folder for compiled networks; None if it cannot be written."""
-    folder = cache_folder() / "compiled"
+def compiled_folder(instructions: str) -> Path | None:
+    """Return the folder for networks compiled for a set of instructions; None if it cannot be written.
+
+    OpenVINO crashes where it reads what was compiled for other instructions: on another machine with the same home
+    folder, or on this one with ONEDNN_MAX_CPU_ISA set.
+
+    Args:
+        instructions: names the set, see ``engines.cpu.instructions``.
+    """
+    folder = cache_folder() / "compiled" / digest(instructions.encode())
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

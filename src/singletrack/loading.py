@@ -34,6 +34,7 @@ from singletrack.engines import (
     require_engine,
     require_packages,
 )
+from singletrack.engines.cpu import instructions
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
@@ -328,7 +329,7 @@ def _open_file(
         options.threads,
         precision=options.precision,
         normalization=None if name is None else normalization_of(MODELS[name].network),
-        cache=compiled_folder() if path.stat().st_size <= LARGEST_KEPT else None,
+        cache=compiled_folder(instructions()) if path.stat().st_size <= LARGEST_KEPT else None,
         check=check,
     )
 

@@ -156,15 +156,6 @@ MODELS: dict[str, ModelSpec] = {
         description="ours: small and bundled, for CPUs",
         reported_results="measured by us: AO 0.755 on 20 real sequences",
     ),
-    "ostrack-small": ModelSpec(
-        network=replace(TINY_NETWORK, template_size=144, search_size=288),
-        tracker=OSTrackTracker,
-        settings=TINY_SETTINGS,
-        parameters=3.84,
-        gmacs=1.47,
-        description="ours: the most accurate, for newer processors",
-        reported_results="",
-    ),
     "ostrack-256": ModelSpec(
         network=OSTrackConfig(),
         tracker=OSTrackTracker,

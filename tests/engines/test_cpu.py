@@ -63,6 +63,29 @@ def test_bf16_is_known_by_the_flags(flags: str, whether: bool, monkeypatch: pyte
     assert computes_in_bf16() == whether
 
 
+def test_networks_compiled_for_fewer_instructions_are_kept_apart(tmp_path: Path) -> None:
+    """OpenVINO crashed on what it had compiled itself under ONEDNN_MAX_CPU_ISA."""
+    program = (
+        "import numpy as np, singletrack\n"
+        "tracker = singletrack.load('ostrack-nano', engine='openvino', precision='fp32', threads=1)\n"
+        "frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)\n"
+        "tracker.init(frame, (60, 30, 30, 30))\n"
+        "print(*tracker.update(frame).box)\n"
+    )
+    boxes = []
+    for limit in ("AVX2", None, "AVX2"):
+        environment = {**os.environ, "SINGLETRACK_CACHE": str(tmp_path)} | (
+            {"ONEDNN_MAX_CPU_ISA": limit} if limit else {}
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=300
+        )
+        boxes.append([float(number) for number in done.stdout.split()])
+    assert boxes[0] == pytest.approx(boxes[1], abs=0.05)
+    assert boxes[0] == boxes[2]
+    assert len(list((tmp_path / "compiled").iterdir())) == 2
+
+
 def test_bf16_that_is_turned_off_is_not_chosen() -> None:
     """A processor may have bf16 while the libraries are told not to use it."""
     program = (

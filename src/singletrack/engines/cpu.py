@@ -7,6 +7,7 @@ import os
 import platform
 from pathlib import Path
 
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -21,6 +22,17 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
     numbers = [f"{word} {facts[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in facts]
     return " ".join([facts["model name"], *numbers])
+
+
+def instructions() -> str:
+    """Return the processor's name and instructions, and the limits on them that oneDNN reads in the environment."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.partition(":")[0].strip() in ("flags", "Features")), "")
+    limits = [f"{name}={os.environ.get(name, '')}" for name in ISA_LIMITS]
+    return "\n".join([processor_name(), flags, *limits])
 
 
 def computes_in_bf16() -> bool:

@@ -136,45 +136,30 @@ def ostrack_tiny_footage() -> Recipe:
 def ostrack_nano() -> Recipe:
     """Trains `ostrack-nano`, from the weights of `ostrack-tiny`, at crops of 64 and 128 px.
 
-    Command: as for ``ostrack_tiny_footage``. The network is the same; the stem sees the target at 43 px for each of its
-    sides instead of 64, and is trained too.
+    Command: as for ``ostrack_tiny_footage``. The network is the same. The stem sees the target at 43 px for each of its
+    sides instead of 64, so it is trained too.
     """
-    return _resized("ostrack_nano", "ostrack-nano", search_factor=3.0, steps=6000)
-
-
-def ostrack_small() -> Recipe:
-    """Trains `ostrack-small`, from the weights of `ostrack-tiny`, at crops of 144 and 288 px.
-
-    Command: as for ``ostrack_tiny_footage``.
-    """
-    return _resized("ostrack_small", "ostrack-small", search_factor=3.5, steps=3000)
-
-
-def _resized(name: str, model: str, *, search_factor: float, steps: int) -> Recipe:
-    """The recipe ``ostrack_tiny_footage`` for a model whose crops have other sizes, with no frozen part."""
     before = ostrack_tiny_footage()
     stage = before.stages[0]
-    config = network_config(model, OSTrackConfig)
-    pairs = replace(TINY_PAIRS, search_factor=search_factor)
+    config = network_config("ostrack-nano", OSTrackConfig)
+    pairs = replace(TINY_PAIRS, search_factor=3.0)
     video = VideoPairs(settings=ClipPairSettings(pairs=replace(pairs, fit=0.02)))
     assert isinstance(stage.task, OSTrackTask)
-    task = replace(
-        stage.task,
-        config=config,
-        settings=replace(stage.task.settings, search_factor=search_factor),
-        frozen=(),
-        start_model="ostrack-tiny",
-    )
     full = replace(
         stage,
         name="full",
-        task=task,
+        task=replace(
+            stage.task,
+            config=config,
+            settings=replace(stage.task.settings, search_factor=pairs.search_factor),
+            frozen=(),
+            start_model="ostrack-tiny",
+        ),
         source=MixedPairs(sources=(video, SyntheticPairs(pairs=pairs)), shares=(0.5, 0.5)),
         template_size=config.template_size,
         search_size=config.search_size,
-        steps=steps,
     )
-    return replace(before, name=name, model=model, stages=(full,))
+    return replace(before, name="ostrack_nano", model="ostrack-nano", stages=(full,))
 
 
 OSTRACK_TINY: dict[str, Callable[[], Recipe]] = {
@@ -182,5 +167,4 @@ OSTRACK_TINY: dict[str, Callable[[], Recipe]] = {
     "ostrack_tiny_on": ostrack_tiny_on,
     "ostrack_tiny_footage": ostrack_tiny_footage,
     "ostrack_nano": ostrack_nano,
-    "ostrack_small": ostrack_small,
 }
