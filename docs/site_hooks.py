@@ -18,6 +18,7 @@ PAGES = {  # file of the repository -> page of the site
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "src/singletrack/weights/ostrack-tiny.md": "ostrack-tiny.md",
+    "src/singletrack/weights/ostrack-nano.md": "ostrack-nano.md",
 }
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 

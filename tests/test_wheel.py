@@ -51,6 +51,9 @@ def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> 
         "weights/ostrack-tiny.onnx",
         "weights/ostrack-tiny.safetensors",
         "weights/ostrack-tiny.md",
+        "weights/ostrack-nano.onnx",
+        "weights/ostrack-nano.safetensors",
+        "weights/ostrack-nano.md",
         "py.typed",
     ):
         assert f"singletrack/{name}" in names
@@ -60,7 +63,7 @@ def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> 
     needs = [line for line in zipfile.ZipFile(wheel).read(metadata).decode().splitlines() if "opencv-" in line]
     required = [line for line in needs if line.startswith("Requires-Dist")]
     assert required == ['Requires-Dist: opencv-python-headless>=4.10; extra == "opencv"']
-    assert wheel.stat().st_size < 20e6
+    assert wheel.stat().st_size < 32e6
 
 
 def test_the_installed_wheel_follows_a_target_without_torch(wheel: Path, tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ def likeness(one: Look, other: Look) -> float:
     return float(common[: CELLS * CELLS].sum() * common[CELLS * CELLS :].sum() / PARTS)
 
 
+def color_likeness(one: Look, other: Look) -> float:
+    """Compute how alike the colors of two looks are, 0 to 1, also where one shows only a part of the other."""
+    return float(np.sqrt(one[: CELLS * CELLS] * other[: CELLS * CELLS]).sum())
+
+
 def _sample(frame: Image, box: Box) -> NDArray[np.uint8] | None:
     """Return pixels (h, w, 3) of the inside of a box as CIE L*a*b*; None if none is in the frame."""
     x, y, width, height = box

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -30,7 +30,7 @@ from singletrack.tracking.base import (
     Result,
     SearchingTracker,
 )
-from singletrack.tracking.color_histogram import Look, likeness, look_of
+from singletrack.tracking.color_histogram import Look, color_likeness, likeness, look_of
 from singletrack.tracking.common import LostSettings, OneThread, check_next_frame, state_without_thread
 from singletrack.tracking.shell import TEMPORARY
 from singletrack.tracking.shots import Shot, is_cut, shot_of
@@ -52,10 +52,17 @@ LIKENESS_RISES, LIKENESS_FALLS = 0.1, 0.02
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A detection that may be the target: its last box and its scores since then."""
+    """A detection that may be the target.
+
+    Attributes:
+        box: its last box.
+        scores: its scores so far, without that of the tile.
+        near: whether it was seen around the last box of the target instead of in a tile.
+    """
 
     box: Box
     scores: tuple[float, ...] = ()
+    near: bool = False
 
 
 @dataclass
@@ -245,13 +252,15 @@ class LongTermTracker(KeepsState):
             rate = LIKENESS_RISES if like > before else LIKENESS_FALLS
             search.usual_likeness = before + rate * (like - before)
 
-    def _looks_right(self, frame: Image, box: Box, search: _Search) -> bool:
+    def _looks_right(
+        self, frame: Image, box: Box, search: _Search, compare: Callable[[Look, Look], float] = likeness
+    ) -> bool:
         """Check whether a box looks as much like the target in the first frame as the target usually does."""
         if search.look is None or search.usual_likeness is None:
             return True
         seen = look_of(frame, box)
         least = self.settings.confirm_likeness * search.usual_likeness
-        return seen is not None and likeness(seen, search.look) >= least
+        return seen is not None and compare(seen, search.look) >= least
 
     def _started(self) -> _Search:
         if self._search is None:
@@ -274,7 +283,11 @@ class LongTermTracker(KeepsState):
             tile, search.tiles = (x, y, width, height), search.tiles[1:]
             inputs = self.tracker.preprocess_at(frame, tile, settings.tile_scale)
             sight = self.tracker.decode_at(None if inputs is None else self._locate(inputs), tile, settings.tile_scale)
-            if sight is not None and sight.score >= settings.lost_below and self._looks_right(frame, sight.box, search):
+            if (
+                sight is not None
+                and sight.score >= settings.lost_below
+                and self._looks_right(frame, sight.box, search, color_likeness)
+            ):
                 return _Candidate(sight.box)
         return None
 
@@ -285,12 +298,19 @@ class LongTermTracker(KeepsState):
         sight = self.tracker.decode_at(maps, candidate.box if candidate else search.result.box)
         if sight is None or frame is None:
             return Result(box=search.result.box, score=0.0, lost=True)
-        there = candidate is None or iou(sight.box, candidate.box) >= SAME_PLACE
-        if sight.score >= settings.lost_below and there and self._looks_right(frame, sight.box, search):
-            scores = (*(candidate.scores if candidate else ()), sight.score)
+        if candidate is None:  # one that looks wrong must not keep the search from the tiles
+            there = sight.score >= settings.found_above and self._looks_right(frame, sight.box, search)
+            candidate = _Candidate(sight.box, near=True)
+        else:
+            there = sight.score >= settings.lost_below and iou(sight.box, candidate.box) >= SAME_PLACE
+        if there:
+            scores = (*candidate.scores, sight.score)
+            share = 0.0 if candidate.near else settings.confirm_share
             if len(scores) < settings.confirm_looks:
-                search.candidate = _Candidate(sight.box, scores)
-            elif np.mean(scores) >= max(settings.found_above, settings.confirm_share * (search.usual or 0.0)):
+                search.candidate = replace(candidate, box=sight.box, scores=scores)
+            elif self._looks_right(frame, sight.box, search) and np.mean(scores) >= max(
+                settings.found_above, share * (search.usual or 0.0)
+            ):
                 self.tracker.reset_to(sight.box)
                 return Result(box=sight.box, score=sight.score, lost=False)
         return Result(box=search.result.box, score=sight.score, lost=True)

@@ -1,4 +1,4 @@
-"""The recipes of the bundled `ostrack-tiny`: trained from scratch on pairs made from photos."""
+"""The recipes of the bundled models: `ostrack-tiny`, from scratch on pairs made from photos, and `ostrack-nano`."""
 
 from __future__ import annotations
 
