@@ -62,7 +62,7 @@ def test_what_is_refused(tracker: singletrack.Tracker, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="add --long-term"):
         find_target(frames(0, 1), [THING], singletrack.load("ostrack-tiny", threads=1).tracker)
     (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(VideoError, match="cannot read picture"):
+    with pytest.raises(VideoError, match="cannot decode image"):
         read_reference(str(tmp_path / "text.jpg"))
 
 

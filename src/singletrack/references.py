@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from singletrack.errors import InputError, VideoError
+from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.opencv import cv2
 from singletrack.steps import Frame
 from singletrack.tracking.base import Tracker
 from singletrack.tracking.color_histogram import colors_of, similarity
 from singletrack.tracking.longterm import LongTermTracker
+from singletrack.video.images import read_picture
 
 SIZES = (0.6, 0.3, 0.15)  # of the thing in the frame that are tried, as shares of the frame's sides
 TILES_PER_FRAME = 12
@@ -115,8 +117,5 @@ def _place(picture: Frame, size: float, frame: Frame) -> tuple[Frame, Box]:
 
 
 def read_reference(path: str) -> Frame:
-    """Read a picture, (H, W, 3) uint8 RGB; raises VideoError."""
-    values = cv2.imread(path, cv2.IMREAD_COLOR)
-    if values is None:
-        raise VideoError(f"cannot read picture {path}; check the path, and that it is a JPEG or PNG")
-    return np.ascontiguousarray(np.asarray(values, np.uint8)[..., ::-1])
+    """Read a picture, (H, W, 3) uint8 RGB; raises VideoError as ``video.images.read_picture`` does."""
+    return read_picture(Path(path))
