@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import http.server
 import itertools
+import re
+import shlex
 import socket
 import subprocess
 import threading
@@ -15,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.servers.streams import Process, free_port, need_program, need_rtsp, start_ffmpeg, start_rtsp
+from tests.servers.streams import Process, free_port, need, need_program, need_rtsp, start_ffmpeg, start_rtsp
 
 import singletrack
 from singletrack.api import follow_frames
@@ -232,6 +234,27 @@ def test_srt_is_not_in_pyav_and_that_is_said() -> None:
         pytest.skip("this PyAV has SRT")
     with pytest.raises(VideoError, match="the FFmpeg inside PyAV has no srt; convert it, for example with ffmpeg -i"):
         open_video("srt://user:secret@127.0.0.1:9")
+
+
+def test_srt_is_read_by_the_command_of_the_message(clip: Path) -> None:
+    ffmpeg, port, srt = need_program("ffmpeg"), free_port(), free_port()
+    protocols = subprocess.run([ffmpeg, "-hide_banner", "-protocols"], capture_output=True, text=True, check=True)
+    need("srt" in protocols.stdout.split(), "an ffmpeg with SRT")
+    address = f"srt://127.0.0.1:{srt}"
+    with pytest.raises(VideoError, match="has no srt") as refused:
+        open_video(address)
+    advice = re.search(r"(ffmpeg -i .*'), and read (udp://\S+)", str(refused.value))
+    assert advice
+    command, read = (text.replace("5000", str(port)) for text in advice.groups())
+    server = start_ffmpeg(clip, "-f", "mpegts", f"{address}?mode=listener")
+    converter = Process([ffmpeg, "-nostdin", *shlex.split(command)[1:]], ready=lambda process: None)
+    try:
+        with open_patiently(read) as video:
+            assert video.size_wh == (160, 96)
+            assert len(list(itertools.islice(video, 25))) == 25
+    finally:
+        converter.kill()
+        server.kill()
 
 
 def test_nothing_listens() -> None:
