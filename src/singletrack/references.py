@@ -21,6 +21,7 @@ from singletrack.video.images import read_picture
 
 SIZES = (0.6, 0.3, 0.15)  # of the thing in the frame that are tried, as shares of the frame's sides
 TILES_PER_FRAME = 12
+STRIDE = 5  # every how-manieth frame is searched until something in it may be the thing
 LEAST_SCORE = 0.65  # on average, over:
 LOOKS = 5  # frames one after the other in which it must be found at the same place
 LEAST_SIMILARITY = 0.75  # of its colors to those of the picture
@@ -61,7 +62,8 @@ def find_target(
     for index, frame in enumerate(frames):
         if not seekers:
             seekers = [_Seeker(picture, size, frame, tracker) for picture in pictures for size in SIZES]
-        found = [sighting for seeker in seekers if (sighting := seeker.look(index, frame)) is not None]
+        looking = [seeker for seeker in seekers if index % STRIDE == 0 or seeker.undecided]
+        found = [sighting for seeker in looking if (sighting := seeker.look(index, frame)) is not None]
         best = max(best, *(seeker.best for seeker in seekers))
         on_frame()
         if found:
@@ -89,6 +91,11 @@ class _Seeker:
         self._tracker.init(canvas, box)
         self._tracker.search_again()
         self.best = 0.0
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the last frame has shown something that may be it."""
+        return self._tracker.undecided
 
     def look(self, index: int, frame: Frame) -> Sighting | None:
         result = self._tracker.update(frame)
