@@ -10,7 +10,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 .PHONY: demo check test fuzz docs format clean
 
 demo: $(VENV)/.runtime
-	$(BIN)/singletrack demo
+	$(BIN)/singletrack demo --overwrite
 	@echo "try the label page on the same clip: $(BIN)/singletrack label demo-clip.mp4"
 
 # What to run before each commit: under two minutes on two cores. `make test` adds the slow tests.

@@ -77,3 +77,19 @@ def test_packed() -> None:
 def test_a_zone_without_area() -> None:
     with pytest.raises(InputError, match="zone door must have a width and a height; got 0 x 5"):
         EventDetector({"door": (1, 1, 0, 5)})
+
+
+def test_zones_are_those_of_the_first_frame_where_the_size_changes() -> None:
+    detector = EventDetector({"door": (40, 20, 20, 20)})
+
+    def update(frame: int, box: Box, size_wh: tuple[int, int]) -> list[Event]:
+        return detector.update(frame, frame / 10, {1: Result(box=box, score=0.5, lost=False)}, size_wh)
+
+    assert [event.type for event in update(0, (0, 0, 10, 10), SIZE)] == ["found"]
+    events = [update(frame, (90, 50, 20, 20), (200, 120)) for frame in range(1, 5)]
+    assert [[(event.type, event.box) for event in each] for each in events] == [
+        [],
+        [],
+        [("entered_zone", (90, 50, 20, 20))],
+        [],
+    ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from pathlib import Path
 
 import pytest
 
-from singletrack.install import command_for, install_command
+from singletrack.install import DOCS, command_for, install_command
 
 
 def test_from_pypi() -> None:
@@ -44,3 +45,13 @@ def test_run_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
         assert install_command("train") == f'pip install "{root}[train]"'
     finally:
         install_command.cache_clear()
+
+
+def test_pages_are_where_the_package_says() -> None:
+    root = Path(__file__).parents[1]
+    (home,) = re.findall(r"Documentation = \"(.+)\"", (root / "pyproject.toml").read_text())
+    assert f"{DOCS}/" == home
+    assert f"site_url: {home}\n" in (root / "mkdocs.yml").read_text()
+    named = re.findall(r"docs_page\([\"']([\w-]+)[\"']\)", "\n".join(map(Path.read_text, (root / "src").rglob("*.py"))))
+    assert len(named) > 5
+    assert not [name for name in named if not (root / "docs" / f"{name}.md").is_file()]

@@ -51,9 +51,18 @@ def test_found_when_it_appears(tracker: singletrack.Tracker) -> None:
     assert sighting.score >= 0.5
 
 
-def test_a_thing_that_is_not_there(tracker: singletrack.Tracker) -> None:
+def test_a_thing_that_is_not_there(tracker: singletrack.Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    look = references._Seeker.look
+
+    def note(seeker: references._Seeker, index: int, frame: np.ndarray) -> references.Sighting | None:
+        looked.append(index)
+        return look(seeker, index, frame)
+
+    monkeypatch.setattr(references._Seeker, "look", note)
     with pytest.raises(InputError, match="no frame shows the thing of the picture for certain"):
-        find_target(frames(99, 8), [OTHER], tracker)
+        find_target(frames(99, 12), [OTHER], tracker)
+    assert looked == [0, 5, 10]  # every fifth, as long as nothing looks like it
 
 
 def test_what_is_refused(tracker: singletrack.Tracker, tmp_path: Path) -> None:
@@ -62,7 +71,7 @@ def test_what_is_refused(tracker: singletrack.Tracker, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="add --long-term"):
         find_target(frames(0, 1), [THING], singletrack.load("ostrack-tiny", threads=1).tracker)
     (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(VideoError, match="cannot read picture"):
+    with pytest.raises(VideoError, match="cannot decode image"):
         read_reference(str(tmp_path / "text.jpg"))
 
 

@@ -24,13 +24,14 @@ from singletrack.geometry.box_formats import BoxFormat, resolve_box
 from singletrack.geometry.boxes import Box, BoxLike, four_numbers
 from singletrack.interrupts import Interrupts
 from singletrack.loading import make_options
-from singletrack.outputs import Movie, Outputs, Segment
+from singletrack.outputs import Movie, Outputs, Segment, scale_step
 from singletrack.results import format_of, write_results
 from singletrack.steps import Frame, TrackStep
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
 from singletrack.tracking.resizing import FrameResizer
 from singletrack.video import FrameReader, LiveOptions, Source, VideoReader, open_frames, open_video
+from singletrack.video.live import LiveFrames
 from singletrack.video.random_access import read_backward
 from singletrack.video.writer import ENDINGS as VIDEO_ENDINGS
 
@@ -345,10 +346,7 @@ def follow_frames(
             f"start frame {start} is beyond the end of the source, which has {skipped} frames; give a lower one"
         )
 
-    def resumed() -> bool:
-        return video.live is not None and video.live.resumed
-
-    yield from _follow(itertools.chain([first], numbered), targets, tracker, span or Span(), resumed, restart)
+    yield from _follow(itertools.chain([first], numbered), targets, tracker, span or Span(), video.live, restart)
 
 
 def follow_backward(
@@ -362,7 +360,7 @@ def follow_backward(
     coming = ((index, frames.time(index), frame, None) for index, frame in read_backward(frames, start, last))
     backward = {-index: boxes for index, boxes in targets.items()}  # rises while the index falls
     flipped = ((-index, seconds, frame, dropped) for index, seconds, frame, dropped in coming)
-    for step in _follow(flipped, backward, tracker, replace(span, end=None), lambda: False):
+    for step in _follow(flipped, backward, tracker, replace(span, end=None), None):
         yield replace(step, index=-step.index)
 
 
@@ -371,7 +369,7 @@ def _follow(
     targets: Mapping[int, Sequence[Box]],
     tracker: Tracker,
     span: Span,
-    resumed: Callable[[], bool],
+    live: LiveFrames | None,
     restart: Callable[[], Box | None] = lambda: None,
 ) -> Iterator[TrackStep]:
     many, resizer, waiting = MultiTracker(tracker), FrameResizer(), dict(targets)
@@ -387,7 +385,7 @@ def _follow(
             due = index + span.stride
         began = time.perf_counter()
         fitted = resizer.fit(frame)
-        if resumed():
+        if live is not None and (live.resumed or resizer.changed):
             many.search_again()
         found = many.update(fitted) if many.ids else {}
         results = {number: resizer.to_own(result) for number, result in found.items()}
@@ -514,6 +512,8 @@ def follow(
         movies = [*movies, Movie(video_path, lambda step: _draw(step, many, true_boxes), video)]
     at_once = span.direction == "forward"
     kept: dict[int, tuple[float, Mapping[int, Result]]] = {}
+    scaled: dict[int, tuple[float, Mapping[int, Result]]] = {}  # the same, for frames that are all of one size
+    resizer = FrameResizer(video.size_wh)
     keeps = movies_after is not None or not at_once
     table = boxes_path if at_once else None
     outputs = Outputs(movies if at_once else [], table, many=many, pan_tilt=pan_tilt, segment=segment, on_file=on_file)
@@ -528,6 +528,7 @@ def follow(
                         outputs.write(step)
                         if keeps:
                             kept[step.index] = step.time, step.results
+                            scaled[step.index] = step.time, scale_step(step, resizer).results
                         on_step(step)
         except (KeyboardInterrupt, VideoError, InputError) as error:
             if not (keeps and kept):
@@ -538,7 +539,7 @@ def follow(
             write_results(boxes_path, kept, many=many)
             written.append(boxes_path)
         if movies_after is not None:
-            written += _render(*movies_after, kept, segment, interrupts, on_rendered, on_file)
+            written += _render(*movies_after, kept, scaled, segment, interrupts, on_rendered, on_file)
     if stopped is not None:
         raise stopped
     return written
@@ -577,16 +578,17 @@ def _render(
     source: Source,
     make: MakeMovies,
     steps: Steps,
+    scaled: Steps,
     segment: Segment | None,
     interrupts: Interrupts,
     on_rendered: Callable[[], None],
     on_file: Callable[[Path], None],
 ) -> list[Path]:
-    """Read a source again and write videos of results that are known."""
+    """Read a source again and write videos of results that are known; ``scaled``: as if all frames had one size."""
     indices = sorted(steps)
     with (
         open_video(source) as video,
-        Outputs(make(video, steps), None, many=False, segment=segment, on_file=on_file) as outputs,
+        Outputs(make(video, scaled), None, many=False, segment=segment, on_file=on_file) as outputs,
     ):
         skipped = video.skip(indices[0])
         for index, (seconds, frame) in enumerate(video.timed_frames(), skipped):

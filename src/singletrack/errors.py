@@ -3,6 +3,7 @@
     SingletrackError
     ├── InputError              also a ValueError: an invalid box, frame or setting
     ├── VideoError              a source that cannot be opened, read or written
+    │   ├── MissingVideoError   also an InputError: a source that is not there
     │   └── DamagedVideoError   a source that is readable up to some frame; the results so far are kept
     ├── CheckpointError         weights that do not fit the model, are truncated, or are unsafe to read
     ├── ProjectError            a label project that is in use, damaged or of another video
@@ -54,6 +55,10 @@ class InputError(SingletrackError, ValueError):
 
 class VideoError(SingletrackError):
     """A video source or target that cannot be opened, read or written."""
+
+
+class MissingVideoError(VideoError, InputError):
+    """There is no such video, picture or folder of frames."""
 
 
 class DamagedVideoError(VideoError):

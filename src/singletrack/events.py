@@ -56,6 +56,7 @@ class Event:
 class _Target:
     lost: bool
     box: Box  # the last in which it was not lost
+    size_wh: tuple[int, int]  # of the frame with that box
     inside: dict[str, bool] = field(default_factory=dict)
     crossing: dict[str, int] = field(default_factory=dict)  # frames on the other side so far
 
@@ -64,8 +65,9 @@ class EventDetector:
     """Turns results into events.
 
     Args:
-        zones: name -> x, y, width, height in pixels. A target is inside while the center of its box is, and crosses the
-            border after ``CROSSED_AFTER`` frames on the other side. A target that starts inside enters at once.
+        zones: name -> x, y, width, height in pixels of the first frame. A target is inside while the center of its box
+            is, and crosses the border after ``CROSSED_AFTER`` frames on the other side. A target that starts inside
+            enters at once.
 
     Raises:
         InputError: a zone without area.
@@ -77,6 +79,7 @@ class EventDetector:
             if not (width > 0 and height > 0):
                 raise InputError(f"zone {name} must have a width and a height; got {width:g} x {height:g}")
         self._targets: dict[int, _Target] = {}
+        self._size_wh: tuple[int, int] | None = None  # of the first frame
 
     def update(
         self, frame: int, seconds: float, results: Mapping[int, Result], size_wh: tuple[int, int]
@@ -90,20 +93,21 @@ class EventDetector:
             size_wh: width and height of the frame in pixels.
         """
         events: list[Event] = []
+        self._size_wh = self._size_wh or size_wh
         for id, result in results.items():
             target = self._targets.get(id)
             started = target is None
             kinds: list[tuple[str, str | None]] = []
             if target is None:
-                target = self._targets[id] = _Target(result.lost, result.box)
+                target = self._targets[id] = _Target(result.lost, result.box, size_wh)
                 kinds.append(("found", None))
             elif result.lost and not target.lost:
-                kinds.append(("left_frame" if _at_edge(target.box, size_wh) else "lost", None))
+                kinds.append(("left_frame" if _at_edge(target.box, target.size_wh) else "lost", None))
             elif target.lost and not result.lost:
                 kinds.append(("found_again", None))
             target.lost = result.lost
             if not result.lost:
-                target.box = result.box
+                target.box, target.size_wh = result.box, size_wh
                 kinds += self._crossed(target, started)
             events += [
                 Event(type=kind, id=id, frame=frame, time=seconds, box=target.box, score=result.score, zone=zone)
@@ -117,7 +121,9 @@ class EventDetector:
 
     def _crossed(self, target: _Target, started: bool) -> list[tuple[str, str | None]]:
         kinds: list[tuple[str, str | None]] = []
-        x, y = target.box[0] + target.box[2] / 2, target.box[1] + target.box[3] / 2
+        assert self._size_wh
+        across, down = (first / now for first, now in zip(self._size_wh, target.size_wh, strict=True))
+        x, y = across * (target.box[0] + target.box[2] / 2), down * (target.box[1] + target.box[3] / 2)
         for name, (left, top, width, height) in self._zones.items():
             now = left <= x < left + width and top <= y < top + height
             if now == target.inside.setdefault(name, False):

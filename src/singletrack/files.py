@@ -249,7 +249,17 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: Exception) -> SingletrackError:
-    """Build the error for a file or folder that cannot be written, with the reason from the system or FFmpeg."""
+    """Build the error for a file or folder that cannot be written, with the reason from the system or FFmpeg.
+
+    An InputError where a file stands in place of a folder, or a folder in place of a file.
+    """
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
+        if file is not None:
+            where = f", to write {path} into" if file != path else ""
+            return InputError(f"expected a folder{where}; {file} is a file; choose another name, or move it")
+    if path.is_dir() and isinstance(error, IsADirectoryError | PermissionError | FileExistsError):
+        return InputError(f"expected the name of a file to write; {path} is a folder; add the name of a file to it")
     reason = reason_of(error)
     return SingletrackError(
         f"cannot write {path} ({reason}); check that its folder exists, is writable and has free space"

@@ -80,6 +80,7 @@ def inspect_video(
     models: Mapping[str, tuple[str, LoadOptions]],
     *,
     start: int = 0,
+    end: int | None = None,
     every: int = 10,
     token: tuple[int, int] | None = None,
 ) -> Iterator[list[InspectedFrame]]:
@@ -90,6 +91,7 @@ def inspect_video(
         box: x, y, width, height in pixels of the frame ``start``.
         models: label -> name of the model, and its load options; they run in PyTorch and search around the last box.
         start: index of the frame with the box.
+        end: index of the last frame; None for the end of the source.
         every: inspect each ``every``-th frame after it.
         token: see ``models.inspection.inspect_pair``.
 
@@ -109,6 +111,8 @@ def inspect_video(
         trackers[label] = tracker
     index = video.skip(start)
     for frame in video:
+        if end is not None and index > end:
+            return
         if index == start:
             for tracker in trackers.values():
                 tracker.init(frame, box)

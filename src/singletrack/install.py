@@ -1,4 +1,4 @@
-"""The command that adds one of singletrack's extras, for the way in which it was installed here.
+"""What a message names where something is missing: the command that adds an extra, and the page that explains it.
 
 pip notes where a package came from (direct_url.json, PEP 610): a clone, a wheel, a repository, or nothing for PyPI.
 """
@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+DOCS = "https://singletrack.github.io/singletrack"  # as in pyproject.toml and mkdocs.yml
+
+
+def docs_page(name: str) -> str:
+    """The address of a page of the documentation: "engines" for docs/engines.md."""
+    return f"{DOCS}/{name}/"
 
 
 @cache

@@ -57,13 +57,23 @@ def numbered_files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{glob.escape(path.stem)}-[0-9][0-9][0-9][0-9]{glob.escape(path.suffix)}"))
 
 
+def scale_step(step: TrackStep, resizer: FrameResizer) -> TrackStep:
+    """The step as if its frame had the size of the resizer."""
+    frame = resizer.fit(step.frame)
+    if frame is step.frame:
+        return step
+    results = {id: replace(result, box=resizer.to_first(result.box)) for id, result in step.results.items()}
+    return replace(step, frame=frame, results=results)
+
+
 class Movie:
     """A video with one frame for each step.
 
     Args:
         path: output .mp4.
-        draw: makes the picture of a step, (H, W, 3) uint8 RGB. Pictures of another size than the first are scaled.
-        video: the source, for its rate, pixel shape, colors and sound.
+        draw: makes the picture of a step, (H, W, 3) uint8 RGB. Frames of another size than the source has are scaled
+            before, with their boxes.
+        video: the source, for its size, rate, pixel shape, colors and sound.
         encoding: codec and quality; the colors are those of the source.
     """
 
@@ -78,7 +88,7 @@ class Movie:
         self.path, self._draw, self._video = path, draw, video
         self._encoding = replace(encoding or Encoding(), colors=video.colors)
         self._writer: VideoWriter | None = None
-        self._resizer = FrameResizer()
+        self._resizer = FrameResizer(video.size_wh)
         self._start = 0.0
 
     def open(self, path: Path) -> None:
@@ -88,7 +98,7 @@ class Movie:
 
     def write(self, step: TrackStep) -> None:
         """Draw and write one step."""
-        picture = self._resizer.fit(self._draw(step))
+        picture = self._draw(scale_step(step, self._resizer))
         if self._writer is None:
             self._start = step.time
             video = self._video

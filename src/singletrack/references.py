@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from singletrack.errors import InputError, VideoError
+from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.opencv import cv2
 from singletrack.steps import Frame
 from singletrack.tracking.base import Tracker
 from singletrack.tracking.color_histogram import colors_of, similarity
 from singletrack.tracking.longterm import LongTermTracker
+from singletrack.video.images import read_picture
 
 SIZES = (0.6, 0.3, 0.15)  # of the thing in the frame that are tried, as shares of the frame's sides
 TILES_PER_FRAME = 12
+STRIDE = 5  # every how-manieth frame is searched until something in it may be the thing
 LEAST_SCORE = 0.65  # on average, over:
 LOOKS = 5  # frames one after the other in which it must be found at the same place
 LEAST_SIMILARITY = 0.75  # of its colors to those of the picture
@@ -59,7 +62,8 @@ def find_target(
     for index, frame in enumerate(frames):
         if not seekers:
             seekers = [_Seeker(picture, size, frame, tracker) for picture in pictures for size in SIZES]
-        found = [sighting for seeker in seekers if (sighting := seeker.look(index, frame)) is not None]
+        looking = [seeker for seeker in seekers if index % STRIDE == 0 or seeker.undecided]
+        found = [sighting for seeker in looking if (sighting := seeker.look(index, frame)) is not None]
         best = max(best, *(seeker.best for seeker in seekers))
         on_frame()
         if found:
@@ -88,6 +92,11 @@ class _Seeker:
         self._tracker.search_again()
         self.best = 0.0
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the last frame has shown something that may be it."""
+        return self._tracker.undecided
+
     def look(self, index: int, frame: Frame) -> Sighting | None:
         result = self._tracker.update(frame)
         self.best = max(self.best, result.score)
@@ -115,8 +124,5 @@ def _place(picture: Frame, size: float, frame: Frame) -> tuple[Frame, Box]:
 
 
 def read_reference(path: str) -> Frame:
-    """Read a picture, (H, W, 3) uint8 RGB; raises VideoError."""
-    values = cv2.imread(path, cv2.IMREAD_COLOR)
-    if values is None:
-        raise VideoError(f"cannot read picture {path}; check the path, and that it is a JPEG or PNG")
-    return np.ascontiguousarray(np.asarray(values, np.uint8)[..., ::-1])
+    """Read a picture, (H, W, 3) uint8 RGB; raises VideoError as ``video.images.read_picture`` does."""
+    return read_picture(Path(path))

@@ -23,9 +23,11 @@ def test_demo(loads: object, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     overlap = re.search(r"mean overlap with the true boxes: (0\.\d{3})", text)
     assert overlap
     assert 0 < float(overlap[1]) < 0.6  # of a box that stays while the object moves
+    assert main(["demo", "--out", str(folder)]) == 2
+    assert main(["demo", "--out", str(folder), "--overwrite"]) == 0
 
 
 def test_folder_that_cannot_be_made(loads: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(["demo", "--out", str(tmp_path / "file" / "folder")]) == 1
-    assert capsys.readouterr().err.startswith("singletrack: cannot write ")
+    assert main(["demo", "--out", str(tmp_path / "file" / "folder")]) == 2
+    assert capsys.readouterr().err.startswith("singletrack: expected a folder")

@@ -46,6 +46,11 @@ def test_a_folder_with_everything(clip: tuple[Path, str], tmp_path: Path, capsys
     assert picture.shape[1] == 8 * TILE  # eight blocks
     with open_video(out / "ostrack-tiny.mp4") as video:
         assert len(list(video)) == 2
+    assert main(arguments) == 2
+    assert f"{out} must be a new or empty folder" in capsys.readouterr().err
+    assert main([*arguments, "--end", "2", "--overwrite"]) == 0
+    with open_video(out / "ostrack-tiny.mp4") as video:
+        assert len(list(video)) == 1
 
 
 @pytest.mark.parametrize(

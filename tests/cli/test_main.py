@@ -50,7 +50,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_as_a_module() -> None:
     process = run("-m", "singletrack", "track", "missing.mp4", "--box", "1,2,3,4")
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert process.stderr.startswith("singletrack: source not found: missing.mp4")
     assert "Traceback" not in process.stderr
     assert process.stderr.count("\n") == 1

@@ -49,7 +49,7 @@ def test_lost_spans_and_worst_moments(capsys: pytest.CaptureFixture[str]) -> Non
         "lost in 4 of 12 frames: 1-3 (0.1-0.3 s), 9 (0.9 s)",
         "least sure, but not lost, in frame 6 (0.6 s, score 0.35), 11 (1.1 s, score 0.40)",
         "wrote a.mp4",
-        "look at these frames in a.mp4; docs/lost-and-found.md says what helps",
+        "look at these frames in a.mp4; https://singletrack.github.io/singletrack/lost-and-found/ says what helps",
     ]
 
 

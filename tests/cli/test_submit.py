@@ -33,6 +33,11 @@ def test_archive(
     assert f"wrote {out}: 180 sequences, 360 frames; upload it at http" in capsys.readouterr().out
     with zipfile.ZipFile(out) as archive:
         assert archive.read("GOT-10k_Test_000180/GOT-10k_Test_000180_001.txt").decode() == text
+    out.write_text("mine")
+    assert main(["submit", "got10k", str(run.path), "--out", str(out), *options]) == 2
+    assert f"{out} exists already; add --overwrite" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert main(["submit", "got10k", str(run.path), "--out", str(out), *options, "--overwrite"]) == 0
 
 
 def test_what_is_not_whole_is_refused(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -320,3 +320,25 @@ def test_options_of_the_view_need_it(option: list[str], tmp_path: Path, capsys: 
     arguments = ["track", "clip.mp4", "--box", "4,5,20,16", "--out", str(tmp_path / "a.mp4"), *option]
     assert main(arguments) == 2
     assert "go with --crop" in capsys.readouterr().err
+
+
+def test_covers_and_views_where_frames_change_their_size(loads: Any, tmp_path: Path) -> None:
+    """From the third frame on all is twice as large; the target, white, stays covered and in the middle of the view."""
+    frames, out, view = tmp_path / "frames", tmp_path / "out.mp4", tmp_path / "view.mp4"
+    frames.mkdir()
+    for index in range(6):
+        picture = np.full((96, 128, 3), 40, np.uint8)
+        picture[30:50, 70:90] = 255
+        size_wh = (64, 48) if index < 2 else (128, 96)
+        cv2.imwrite(str(frames / f"{index}.png"), cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA))
+    arguments = ["track", str(frames), "--box", "35,15,10,10"]
+    assert main([*arguments, "--fill", "--out", str(out), "--crop", str(tmp_path / "hidden.mp4")]) == 0
+    assert main([*arguments, "--crop", str(view), "--margin", "2"]) == 0
+    with open_video(out) as video:
+        brightest = [frame.max() for frame in video]
+    assert len(brightest) == 6
+    assert max(brightest) < 180
+    with open_video(view) as video:
+        middles = [frame[frame.shape[0] // 2, frame.shape[1] // 2].mean() for frame in video]
+    assert len(middles) == 6
+    assert min(middles) > 200

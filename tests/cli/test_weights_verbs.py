@@ -65,8 +65,9 @@ def test_place_that_cannot_be_written(verb: str, place: str, folder: Path, capsy
     if place == "/proc" and sys.platform != "linux":
         pytest.skip("only Linux has a folder where nobody can write")
     *arguments, name = CALLS[verb]
-    assert main([*arguments, f"{place}/{name}"]) == 1
-    assert capsys.readouterr().err.startswith(f"singletrack: cannot write {place}/{name}")
+    assert main([*arguments, f"{place}/{name}"]) == (2 if place == "clip.mp4" else 1)
+    expected = "expected a folder, to write {}" if place == "clip.mp4" else "cannot write {}"
+    assert capsys.readouterr().err.startswith(f"singletrack: {expected.format(f'{place}/{name}')}")
     assert sorted(entry.name for entry in folder.iterdir()) == ["clip.mp4", "in.safetensors"]
 
 
@@ -128,8 +129,8 @@ def test_a_run_among_the_photos(out: str, folder: Path, capsys: pytest.CaptureFi
 
 
 def test_train_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "ostrack_tiny", "--out", "clip.mp4"]) == 1
-    assert "cannot write clip.mp4 (File exists)" in capsys.readouterr().err
+    assert main(["train", "ostrack_tiny", "--out", "clip.mp4"]) == 2
+    assert "expected a folder; clip.mp4 is a file" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")

@@ -254,7 +254,7 @@ def test_the_network_may_be_compiled(tmp_path: Path) -> None:
 
 
 def test_what_must_be_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="checkpoint not found"):
+    with pytest.raises(InputError, match="checkpoint not found"):
         train(toy(), NOTHING, tmp_path, resume_run=True)
     train(toy(), NOTHING, tmp_path, stop_after=1)
     with pytest.raises(InputError, match="--resume"):

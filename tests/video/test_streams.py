@@ -5,17 +5,25 @@ from __future__ import annotations
 import functools
 import http.server
 import itertools
+import re
+import shlex
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from tests.servers.streams import Process, free_port, need_program, need_rtsp, start_ffmpeg, start_rtsp
+from tests.servers.streams import Process, free_port, need, need_program, need_rtsp, start_ffmpeg, start_rtsp
 
+import singletrack
+from singletrack.api import follow_frames
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import VideoError
+from singletrack.geometry.boxes import iou
 from singletrack.video import LiveOptions, VideoReader, VideoWriter, open_video
 from singletrack.video.streams import hide_password
 
@@ -144,6 +152,41 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def test_a_stream_that_changes_its_size_keeps_its_target(tmp_path: Path) -> None:
+    """The same scene, small, then large, then upright: boxes are in pixels of each frame, after a new search."""
+    frames = list(generate_clip(frames=60, size_wh=(320, 192)))
+    sizes = [(320, 192), (640, 384), (192, 320)]
+    for number, size_wh in enumerate(sizes):
+        with VideoWriter(tmp_path / f"{number}.mp4", 20.0) as video:
+            for frame, _ in frames:
+                video.write(np.asarray(cv2.resize(frame, size_wh), np.uint8))
+        arguments = ["-i", str(tmp_path / f"{number}.mp4"), "-c", "copy", str(tmp_path / f"{number}.ts")]
+        subprocess.run([need_program("ffmpeg"), "-nostdin", "-loglevel", "error", *arguments], check=True)
+    port = free_port()
+    pieces = "concat:" + "|".join(str(tmp_path / f"{number}.ts") for number in range(len(sizes)))
+    command = [need_program("ffmpeg"), "-nostdin", "-loglevel", "error", "-re", "-i", pieces, "-c", "copy"]
+    output = ["-f", "mpegts", "-listen", "1", f"http://127.0.0.1:{port}/live"]
+    server = Process([*command, *output], ready=lambda process: None)
+    tracker = singletrack.load("ostrack-tiny", threads=1)
+    followed: dict[tuple[int, int], list[tuple[bool, float]]] = {}
+    try:
+        with open_patiently(f"http://127.0.0.1:{port}/live", every_frame=True, reconnect=0) as video:
+            for step in itertools.islice(follow_frames(video, {0: [frames[0][1]]}, tracker), 180):
+                box = np.array(frames[step.index % 60][1]) * np.tile(np.divide(step.size_wh, sizes[0]), 2)
+                overlap = float(iou(np.array([step.result.box]), box[None])[0])
+                followed.setdefault(step.size_wh, []).append((step.result.lost, overlap))
+            assert video.live is not None
+            assert video.live.interruptions == 0
+    finally:
+        server.kill()
+    assert list(followed) == sizes
+    for size_wh in sizes[1:]:
+        lost, overlaps = zip(*followed[size_wh], strict=True)
+        assert lost[0]  # until it is found at the other end of the frame, where the scene begins anew
+        assert not any(lost[30:])
+        assert np.mean(overlaps[30:]) > 0.6
+
+
 def test_lost_packets(clip: Path) -> None:
     """One packet in twenty is lost between the sender and us; frames go on coming."""
     sent_to, read_from = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), free_port()
@@ -191,6 +234,27 @@ def test_srt_is_not_in_pyav_and_that_is_said() -> None:
         pytest.skip("this PyAV has SRT")
     with pytest.raises(VideoError, match="the FFmpeg inside PyAV has no srt; convert it, for example with ffmpeg -i"):
         open_video("srt://user:secret@127.0.0.1:9")
+
+
+def test_srt_is_read_by_the_command_of_the_message(clip: Path) -> None:
+    ffmpeg, port, srt = need_program("ffmpeg"), free_port(), free_port()
+    protocols = subprocess.run([ffmpeg, "-hide_banner", "-protocols"], capture_output=True, text=True, check=True)
+    need("srt" in protocols.stdout.split(), "an ffmpeg with SRT")
+    address = f"srt://127.0.0.1:{srt}"
+    with pytest.raises(VideoError, match="has no srt") as refused:
+        open_video(address)
+    advice = re.search(r"(ffmpeg -i .*'), and read (udp://\S+)", str(refused.value))
+    assert advice
+    command, read = (text.replace("5000", str(port)) for text in advice.groups())
+    server = start_ffmpeg(clip, "-f", "mpegts", f"{address}?mode=listener")
+    converter = Process([ffmpeg, "-nostdin", *shlex.split(command)[1:]], ready=lambda process: None)
+    try:
+        with open_patiently(read) as video:
+            assert video.size_wh == (160, 96)
+            assert len(list(itertools.islice(video, 25))) == 25
+    finally:
+        converter.kill()
+        server.kill()
 
 
 def test_nothing_listens() -> None:

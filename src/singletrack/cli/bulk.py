@@ -97,6 +97,8 @@ def run(
 
     A row that fails is listed with its reason; the exit code is then 1.
     """
+    if gpus is not None and cluster is None:
+        raise click.UsageError("--gpus goes with --ray; on this machine, --device names the GPU")
     with BulkProgress(out) as progress:
         track_library(
             manifest,

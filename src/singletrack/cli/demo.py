@@ -9,6 +9,7 @@ import numpy as np
 
 from singletrack import loading
 from singletrack.api import follow
+from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.cli.progress import Progress
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.files import make_folder
@@ -28,23 +29,25 @@ FPS = 30.0
     default=Path(),
     help="Folder for demo.mp4, demo.csv and demo-clip.mp4; created if needed.  [default: current folder]",
 )
-def command(out: Path) -> None:
+@overwrite_option
+def command(out: Path, overwrite: bool) -> None:
     """Track an object in a generated clip with known boxes.
 
     Nothing is downloaded: the clip is generated and the model is bundled. demo.mp4 shows the predicted box with its
     score and the true box (dashed). demo.csv has the predicted boxes. demo-clip.mp4 is the clip itself, to try
     `singletrack label` on.
     """
+    files, plain_file = [out / "demo.mp4", out / "demo.csv"], out / "demo-clip.mp4"
+    ask_to_overwrite([*files, plain_file], overwrite)
     make_folder(out)
     clip = list(generate_clip(frames=FRAMES, size_wh=SIZE_WH))
-    with VideoWriter(out / "demo-clip.mp4", FPS) as plain:
+    with VideoWriter(plain_file, FPS) as plain:
         for frame, _ in clip:
             plain.write(frame)
     true_boxes: list[Box] = [box for _, box in clip]
     found_boxes: list[Box] = []
     timed_frames = ((index / FPS, frame) for index, (frame, _) in enumerate(clip))
     video = VideoReader(timed_frames, fps=FPS, size_wh=SIZE_WH, frame_count=FRAMES)
-    files = [out / "demo.mp4", out / "demo.csv"]
     tracker = loading.load("ostrack-tiny")
     with Progress(FRAMES, files) as progress:
 

@@ -11,6 +11,7 @@ from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_file, check_outputs, writing
+from singletrack.install import docs_page
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.registry import find_model, make_tracker
 
@@ -34,7 +35,9 @@ CALIBRATION_LOOKS = 200
 @click.option("--half", is_flag=True, help="Store 16-bit weights (half the file size); computation stays in 32 bits.")
 @click.option("--decode", is_flag=True, help="Add outputs with the decoded boxes and their scores to the graph.")
 @click.option(
-    "--int8", is_flag=True, help="Quantize to 8 bits (a quarter of the file size). Needs --photos; see docs/engines.md."
+    "--int8",
+    is_flag=True,
+    help=f"Quantize to 8 bits (a quarter of the file size). Needs --photos; see {docs_page('engines')}",
 )
 @click.option(
     "--photos",
@@ -63,6 +66,8 @@ def command(
     spec = find_model(model)
     if int8 and photos is None:
         raise InputError("--int8 needs --photos; got none; give a folder of photos for calibration")
+    if photos is not None and not photos.is_dir():
+        raise InputError(f"expected a folder of photos; there is no {photos}; check the path")
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
     check_outputs([out, out.with_suffix(".bin")] if format_name == "openvino" else [out], [weights, photos])
     ask_to_overwrite([out], overwrite)

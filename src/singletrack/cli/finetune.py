@@ -12,6 +12,7 @@ from singletrack.cli.options import parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_output_folder, new_folder
+from singletrack.install import docs_page
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import bundled_file, existing_file
 from singletrack.models.configs import OSTrackConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from singletrack.training.finetune import Trainable
 
 
-@click.command(short_help="Fine-tune a model on your own videos.")
+@click.command(short_help="Fine-tune a model on your own videos.", epilog=f"Documentation: {docs_page('finetuning')}")
 @click.argument("model")
 @click.option(
     "--data",
@@ -90,7 +91,7 @@ def command(
     device: str,
     workers: int,
 ) -> None:
-    """Fine-tune MODEL, such as ostrack-tiny, on your own videos (see docs/finetuning.md).
+    """Fine-tune MODEL, such as ostrack-tiny, on your own videos.
 
     Every fifth sequence is held out and tracked ten times during training. The best weights are blended with the old
     ones and saved as OUT/finetuned.safetensors, if the result is better than the old weights.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from singletrack.drawing import draw_grid, draw_result, draw_results
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
+from singletrack.install import docs_page
 from singletrack.opencv import cv2
 from singletrack.steps import Frame, TrackStep
 
@@ -24,7 +26,7 @@ def why_no_window() -> str:
     """Why no window can be opened; empty if one can."""
     gui = [line.split(":", 1)[1].strip() for line in cv2.getBuildInformation().splitlines() if "GUI:" in line]
     if not gui or gui[0].upper() == "NONE":
-        return "this OpenCV has no windows (opencv-python has; see docs/opencv.md)"
+        return f"this OpenCV has no windows (opencv-python has; see {docs_page('opencv')})"
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no display"
     return ""
@@ -33,14 +35,20 @@ def why_no_window() -> str:
 def need_window(option: str, source: str) -> None:
     """Raise InputError where no window can be opened, and name the command that opens the page instead."""
     reason = why_no_window()
+    if reason and option == "--show":
+        page = f"singletrack live {shlex.quote(source)}"
+        raise InputError(f"--show opens a window; {reason}; leave it out, or use the page instead: {page}")
     if reason:
-        raise InputError(f"{option} opens a window; {reason}; use the page instead: {page_command(source)}")
+        raise InputError(
+            f"{option} opens a window; {reason}; use the page instead: {page_command(source)}; or leave {option} out, "
+            "and the first frame is written with a grid of pixels, to read a box from"
+        )
 
 
 def page_command(source: str) -> str:
-    """The command that opens a source in the browser."""
+    """The command that opens a page in which a box is drawn on a source."""
     live = "://" in source or (source.isdecimal() and not Path(source).exists())
-    return f"singletrack {'live' if live else 'label'} {source}"
+    return f"singletrack {'live' if live else 'label'} {shlex.quote(source)}"
 
 
 def select_box(frame: Frame) -> Box:

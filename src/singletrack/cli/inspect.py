@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from singletrack.api import resolve_targets
-from singletrack.cli.options import model_options
+from singletrack.cli.options import ask_to_fill, model_options, overwrite_option
 from singletrack.cli.track import parse_box
 from singletrack.errors import InputError
 from singletrack.files import check_output_folder
@@ -49,6 +49,7 @@ def parse_token(context: click.Context, parameter: click.Parameter, text: str | 
     help="Box of the object in the first frame (or the --start frame): left, top, width, height in pixels.",
 )
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the first frame.")
+@click.option("--end", type=click.IntRange(min=0), help="Index of the last frame.  [default: the last]")
 @click.option(
     "--every", type=click.IntRange(min=1), default=10, show_default=True, help="Inspect every Nth frame after it."
 )
@@ -65,6 +66,7 @@ def parse_token(context: click.Context, parameter: click.Parameter, text: str | 
     help="Another model to track and show beside the first, such as a two-stream network. Repeatable.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for pictures, arrays and video.")
+@overwrite_option
 @model_options
 def command(
     source: str,
@@ -73,7 +75,9 @@ def command(
     every: int,
     token: tuple[int, int] | None,
     beside: Sequence[str],
+    end: int | None,
     out: Path,
+    overwrite: bool,
     model: str,
     options: LoadOptions,
 ) -> None:
@@ -84,7 +88,14 @@ def command(
     the score, size and offset maps. Pictures are .png, their sequence .mp4, and the numbers .npz. Works for OSTrack,
     STARK (with the attention of its decoder) and the aligned networks, in PyTorch.
     """
+    if end is not None and end <= start:
+        raise click.UsageError(f"--end must be after the --start frame {start}; got {end}; give a higher one")
+    if options.engine not in ("auto", "torch") or options.long_term:
+        raise click.UsageError(
+            "inspect runs in PyTorch, without the long-term search; leave --engine and --long-term out"
+        )
     check_output_folder(out, [Path(source)])
+    ask_to_fill(out, overwrite)
     models = {model: (model, options)}
     for text in beside:
         name, equals, weights = text.partition("=")
@@ -96,8 +107,10 @@ def command(
     with open_video(source) as video:
         resolved = resolve_targets({start: [box]}, video)[start][0]
         with InspectionFolder(out) as folder:
-            for frames in inspect_video(video, resolved, models, start=start, every=every, token=token):
+            for frames in inspect_video(video, resolved, models, start=start, end=end, every=every, token=token):
                 folder.write(frames)
     if not folder.files:
-        raise InputError(f"no frame was inspected: {source} ends before frame {start + every}; give a smaller --every")
+        first = start + every
+        where = f"{source} ends" if end is None else f"{source} or --end comes"
+        raise InputError(f"no frame was inspected: {where} before frame {first}; give a smaller --every")
     click.echo(f"{out}: {len(folder.files)} files")

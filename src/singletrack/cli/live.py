@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from singletrack import cache, loading
-from singletrack.cli.live_options import live_options
+from singletrack.cli.live_options import live_options, warn_of_unused
 from singletrack.cli.options import WEB_EXTRA, model_options, page_options
 from singletrack.engines import require_packages
 from singletrack.files import make_folder
@@ -51,6 +51,7 @@ def command(
     from singletrack.web.live import LiveSession, build_live_app
     from singletrack.web.server import load_token, serve_app
 
+    warn_of_unused(source)
     make_folder(record_to)
     with quit_on_interrupt():
         tracker = loading.load_with(model, options)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import click
 
-from singletrack.cli.options import group_options
+from singletrack.cli.options import group_options, is_given
 from singletrack.events import EventDetector
 from singletrack.geometry.boxes import Box
 from singletrack.publish import MqttPublisher, Webhook
 from singletrack.results import pack_result
 from singletrack.steps import TrackStep
 from singletrack.video import LiveOptions
+from singletrack.video.cameras import camera_number
+from singletrack.video.streams import hide_password
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -97,6 +101,21 @@ live_options = group_options(
 )
 
 
+CAMERA_ONLY = ("size_wh", "fps", "pixel_format")
+
+
+def warn_of_unused(source: str) -> None:
+    """Say on stderr which of these options were given, and do nothing for this kind of source."""
+    camera = (not Path(source).exists() and source.isdecimal()) or camera_number(source) is not None
+    used = {"every_frame", "timeout", "reconnect"} if camera or "://" in source else set()
+    used |= set(CAMERA_ONLY) if camera else set()
+    used |= {"transport"} if source.lower().startswith("rtsp") else set()
+    unused = [name for name in LIVE if name not in used and is_given(name)]
+    if unused:
+        names = ", ".join(f"--{name.removesuffix('_wh').replace('_', '-')}" for name in unused)
+        click.echo(f"{names}: without effect on {hide_password(source)}", err=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receivers:
     """The programs that hear what happens.
@@ -156,7 +175,12 @@ RECEIVERS = {
 }
 
 
+def _gather_receivers(given: dict[str, Any]) -> dict[str, Any]:
+    receivers = Receivers(**{name: given.pop(name) for name in RECEIVERS})
+    if receivers.zones and not (receivers.webhook or receivers.mqtt):
+        raise click.UsageError("--zone goes with --webhook or --mqtt, which get its events; add one, or leave it out")
+    return {"receivers": receivers}
+
+
 # the command gets ``receivers: Receivers``
-receiver_options = group_options(
-    RECEIVERS.values(), lambda given: {"receivers": Receivers(**{name: given.pop(name) for name in RECEIVERS})}
-)
+receiver_options = group_options(RECEIVERS.values(), _gather_receivers)

@@ -1,6 +1,6 @@
 """The command `singletrack`: a table of commands, and how errors are printed.
 
-Exit codes: 0 success, 1 failure, 2 invalid usage or input, 130 interrupted with Ctrl-C.
+Exit codes: 0 success, 1 failure, 2 invalid usage or input (a file that is not there, too), 130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from singletrack.errors import InputError, SingletrackError
+from singletrack.install import DOCS
 from singletrack.interrupts import STOPPED, quit_on_interrupt
 
 # name -> where the command is defined, and its line in the help; a command is imported only when it is used
@@ -58,7 +59,7 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, epilog=f"Documentation: {DOCS}/", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="singletrack", message="%(prog)s %(version)s")
 def singletrack() -> None:
     """Track one or more objects through a video, given their boxes in one frame."""

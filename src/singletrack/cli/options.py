@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.errors import InputError
@@ -184,6 +185,11 @@ page_options = group_options(
 )
 
 
+def is_given(name: str) -> bool:
+    """Whether an option of the running command was given, be it with the value of its default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def parse_folders(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
     """Parse repeated NAME=DIR values into a folder for each data set."""
     folders = {}
@@ -210,6 +216,21 @@ def ask_to_overwrite(paths: Sequence[Path], overwrite: bool) -> None:
         return
     names = " and ".join(map(str, existing)) + (" exist" if len(existing) > 1 else " exists")
     them = "them" if len(existing) > 1 else "it"
-    asked = sys.stdin.isatty() and sys.stderr.isatty()
-    if not (asked and click.confirm(f"{names} already; replace {them}?", err=True)):
+    if not _confirmed(f"{names} already; replace {them}?"):
         raise InputError(f"{names} already; add --overwrite to replace {them}, or choose another name")
+
+
+def ask_to_fill(folder: Path, overwrite: bool) -> None:
+    """As ``ask_to_overwrite``, for a command that writes files of many names: their folder must be new or empty."""
+    if overwrite or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not _confirmed(f"{folder} has files already; replace those of the same names?"):
+        raise InputError(
+            f"{folder} must be a new or empty folder; it has files already; add --overwrite to replace those of the "
+            "same names, or choose another --out"
+        )
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the answer on a terminal is yes; without one, no."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(question, err=True)

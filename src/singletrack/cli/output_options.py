@@ -148,7 +148,7 @@ OUTPUTS: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         help="Time over which the --crop view is smoothed. It looks ahead in files, and lags behind in live sources.",
     ),
     *[
-        click.option(f"--{kind}", "cover", flag_value=kind, help=text)
+        click.option(f"--{kind}", is_flag=True, help=text)
         for kind, text in zip(
             KINDS,
             (
@@ -187,12 +187,21 @@ OUTPUTS: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
 ]
 
 
+def _one_of(given: dict[str, Any], names: Sequence[str]) -> str | None:
+    """Take flags that exclude each other out of the arguments; gives the name of the one that is set, if any."""
+    chosen = [name for name in names if given.pop(name)]
+    if len(chosen) > 1:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise click.UsageError(f"{options} cannot be combined; choose one")
+    return chosen[0] if chosen else None
+
+
 def _gather_outputs(given: dict[str, Any]) -> dict[str, Any]:
     take = given.pop
     outputs = VideoOutputs(
         crop=take("crop"),
         view=ViewSettings(aspect=take("aspect"), margin=take("margin"), smooth=take("smooth")),
-        cover=cast("Kind | None", take("cover")),
+        cover=cast("Kind | None", _one_of(given, KINDS)),
         trail=take("trail"),
         heatmap=take("heatmap"),
         spotlight=take("spotlight"),
@@ -222,20 +231,13 @@ SPAN = [
         type=click.Choice(["lost", "still"]),
         help="Stop when all targets are lost, or have not moved for three seconds.  [default: go on]",
     ),
-    click.option(
-        "--reverse",
-        "direction",
-        flag_value="backward",
-        help="Track from the --start frame back to the first one, or --end.",
-    ),
-    click.option(
-        "--both-ways", "direction", flag_value="both", help="Track from the --start frame in both directions."
-    ),
+    click.option("--reverse", is_flag=True, help="Track from the --start frame back to the first one, or --end."),
+    click.option("--both-ways", is_flag=True, help="Track from the --start frame in both directions."),
 ]
 
 
 def _gather_span(given: dict[str, Any]) -> dict[str, Any]:
-    direction = given.pop("direction") or "forward"
+    direction = {None: "forward", "reverse": "backward", "both_ways": "both"}[_one_of(given, ("reverse", "both_ways"))]
     return {"span": Span(direction=direction, **{name: given.pop(name) for name in ("end", "stride", "stop_when")})}
 
 

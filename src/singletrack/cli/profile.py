@@ -14,7 +14,7 @@ from singletrack.cli.options import OPTIONS, ask_to_overwrite, overwrite_option
 from singletrack.engines import ENGINES, PRECISIONS
 from singletrack.engines.cpu import processor_name, usable_cores
 from singletrack.files import check_file
-from singletrack.loading import check_keep_ratio
+from singletrack.loading import check_keep_ratio, existing_file
 
 Value = TypeVar("Value")
 
@@ -105,7 +105,11 @@ def command(
     Without --weights, a model that is not bundled runs with random weights, which takes the same time. To reproduce
     Table 3 of the OSTrack paper: singletrack profile ostrack-256 ostrack-384 --keep-ratio 1,0.7
     """
+    if weights is not None:
+        existing_file(weights)
     ratios: list[float | None] = [*keep_ratio] or [None]
+    if count_only and (json_path or plot or parts):
+        raise click.UsageError("--json, --plot and --parts show timings; leave them or --count-only out")
     ask_to_overwrite([path for path in (json_path, plot) if path], overwrite)
     if json_path:
         check_file(json_path, (".json",))

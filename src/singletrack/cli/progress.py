@@ -14,6 +14,7 @@ import click
 from tqdm import tqdm
 
 from singletrack.errors import InputError, VideoError
+from singletrack.install import docs_page
 from singletrack.steps import TrackStep
 
 LINE_SECONDS = 10.0  # between two lines of progress if stderr is not a terminal, as in CI
@@ -178,7 +179,7 @@ class Progress:
             for path in self._files:
                 self._say(f"wrote {path}")
         if said and self._files and error is None:
-            self._say(f"look at these frames in {self._files[0]}; docs/lost-and-found.md says what helps")
+            self._say(f"look at these frames in {self._files[0]}; {docs_page('lost-and-found')} says what helps")
 
     def _say(self, line: str) -> None:
         click.echo(line, err=self._to_stderr)

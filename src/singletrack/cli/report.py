@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from singletrack.cli.options import ask_to_fill, is_given, overwrite_option
 from singletrack.datasets.base import VideoSequence
 from singletrack.datasets.registry import open_dataset
 from singletrack.datasets.tracking_datasets import BENCHMARKS
@@ -48,6 +49,7 @@ REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
     show_default=True,
     help="Number of best and of worst sequences to show.",
 )
+@overwrite_option
 def command(
     runs: tuple[str, ...],
     root: Path,
@@ -60,6 +62,7 @@ def command(
     published: bool,
     out: Path | None,
     strips: int,
+    overwrite: bool,
 ) -> None:
     """Score the results of trackers on a data set, and compare the first tracker with the others.
 
@@ -67,9 +70,12 @@ def command(
     PyTracking, got10k or pysot, such as published raw results. LABEL= sets its name in the report. The table is
     printed. --out writes everything, including a single self-contained HTML page.
     """
+    if out is None and is_given("strips"):
+        raise click.UsageError("--strips goes with --out FOLDER; add it, or leave --strips out")
     if out is not None:
         require_packages("writing a report", *REPORT_EXTRA)
         check_output_folder(out, [root])
+        ask_to_fill(out, overwrite)
     report = read_report(
         runs,
         root,

@@ -12,15 +12,15 @@ import click
 from singletrack import loading
 from singletrack.api import Span, check_outputs, follow, resolve_targets
 from singletrack.cli.first_frame import Window, need_window, select_box, why_no_window, write_grid
-from singletrack.cli.live_options import Receivers, live_options, receiver_options
-from singletrack.cli.options import ask_to_overwrite, model_options, overwrite_option
+from singletrack.cli.live_options import Receivers, live_options, receiver_options, warn_of_unused
+from singletrack.cli.options import ask_to_overwrite, is_given, model_options, overwrite_option
 from singletrack.cli.output_options import VideoOutputs, output_options, span_options
 from singletrack.cli.progress import Progress, ProgressBar
 from singletrack.effects.crop import ViewSettings
 from singletrack.effects.paths import Steps
 from singletrack.errors import InputError, reason_of
+from singletrack.files import STDOUT, is_stdout
 from singletrack.files import check_outputs as compare_outputs
-from singletrack.files import is_stdout
 from singletrack.geometry.box_formats import BOX_FORMATS, BoxFormat
 from singletrack.geometry.boxes import Box
 from singletrack.interrupts import quit_on_interrupt, terminate_as_interrupt
@@ -142,6 +142,7 @@ def unused(path: Path) -> Path:
     "several objects, lines have ids, and .txt is in the MOTChallenge format, without lost targets. -: JSON lines on "
     "standard output. .xml (CVAT), .parquet and --format write labels.",
 )
+@click.option("--stdout", is_flag=True, help="Short for --save-boxes -.")
 @click.option(
     "--format",
     type=click.Choice(list(FORMATS)),
@@ -172,6 +173,7 @@ def command(
     options: LoadOptions,
     out: Path | None,
     save_boxes: Path | None,
+    stdout: bool,
     format: str | None,
     pan_tilt: bool,
     span: Span,
@@ -193,6 +195,12 @@ def command(
         raise click.UsageError(
             "--box and --targets cannot be combined, nor with --from-image or --select; put all boxes into the file"
         )
+    if (select or images) and (is_given("box_format") or is_given("normalized")):
+        raise click.UsageError("--box-format and --normalized go with --box or --targets; leave them out")
+    if stdout and save_boxes not in (None, STDOUT):
+        raise click.UsageError(f"--stdout is short for --save-boxes -; got --save-boxes {save_boxes} too; choose one")
+    save_boxes = STDOUT if stdout else save_boxes
+    warn_of_unused(source)
     for option, wanted in (("--select", select), ("--show", show)):
         if wanted:
             need_window(option, source)
@@ -217,7 +225,7 @@ def command(
     single = targets is None and (len(boxes_given) == 1 or bool(pictures))
     if out is None and (outputs.changes_video or (save_boxes is None and outputs.crop is None)):
         out = unused(Path("followed.mp4"))
-    _check_combinations(span, outputs, save_boxes, label_path, pan_tilt)
+    _check_combinations(span, outputs, out, save_boxes, label_path, pan_tilt, receivers)
     files = [path for path in (out, outputs.crop, save_boxes) if path]
     weights = Path(options.weights) if options.weights else None
     inputs = [path for path in (targets, weights, Path(source), *map(Path, images)) if path]
@@ -313,17 +321,31 @@ def _find(source: str, live: LiveOptions, pictures: Sequence[Frame], tracker: Tr
 
 
 def _check_combinations(
-    span: Span, outputs: VideoOutputs, save_boxes: Path | None, label_path: Path | None, pan_tilt: bool
+    span: Span,
+    outputs: VideoOutputs,
+    out: Path | None,
+    save_boxes: Path | None,
+    label_path: Path | None,
+    pan_tilt: bool,
+    receivers: Receivers,
 ) -> None:
     """Refuse options that do not go together, before anything is opened."""
+    if label_path == STDOUT:
+        raise click.UsageError("standard output gets JSON lines; give --save-boxes a file, or leave --format out")
     if label_path is not None and outputs.segment is not None:
         raise click.UsageError("--segment goes with .txt, .csv and .jsonl; label files are written at the end")
     if span.direction != "forward" and outputs.segment is not None:
         raise click.UsageError("--segment goes with tracking forward; leave it, or --reverse or --both-ways, out")
     if outputs.crop is None and outputs.view != ViewSettings():
         raise click.UsageError("--aspect, --margin and --smooth go with --crop FILE.mp4; add it, or leave them out")
-    if pan_tilt and save_boxes is not None and format_of(save_boxes) != ".jsonl":
-        raise click.UsageError("--pan-tilt goes with JSON lines; give --save-boxes - or a .jsonl file")
+    if out is None and outputs.crop is None:
+        if is_given("codec") or is_given("quality"):
+            raise click.UsageError("--codec and --quality go with --out or --crop; add one, or leave them out")
+        if outputs.segment is not None and save_boxes is not None and is_stdout(save_boxes):
+            raise click.UsageError("--segment goes with files; give --out, --crop or a file to --save-boxes")
+    lines = save_boxes is not None and label_path is None and format_of(save_boxes) == ".jsonl"
+    if pan_tilt and not lines and not (receivers.mqtt and save_boxes is None):
+        raise click.UsageError("--pan-tilt goes with JSON lines; give --save-boxes -, a .jsonl file, or --mqtt")
 
 
 def _count_frames(video: VideoReader, first: int, span: Span) -> int | None:

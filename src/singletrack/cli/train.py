@@ -15,6 +15,7 @@ from singletrack.cli.options import parse_changes, parse_folders
 from singletrack.engines import TRAIN_EXTRA, require_packages
 from singletrack.errors import InputError
 from singletrack.files import check_output_folder, new_folder
+from singletrack.install import docs_page
 from singletrack.interrupts import terminate_as_interrupt
 from singletrack.loading import existing_file
 from singletrack.published import published_results
@@ -220,7 +221,7 @@ def list_recipes() -> str:
         ]
     lines += [
         "",
-        f"Names of OSTrack's recipes take suffixes, in this order: {', '.join(SUFFIXES)} (docs/training.md).",
+        f"Names of OSTrack's recipes take suffixes, in this order: {', '.join(SUFFIXES)} ({docs_page('training')}).",
         "",
         "Variants for --set, with the values that the papers compare, the published one first:",
     ]

@@ -8,13 +8,14 @@ import click
 
 from singletrack.cli.options import model_options
 from singletrack.engines import require_packages
+from singletrack.install import docs_page
 from singletrack.integrations.vot import VOT_EXTRA, VOTTracker, add_entry, make_entry, serve
 from singletrack.loading import LoadOptions
 
 
-@click.group(no_args_is_help=True)
+@click.group(no_args_is_help=True, epilog=f"Documentation: {docs_page('vot')}")
 def command() -> None:
-    """Run a tracker in the VOT toolkit (extra [vot], see docs/vot.md).
+    """Run a tracker in the VOT toolkit (extra [vot]).
 
     In a workspace, run `singletrack vot register`, then `vot test ostrack-tiny` and `vot evaluate ostrack-tiny`.
     """

@@ -212,6 +212,11 @@ class LongTermTracker(KeepsState):
         search.frame = None
         return result
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the target is lost, and the last frame has shown something that may be it."""
+        return self._started().candidate is not None
+
     def search_again(self) -> None:
         """Search the whole frame for the target from the next frame on: it may be anywhere, after an interruption.
 

@@ -14,18 +14,28 @@ from singletrack.tracking.base import Result
 
 
 class FrameResizer:
-    """Brings frames to the size of the first, for a tracker; and boxes from there to the pixels of their own frame."""
+    """Brings frames to one size, for a tracker; and boxes from there to the pixels of their own frame.
 
-    def __init__(self) -> None:
-        self._size_wh: tuple[int, int] | None = None
+    Args:
+        size_wh: that size; None for that of the first frame.
+
+    Attributes:
+        changed: whether the last frame has another size than the one before it.
+    """
+
+    def __init__(self, size_wh: tuple[int, int] | None = None) -> None:
+        self.changed = False
+        self._size_wh, self._last_wh = size_wh, size_wh
         self._scale_xy = (1.0, 1.0)  # from pixels of the last frame to those of the first
 
     def fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The next frame, (H, W) or (H, W, C), as large as the first; the same array where it is that already."""
+        """The next frame, (H, W) or (H, W, C), in that size; the same array where it is that already."""
         if not isinstance(frame, np.ndarray) or frame.ndim < 2 or frame.size == 0:
             return frame  # which the tracker refuses, with its reason
         size_wh = (frame.shape[1], frame.shape[0])
         self._size_wh = self._size_wh or size_wh
+        self.changed = size_wh != (self._last_wh or size_wh)
+        self._last_wh = size_wh
         self._scale_xy = (self._size_wh[0] / size_wh[0], self._size_wh[1] / size_wh[1])
         if size_wh == self._size_wh:
             return frame
@@ -34,7 +44,7 @@ class FrameResizer:
         return np.asarray(resized, np.uint8)
 
     def to_first(self, box: Sequence[float]) -> Box:
-        """A box of the last frame, x, y, width, height, in pixels of the first."""
+        """A box of the last frame, x, y, width, height, in pixels of that size."""
         x, y, width, height = box
         across, down = self._scale_xy
         return x * across, y * down, width * across, height * down

@@ -211,12 +211,12 @@ def resume(
         data: the fingerprints of the data given now; None to skip the comparison.
 
     Raises:
-        CheckpointError: there is no ``last.pt``, or it belongs to another recipe or other data.
-        InputError: the run started from other weights.
+        CheckpointError: ``last.pt`` belongs to another recipe or other data.
+        InputError: there is no ``last.pt``, or the run started from other weights.
     """
     path = out / "last.pt"
     if not path.exists():
-        raise CheckpointError(f"checkpoint not found: {path}; leave out --resume to start a new run")
+        raise InputError(f"checkpoint not found: {path}; leave out --resume to start a new run")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(state, dict):

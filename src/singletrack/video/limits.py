@@ -7,7 +7,7 @@ import stat
 import struct
 from pathlib import Path
 
-from singletrack.errors import VideoError, show_value
+from singletrack.errors import MissingVideoError, VideoError, show_value
 
 LARGEST_PIXELS = 1 << 27  # of one frame: 16384 x 8192, which takes 400 MB as RGB
 LOCAL_TIMEOUT = 60.0  # seconds that FFmpeg may take for one step in a file
@@ -17,7 +17,7 @@ PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0\r\n", b"v=0\n")
 
 
 def check_local_file(path: Path) -> None:
-    """Raise VideoError for a pipe, socket or device, which may never end, and for a playlist."""
+    """Raise VideoError for a pipe, socket or device, which may never end, for a playlist, and for a missing file."""
     try:
         kind = os.stat(path).st_mode
         if not stat.S_ISREG(kind):
@@ -26,6 +26,8 @@ def check_local_file(path: Path) -> None:
             )
         with path.open("rb") as stream:
             start = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except FileNotFoundError as error:
+        raise MissingVideoError(f"expected a file; there is no {path}; check the path") from error
     except OSError as error:
         raise VideoError(f"expected a file; cannot read {path} ({error.strerror}); check its permissions") from error
     if start.startswith(PLAYLIST_STARTS) or b"<MPD" in start:
@@ -35,12 +37,12 @@ def check_local_file(path: Path) -> None:
 
 
 def path_exists(path: Path) -> bool:
-    """Whether there is such a file or folder. Raises VideoError for a name that no file can have."""
+    """Whether there is such a file or folder. Raises MissingVideoError for a name that no file can have."""
     try:
         return path.exists()
     except (OSError, ValueError) as error:  # too long, or with a zero in it
         reason = getattr(error, "strerror", None) or error
-        raise VideoError(f"source not found: {show_value(str(path))} ({reason}); check the path") from error
+        raise MissingVideoError(f"source not found: {show_value(str(path))} ({reason}); check the path") from error
 
 
 def check_picture_size(data: bytes | memoryview) -> None:

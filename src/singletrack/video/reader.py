@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from singletrack.errors import DamagedVideoError, VideoError
+from singletrack.errors import DamagedVideoError, MissingVideoError, VideoError
 from singletrack.video.ahead import read_ahead
 from singletrack.video.cameras import CameraConnection, camera_number
 from singletrack.video.containers import ASSUMED_FPS, Container
@@ -193,7 +193,7 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
 def find_pictures(source: str | Path) -> list[Path] | None:
     """The pictures of a folder or a glob, in natural order (2 before 10); None where `source` is one file.
 
-    Raises VideoError where there are none, where nothing of that name exists, or for a pipe, device or playlist.
+    Raises MissingVideoError where there are none or nothing has that name; VideoError for a pipe, device or playlist.
     """
     text, path = str(source), Path(source)
     found = path_exists(path)
@@ -205,13 +205,15 @@ def find_pictures(source: str | Path) -> list[Path] | None:
     elif glob.has_magic(text):
         paths = [Path(match) for match in glob.glob(text, recursive=True)]
     else:
-        raise VideoError(
+        raise MissingVideoError(
             f"source not found: {text} (in {Path.cwd()}); give a video file, a folder of frames, a glob, a camera "
             "number or a stream"
         )
     paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: natural_key(str(path)))
     if not paths:
-        raise VideoError(f"no images ({', '.join(PICTURE_ENDINGS)}) in {text}; give the folder or glob of the frames")
+        raise MissingVideoError(
+            f"no images ({', '.join(PICTURE_ENDINGS)}) in {text}; give the folder or glob of the frames"
+        )
     return paths
 
 

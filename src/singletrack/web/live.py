@@ -181,8 +181,6 @@ class LiveSession:
                 passed_over = 0 if live is None else live.passed_over
                 index += 1 + passed_over
                 self._dropped += passed_over
-                if live is not None and live.resumed:
-                    self._many.search_again()
                 if self._closed:
                     return
                 self._follow(index, seconds, frame, passed_over, received)
@@ -204,7 +202,9 @@ class LiveSession:
                 self._changed.notify_all()
 
     def _follow(self, index: int, seconds: float, frame: Frame, passed_over: int, received: float) -> None:
-        fitted = self._resizer.fit(frame)
+        fitted, live = self._resizer.fit(frame), self._video.live
+        if live is not None and (live.resumed or self._resizer.changed):
+            self._many.search_again()
         self._serve_requests()
         began = time.perf_counter()
         found = self._many.update(fitted) if self._many.ids else {}

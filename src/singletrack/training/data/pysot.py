@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets.pysot_crops import GAPS, CropFolder, Views, draw_siamese_pair
 from singletrack.errors import InputError
+from singletrack.install import docs_page
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 HELD_OUT = 1 << 40  # indices from here on are for validation
@@ -71,7 +72,8 @@ class CroppedPairs(DataSource):
             flags = " ".join(f"--data {name}=DIR" for name in self.shares)
             raise InputError(
                 f"expected {flags}; got none for {', '.join(missing)}; make them with singletrack "
-                "datasets crops NAME --root ROOT --out DIR, or pysot's training_dataset/ (docs/siamrpnpp.md)"
+                "datasets crops NAME --root ROOT --out DIR, or pysot's training_dataset/; see "
+                f"{docs_page('siamrpnpp')}"
             )
         return [CropFolder(name=name, root=data.folders[name], gap=GAPS[name]) for name in self.shares]
 

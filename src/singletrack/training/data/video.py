@@ -21,6 +21,7 @@ from singletrack.datasets.registry import choose, open_dataset
 from singletrack.datasets.sampling import FramePairs, FrameRules
 from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.errors import InputError
+from singletrack.install import docs_page
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
 
 
@@ -146,7 +147,7 @@ def root_of(dataset: str, data: DataPaths, wanted: Sequence[str]) -> Path:
 def layouts(names: Iterable[str]) -> str:
     """Describe the layouts of data sets in a sentence for error messages."""
     parts = "; ".join(f"{name}: {BENCHMARKS[name].layout}" for name in names if BENCHMARKS[name].layout)
-    return f"Layout below the folder of {parts} (docs/datasets.md has all layouts)"
+    return f"Layout below the folder of {parts} ({docs_page('datasets')} has all layouts)"
 
 
 @lru_cache(maxsize=1)
