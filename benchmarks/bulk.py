@@ -232,10 +232,10 @@ def time_bulk(manifest: Path, out: Path, *options: str) -> dict[str, float]:
     total, cpu = time.monotonic() - began, _children_cpu() - cpu
     import pyarrow.dataset as datasets
 
-    rows = datasets.dataset(out / "rows", format="parquet").to_table(columns=["frames", "seconds", "finished"])
+    rows = datasets.dataset(out / "rows", format="parquet").to_table(columns=["frames", "seconds", "began", "finished"])
     ended = [each.timestamp() for each in rows["finished"].to_pylist()]
     seconds, frames = rows["seconds"].to_pylist(), rows["frames"].to_pylist()
-    first = min(end - each for end, each in zip(ended, seconds, strict=True))
+    first = min(each.timestamp() for each in rows["began"].to_pylist())
     return {
         "total_s": total,
         "tracking_s": max(ended) - first,

@@ -18,6 +18,7 @@ MOST_SORTED = 1_000_000
 MOST_TOGETHER = 256  # rows of one video that share a pass over it, which bounds the memory of a worker
 MOST_ROWS = 256  # rows of a part by default: a killed worker loses this much work
 MANY_PARTS = 512  # enough to keep many workers busy; smaller manifests have smaller parts
+FEW_ROWS = 4  # of a part, where that leaves a few dozen parts: videos of a part share the passes of the network
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def rows_of(name: str) -> int:
 
 def choose_part_rows(count: int) -> int:
     """The number of rows per part for a manifest of ``count`` rows."""
-    return min(MOST_ROWS, max(1, count // MANY_PARTS))
+    return min(MOST_ROWS, max(1, min(FEW_ROWS, count // 64), count // MANY_PARTS))
 
 
 def plan_parts(rows: Iterable[Row], count: int, part_rows: int) -> Iterator[Part]:

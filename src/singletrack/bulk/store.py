@@ -90,10 +90,11 @@ class Outcome:
         status: "done" or "failed".
         reason: why it failed; the boxes of the frames before that are kept.
         frames: number of frames with a box.
-        seconds: time that it took; targets of one video share its time.
+        seconds: time that it took: its share of the time of the targets that were tracked with it.
         digest: digest of the weights.
         host: machine that tracked it.
-        finished: seconds since 1970.
+        began: when its video was opened, in seconds since 1970.
+        finished: the same for its end.
     """
 
     row: int
@@ -106,6 +107,7 @@ class Outcome:
     seconds: float
     digest: str
     host: str
+    began: float
     finished: float
 
 
@@ -236,7 +238,8 @@ class Store:
         """Write what happened to the rows of a committed part."""
         arrow, parquet = require_package("pyarrow"), require_package("pyarrow.parquet")
         columns = {each.name: [getattr(outcome, each.name) for outcome in outcomes] for each in fields(Outcome)}
-        columns["finished"] = [int(1e6 * seconds) for seconds in columns["finished"]]
+        for moment in ("began", "finished"):
+            columns[moment] = [int(1e6 * seconds) for seconds in columns[moment]]
         sink = arrow.BufferOutputStream()
         parquet.write_table(arrow.table(columns, schema=rows_schema()), sink, compression="zstd")
         self.write(sink.getvalue().to_pybytes(), *_place("rows", key, name))
@@ -452,7 +455,7 @@ def rows_schema() -> Any:
     """The columns of the table of what happened: one row per row of the manifest, see ``Outcome``."""
     arrow = require_package("pyarrow")
     kinds = {"row": arrow.int64(), "frames": arrow.int64(), "seconds": arrow.float64()}
-    kinds["finished"] = arrow.timestamp("us", "UTC")
+    kinds["began"] = kinds["finished"] = arrow.timestamp("us", "UTC")
     return arrow.schema([(each.name, kinds.get(each.name, arrow.string())) for each in fields(Outcome)])
 
 
