@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.dataset as datasets
 import pytest
-from tests.bulk.fakes import BOX, FakeParts, write_manifest
+from tests.bulk.fakes import BOX, FakeParts, write_clip, write_manifest
 
 from singletrack import loading
 from singletrack.bulk import run as run_module
@@ -285,3 +285,51 @@ def test_a_refused_manifest_leaves_no_folder(library: Path) -> None:
 def test_a_mistyped_command_is_no_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bulk", "statsu", "out"]) == 2
     assert "no command or manifest 'statsu'; did you mean status?" in capsys.readouterr().err
+
+# --- failed rows ----------------------------------------------------------------------------------------------------
+
+
+FAILING = [("a.mp4", 0, BOX), ("late.mp4", 0, BOX), ("c.mp4", 0, BOX), ("b.mp4", 0, BOX), ("never.mp4", 0, BOX)]
+
+
+def test_failed_rows_are_tracked_again_in_the_same_folder(library: Path, in_this_process: list[str]) -> None:
+    manifest, out = write_manifest(library / "list.csv", FAILING), library.parent / "out"
+    assert track_library(manifest, out, part_rows=3) == Progress(rows=5, ended=5, failed=2, frames=15)
+    write_clip(library / "late.mp4", 4, seed=7)
+    assert track_library(manifest, out, part_rows=3) == Progress(rows=5, ended=5)  # not unless it is asked for
+    in_this_process.clear()
+    found = track_library(manifest, out, part_rows=3, retry_failed=True)
+    assert found == Progress(rows=5, ended=5, failed=1, frames=4)
+    assert in_this_process == ["0000000003-0000000004"]  # sorted by video, both are of the second part
+    fresh = library.parent / "fresh"
+    track_library(manifest, fresh, part_rows=3)
+    assert read_boxes(out).equals(read_boxes(fresh))
+    state = [(each["row"], each["status"], each["frames"]) for each in read_rows(out)]
+    assert state == [(each["row"], each["status"], each["frames"]) for each in read_rows(fresh)]
+    assert len(list((out / "boxes").rglob("*.parquet"))) == 2
+
+
+def test_a_retry_that_is_killed_at_any_moment_loses_nothing(
+    library: Path, in_this_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, out = write_manifest(library / "list.csv", FAILING), library.parent / "out"
+    track_library(manifest, out, part_rows=5)
+    before = read_boxes(out)
+    write_clip(library / "late.mp4", 4, seed=7)
+    write, replace = Store.write_rows, Path.replace
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", lambda self, to: stop() if self.suffix == ".parquet" else replace(self, to))
+    with pytest.raises(KeyboardInterrupt):  # the old boxes are still there, and what happened to them is not
+        track_library(manifest, out, retry_failed=True)
+    assert read_boxes(out).equals(before)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(Store, "write_rows", lambda self, key, name, outcomes: stop())
+    with pytest.raises(KeyboardInterrupt):
+        track_library(manifest, out, retry_failed=True)
+    monkeypatch.setattr(Store, "write_rows", write)
+    assert track_library(manifest, out, retry_failed=True).failed == 1
+    assert (read_status(out).done, read_status(out).failed) == (4, 1)
+    assert len(read_boxes(out)) == len(before) + 4

@@ -30,22 +30,29 @@ class Part:
         rows: the rows.
         careful: note each video in the store before it is tracked, because an earlier worker died in this part.
         poisoned: reason by number of the first row of a group, for videos that are not tracked again.
+        failed: numbers of the rows that failed in the committed part, and alone are tracked again; empty for a new part.
     """
 
     first: int
     rows: tuple[Row, ...]
     careful: bool = False
     poisoned: Mapping[int, str] = field(default_factory=dict)
+    failed: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
         """The row range, which also orders the parts."""
         return part_name(self.first, len(self.rows))
 
+    @property
+    def tracked(self) -> tuple[Row, ...]:
+        """The rows that are to be tracked."""
+        return tuple(row for row in self.rows if row.row in self.failed) if self.failed else self.rows
+
     def groups(self) -> list[tuple[Row, ...]]:
         """The rows that are tracked together: of one video, with one model, at most ``MOST_TOGETHER``."""
         groups = []
-        for _, rows in itertools.groupby(self.rows, key=lambda row: (row.video, row.model)):
+        for _, rows in itertools.groupby(self.tracked, key=lambda row: (row.video, row.model)):
             each = tuple(rows)
             groups += [each[start : start + MOST_TOGETHER] for start in range(0, len(each), MOST_TOGETHER)]
         return groups

@@ -173,6 +173,8 @@ class _PartTracker:
         with store.new_file() as file:
             with parquet.ParquetWriter(str(file), boxes_schema(), compression="zstd") as writer:
                 boxes = _RowGroups(writer)
+                if part.failed:
+                    outcomes += self._keep(boxes)
                 with contextlib.closing(read_ahead(map(self._fetch, part.groups()), 1)) as fetched:
                     for clock, targets in self._track_all(fetched, boxes):
                         outcomes += [self._outcome(each, clock, len(targets)) for each in targets]
@@ -181,10 +183,22 @@ class _PartTracker:
                 outcomes.sort(key=lambda outcome: places[outcome.row])
                 writer.add_key_value_metadata({OUTCOMES.decode(): json.dumps([asdict(each) for each in outcomes])})
             self._flush_count()
-            if not store.commit(file, self._run.key, part.name):
+            if part.failed:
+                store.replace(file, self._run.key, part.name)
+            elif not store.commit(file, self._run.key, part.name):
                 return []  # another worker was first, and its outcomes are the ones that count
         store.write_rows(self._run.key, part.name, outcomes)
-        return [each.status for each in outcomes]
+        return [each.status for each in outcomes if not part.failed or each.row in part.failed]
+
+    def _keep(self, boxes: _RowGroups) -> list[Outcome]:
+        """Copy the boxes of the rows of a committed part that are not tracked again; returns what happened to them."""
+        store, part, key = self._run.store, self._part, self._run.key
+        arrow = require_package("pyarrow")
+        again = {(row.video, row.id) for row in part.tracked}
+        for batch in store.boxes(key, part.name):
+            kept = [pair not in again for pair in zip(batch["video"].to_pylist(), batch["id"].to_pylist(), strict=True)]
+            boxes.add(batch.filter(arrow.array(kept)).cast(boxes_schema()))
+        return [each for each in store.outcomes(store.boxes_path(key, part.name)) if each.row not in part.failed]
 
     def _fetch(self, rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], _Source]:
         return rows, _Source(rows[0].video, self._run.root, self._run.retries, rows[0].row in self._part.poisoned)
