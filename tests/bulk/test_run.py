@@ -286,6 +286,7 @@ def test_a_mistyped_command_is_no_manifest(capsys: pytest.CaptureFixture[str]) -
     assert main(["bulk", "statsu", "out"]) == 2
     assert "no command or manifest 'statsu'; did you mean status?" in capsys.readouterr().err
 
+
 # --- failed rows ----------------------------------------------------------------------------------------------------
 
 
