@@ -9,7 +9,7 @@ then handed out again, and the worker starts again. Some workers are slower than
 limited number of parts per second.
 
 Workers that share a machine slow each other down: they share its memory and caches, and the clock of its cores, and
-what else runs there has one idle core less. Times of one worker alone leave that out. ``--beside`` takes it from a short
+what else runs there has one idle core less. Times of one worker leave that out. ``--beside`` takes it from a short
 run over a few of the clips, with as many workers as one machine has.
 """
 

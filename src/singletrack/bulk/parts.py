@@ -30,7 +30,7 @@ class Part:
         rows: the rows.
         careful: note each video in the store before it is tracked, because an earlier worker died in this part.
         poisoned: reason by number of the first row of a group, for videos that are not tracked again.
-        failed: numbers of the rows that failed in the committed part, and alone are tracked again; empty for a new part.
+        failed: numbers of the rows that failed in a committed part, and are tracked again; empty for a new part.
     """
 
     first: int
