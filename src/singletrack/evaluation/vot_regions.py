@@ -161,7 +161,7 @@ def _read_line(line: str) -> Region:
 def _shaped(values: list[float]) -> Region:
     if any(map(math.isnan, values)):
         return Region(code=0)
-    rounded = np.round(np.array(values, np.float32))
+    rounded = np.round(np.array(values, np.float32)).astype(np.float32)
     if not (np.abs(rounded) < 1e6).all():
         raise InputError(f"expected numbers of pixels; got {show_value(values)}")
     return Region(points=rounded if len(values) == 4 else rounded.reshape(-1, 2))
