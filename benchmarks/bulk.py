@@ -1,7 +1,7 @@
 """`singletrack bulk` on drawn clips: exactly once under SIGKILL, speed, scheduler rate and memory.
 
 python benchmarks/bulk.py proof --clips 2000 --kills 50
-python benchmarks/bulk.py speed --clips 40 --frames 100 --loop 8 --ray
+python benchmarks/bulk.py speed --clips 96 --frames 100 --loop 8 --ray
 python benchmarks/bulk.py scheduler --tasks 2000
 python benchmarks/bulk.py memory --clips 20000
 """
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cluster_simulation as simulation  # type: ignore[import-not-found]  # beside this script
 import numpy as np
 from numpy.typing import NDArray
 
@@ -232,10 +233,10 @@ def time_bulk(manifest: Path, out: Path, *options: str) -> dict[str, float]:
     total, cpu = time.monotonic() - began, _children_cpu() - cpu
     import pyarrow.dataset as datasets
 
-    rows = datasets.dataset(out / "rows", format="parquet").to_table(columns=["frames", "seconds", "finished"])
+    rows = datasets.dataset(out / "rows", format="parquet").to_table(columns=["frames", "seconds", "began", "finished"])
     ended = [each.timestamp() for each in rows["finished"].to_pylist()]
     seconds, frames = rows["seconds"].to_pylist(), rows["frames"].to_pylist()
-    first = min(end - each for end, each in zip(ended, seconds, strict=True))
+    first = min(each.timestamp() for each in rows["began"].to_pylist())
     return {
         "total_s": total,
         "tracking_s": max(ended) - first,
@@ -284,7 +285,10 @@ def ray_cluster(cores: int) -> Iterator[str]:
 
 
 def measure_speed(folder: Path, *, clips: int, frames: int, loop: int, ray: bool, rounds: int) -> list[dict[str, Any]]:
-    """Time 1 and 2 worker processes, the loop, and Ray with 1 and 2 workers, in turns."""
+    """Time 1 and 2 worker processes, the loop, and Ray with 1 and 2 workers, in turns.
+
+    From the run of one worker and a short one of two, the simulation predicts that of two.
+    """
     size = (320, 180)
     manifest = make_library(folder / "library", clips=clips, frames=frames, size_wh=size, distinct=clips)
     found = []
@@ -292,6 +296,7 @@ def measure_speed(folder: Path, *, clips: int, frames: int, loop: int, ray: bool
         for jobs in (1, 2):
             out = folder / f"pool-{jobs}-{turn}"
             found.append({"run": f"pool {jobs}", **time_bulk(manifest, out, "--jobs", str(jobs), "--part-rows", "4")})
+        found.append(predict(folder, turn, clips, found[-1]["tracking_s"]))
         if ray:
             with ray_cluster(2) as address:
                 for jobs in (1, 2):
@@ -300,6 +305,27 @@ def measure_speed(folder: Path, *, clips: int, frames: int, loop: int, ray: bool
                     found.append({"run": f"ray {jobs}", **time_bulk(manifest, out, *options)})
         if loop:
             found.append({"run": "loop", **time_loop(folder, manifest, loop)})
+    return found
+
+
+def predict(folder: Path, turn: int, clips: int, measured: float) -> dict[str, Any]:
+    """Compare the simulation's seconds for two workers with those that were measured."""
+    lines = (folder / "library" / "manifest.csv").read_text().splitlines()
+    few = folder / "library" / "few.csv"
+    few.write_text("\n".join(lines[: 1 + max(8, clips // 4)]) + "\n")
+    alone, beside = folder / f"pool-1-{turn}", folder / f"beside-{turn}"
+    time_bulk(few, beside, "--jobs", "2", "--part-rows", "4")
+    rows = simulation.measured_rows(alone)
+    found = {"run": "simulation of pool 2", "measured_s": measured}
+    for name, slower in (
+        ("alone", 1.0),
+        ("beside", simulation.seconds_per_frame(beside) / simulation.seconds_per_frame(alone)),
+    ):
+        parts = [float(slower * rows[start : start + 4].sum()) for start in range(0, clips, 4)]
+        part_s = simulation.seconds_per_part(alone)
+        cluster = simulation.Cluster(workers=2, start_s=0.0, part_s=part_s, rate=1000.0)
+        seconds = simulation.simulate(cluster, parts).seconds
+        found |= {f"{name}_s": seconds, f"{name}_off_percent": 100 * (seconds / measured - 1)}
     return found
 
 
@@ -442,7 +468,7 @@ def proof(clips: int, frames: int, kills: int, seed: int, jobs: int, ray: bool, 
 
 
 @main.command("speed")
-@clips_option(default=40)
+@clips_option(default=96)
 @frames_option(default=100)
 @click.option("--loop", default=8, show_default=True, help="Clips of the loop of `singletrack track`; 0: no loop.")
 @click.option("--rounds", default=1, show_default=True)

@@ -7,6 +7,10 @@ OUT is the folder of a finished run. Rows get the times of its rows, drawn at ra
 head does it: one part per worker, the next one when a part ends. A worker dies at a constant rate per hour; its part is
 then handed out again, and the worker starts again. Some workers are slower than the others. The head hands out a
 limited number of parts per second.
+
+Workers that share a machine slow each other down: they share its memory and caches, and the clock of its cores, and
+what else runs there has one idle core less. Times of one worker leave that out. ``--beside`` takes it from a short
+run over a few of the clips, with as many workers as one machine has.
 """
 
 from __future__ import annotations
@@ -105,6 +109,25 @@ def simulate(cluster: Cluster, parts_s: Sequence[float], seed: int = 0) -> Outco
     )
 
 
+def seconds_per_frame(out: Path) -> float:
+    """The mean over a finished run."""
+    import pyarrow.dataset as datasets
+
+    table = datasets.dataset(out / "rows", format="parquet").to_table(columns=["seconds", "frames"])
+    return sum(table["seconds"].to_pylist()) / sum(table["frames"].to_pylist())
+
+
+def seconds_per_part(out: Path) -> float:
+    """What each part took beside its rows, in a finished run of one worker."""
+    import pyarrow.dataset as datasets
+
+    rows = datasets.dataset(out / "rows", format="parquet")
+    table = rows.to_table(columns=["seconds", "began", "finished"])
+    began, finished = ([each.timestamp() for each in table[name].to_pylist()] for name in ("began", "finished"))
+    beside = max(finished) - min(began) - sum(table["seconds"].to_pylist())
+    return max(0.0, beside) / len(rows.files)
+
+
 def measured_rows(out: Path) -> np.ndarray:
     """Read the seconds of each row of a finished run, in the order in which it was processed."""
     import pyarrow.dataset as datasets
@@ -119,7 +142,12 @@ def measured_rows(out: Path) -> np.ndarray:
 @click.option("--rows", type=int, help="Number of rows, with times drawn from OUT.  [default: the rows of OUT]")
 @click.option("--part-rows", default=4, show_default=True)
 @click.option("--start", "start_s", default=2.0, show_default=True, help="Seconds that a worker takes to start.")
-@click.option("--part", "part_s", default=0.01, show_default=True, help="Seconds of a part beside its rows.")
+@click.option("--part", "part_s", type=float, help="Seconds of a part beside its rows.  [default: as in OUT]")
+@click.option(
+    "--beside",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of a short run with as many workers as a machine has, from which their slowness is taken.",
+)
 @click.option("--rate", default=1000.0, show_default=True, help="Parts per second that the head hands out.")
 @click.option("--deaths", default=0.0, show_default=True, help="Deaths of a worker per hour.")
 @click.option("--slow", default=0.0, show_default=True, help="Share of slow workers.")
@@ -131,15 +159,17 @@ def main(
     rows: int | None,
     part_rows: int,
     start_s: float,
-    part_s: float,
+    part_s: float | None,
+    beside: Path | None,
     rate: float,
     deaths: float,
     slow: float,
     slowdown: float,
     seed: int,
 ) -> None:
-    """Print what a run takes with each number of workers."""
-    seconds = measured_rows(out)
+    """Print what a run takes with each number of workers, from OUT, which one worker has made."""
+    seconds = measured_rows(out) * (seconds_per_frame(beside) / seconds_per_frame(out) if beside else 1.0)
+    part_s = seconds_per_part(out) if part_s is None else part_s
     if rows is not None:
         seconds = np.random.default_rng(seed).choice(seconds, rows)
     parts = [float(seconds[start : start + part_rows].sum()) for start in range(0, len(seconds), part_rows)]

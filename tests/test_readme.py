@@ -149,3 +149,28 @@ def test_official_checkpoint_is_converted_and_followed_with(folder: Path) -> Non
     told = run(f"{track} --save-boxes big.txt", folder)
     assert "Traceback" not in told
     assert len((folder / "big.txt").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        ("ostrack-tiny",),
+        ("ostrack-256", "ostrack-384"),
+        ("droptrack-384",),
+        ("stark-s50", "stark-st50", "stark-st101"),
+        ("stark-aligned", "swintrack-aligned"),
+    ],
+    ids=lambda models: models[0],
+)
+def test_parameters_are_those_that_profile_counts(models: tuple[str, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    from singletrack.models.build import build_network
+
+    row = next(line for line in README.splitlines() if line.startswith(f"| `{models[0]}`"))
+    said = [part.split()[0] for part in row.split("|")[2].split(",")]
+    assert len(said) == len(models)
+    for model, number in zip(models, said, strict=True):
+        with torch.device("meta"):
+            network = build_network(MODELS[model].network)
+        count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        assert f"{count:.{len(number.partition('.')[2])}f}" == number, model

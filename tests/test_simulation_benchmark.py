@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from singletrack.bulk.store import Outcome, Store
+
+pytest.importorskip("pyarrow")
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "cluster_simulation.py"
 
@@ -51,3 +56,28 @@ def test_lost_parts_are_tracked_again(simulation: Any) -> None:
     assert found.busy * found.seconds * 4 == pytest.approx(2000)  # every part counts once
     assert found.lost * found.seconds * 4 == pytest.approx(5 * found.deaths, rel=0.5)  # half a part each on average
     assert found.seconds > calm.seconds == pytest.approx(501)
+
+
+def write_run(out: Path, parts: list[list[tuple[float, float, float]]]) -> Path:
+    """A finished run: seconds, beginning and end of each row of 10 frames."""
+    store = Store(str(out))
+    for number, rows in enumerate(parts):
+        values = {"video": "a", "id": "", "model": "", "status": "done", "reason": "", "digest": "", "host": ""}
+        outcomes = [
+            Outcome(row=2 * number + place, frames=10, seconds=seconds, began=began, finished=finished, **values)
+            for place, (seconds, began, finished) in enumerate(rows)
+        ]
+        store.write_rows("k", f"{2 * number:010d}-{2 * number + 1:010d}", outcomes)
+    return out
+
+
+def test_times_of_one_worker_become_those_of_workers_beside_each_other(simulation: Any, tmp_path: Path) -> None:
+    alone = write_run(tmp_path / "alone", [[(1.0, 0.0, 2.0), (1.0, 0.0, 2.0)], [(1.0, 3.0, 5.0), (1.0, 3.0, 5.0)]])
+    beside = write_run(tmp_path / "beside", [[(1.5, 0.0, 3.0), (1.5, 0.0, 3.0)]])
+    assert simulation.seconds_per_part(alone) == pytest.approx((5 - 4) / 2)
+    told = CliRunner().invoke(simulation.main, [str(alone), "--workers", "1,2", "--part-rows", "2", "--start", "0"])
+    assert [line.split()[5] for line in told.output.splitlines()] == ["5.0", "2.5"]
+    told = CliRunner().invoke(
+        simulation.main, [str(alone), "--workers", "2", "--part-rows", "2", "--start", "0", "--beside", str(beside)]
+    )
+    assert told.output.split()[5] == "3.5"

@@ -69,7 +69,7 @@ def test_ids_are_unique_in_a_video() -> None:
         list(plan_parts(given, 3, 8))
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2000, 3), (200_000, 256), (10**8, 256)])
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (100, 1), (200, 3), (2000, 4), (200_000, 256), (10**8, 256)])
 def test_small_manifests_have_small_parts(count: int, expected: int) -> None:
     assert choose_part_rows(count) == expected
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.dataset as datasets
 import pytest
-from tests.bulk.fakes import BOX, FakeParts, write_manifest
+from tests.bulk.fakes import BOX, FakeParts, write_clip, write_manifest
 
 from singletrack import loading
 from singletrack.bulk import run as run_module
@@ -219,14 +219,13 @@ def test_status_of_a_run(library: Path, in_this_process: list[str], monkeypatch:
     after = read_status(out)
     assert (after.done, after.frames, after.running, after.seconds_left) == (5, 22, False, 0)
     rows = read_rows(out)
-    finished = [each["finished"].timestamp() for each in rows]
-    begun = min(end - each["seconds"] for end, each in zip(finished, rows, strict=True))
-    assert after.rows_per_second == pytest.approx(5 / (max(finished) - begun))
+    began, ended = (func(each[name].timestamp() for each in rows) for func, name in ((min, "began"), (max, "finished")))
+    assert after.rows_per_second == pytest.approx(5 / (ended - began))
 
 
 def test_the_rate_of_rows_that_ended_at_once_is_that_of_their_work() -> None:
     """Targets of one video end within microseconds of each other."""
-    rows, frames = _rates([1000.0, 1000.00001], [20.0, 20.0], [30, 50], None)
+    rows, frames = _rates([1000.0, 1000.00001], [980.0, 980.0], [30, 50], None)
     assert rows == pytest.approx(0.1, rel=1e-3)
     assert frames == pytest.approx(4.0, rel=1e-3)
 
@@ -286,3 +285,52 @@ def test_a_refused_manifest_leaves_no_folder(library: Path) -> None:
 def test_a_mistyped_command_is_no_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bulk", "statsu", "out"]) == 2
     assert "no command or manifest 'statsu'; did you mean status?" in capsys.readouterr().err
+
+
+# --- failed rows ----------------------------------------------------------------------------------------------------
+
+
+FAILING = [("a.mp4", 0, BOX), ("late.mp4", 0, BOX), ("c.mp4", 0, BOX), ("b.mp4", 0, BOX), ("never.mp4", 0, BOX)]
+
+
+def test_failed_rows_are_tracked_again_in_the_same_folder(library: Path, in_this_process: list[str]) -> None:
+    manifest, out = write_manifest(library / "list.csv", FAILING), library.parent / "out"
+    assert track_library(manifest, out, part_rows=3) == Progress(rows=5, ended=5, failed=2, frames=15)
+    write_clip(library / "late.mp4", 4, seed=7)
+    assert track_library(manifest, out, part_rows=3) == Progress(rows=5, ended=5)  # not unless it is asked for
+    in_this_process.clear()
+    found = track_library(manifest, out, part_rows=3, retry_failed=True)
+    assert found == Progress(rows=5, ended=5, failed=1, frames=4)
+    assert in_this_process == ["0000000003-0000000004"]  # sorted by video, both are of the second part
+    fresh = library.parent / "fresh"
+    track_library(manifest, fresh, part_rows=3)
+    assert read_boxes(out).equals(read_boxes(fresh))
+    state = [(each["row"], each["status"], each["frames"]) for each in read_rows(out)]
+    assert state == [(each["row"], each["status"], each["frames"]) for each in read_rows(fresh)]
+    assert len(list((out / "boxes").rglob("*.parquet"))) == 2
+
+
+def test_a_retry_that_is_killed_at_any_moment_loses_nothing(
+    library: Path, in_this_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, out = write_manifest(library / "list.csv", FAILING), library.parent / "out"
+    track_library(manifest, out, part_rows=5)
+    before = read_boxes(out)
+    write_clip(library / "late.mp4", 4, seed=7)
+    write, replace = Store.write_rows, Path.replace
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", lambda self, to: stop() if self.suffix == ".parquet" else replace(self, to))
+    with pytest.raises(KeyboardInterrupt):  # the old boxes are still there, and what happened to them is not
+        track_library(manifest, out, retry_failed=True)
+    assert read_boxes(out).equals(before)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(Store, "write_rows", lambda self, key, name, outcomes: stop())
+    with pytest.raises(KeyboardInterrupt):
+        track_library(manifest, out, retry_failed=True)
+    monkeypatch.setattr(Store, "write_rows", write)
+    assert track_library(manifest, out, retry_failed=True).failed == 1
+    assert (read_status(out).done, read_status(out).failed) == (4, 1)
+    assert len(read_boxes(out)) == len(before) + 4

@@ -25,7 +25,8 @@ def facts(**changes: Any) -> RunFacts:
 
 def outcome(row: int, **changes: Any) -> Outcome:
     values: dict[str, Any] = {"row": row, "video": "a.mp4", "id": str(row), "model": "m", "status": "done"}
-    values |= {"reason": "", "frames": 3, "seconds": 0.5, "digest": "d", "host": "h", "finished": 1.7e9, **changes}
+    values |= {"reason": "", "frames": 3, "seconds": 0.5, "digest": "d", "host": "h", "began": 1.6e9}
+    values |= {"finished": 1.7e9, **changes}
     return Outcome(**values)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
-from tests.bulk.fakes import BOX, Drifting, Failing
+from tests.bulk.fakes import BOX, Drifting, Failing, Spots, follow_spots, write_clip
 
 from singletrack import loading
 from singletrack.bulk import worker as worker_module
@@ -147,6 +147,39 @@ def test_errors_that_may_be_temporary_are_tried_again(
     frames = [each["frame"] for each in boxes.to_pylist() if each["id"] == "0"]
     assert frames == list(range(4 if status == "done" else 1))
     assert other.status == "done"
+
+
+SEVERAL = [
+    row(0, "a.mp4"),
+    row(1, "a.mp4", 2),
+    row(2, "b.mp4", 1),
+    row(3, "bright.mp4"),
+    row(4, "c.mp4"),
+    row(5, "d.mp4"),
+]
+
+
+@pytest.mark.parametrize(("most", "careful"), [(99, False), (1, False), (99, True)])
+def test_videos_that_share_passes_get_the_boxes_of_videos_alone(
+    library: Path, monkeypatch: pytest.MonkeyPatch, most: int, careful: bool
+) -> None:
+    """Also if the network fails for several at once, and each video tries again alone."""
+    write_clip(library / "d.mp4", 5, seed=5)
+    network, alone = Spots(most), Spots()
+    monkeypatch.setattr(loading, "load_with", lambda name, options: follow_spots(network))
+    boxes, outcomes, _ = track(library, SEVERAL, **({"poisoned": {99: "another"}} if careful else {}))
+    monkeypatch.setattr(worker_module, "TOGETHER", 1)
+    monkeypatch.setattr(loading, "load_with", lambda name, options: follow_spots(alone))
+    (library.parent / "out").rename(library.parent / "before")
+    expected, same, _ = track(library, SEVERAL)
+    order = [("id", "ascending"), ("frame", "ascending")]
+    assert boxes.sort_by(order).equals(expected.sort_by(order))
+    assert [(each.id, each.frames, each.status) for each in outcomes] == [
+        (each.id, each.frames, "done") for each in same
+    ]
+    assert {1} | ({4} if not careful else set()) == set(network.batches)
+    assert set(alone.batches) == {1}
+    assert sum(each.seconds for each in outcomes) <= max(e.finished for e in outcomes) - min(e.began for e in outcomes)
 
 
 def test_a_poisoned_video_is_left_out(library: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from singletrack.cli.main import main
+from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 from singletrack.install import install_command
 
@@ -139,3 +140,28 @@ def test_pictures_need_the_extra(
     assert install_command("report") in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(["report", str(run), "--root", str(root)]) == 0
+
+
+def test_several_data_sets_are_one_table(
+    tmp_path: Path, root: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second one is the same folder, under another name."""
+    monkeypatch.setitem(BENCHMARKS, "otb", BENCHMARKS["folder"])
+    other = make_run(tmp_path / "other", list(NAMES), dataset="otb")
+    roots = ["--root", f"folder={root}", "--root", f"otb={root}"]
+    out = tmp_path / "out"
+    assert main(["report", f"ours={run}", f"ours={other}", *roots, "--published", "--out", str(out)]) == 0
+    lines = (out / "several.csv").read_text().splitlines()
+    header, ours = lines[0].split(","), lines[1].split(",")
+    assert header[0] == "tracker"
+    assert {"folder AUC", "otb AUC", "source"} <= set(header)
+    assert ours[0] == "ours"
+    assert float(ours[header.index("otb AUC")]) == float(ours[header.index("folder AUC")]) > 95
+    papers = {line.split(",")[0]: line.split(",") for line in lines[2:]}
+    assert float(papers["SiamRPN++ R50 (OTB)"][header.index("otb AUC")]) == 69.6
+    assert (out / "several.md").is_file()
+    assert (out / "several.tex").is_file()
+    assert "this report" in capsys.readouterr().out
+    assert main(["report", str(run), *roots]) == 2
+    assert "expected a --root for each data set of the runs (folder)" in capsys.readouterr().err
+    assert main(["report", str(run), *roots, "--split", "x"]) == 2

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ def written(run: RunFolder) -> dict[str, bytes]:
     return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
 
 
-def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)  # no cluster of this machine is found, whichever run
+    for name, found in (("find_gcs_addresses", frozenset()), ("find_bootstrap_address", None)):
+        monkeypatch.setattr(f"ray._private.services.{name}", cache(lambda *_, found=found: found))
     sequences = [VideoSequence(name="a", frames=Noise(0, 2), boxes_xywh=np.array([[8.0, 6.0, 5.0, 5.0]]))]
     with pytest.raises(SingletrackError, match="no Ray cluster at auto"):
         run_sequences(sequences, Drifting, start(tmp_path, sequences), cluster="auto")

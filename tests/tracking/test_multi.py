@@ -18,7 +18,7 @@ from singletrack.geometry.boxes import Box
 from singletrack.loading import load
 from singletrack.tracking.base import BatchTracker, Inputs, Result
 from singletrack.tracking.longterm import LongTermTracker
-from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split
+from singletrack.tracking.multi import BATCH_SIZES, SharedNetwork, split, update_together
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
@@ -113,6 +113,36 @@ def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> No
         network = OpenVINONetwork(bundled_file("ostrack-tiny", ".onnx"), threads=1, precision="fp32")
         tracker = OSTrackTracker(network, tracker.settings)  # type: ignore[assignment, arg-type]
     compare(tracker, pictures(4), boxes(3), 1e-3)
+
+
+@pytest.mark.parametrize("make", [make_ostrack, make_stark])
+def test_targets_of_several_videos_are_followed_together_as_alone(make: Any) -> None:
+    tracker, videos = make(), [pictures(8), pictures(8)[::-1], [np.flip(each, 1) for each in pictures(8)]]
+    asked = boxes(4)
+    many = [MultiTracker(tracker)]
+    many += [many[0].beside() for _ in videos[1:]]
+    ids = [each.add(video[0], box) for each, video, box in zip(many, videos, asked, strict=False)]
+    again = many[2].add(videos[2][0], asked[3])
+    tracker.network.batches.clear()
+    following = zip(*(video[1:] for video in videos), strict=True)
+    steps = [update_together(list(zip(many, frames, strict=True))) for frames in following]
+    assert set(tracker.network.batches) == {4}
+    for place, number, box in [*zip(range(3), ids, asked, strict=False), (2, again, asked[3])]:
+        alone = follow_singly(tracker, videos[place], box)
+        found = [step[place][number] for step in steps]  # type: ignore[index]
+        np.testing.assert_allclose([r.box for r in found], [r.box for r in alone], rtol=0, atol=1e-3)
+
+
+def test_a_video_that_fails_leaves_those_beside_it_alone() -> None:
+    frames, (box, *_) = pictures(3), boxes(1)
+    many = MultiTracker(make_ostrack())
+    other = many.beside()
+    for each in (many, other):
+        each.add(frames[0], box)
+    failed, found = update_together([(many, frames[1][:90]), (other, frames[1])])
+    assert isinstance(failed, InputError)
+    assert found == {1: follow_singly(make_ostrack(), frames[:2], box)[0]}
+    assert update_together([]) == []
 
 
 # --- coming and going ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ MOST_SORTED = 1_000_000
 MOST_TOGETHER = 256  # rows of one video that share a pass over it, which bounds the memory of a worker
 MOST_ROWS = 256  # rows of a part by default: a killed worker loses this much work
 MANY_PARTS = 512  # enough to keep many workers busy; smaller manifests have smaller parts
+FEW_ROWS = 4  # of a part, where that leaves a few dozen parts: videos of a part share the passes of the network
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,29 @@ class Part:
         rows: the rows.
         careful: note each video in the store before it is tracked, because an earlier worker died in this part.
         poisoned: reason by number of the first row of a group, for videos that are not tracked again.
+        failed: numbers of the rows that failed in a committed part, and are tracked again; empty for a new part.
     """
 
     first: int
     rows: tuple[Row, ...]
     careful: bool = False
     poisoned: Mapping[int, str] = field(default_factory=dict)
+    failed: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
         """The row range, which also orders the parts."""
         return part_name(self.first, len(self.rows))
 
+    @property
+    def tracked(self) -> tuple[Row, ...]:
+        """The rows that are to be tracked."""
+        return tuple(row for row in self.rows if row.row in self.failed) if self.failed else self.rows
+
     def groups(self) -> list[tuple[Row, ...]]:
         """The rows that are tracked together: of one video, with one model, at most ``MOST_TOGETHER``."""
         groups = []
-        for _, rows in itertools.groupby(self.rows, key=lambda row: (row.video, row.model)):
+        for _, rows in itertools.groupby(self.tracked, key=lambda row: (row.video, row.model)):
             each = tuple(rows)
             groups += [each[start : start + MOST_TOGETHER] for start in range(0, len(each), MOST_TOGETHER)]
         return groups
@@ -67,7 +75,7 @@ def rows_of(name: str) -> int:
 
 def choose_part_rows(count: int) -> int:
     """The number of rows per part for a manifest of ``count`` rows."""
-    return min(MOST_ROWS, max(1, count // MANY_PARTS))
+    return min(MOST_ROWS, max(1, min(FEW_ROWS, count // 64), count // MANY_PARTS))
 
 
 def plan_parts(rows: Iterable[Row], count: int, part_rows: int) -> Iterator[Part]:

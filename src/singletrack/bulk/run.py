@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -61,6 +61,7 @@ def track_library(
     normalized: bool | None = None,
     part_rows: int | None = None,
     retries: int = 2,
+    retry_failed: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Track every target of a manifest, and write the boxes to Parquet files.
@@ -82,6 +83,7 @@ def track_library(
         normalized: whether boxes are fractions of the frame, see the same.
         part_rows: rows that are committed together; None for a choice by the number of rows.
         retries: further attempts after errors that may be temporary, and for a video whose process died.
+        retry_failed: track the rows again that failed in an earlier call.
         on_progress: called after every step.
 
     Returns:
@@ -124,8 +126,10 @@ def track_library(
             normalized=normalized,
             retries=retries,
         )
-        parts = (part for part in plan_parts(read.rows(), facts.rows, facts.part_rows) if part.name not in committed)
-        run = _Run(store, facts, retries, committed, on_progress)
+        failed = store.failed_rows() if retry_failed else set[int]()
+        planned = plan_parts(read.rows(), facts.rows, facts.part_rows)
+        run = _Run(store, facts, retries, committed, on_progress, len(failed))
+        parts = run.left(planned, failed)
         if cluster is not None:
             share = float(options.device.startswith("cuda")) if gpus is None else gpus
             ended: Any = run_on_ray(
@@ -230,12 +234,24 @@ class _Run:
         retries: int,
         committed: set[str],
         on_progress: Callable[[Progress], None],
+        failed: int = 0,
     ) -> None:
         self._store, self._retries, self._on_progress = store, retries, on_progress
+        self._committed = committed
+        self._again: dict[str, int] = {}  # rows that are tracked again, by part
         self._deaths: dict[int, int] = {}  # by the number of the first row of a video
         self._lost: dict[str, int] = {}  # workers that had no video in hand, by part
-        self.progress = Progress(rows=facts.rows, ended=sum(map(rows_of, committed)))
+        self.progress = Progress(rows=facts.rows, ended=sum(map(rows_of, committed)) - failed)
         on_progress(self.progress)
+
+    def left(self, planned: Iterable[Part], failed: Collection[int]) -> Iterator[Part]:
+        """Give the parts that are to be tracked, in full or for the rows that failed."""
+        for part in planned:
+            if part.name not in self._committed:
+                yield part
+            elif again := frozenset(row.row for row in part.rows if row.row in failed):
+                self._again[part.name] = len(again)
+                yield dataclasses.replace(part, failed=again)
 
     def count(self, frames: int) -> None:
         """Add tracked frames."""
@@ -271,7 +287,8 @@ class _Run:
                 if name in self._lost:
                     self._store.remove("attempts", f"{name}.json")
                 failed = result.count("failed")
-                self._show(ended=self.progress.ended + rows_of(name), failed=self.progress.failed + failed)
+                rows = self._again.get(name, rows_of(name))
+                self._show(ended=self.progress.ended + rows, failed=self.progress.failed + failed)
         return self.progress
 
     def _show(self, **changes: int) -> None:

@@ -57,13 +57,14 @@ def read_status(folder: str | Path) -> Status:
     facts = store.facts()
     if facts is None:
         raise InputError(f"{folder} is not a folder of `singletrack bulk`: it has no run.json; check the path")
-    table = store.read_rows(["video", "id", "status", "reason", "frames", "seconds", "finished"])
+    table = store.read_rows(["video", "id", "status", "reason", "frames", "began", "finished"])
     running = store.is_running()
     states = table["status"].to_pylist()
     frames, finished = table["frames"].to_pylist(), [each.timestamp() for each in table["finished"].to_pylist()]
+    began = [each.timestamp() for each in table["began"].to_pylist()]
     failed = [index for index, state in enumerate(states) if state == "failed"]
     shown = [table.slice(index, 1).to_pylist()[0] for index in failed[:SHOWN_FAILURES]]
-    rows_rate, frames_rate = _rates(finished, table["seconds"].to_pylist(), frames, time.time() if running else None)
+    rows_rate, frames_rate = _rates(finished, began, frames, time.time() if running else None)
     return Status(
         rows=facts.rows,
         done=len(states) - len(failed),
@@ -78,7 +79,7 @@ def read_status(folder: str | Path) -> Status:
 
 
 def _rates(
-    finished: list[float], seconds: list[float], frames: list[int], now: float | None
+    finished: list[float], began: list[float], frames: list[int], now: float | None
 ) -> tuple[float | None, float | None]:
     """Rows and frames per second over the last ``RECENT`` seconds, from when the first row of them was begun.
 
@@ -86,7 +87,7 @@ def _rates(
     """
     end = max(finished, default=0.0) if now is None else now
     recent = [index for index, moment in enumerate(finished) if moment >= end - RECENT]
-    start = max(end - RECENT, min((finished[index] - seconds[index] for index in recent), default=end))
+    start = max(end - RECENT, min((began[index] for index in recent), default=end))
     if end <= start:
         return None, None
     return len(recent) / (end - start), sum(frames[index] for index in recent) / (end - start)

@@ -10,7 +10,8 @@
 KEY is a digest of everything that decides the boxes: the manifest and the settings. RANGE is the range of rows.
 
 A part is committed when its file in ``boxes`` exists. It appears complete, in one atomic step that fails if it is there
-already: a hard link on disks, a conditional put on object stores. Whoever is second keeps the file of the first. The
+already: a hard link on disks, a conditional put on object stores. Whoever is second keeps the file of the first. Where
+failed rows are tracked again, a whole file takes its place in one step. The
 file in ``rows`` is derived from it, and is written again if it is missing. So no box is ever written twice or half,
 whichever processes stop at whatever moment, and even if two runs should work on one part.
 """
@@ -90,10 +91,11 @@ class Outcome:
         status: "done" or "failed".
         reason: why it failed; the boxes of the frames before that are kept.
         frames: number of frames with a box.
-        seconds: time that it took; targets of one video share its time.
+        seconds: time that it took: its share of the time of the targets that were tracked with it.
         digest: digest of the weights.
         host: machine that tracked it.
-        finished: seconds since 1970.
+        began: when its video was opened, in seconds since 1970.
+        finished: the same for its end.
     """
 
     row: int
@@ -106,6 +108,7 @@ class Outcome:
     seconds: float
     digest: str
     host: str
+    began: float
     finished: float
 
 
@@ -203,7 +206,7 @@ class Store:
         Raises:
             SingletrackError: the folder cannot be written.
         """
-        path = self.path(*_place("boxes", key, name))
+        path = self.boxes_path(key, name)
         try:
             return self._link(file, Path(path)) if self.is_local else self._put_new(file, path)
         except OSError as error:
@@ -219,6 +222,32 @@ class Store:
             return False
         _sync_folder(path.parent)
         return True
+
+    def replace(self, file: Path, key: str, name: str) -> None:
+        """Put the boxes of a part in the place of those that are committed, in one atomic step.
+
+        Its file in ``rows`` is removed first: whenever this is interrupted, ``repair`` writes the one that fits.
+
+        Args:
+            file: from ``new_file``.
+            key: of the run.
+            name: of the part.
+
+        Raises:
+            SingletrackError: the folder cannot be written.
+        """
+        path = self.boxes_path(key, name)
+        try:
+            self.remove(*_place("rows", key, name))
+            if self.is_local:
+                with file.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+                file.replace(path)
+                _sync_folder(Path(path).parent)
+            else:
+                open_address(self.address)[0].put_file(str(file), path)
+        except OSError as error:
+            raise unwritable(Path(path), error) from error
 
     def _put_new(self, file: Path, path: str) -> bool:
         system, _ = open_address(self.address)
@@ -236,7 +265,8 @@ class Store:
         """Write what happened to the rows of a committed part."""
         arrow, parquet = require_package("pyarrow"), require_package("pyarrow.parquet")
         columns = {each.name: [getattr(outcome, each.name) for outcome in outcomes] for each in fields(Outcome)}
-        columns["finished"] = [int(1e6 * seconds) for seconds in columns["finished"]]
+        for moment in ("began", "finished"):
+            columns[moment] = [int(1e6 * seconds) for seconds in columns[moment]]
         sink = arrow.BufferOutputStream()
         parquet.write_table(arrow.table(columns, schema=rows_schema()), sink, compression="zstd")
         self.write(sink.getvalue().to_pybytes(), *_place("rows", key, name))
@@ -251,6 +281,22 @@ class Store:
         return datasets.dataset(paths, schema=rows_schema(), filesystem=system, format="parquet").to_table(
             columns=columns
         )
+
+    def failed_rows(self) -> set[int]:
+        """Return the numbers of the rows that failed."""
+        table = self.read_rows(["row", "status"])
+        return set(table.filter(require_package("pyarrow.compute").equal(table["status"], "failed"))["row"].to_pylist())
+
+    def boxes_path(self, key: str, name: str) -> str:
+        """The path of the boxes of a part."""
+        return self.path(*_place("boxes", key, name))
+
+    def boxes(self, key: str, name: str) -> Iterator[Any]:
+        """Read the boxes of a committed part, as Arrow record batches."""
+        parquet = require_package("pyarrow.parquet")
+        system, _ = open_address(self.address)
+        with system.open(self.boxes_path(key, name), "rb") as stream:
+            yield from parquet.ParquetFile(stream).iter_batches()
 
     def outcomes(self, path: str) -> list[Outcome]:
         """Read what happened to the rows of a committed part from its boxes file."""
@@ -452,7 +498,7 @@ def rows_schema() -> Any:
     """The columns of the table of what happened: one row per row of the manifest, see ``Outcome``."""
     arrow = require_package("pyarrow")
     kinds = {"row": arrow.int64(), "frames": arrow.int64(), "seconds": arrow.float64()}
-    kinds["finished"] = arrow.timestamp("us", "UTC")
+    kinds["began"] = kinds["finished"] = arrow.timestamp("us", "UTC")
     return arrow.schema([(each.name, kinds.get(each.name, arrow.string())) for each in fields(Outcome)])
 
 

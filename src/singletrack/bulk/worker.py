@@ -7,7 +7,8 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,13 +24,15 @@ from singletrack.errors import InputError, SingletrackError, VideoError
 from singletrack.geometry.box_formats import BoxFormat, resolve_box
 from singletrack.loading import LoadOptions
 from singletrack.tracking.base import Result, Tracker
-from singletrack.tracking.multi import MultiTracker
+from singletrack.tracking.multi import MultiTracker, update_together
 from singletrack.tracking.resizing import FrameResizer
 from singletrack.video import VideoReader, open_video
 from singletrack.video.ahead import read_ahead
 from singletrack.workers import Count
 
 MOST_MODELS = 2  # that a process keeps loaded, where rows name different ones
+TOGETHER = 4  # videos that a process tracks at once: their targets share the passes of the network
+BATCH_SIZES = (1, TOGETHER)  # each other size would have to be compiled, half a second and 60 MB of each process
 BATCH_ROWS = 20_000  # boxes that are held in memory before they are written, about 4 MB
 FETCH_WAIT = 1.0  # seconds before the second attempt to read a video; doubled each time
 COUNT_FRAMES = 50  # between two messages to the head
@@ -99,12 +102,68 @@ class _Target:
     reason: str = ""
 
 
+class _Clock:
+    """The time that a video takes, its share of what it does together with others.
+
+    Attributes:
+        began: seconds since 1970.
+        seconds: time so far.
+    """
+
+    def __init__(self) -> None:
+        self.began, self.seconds = time.time(), 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Context manager whose time counts."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+Ask = tuple[MultiTracker, Any]  # the targets of a video, and its next frame
+Video = Generator[Ask, "dict[int, Result] | Exception", list[_Target]]  # asks for results, and ends with its targets
+
+
+@dataclass(eq=False)
+class _Running:
+    """A video that is being tracked.
+
+    Attributes:
+        video: its steps.
+        model: of its rows.
+        clock: the time that it takes.
+        ask: what it waits for.
+    """
+
+    video: Video
+    model: str
+    clock: _Clock
+    ask: Ask | None = None
+
+    def step(self, answer: dict[int, Result] | Exception | None) -> list[_Target] | None:
+        """Go on to the next question; gives the targets at the end."""
+        with self.clock.running():
+            try:
+                self.ask = self.video.send(answer) if answer is not None else next(self.video)
+            except StopIteration as end:
+                targets: list[_Target] = end.value
+                return targets
+        return None
+
+
 class _PartTracker:
-    """Tracks one part. Boxes go to a file as they come, so memory does not grow with the length of a video."""
+    """Tracks one part. Boxes go to a file as they come, so memory does not grow with the length of a video.
+
+    Several videos are open at once, so that their targets share the passes of the network.
+    """
 
     def __init__(self, run: TrackParts, part: Part, load: Callable[[str], Tracker], count: Count) -> None:
         self._run, self._part, self._load, self._count = run, part, load, count
         self._uncounted = 0
+        self._running: list[_Running] = []
 
     def run(self) -> list[str]:
         """Track the videos, and commit; returns the status of each row."""
@@ -114,61 +173,127 @@ class _PartTracker:
         with store.new_file() as file:
             with parquet.ParquetWriter(str(file), boxes_schema(), compression="zstd") as writer:
                 boxes = _RowGroups(writer)
+                if part.failed:
+                    outcomes += self._keep(boxes)
                 with contextlib.closing(read_ahead(map(self._fetch, part.groups()), 1)) as fetched:
-                    for rows, source in fetched:
-                        with source:
-                            outcomes += self._track_group(rows, source, boxes)
+                    for clock, targets in self._track_all(fetched, boxes):
+                        outcomes += [self._outcome(each, clock, len(targets)) for each in targets]
                 boxes.flush()
+                places = {row.row: place for place, row in enumerate(part.rows)}
+                outcomes.sort(key=lambda outcome: places[outcome.row])
                 writer.add_key_value_metadata({OUTCOMES.decode(): json.dumps([asdict(each) for each in outcomes])})
             self._flush_count()
-            if not store.commit(file, self._run.key, part.name):
+            if part.failed:
+                store.replace(file, self._run.key, part.name)
+            elif not store.commit(file, self._run.key, part.name):
                 return []  # another worker was first, and its outcomes are the ones that count
         store.write_rows(self._run.key, part.name, outcomes)
-        return [each.status for each in outcomes]
+        return [each.status for each in outcomes if not part.failed or each.row in part.failed]
+
+    def _keep(self, boxes: _RowGroups) -> list[Outcome]:
+        """Copy the boxes of the rows of a committed part that are not tracked again; returns what happened to them."""
+        store, part, key = self._run.store, self._part, self._run.key
+        arrow = require_package("pyarrow")
+        again = {(row.video, row.id) for row in part.tracked}
+        for batch in store.boxes(key, part.name):
+            kept = [pair not in again for pair in zip(batch["video"].to_pylist(), batch["id"].to_pylist(), strict=True)]
+            boxes.add(batch.filter(arrow.array(kept)).cast(boxes_schema()))
+        return [each for each in store.outcomes(store.boxes_path(key, part.name)) if each.row not in part.failed]
 
     def _fetch(self, rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], _Source]:
         return rows, _Source(rows[0].video, self._run.root, self._run.retries, rows[0].row in self._part.poisoned)
 
-    def _track_group(self, rows: tuple[Row, ...], source: _Source, boxes: _RowGroups) -> list[Outcome]:
-        """Track the rows of one video, with further attempts after errors that may be temporary."""
-        began = time.perf_counter()
+    def _track_all(
+        self, fetched: Iterator[tuple[tuple[Row, ...], _Source]], boxes: _RowGroups
+    ) -> Iterator[tuple[_Clock, list[_Target]]]:
+        """Track all videos, several at once; gives the targets of each when it ends."""
+        most = 1 if self._part.careful else TOGETHER
+        answers: list[dict[int, Result] | Exception | None] = []
+        try:
+            while True:
+                while len(self._running) < most and (following := next(fetched, None)) is not None:
+                    clock = _Clock()
+                    running = _Running(self._track_group(*following, boxes), following[0][0].model, clock)
+                    self._running.append(running)
+                    answers.append(None)
+                if not self._running:
+                    return
+                for running, answer in zip(list(self._running), answers, strict=True):
+                    if (targets := running.step(answer)) is not None:
+                        self._running.remove(running)
+                        yield running.clock, targets
+                answers = self._answer_all()
+        finally:
+            for running in self._running:
+                running.video.close()
+
+    def _answer_all(self) -> list[dict[int, Result] | Exception | None]:
+        """Run the network on what all videos ask for, those of one model together."""
+        answers: dict[_Running, dict[int, Result] | Exception] = {}
+        for model in dict.fromkeys(each.model for each in self._running):
+            asking = [each for each in self._running if each.model == model]
+            start = time.perf_counter()
+            try:
+                found = update_together([each.ask for each in asking if each.ask is not None])
+            except Exception as error:  # of the network: each video tries again alone
+                found = [error] * len(asking)
+            share = (time.perf_counter() - start) / len(asking)
+            for running, answer in zip(asking, found, strict=True):
+                running.clock.seconds += share
+                answers[running] = answer
+        return [answers[each] for each in self._running]
+
+    def _track_group(self, rows: tuple[Row, ...], source: _Source, boxes: _RowGroups) -> Video:
+        """Track the rows of one video, with further attempts, alone, after errors that may be temporary."""
         if self._part.careful:
             self._run.store.note_attempt(self._part.name, rows[0].row)
         poison = self._part.poisoned.get(rows[0].row)
-        reason = poison or source.reason
-        for attempt in range(self._run.retries + 1):
-            targets = [_Target(row) for row in rows]
-            if reason:
-                break
-            with _Spool() as spool:
-                error = self._attempt(targets, source, spool)
-                if error is None or isinstance(error, SingletrackError) or attempt == self._run.retries:
-                    spool.copy(boxes)
-                    reason = "" if error is None else _reason(error)
+        with source:
+            reason = poison or source.reason
+            for attempt in range(self._run.retries + 1):
+                targets = [_Target(row) for row in rows]
+                if reason:
                     break
+                with _Spool() as spool:
+                    error = yield from self._attempt(targets, source, spool, alone=attempt > 0)
+                    if error is None or isinstance(error, SingletrackError) or attempt == self._run.retries:
+                        spool.copy(boxes)
+                        reason = "" if error is None else _reason(error)
+                        break
         for target in targets:
             target.reason = target.reason or ("" if target.ended else reason)
-        seconds = (time.perf_counter() - began) / len(rows)
-        return [self._outcome(target, seconds) for target in targets]
+        return targets
 
-    def _attempt(self, targets: list[_Target], source: _Source, spool: _Spool) -> Exception | None:
+    def _attempt(
+        self, targets: list[_Target], source: _Source, spool: _Spool, *, alone: bool
+    ) -> Generator[Ask, dict[int, Result] | Exception, Exception | None]:
         """Track the targets to their ends; returns the error that ended it early."""
         try:
             with open_video(source.path) as video:
-                self._track(targets, video, self._load(targets[0].row.model), spool)
+                many = self._start_tracker(targets[0].row.model)
+                yield from self._track(targets, video, many, spool, alone=alone)
         except Exception as error:  # any error is reported with its rows, and the other videos are tracked
             return error
         return None
 
-    def _track(self, targets: list[_Target], video: VideoReader, tracker: Tracker, spool: _Spool) -> None:
+    def _start_tracker(self, model: str) -> MultiTracker:
+        beside = (each.ask[0].beside() for each in self._running if each.model == model and each.ask is not None)
+        return next(beside, None) or MultiTracker(self._load(model), batch_sizes=BATCH_SIZES)
+
+    def _track(
+        self, targets: list[_Target], video: VideoReader, many: MultiTracker, spool: _Spool, *, alone: bool
+    ) -> Generator[Ask, dict[int, Result] | Exception, None]:
         waiting = sorted(targets, key=lambda target: target.row.start)
-        start = waiting[0].row.start
-        many, resizer = MultiTracker(tracker), FrameResizer()
+        start, resizer = waiting[0].row.start, FrameResizer()
         active: dict[int, _Target] = {}
         numbered = enumerate(video.timed_frames(), start) if video.skip(start) == start else ()
         for index, (seconds, frame) in numbered:
             fitted = resizer.fit(frame)
-            found = many.update(fitted) if active else {}
+            found: dict[int, Result] | Exception = {}
+            if active:
+                found = many.update(fitted) if alone else (yield many, fitted)
+            if isinstance(found, Exception):
+                raise found
             results = [(active[number], resizer.to_own(result)) for number, result in found.items()]
             while waiting and waiting[0].row.start <= index:
                 target = waiting.pop(0)
@@ -220,7 +345,7 @@ class _PartTracker:
             return None
         return Result(box=box, score=1.0, lost=False)
 
-    def _outcome(self, target: _Target, seconds: float) -> Outcome:
+    def _outcome(self, target: _Target, clock: _Clock, targets: int) -> Outcome:
         row = target.row
         return Outcome(
             row=row.row,
@@ -230,9 +355,10 @@ class _PartTracker:
             status="failed" if target.reason else "done",
             reason=target.reason,
             frames=target.frames,
-            seconds=seconds,
+            seconds=clock.seconds / targets,
             digest=self._run.digests[row.model],
             host=platform.node(),
+            began=clock.began,
             finished=time.time(),
         )
 

@@ -74,6 +74,7 @@ def command() -> None:
     show_default=True,
     help="Further attempts after errors that may be temporary, and for a video whose process died.",
 )
+@click.option("--retry-failed", is_flag=True, help="Track the rows again that failed in an earlier run of this folder.")
 def run(
     manifest: str,
     out: str,
@@ -87,6 +88,7 @@ def run(
     normalized: bool | None,
     part_rows: int | None,
     retries: int,
+    retry_failed: bool,
 ) -> int:
     """Track every target of MANIFEST, a .csv, .jsonl or .parquet file with one target per row.
 
@@ -113,6 +115,7 @@ def run(
             normalized=normalized,
             part_rows=part_rows,
             retries=retries,
+            retry_failed=retry_failed,
             on_progress=progress.show,
         )
     found = read_status(out)

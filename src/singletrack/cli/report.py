@@ -16,9 +16,18 @@ from singletrack.datasets.tracking_datasets import BENCHMARKS
 from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
-from singletrack.evaluation.report import Report, build_report, difference_table, main_table, published_table
+from singletrack.evaluation.report import (
+    Report,
+    build_report,
+    difference_table,
+    main_table,
+    published_table,
+    several_table,
+)
 from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
+from singletrack.evaluation.tables import write_table
+from singletrack.evaluation.vot import CHALLENGES, Scores, open_workspace, score, vot_table
 from singletrack.files import check_output_folder
 from singletrack.install import install_command
 
@@ -27,11 +36,20 @@ REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
 
 @click.command(short_help="Score results: tables, plots and an HTML page.")
 @click.argument("runs", metavar="[LABEL=]FOLDER...", nargs=-1, required=True)
-@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder, .zip or .tar of the data set.")
 @click.option(
-    "--data", type=click.Choice(list(BENCHMARKS)), help="Name of the data set.  [default: from the run folder]"
+    "--root",
+    "roots",
+    required=True,
+    multiple=True,
+    metavar="[DATA=]PATH",
+    help="Folder, .zip or .tar of the data set; once for each, such as lasot=PATH, for a table over several.",
 )
-@click.option("--split", default="", help="Split of the data set.  [default: from the run folder]")
+@click.option(
+    "--data",
+    type=click.Choice([*BENCHMARKS, *CHALLENGES]),
+    help="Name of the data set, also of a VOT challenge.  [default: from the run folder]",
+)
+@click.option("--split", default="", help="Split, or experiment of a VOT challenge.  [default: from the run; baseline]")
 @click.option("--split-file", type=click.Path(path_type=Path), help="File with the sequence names of the split.")
 @click.option(
     "--attributes", type=click.Path(path_type=Path), help="Challenge attributes of the sequences: a folder or .json."
@@ -52,7 +70,7 @@ REPORT_EXTRA = (("matplotlib", "jinja2"), install_command("report"))
 @overwrite_option
 def command(
     runs: tuple[str, ...],
-    root: Path,
+    roots: tuple[str, ...],
     data: str | None,
     split: str,
     split_file: Path | None,
@@ -69,13 +87,29 @@ def command(
     FOLDER is a run of `singletrack evaluate`, or a folder with the .txt results of another tracker in the format of
     PyTracking, got10k or pysot, such as published raw results. LABEL= sets its name in the report. The table is
     printed. --out writes everything, including a single self-contained HTML page.
+
+    With a VOT challenge as --data, FOLDER is that of a tracker in the results of a VOT toolkit workspace, and --root
+    is the workspace. EAO, accuracy and robustness are those of the toolkit; --out writes the table alone.
+
+    With several --root DATA=PATH, runs of `singletrack evaluate` on several data sets become one table, with a row for
+    each tracker; runs with the same LABEL, or model, share a row. --out writes this table as Markdown, CSV and LaTeX.
     """
     if out is None and is_given("strips"):
         raise click.UsageError("--strips goes with --out FOLDER; add it, or leave --strips out")
     if out is not None:
-        require_packages("writing a report", *REPORT_EXTRA)
-        check_output_folder(out, [root])
+        check_output_folder(out, [_named_root(root)[1] for root in roots])
         ask_to_fill(out, overwrite)
+    if len(roots) > 1:
+        if data or split or split_file or attributes or protocol:
+            raise click.UsageError("several --root go without --data, --split, --split-file, --attributes, --protocol")
+        report_several(runs, roots, common_only=common_only, published=published, out=out)
+        return
+    root = _named_root(roots[0])[1]
+    if data in CHALLENGES:
+        report_vot(runs, root, data, experiment=split or "baseline", published=published, out=out)
+        return
+    if out is not None:
+        require_packages("writing a report", *REPORT_EXTRA)
     report = read_report(
         runs,
         root,
@@ -92,6 +126,57 @@ def command(
         from singletrack.evaluation.html_report import write_report
 
         click.echo(f"wrote {write_report(report, out, strips=strips)}")
+
+
+def _named_root(root: str) -> tuple[str, Path]:
+    """Split DATA=PATH into data set ("" if absent) and path; an existing path may have = in its name."""
+    name, mark, path = root.partition("=")
+    return (name, Path(path)) if mark and name in BENCHMARKS and not Path(root).exists() else ("", Path(root))
+
+
+def report_several(
+    runs: Iterable[str], roots: Iterable[str], *, common_only: bool, published: bool, out: Path | None
+) -> None:
+    """Score runs on several data sets, print one table over all of them, and write it."""
+    named = dict(map(_named_root, roots))
+    if "" in named:
+        raise InputError(
+            f"expected several data sets as --root DATA=PATH; got {named['']}; name it, such as lasot=PATH"
+        )
+    by_data: dict[str, list[str]] = {}
+    for run in runs:
+        folder = split_label(run)[1]
+        if not is_run_folder(folder):
+            raise InputError(
+                f"expected a run of `singletrack evaluate`, which names its data set; got {folder}; report others alone"
+            )
+        by_data.setdefault(RunFolder.open(folder).facts.dataset, []).append(run)
+    if wrong := by_data.keys() ^ named.keys():
+        raise InputError(
+            f"expected a --root for each data set of the runs ({', '.join(by_data)}), and no other; got "
+            f"{', '.join(named)}; add or remove {', '.join(sorted(wrong))}"
+        )
+    reports = [read_report(by_data[name], root, common_only=common_only) for name, root in named.items()]
+    table = several_table(reports, with_published=published)
+    click.echo(table.text())
+    if out is not None:
+        click.echo(f"wrote {write_table(table, out)}")
+
+
+def report_vot(
+    runs: Iterable[str], root: Path, challenge: str, *, experiment: str, published: bool, out: Path | None
+) -> None:
+    """Score results of the VOT toolkit, print the table, and write it."""
+    sequences, scores = open_workspace(root), dict[str, Scores]()
+    for label, folder in map(split_label, runs):
+        name = label or folder.resolve().name
+        if name in scores:
+            raise InputError(f"two trackers are named {name}; name them with LABEL=FOLDER")
+        scores[name] = score(sequences, folder, challenge, experiment)
+    table = vot_table(scores, challenge, published)
+    click.echo(table.text())
+    if out is not None:
+        click.echo(f"wrote {write_table(table, out)}")
 
 
 def read_report(

@@ -286,6 +286,44 @@ def published_table(report: Report) -> Table:
     )
 
 
+def several_table(reports: Ordered[Report], *, with_published: bool = False) -> Table:
+    """Build a table over several benchmarks: a row per tracker, a column per benchmark and measure, in percent.
+
+    Args:
+        reports: one for each benchmark.
+        with_published: add what papers report on any of them, with the sources.
+    """
+    columns = [(report.benchmark, measure) for report in reports for measure in report.measures]
+    ours: dict[str, dict[tuple[str, str], float]] = {}
+    for report in reports:
+        for each in report.trackers:
+            cells = ours.setdefault(each.label, {})
+            cells |= {(report.benchmark, name): 100 * value for name, value in each.total.measures.items()}
+    papers: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for result in published_results() if with_published else ():
+        cells = {(result.benchmark, name): value for name, value in result.measures.items()}
+        if any(column in cells for column in columns):
+            papers.setdefault((result.tracker, result.source), {}).update(cells)
+    rows: list[tuple[Cell, ...]] = []
+    for label, cells in ours.items():
+        values = (cells.get(column, UNKNOWN) for column in columns)
+        rows.append((label, *values, *(["this report"] if with_published else [])))
+    for (tracker, source), cells in papers.items():
+        rows.append((tracker, *(cells.get(column, UNKNOWN) for column in columns), source))
+    return Table(
+        name="several",
+        title=f"{len(reports)} data sets, in percent",
+        columns=(
+            "tracker",
+            *(f"{benchmark} {measure}" for benchmark, measure in columns),
+            *(["source"] if with_published else []),
+        ),
+        rows=tuple(rows),
+        digits=1,
+        best="none" if with_published else "column",
+    )
+
+
 def difference_table(report: Report) -> Table:
     """Build a table of the first tracker against each other one, with the 95 % interval of the difference."""
     first, *others = report.trackers

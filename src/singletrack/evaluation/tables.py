@@ -9,7 +9,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
+
+from singletrack.files import make_folder, writing
 
 Cell = str | int | float
 
@@ -123,6 +126,15 @@ class Table:
     def _latex_cell(self, row: int, column: int) -> str:
         shown = _escape_latex(self.show(self.rows[row][column]))
         return f"\\textbf{{{shown}}}" if (row, column) in self.marked else shown
+
+
+def write_table(table: Table, folder: Path) -> Path:
+    """Write a table as Markdown, CSV and LaTeX; returns the Markdown file."""
+    make_folder(folder)
+    with writing(folder):
+        for ending, text in ((".md", table.markdown()), (".tex", table.latex()), (".csv", table.csv())):
+            (folder / f"{table.name}{ending}").write_text(text, encoding="utf-8")
+    return folder / f"{table.name}.md"
 
 
 def _csv_cell(cell: Cell) -> Cell:

@@ -34,7 +34,7 @@ class Decoded(nn.Module):
             )
         self.network, self.config = network, network.config
         cells = network.config.search_size // network.config.cell_size
-        self.register_buffer("window", torch.from_numpy(hann_window(cells)), persistent=False)
+        self.register_buffer("window", torch.tensor(hann_window(cells)), persistent=False)
 
     def encode(self, template: Tensor) -> Any:
         """Run ``encode`` of the network."""

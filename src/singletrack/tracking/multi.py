@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16)
 FILLED_UP = 1.25
 
 Followed = TypeVar("Followed", bound=BatchTracker)
+Found = TypeVar("Found")
 
 
 class MultiTracker:
@@ -145,21 +148,86 @@ class MultiTracker:
         with OneThread.of(self):
             return self._update(frame)
 
+    def beside(self) -> MultiTracker:
+        """Return an empty tracker for another video, with the same network, for ``update_together``."""
+        other = MultiTracker(self._tracker)
+        other._network = self._network
+        return other
+
     def _update(self, frame: NDArray[np.uint8]) -> dict[int, Result]:
+        asked = self._ask(frame)
+        if self._network is None:
+            return {number: target.update(asked.frame) for number, target in self._targets.items()}
+        return self._answer(asked, self._network.locate_each(asked.inputs))
+
+    def _ask(self, frame: NDArray[np.uint8]) -> _Asked:
+        """Compute what the network is to see in the next frame; nothing without a shared network."""
         if self._targets:
             frame = check_next_frame(frame, self._size_wh)
         if self._network is None:
-            return {number: target.update(frame) for number, target in self._targets.items()}
-        targets = {number: target for number, target in self._targets.items() if isinstance(target, BatchTracker)}
-        inputs = [target.preprocess(frame) for target in targets.values()]
-        maps = iter(self._network.locate_each([each for each in inputs if each is not None]))
+            return _Asked(frame, {})
+        return _Asked(frame, {number: target.preprocess(frame) for number, target in self._followed.items()})
+
+    def _answer(self, asked: _Asked, maps: Iterable[Mapping[str, FloatArray]]) -> dict[int, Result]:
+        """Compute the results from the maps of ``asked.inputs``."""
+        coming = iter(maps)
         return {
-            number: target.postprocess(None if each is None else next(maps))
-            for (number, target), each in zip(targets.items(), inputs, strict=True)
+            number: self._followed[number].postprocess(None if each is None else next(coming))
+            for number, each in asked.by_id.items()
         }
+
+    @property
+    def _followed(self) -> dict[int, BatchTracker]:
+        return cast(dict[int, BatchTracker], self._targets)  # copies of one, which was checked when it came
 
     def __getstate__(self) -> dict[str, Any]:
         return state_without_thread(self)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the network is to see of the targets of a video: inputs by id, None for a target that needs none."""
+
+    frame: NDArray[np.uint8]
+    by_id: Mapping[int, Inputs | None]
+
+    @property
+    def inputs(self) -> list[Inputs]:
+        return [each for each in self.by_id.values() if each is not None]
+
+
+def update_together(frames: Sequence[tuple[MultiTracker, NDArray[np.uint8]]]) -> list[dict[int, Result] | Exception]:
+    """Find the targets of several videos, each in its next frame, in shared passes of one network.
+
+    Args:
+        frames: trackers of ``MultiTracker.beside``, each with the next frame of its video.
+
+    Returns:
+        For each video the results by id; or the error of its own steps, which leaves the others alone.
+
+    Raises:
+        Exception: an error of the network, which concerns all.
+    """
+    asked = [_or_error(many._ask, frame) for many, frame in frames]
+    inputs = [each for found in asked if isinstance(found, _Asked) for each in found.inputs]
+    network = frames[0][0]._network if frames else None
+    maps = iter(network.locate_each(inputs) if network is not None else ())
+    found: list[dict[int, Result] | Exception] = []
+    for (many, frame), each in zip(frames, asked, strict=True):
+        if isinstance(each, Exception):
+            found.append(each)
+        elif network is None:
+            found.append(_or_error(many.update, frame))
+        else:
+            found.append(_or_error(many._answer, each, list(itertools.islice(maps, len(each.inputs)))))
+    return found
+
+
+def _or_error(function: Callable[..., Found], *arguments: Any) -> Found | Exception:
+    try:
+        return function(*arguments)
+    except Exception as error:  # any: it is the caller's to judge
+        return error
 
 
 class SharedNetwork:

@@ -31,9 +31,7 @@ def shot_of(frame: Image) -> Shot:
     rows, columns = (max(1, side // SAMPLES) for side in frame.shape[:2])
     pixels = np.ascontiguousarray(frame[::rows, ::columns])
     cells = cv2.resize(pixels, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-    levels = (pixels >> 6).astype(np.int64)
-    numbers = (levels[..., 0] * LEVELS + levels[..., 1]) * LEVELS + levels[..., 2]
-    counts = np.bincount(numbers.ravel(), minlength=LEVELS**3)
+    counts = cv2.calcHist([pixels], [0, 1, 2], None, [LEVELS] * 3, [0, 256] * 3).ravel().astype(np.float64)
     return Shot(np.asarray(cells, np.float32), counts / counts.sum())
 
 
