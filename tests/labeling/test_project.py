@@ -135,6 +135,28 @@ def test_only_changed_segments_are_stale(project: Project) -> None:
         project.store_track(first, {10: tracked(A)})
 
 
+def test_what_was_tracked_before_a_change_is_known_until_it_is_tracked_anew(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, A)
+    (segment,) = project.stale_segments(id)
+    project.store_track(segment, {frame: tracked(A) for frame in range(1, 18)})
+    assert project.outdated_boxes(id) == {}
+    project.set_keyframe(id, 10, B)
+    assert list(project.boxes(id)) == list(range(11))  # those after the new keyframe are no labels any more
+    assert project.labels().targets[0].boxes == project.boxes(id)
+    assert project.outdated_boxes(id) == {frame: tracked(A) for frame in range(11, 18)}
+    assert list(project.outdated_boxes(id, 12, 13)) == [12, 13]
+    _, second = project.stale_segments(id)
+    project.store_track(second, {11: tracked(B), 12: tracked(B)}, complete=False)  # stopped after two frames
+    assert list(project.outdated_boxes(id)) == list(range(13, 18))
+    project.set_keyframe(id, 10, C)
+    assert project.outdated_boxes(id)[11] == tracked(B)  # the newest of those that were
+    assert project.outdated_boxes(id)[13] == tracked(A)
+    _, third = project.stale_segments(id)
+    project.store_track(third, {})
+    assert project.outdated_boxes(id) == {}
+
+
 def test_a_complete_segment_has_no_box_where_none_was_stored(project: Project) -> None:
     id = project.add_target("car")
     project.set_keyframe(id, 0, A)

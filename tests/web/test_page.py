@@ -243,6 +243,36 @@ def test_confirming_a_tracked_box_makes_it_a_keyframe(open_page: Open, server: S
     assert person.box() == before
 
 
+def test_boxes_after_a_new_keyframe_stay_as_outdated_until_they_are_tracked_anew(
+    open_page: Open, server: Server, true_boxes: list[Box]
+) -> None:
+    person = open_page().open(server.address)
+    person.draw(*true_boxes[0])
+    person.reads("#frame-state", "Keyframe")
+    person.track()
+    before = person.boxes()["1"]
+    person.press(">", ">")
+    person.see_frame(20)
+    person.press("Enter")  # the box is right
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.press(".")
+    person.see_frame(21)
+    person.reads("#frame-state", "Outdated: from before your last change")
+    person.reads("#hint", "Press Track (T) to track this stretch again.")
+    assert person.box() == pytest.approx(before[21][:4], abs=0.01)
+    person.page.reload()
+    person.see_frame(0)
+    assert person.boxes()["1"][21][:4] == before[21][:4]
+    assert person.boxes()["1"][21][5] == 4
+    path = download(person, "csv", server.folder)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [int(line["frame"]) for line in csv.DictReader(file)] == list(range(21))
+    person.track()
+    person.press(">", ">", ".")
+    person.see_frame(21)
+    person.reads("#frame-state", "racked, score")
+
+
 def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -> None:
     path = tmp_path / "long.mp4"
     random = np.random.default_rng(0)

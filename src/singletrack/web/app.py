@@ -339,7 +339,11 @@ def _changed_boxes(clip: Clip, near: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def _pack_boxes(clip: Clip, target: int, first: int, last: int | None) -> list[list[Any]]:
-    return [pack_box(frame, box) for frame, box in clip.project.boxes(target, first, last).items()]
+    project = clip.project
+    rows = [pack_box(frame, box) for frame, box in project.boxes(target, first, last).items()]
+    old = project.outdated_boxes(target, first, last)
+    rows += [pack_box(frame, box, outdated=True) for frame, box in old.items()]
+    return sorted(rows, key=lambda row: int(row[0]))
 
 
 def _suggest(clip: Clip) -> list[dict[str, Any]]:

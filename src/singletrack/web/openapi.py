@@ -109,7 +109,7 @@ OPERATIONS = (
         handler="get_boxes",
         summary=(
             "Boxes by target: rows of frame, x, y, width, height (null where absent), score, flags (1: keyframe, "
-            "2: lost) and source."
+            "2: lost, 4: outdated, tracked before the keyframes changed) and source."
         ),
         query={"target": {"type": "array", "items": INTEGER}, "first": INTEGER, "last": INTEGER},
     ),

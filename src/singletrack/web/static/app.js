@@ -10,7 +10,7 @@ import { PictureView } from "./view.js";
 
 /**
  * @typedef {{x: number, y: number, w: number, h: number}} Box
- * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, source: string}} Row
+ * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, outdated: boolean, source: string}} Row
  * @typedef {{id: number, name: string, label: string, color: string, attributes: Record<string, string>,
  *   stale: [number, number][], boxes: Map<number, Row>}} Target
  */
@@ -109,6 +109,7 @@ function shapes() {
         lost: Boolean(row?.lost),
         keyframe: Boolean(row?.keyframe),
         interpolated: row?.source === "interpolation",
+        outdated: Boolean(row?.outdated),
         score: row?.score ?? 1,
         selected: target.id === state.selected,
       },
@@ -169,7 +170,8 @@ function accept(answer) {
 
 /** @param {Target} target @param {any[]} packed @returns {number} the frame */
 function putRow(target, [frame, x, y, w, h, score, flags, source]) {
-  target.boxes.set(frame, { box: x === null ? null : { x, y, w, h }, score, keyframe: (flags & 1) > 0, lost: (flags & 2) > 0, source });
+  const box = x === null ? null : { x, y, w, h };
+  target.boxes.set(frame, { box, score, keyframe: (flags & 1) > 0, lost: (flags & 2) > 0, outdated: (flags & 4) > 0, source });
   return frame;
 }
 
@@ -209,7 +211,7 @@ async function setKeyframe(id, frame, box) {
     return;
   }
   const before = target.boxes.get(frame);
-  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, source: "saving" }); // until the server has kept it
+  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, outdated: false, source: "saving" }); // until the server has kept it
   showFrame();
   const answer = await edit("PUT", `/targets/${id}/keyframes/${frame}`, { box: box && [box.x, box.y, box.w, box.h] });
   if (answer || state.online) return;
@@ -484,6 +486,7 @@ function describe(row) {
   if (row.source === "saving") return "Saving";
   if (row.box === null) return row.keyframe ? "Keyframe: absent from here on" : "Absent";
   if (row.keyframe) return "Keyframe, set by you";
+  if (row.outdated) return "Outdated: from before your last change";
   if (row.lost) return "Lost by the tracker";
   if (row.source === "interpolation") return "Between keyframes, not tracked yet";
   if (row.source === "import") return "Imported";
@@ -557,6 +560,7 @@ function showHint() {
     else if (state.drawing) hint = "Drag a box around the next target.";
     else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
     else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
+    else if (row?.outdated) hint = "Press Track (T) to track this stretch again.";
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
     else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press Absent (A).";
     else if (row?.keyframe && target?.stale.length) {
