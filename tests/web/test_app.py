@@ -79,7 +79,7 @@ def test_boxes_of_before_a_change_are_sent_as_outdated(api: Callable[..., Any], 
     project = next(iter(workspace.clips.values())).project
     (segment,) = project.stale_segments(1)
     old = LabeledBox(box=(1.0, 2.0, 3.0, 4.0), score=0.5, source="tracker")
-    project.store_track(segment, {frame: old for frame in range(1, FRAMES)})
+    project.store_track(segment, dict.fromkeys(range(1, FRAMES), old))
     state = api("PUT", "/targets/1/keyframes/10", json={"box": BOX})
     rows = state["boxes"]["1"]
     assert [row[0] for row in rows] == list(range(FRAMES))
