@@ -43,6 +43,8 @@ from singletrack.video import open_frames
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
+Seen = tuple[Array, Array, NDArray[np.bool_]]  # (N, 4) boxes, (N,) scores, (N,) lost; NaN where the tracker was not
+
 SHARE = 0.95  # of the frames
 OVERLAPS = (0.7, 0.5)
 LEAST_FRAMES, OBJECTS = 30, 2  # of a labeled clip
@@ -55,14 +57,14 @@ class Clip:
     Attributes:
         name: Of the sequence or object. source: A folder of frames or a video. first: Its frame that is number 0 here.
         truth: (N, 4) true boxes.
-        runs: Of the tracker, by first frame and direction: (N, 4) boxes, (N,) scores, (N,) lost; NaN before it.
+        runs: Of the tracker, by first frame and direction.
     """
 
     name: str
     source: Path
     first: int
     truth: Array
-    runs: dict[tuple[int, int], tuple[Array, Array, NDArray[np.bool_]]] = field(default_factory=dict)
+    runs: dict[tuple[int, int], Seen] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
 
     def read(self) -> list[Image]:
@@ -72,13 +74,12 @@ class Clip:
                 self.images = [frames.frame(self.first + number) for number in range(len(self.truth))]
         return self.images
 
-    def run(self, start: int, direction: int, tracker: singletrack.Tracker) -> tuple[Array, Array, NDArray[np.bool_]]:
+    def run(self, start: int, direction: int, tracker: singletrack.Tracker) -> Seen:
         """The tracker from the true box of a frame to the end of the clip."""
         if (start, direction) not in self.runs:
-            count = len(self.truth)
+            count, frames = len(self.truth), self.read()
             boxes, scores, lost = np.full((count, 4), np.nan), np.zeros(count), np.zeros(count, bool)
             boxes[start], scores[start] = self.truth[start], 1.0
-            frames = self.read()
             tracker.init(frames[start], self.box(start))
             for number in range(start + direction, count if direction > 0 else -1, direction):
                 result = tracker.update(frames[number])

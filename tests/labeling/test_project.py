@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import singletrack
 from singletrack.errors import InputError, ProjectError
 from singletrack.labeling import LabeledBox, LabeledTarget, LabelSet, Project, Segment, VideoInfo
 from singletrack.labeling.project import default_path, imported_keyframes, segments_between
+from singletrack.video import VideoWriter
 
 A, B, C = (2.0, 10.0, 12.0, 10.0), (22.0, 10.0, 12.0, 10.0), (30.25, 12.5, 10.0, 8.0)
 
@@ -281,6 +283,19 @@ def test_a_moved_source_is_found_and_another_one_refused(project: Project, clip:
         Project.open(project.path, source=other)
 
 
+def test_another_source_of_the_same_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with VideoWriter(path, 30.0) as video:
+        for number in range(3):
+            video.write(np.full((64, 64, 3), 40 * number, np.uint8))
+    Project.create(tmp_path / "film.singletrack", path).close()
+    data = bytearray(path.read_bytes())
+    data[100] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(ProjectError, match="its content differs"):
+        Project.open(tmp_path / "film.singletrack")
+
+
 def test_project_and_source_moved_together(project: Project, clip: Path, tmp_path: Path) -> None:
     project.close()
     new = tmp_path / "new"
@@ -386,15 +401,15 @@ def test_suggestions_are_the_most_doubtful_frame_of_each_gap(project: Project) -
     project.set_keyframe(id, 0, A)
     project.set_keyframe(id, 10, B)
     between, after = project.stale_segments(id)
-    doubts = {1: (1.0, "low score"), 4: (0.4, "size jumps"), 5: (0.3, "lost")}
+    doubts = {1: (1.0, "low score"), 4: (0.7, "size jumps"), 5: (0.3, "lost")}
     project.store_track(between, {frame: tracked(A) for frame in range(1, 10)}, doubts=doubts)
-    project.store_track(after, {15: tracked(B)}, doubts={15: (0.6, "lost")})
+    project.store_track(after, {15: tracked(B)}, doubts={15: (0.9, "lost")})
     found = project.suggestions()
-    assert [(each.frame, each.doubt, each.reason) for each in found] == [(15, 0.6, "lost"), (4, 0.4, "size jumps")]
+    assert [(each.frame, each.doubt, each.reason) for each in found] == [(15, 0.9, "lost"), (4, 0.7, "size jumps")]
     assert project.suggestions(1) == found[:1]
     project.set_keyframe(id, 15, B)
     assert [each.frame for each in project.suggestions()] == [4]
-    assert [each.frame for each in project.suggestions(least=0.5)] == []
+    assert [each.frame for each in project.suggestions(least=0.75)] == []
 
 
 def test_a_cut_that_ended_a_track_is_suggested(project: Project) -> None:

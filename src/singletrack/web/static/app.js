@@ -117,11 +117,11 @@ function shapes() {
   });
 }
 
-/** Whether a drag beside the selected box draws: a new target, or one that has no box here. */
+/** Whether a drag beside the selected box draws: a new target, or one that has no box here or was lost. */
 function drawsNow() {
   if (state.drawing || state.targets.length === 0) return true;
-  const target = selectedTarget();
-  return target !== null && !target.boxes.get(state.shown)?.box;
+  const row = selectedTarget()?.boxes.get(state.shown);
+  return state.selected !== null && (!row?.box || row.lost);
 }
 
 // --- changes -----------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ function goToDoubt() {
   select(doubt.target);
   seek(doubt.frame);
   const lost = targetOf(doubt.target)?.boxes.get(doubt.frame)?.lost;
-  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag the box to the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
+  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag a box around the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
 }
 
 /** @param {number} id */
@@ -562,7 +562,7 @@ function showHint() {
     else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
     else if (row?.outdated) hint = "Press Track (T) to track this stretch again.";
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
-    else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press Absent (A).";
+    else if (row?.lost) hint = "Lost here. Drag a box around the target, or press Absent (A).";
     else if (row?.keyframe && target?.stale.length) {
       const alone = [...target.boxes.values()].filter((each) => each.keyframe).length === 1;
       hint = alone ? "Press Track (T) to follow it through the clip." : "Press Track (T) to track again what this changes.";
