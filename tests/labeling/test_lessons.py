@@ -20,9 +20,7 @@ def make_project(path: Path, clip: Path) -> Path:
         project.add_target("never drawn")
         project.set_keyframe(car, 2, A)
         _, after = project.stale_segments(car)
-        tracked = {
-            frame: LabeledBox(box=B, score=0.5, lost=frame in (5, 6), source="tracker") for frame in range(3, 9)
-        }
+        tracked = {frame: LabeledBox(box=B, score=0.5, lost=frame in (5, 6), source="tracker") for frame in range(3, 9)}
         project.store_track(after, tracked)
         project.set_keyframe(dog, 0, A)
         project.set_keyframe(dog, 10, B)  # not tracked between them

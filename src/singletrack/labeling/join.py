@@ -18,9 +18,8 @@ from singletrack.geometry.boxes import iou
 
 Array = NDArray[np.float64]
 
-# The numbers of the join were chosen by benchmarks/labeling.py on 19 sequences. None matters much: half or twice of each
-# changes the count by a few boxes in 70, and the share of right boxes on labeled clips (../shared/footage) by less than
-# 0.01. Those of the doubt were chosen on the labeled clips.
+# The numbers below were chosen by benchmarks/labeling.py on 19 sequences. None matters much: half or twice of each
+# changes the count by a few boxes in 70, and the share of right boxes on labeled clips (../shared/footage) by under 0.01.
 DRIFT_FRAMES = 12.0  # number of frames over which the error of a tracker is correlated
 LEAST_VARIANCE = 0.01**2  # of a side, even next to a keyframe
 GROWTH = 0.0005  # of the variance with each frame of distance to the nearest keyframe
@@ -30,8 +29,7 @@ WINDOW = 5  # frames over which variances are averaged
 # Doubt that each frame of distance to the nearest keyframe adds: between two of them, and where there is only one.
 DOUBT_BETWEEN, DOUBT_BEYOND = 0.003, 0.006
 FURTHEST = 60  # frames from the only keyframe; beyond, doubt grows no more: a person goes on step by step
-HELPS_FRAMES = 3.0  # number of frames on both sides in which a keyframe removes the doubt
-SCORE_POWER = 2.0  # of the score: a low one says more about errors than runs that disagree
+HELPS_FRAMES = 6.0  # number of frames on both sides in which a keyframe removes the doubt
 
 
 @dataclass(frozen=True)
@@ -96,15 +94,15 @@ def join_runs(forward: Run, backward: Run) -> Joined:
     sides = np.where(there, line + trust * (mean - line), np.nan)
     sides[0], sides[-1] = left, right
     both = np.isfinite(variances).all((0, 2))
-    overlap = iou(forward.boxes, backward.boxes)
+    overlap = iou(_to_boxes(runs[0]), _to_boxes(runs[1]))
     disagreement = np.asarray(np.where(both, 1.0 - overlap, 1.0), np.float64)
     scores = np.clip((weights.mean(-1) * np.stack([forward.scores, backward.scores])).sum(0), 0.0, 1.0)
     boxes = _to_boxes(sides)
     boxes[0], boxes[-1] = forward.boxes[0], backward.boxes[-1]
     distances = np.minimum(np.arange(count), np.arange(count)[::-1])
-    unknown = 1.0 - np.exp(-distances / HELPS_FRAMES)
-    signs = {"runs disagree": disagreement * unknown, "low score": _low_scores(scores) * unknown}
-    doubts, reasons = _doubt(signs, DOUBT_BETWEEN * distances)
+    known = np.exp(-distances / HELPS_FRAMES)
+    signs = {"runs disagree": disagreement, "low score": _low_scores(scores), "size jumps": _jumps(boxes)}
+    doubts, reasons = _doubt({name: sign * (1.0 - known) for name, sign in signs.items()}, DOUBT_BETWEEN * distances)
     return Joined(boxes, scores, doubts, reasons)
 
 
@@ -177,14 +175,15 @@ def _doubt(signs: Mapping[str, NDArray[np.floating[Any]]], far: Array) -> tuple[
     """
     values = _smooth(np.stack(list(signs.values()), 1)) if len(far) else np.zeros((0, len(signs)))
     names = [*signs, "far from a keyframe"]
-    doubts = np.where(far > 0.0, 1.0 - (1.0 - values).prod(1) * np.exp(-far), 0.0)
+    doubts = np.where(far > 0.0, 1.0 - (1.0 - values.max(1)) * np.exp(-far), 0.0)
     places = np.concatenate([values, far[:, None]], 1).argmax(1)
     return doubts, [names[place] if doubt > 0.0 else "" for place, doubt in zip(places, doubts, strict=True)]
 
 
 def _low_scores(scores: Array) -> Array:
-    """How much each score is below 1, 0 to 1. A score is about the expected overlap."""
-    return np.asarray(1.0 - np.clip(scores, 0.0, 1.0) ** SCORE_POWER)
+    """How much each score is below the usual one, 0 to 1."""
+    usual = float(np.median(scores)) if len(scores) else 1.0
+    return np.clip(1.0 - scores / max(usual, LEAST_SCORE), 0.0, 1.0)
 
 
 def _jumps(boxes: Array) -> Array:

@@ -350,9 +350,10 @@ class Project:
         return dict(sorted(found.items()))
 
     def outdated_boxes(self, target: int, first: int = 0, last: int | None = None) -> dict[int, LabeledBox]:
-        """What was tracked where ``boxes`` has nothing, before the keyframes of that stretch changed.
+        """What was tracked before the keyframes of a stretch changed, in frames that are not tracked since.
 
-        For showing until it is tracked anew: these boxes are no labels, and no export has them.
+        For showing until it is tracked anew: these boxes are no labels. ``boxes`` and exports have linear interpolation
+        there, or nothing.
 
         Returns:
             The boxes tracked last, by frame number, ascending, in frames `first` to `last`, both included.
@@ -366,10 +367,10 @@ class Project:
         with self._reading():
             for segment in self.stale_segments(target):
                 low, high = max(first, segment.first), min(last, segment.last)
-                known = self._segment_boxes(segment, low, high)
-                if len(known) < high - low + 1:
-                    rows = self._database.rows(query, target, low, high)
-                    found |= {row["frame"]: _labeled(row) for row in rows if row["frame"] not in known}
+                now = self._segment_boxes(segment, low, high)
+                for row in self._database.rows(query, target, low, high):
+                    if row["frame"] not in now or now[row["frame"]].source == "interpolation":
+                        found[row["frame"]] = _labeled(row)
         return dict(sorted(found.items()))
 
     def labels(self) -> LabelSet:

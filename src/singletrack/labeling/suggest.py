@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-# Frames with less are not worth a person's time: one box in 20 of them overlaps the true one by less than 0.7.
-LEAST_DOUBT = 0.65
+LEAST_DOUBT = 0.25  # frames with less are not worth a person's time: their boxes overlap the true ones by about 0.8
 
 
 @dataclass(frozen=True, kw_only=True)

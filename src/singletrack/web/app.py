@@ -340,10 +340,10 @@ def _changed_boxes(clip: Clip, near: tuple[int, int] | None) -> dict[str, Any]:
 
 def _pack_boxes(clip: Clip, target: int, first: int, last: int | None) -> list[list[Any]]:
     project = clip.project
-    rows = [pack_box(frame, box) for frame, box in project.boxes(target, first, last).items()]
-    old = project.outdated_boxes(target, first, last)
-    rows += [pack_box(frame, box, outdated=True) for frame, box in old.items()]
-    return sorted(rows, key=lambda row: int(row[0]))
+    rows = {frame: pack_box(frame, box) for frame, box in project.boxes(target, first, last).items()}
+    for frame, box in project.outdated_boxes(target, first, last).items():
+        rows[frame] = pack_box(frame, box, outdated=True)
+    return [rows[frame] for frame in sorted(rows)]
 
 
 def _suggest(clip: Clip) -> list[dict[str, Any]]:
