@@ -19,7 +19,8 @@ from singletrack.geometry.boxes import iou
 Array = NDArray[np.float64]
 
 # The numbers below were chosen by benchmarks/labeling.py on 19 sequences. None matters much: half or twice of each
-# changes the count by a few boxes in 70, and the share of right boxes on labeled clips (../shared/footage) by under 0.01.
+# changes the count by a few boxes in 70, and the share of right boxes on labeled clips (../shared/footage) by less than
+# 0.01.
 DRIFT_FRAMES = 12.0  # number of frames over which the error of a tracker is correlated
 LEAST_VARIANCE = 0.01**2  # of a side, even next to a keyframe
 GROWTH = 0.0005  # of the variance with each frame of distance to the nearest keyframe

@@ -243,7 +243,8 @@ class Handlers:
         clip = self._clip(request)
         name = request.query_params.get("format", "")
         pictures = request.query_params.get("pictures") == "true"
-        tolerance = _number(request.query_params.get("tolerance", "1"), "tolerance")
+        given = request.query_params.get("tolerance")
+        tolerance = None if given is None else _number(given, "tolerance")
         folder = Path(tempfile.mkdtemp(prefix="singletrack-export-"))
         remove = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
         try:
