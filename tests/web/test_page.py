@@ -266,9 +266,14 @@ def test_boxes_after_a_new_keyframe_stay_as_outdated_until_they_are_tracked_anew
     assert person.boxes()["1"][21][:4] == before[21][:4]
     assert person.boxes()["1"][21][5] == 4
     path = download(person, "csv", server.folder)
+    person.reads("#export-stale", f"{FRAMES - 2} frames are not tracked yet")
     with path.open(encoding="utf-8", newline="") as file:
         assert [int(line["frame"]) for line in csv.DictReader(file)] == list(range(21))
     person.track()
+    person.page.click("#export")
+    person.page.locator("#export-dialog[open]").wait_for()
+    assert person.page.locator("#export-stale").is_hidden()
+    person.page.keyboard.press("Escape")
     person.press(">", ">", ".")
     person.see_frame(21)
     person.reads("#frame-state", "racked, score")

@@ -493,6 +493,11 @@ function describe(row) {
   return `Tracked, score ${row.score.toFixed(2)}`;
 }
 
+/** How many frames of all targets are to be tracked. */
+function staleFrames() {
+  return state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
+}
+
 function showButtons() {
   const clip = state.clip;
   const ready = Boolean(clip) && state.online;
@@ -514,7 +519,7 @@ function showButtons() {
     button.title = "Stop tracking; what was made stays (Esc)";
     button.disabled = !state.online;
   } else {
-    const stale = state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
+    const stale = staleFrames();
     button.textContent = stale ? `Track ${stale} ${stale === 1 ? "frame" : "frames"}` : state.targets.length ? "All tracked" : "Track";
     button.title = "Track what is not tracked yet (T)";
     button.disabled = !ready || !stale;
@@ -837,7 +842,7 @@ const BUTTONS = {
 };
 for (const [id, action] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => actions[action]());
 find("track").addEventListener("click", () => void (state.tracking ? stopTracking() : track()));
-find("export").addEventListener("click", () => void openExport(state.clip).catch(fail));
+find("export").addEventListener("click", () => void openExport(state.clip, staleFrames()).catch(fail));
 find("import").addEventListener("click", () => void openImport(state.clip, (answer) => {
   accept(answer);
   say(`Added ${answer.ids.length} ${answer.ids.length === 1 ? "target" : "targets"}.`);

@@ -46,10 +46,12 @@ function showError(id, error) {
   find(id).textContent = error?.message ?? "";
 }
 
-/** @param {{id: string, project: string}} clip */
-export async function openExport(clip) {
+/** @param {{id: string, project: string}} clip @param {number} stale frames that are not tracked yet */
+export async function openExport(clip, stale) {
   const list = find("export-formats");
   showError("export-error", null);
+  find("export-stale").hidden = !stale;
+  find("export-stale").textContent = `${stale} ${stale === 1 ? "frame is" : "frames are"} not tracked yet: the file gets straight lines between keyframes there, and nothing elsewhere.`;
   const rows = await loadFormats();
   chosen ||= rows[0].name;
   const tolerance = /** @type {HTMLInputElement} */ (find("export-tolerance"));
