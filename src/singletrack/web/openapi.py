@@ -137,7 +137,10 @@ OPERATIONS = (
         summary="All labels in one format: a file, or a zip of the folder.",
         query={
             "format": TEXT,
-            "tolerance": {"type": "number", "description": "pixels, for formats with few keyframes; without it 1, or 2 % of the target's size"},
+            "tolerance": {
+                "type": "number",
+                "description": "pixels, for formats with few keyframes; without it 1, or 2 % of the target's size",
+            },
             "pictures": {"type": "boolean", "description": "write the labeled frames too"},
         },
         answer="application/octet-stream",

@@ -88,7 +88,7 @@ def test_tolerances_that_are_none_are_refused(tolerance: float) -> None:
 
 
 def test_the_usual_tolerance_grows_with_the_target() -> None:
-    small, large = ({frame: (0.0, 0.0, size, size) for frame in range(3)} for size in (20.0, 300.0))
+    small, large = (dict.fromkeys(range(3), (0.0, 0.0, size, size)) for size in (20.0, 300.0))
     assert usual_tolerance(small) == 1.0
     assert usual_tolerance(large) == pytest.approx(6.0)
     assert usual_tolerance({}) == 1.0
