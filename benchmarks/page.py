@@ -3,9 +3,10 @@
 
     python benchmarks/page.py                      # all of it; makes a 4K clip of ten minutes, about 1 GB
     python benchmarks/page.py --minutes 1          # a shorter 4K clip
+    python benchmarks/page.py --quick              # every line once, on short clips, in two or three minutes
 
-Needs `pip install '.[web]' playwright` and Chromium. Prints a Markdown table beside the budgets of each line, with the
-processor and its load. Nothing else should run meanwhile.
+Needs `pip install '.[web]' playwright` and Chromium. Prints the processor and a Markdown table, each line when it is
+measured, beside its budget and the load of the machine then. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -163,68 +164,86 @@ def track_on_command_line(clip: Path, box: tuple[float, float, float, float]) ->
     return time.perf_counter() - began
 
 
+def measure_uhd(page: Page, clip: Path, frames: int, minutes: float, repeats: int) -> None:
+    """Opening a 4K clip, and the memory of its server."""
+    seconds, memory = [], 0.0
+    places = [*range(min(5000, frames - 1), 100, -379), *range(1, 40)]
+    for _ in range(repeats):
+        with serve(clip) as (address, pid):
+            seconds.append(open_clip(page, address))
+            for frame in places:
+                step(page, "jump", frame)
+            memory = max(memory, peak_memory(pid))
+    show(f"4K, {minutes:g} minutes: from the address to the first picture", f"{median(seconds):.2f} s", "1.5 s")
+    show(f"the server's memory at most, after {len(places)} jumps and steps in it", f"{memory:.0f} MB", "600 MB")
+
+
+def measure_steps(page: Page, clip: Path, frames: int) -> None:
+    """Going through a 1080p clip."""
+    with serve(clip) as (address, _):
+        open_clip(page, address)
+        steps = [step(page, ".", frame) for frame in range(1, 60)]
+        show("1080p: next frame, median", f"{median(steps):.0f} ms", "50 ms")
+        show("1080p: next frame, slowest of 59", f"{max(steps):.0f} ms")
+        step(page, "jump", frames - 100)
+        back = [step(page, ",", frame) for frame in range(frames - 101, frames - 140, -1)]
+        show("1080p: previous frame, median", f"{median(back):.0f} ms")
+        random = np.random.default_rng(0).permutation(frames)[:40].tolist()
+        jumps = [step(page, "jump", int(frame)) for frame in random]
+        name = f"1080p, key frame every {KEY_FRAME_EVERY}"
+        show(f"{name}: jump anywhere, median", f"{median(jumps):.0f} ms")
+        show(f"{name}: slowest of 40 jumps", f"{max(jumps):.0f} ms", "400 ms")
+
+
+def measure_tracking(page: Page, clip: Path, frames: int, repeats: int) -> None:
+    """Tracking in the page beside ``singletrack.track``."""
+    box = (800.0, 400.0, 160.0, 120.0)
+    pairs = []
+    for _ in range(repeats):
+        with serve(clip) as (address, _):
+            open_clip(page, address)
+            pairs.append((track_in_page(page, box), track_on_command_line(clip, box)))
+    shares = [there / alone - 1 for there, alone in pairs]
+    show(f"1080p, {frames} frames: tracking in the page", f"{median(pair[0] for pair in pairs):.1f} s")
+    show("the same with `singletrack.track`", f"{median(pair[1] for pair in pairs):.1f} s")
+    show("the page takes longer by", f"{100 * median(shares):.0f} %", "15 %")
+
+
+def show(what: str, measured: str, budget: str = "") -> None:
+    print(f"| {what} | {measured} | {budget} | {os.getloadavg()[0]:.1f} |", flush=True)
+
+
+def say(text: str) -> None:
+    """Say what takes long, beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0, help="length of the 4K clip")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the 4K clip [default: 10]")
+    parser.add_argument("--repeats", type=int, default=3, help="of opening and of tracking [default: 3]")
+    parser.add_argument("--quick", action="store_true", help="all lines once, on short clips")
     arguments = parser.parse_args()
-    rows: list[tuple[str, str, str]] = []
-    box = (800.0, 400.0, 160.0, 120.0)
+    minutes, repeats, hd_frames = arguments.minutes, arguments.repeats, 1000
+    if arguments.quick:
+        minutes, repeats, hd_frames = 0.2, 1, 300
+    uhd_frames = round(minutes * 1800)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         uhd, hd = folder / "uhd.mp4", folder / "hd.mp4"
-        make_clip(uhd, (3840, 2160), round(arguments.minutes * 1800))
-        make_clip(hd, (1920, 1080), 1000)
+        say(f"making a 4K clip of {uhd_frames} frames")
+        make_clip(uhd, (3840, 2160), uhd_frames)
+        say(f"making a 1080p clip of {hd_frames} frames")
+        make_clip(hd, (1920, 1080), hd_frames)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
-
-        seconds = []
-        for _ in range(arguments.repeats):
-            with serve(uhd) as (address, pid):
-                seconds.append(open_clip(page, address))
-                for frame in [*range(5000, 100, -379), *range(1, 40)]:
-                    step(page, "jump", min(frame, round(arguments.minutes * 1800) - 1))
-                memory = peak_memory(pid)
-        rows.append(
-            (
-                f"4K, {arguments.minutes:g} minutes: from the address to the first picture",
-                f"{median(seconds):.2f} s",
-                "1.5 s",
-            )
-        )
-        rows.append(("the server's memory at most, after 52 jumps and steps in it", f"{memory:.0f} MB", "600 MB"))
-
-        with serve(hd) as (address, _):
-            open_clip(page, address)
-            steps = [step(page, ".", frame) for frame in range(1, 60)]
-            rows.append(("1080p: next frame, median", f"{median(steps):.0f} ms", "50 ms"))
-            rows.append(("1080p: next frame, slowest of 59", f"{max(steps):.0f} ms", ""))
-            step(page, "jump", 900)
-            back = [step(page, ",", frame) for frame in range(899, 860, -1)]
-            rows.append(("1080p: previous frame, median", f"{median(back):.0f} ms", ""))
-            random = np.random.default_rng(0).permutation(1000)[:40].tolist()
-            jumps = [step(page, "jump", int(frame)) for frame in random]
-            rows.append(
-                (f"1080p, key frame every {KEY_FRAME_EVERY}: jump anywhere, median", f"{median(jumps):.0f} ms", "")
-            )
-            rows.append(
-                (f"1080p, key frame every {KEY_FRAME_EVERY}: slowest of 40 jumps", f"{max(jumps):.0f} ms", "400 ms")
-            )
-
-        pairs = []
-        for _ in range(arguments.repeats):
-            with serve(hd) as (address, _):
-                open_clip(page, address)
-                pairs.append((track_in_page(page, box), track_on_command_line(hd, box)))
-        shares = [there / alone - 1 for there, alone in pairs]
-        rows.append(("1080p, 1,000 frames: tracking in the page", f"{median(pair[0] for pair in pairs):.1f} s", ""))
-        rows.append(("the same with `singletrack.track`", f"{median(pair[1] for pair in pairs):.1f} s", ""))
-        rows.append(("the page takes longer by", f"{100 * median(shares):.0f} %", "15 %"))
+        cores = usable_cores()
+        print(f"{processor_name()}, {cores} core{'s' if cores != 1 else ''}\n")
+        print("| | measured | budget | load |\n|---|---|---|---|", flush=True)
+        measure_uhd(page, uhd, uhd_frames, minutes, repeats)
+        measure_steps(page, hd, hd_frames)
+        measure_tracking(page, hd, hd_frames, repeats)
         browser.close()
-    print(f"{processor_name()}, {usable_cores()} cores, load {os.getloadavg()[0]:.1f}\n")
-    print("| | measured | budget |\n|---|---|---|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
 
 
 if __name__ == "__main__":

@@ -106,13 +106,13 @@ def test_share_of_error() -> None:
 def test_doubt_of_a_single_run() -> None:
     boxes = np.tile([0.0, 0.0, 10.0, 10.0], (90, 1))
     scores, lost = np.full(90, 0.8), np.zeros(90, bool)
-    scores[20:30] = 0.4
+    scores[20:30], scores[40:50] = 0.4, 0.0
     lost[40:50] = True
     boxes[70:, 2] = 30.0
     doubts, reasons = doubt_of_run(boxes, scores, lost, np.arange(1.0, 91.0))
     assert doubts[0] == pytest.approx(1 - np.exp(-0.006))
     assert doubts[24] == pytest.approx(1 - 0.5 * np.exp(-0.006 * 25))
-    assert doubts[49 - 3] == pytest.approx(1 - 0.05 * np.exp(-0.006 * 47))
+    assert doubts[49 - 3] == pytest.approx(1.0)
     assert doubts[65] == doubts[85] == pytest.approx(1 - np.exp(-0.36))  # no more than 60 frames away
     assert [reasons[place] for place in (0, 24, 45, 70)] == [
         "far from a keyframe",

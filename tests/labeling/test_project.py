@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import singletrack
 from singletrack.errors import InputError, ProjectError
 from singletrack.labeling import LabeledBox, LabeledTarget, LabelSet, Project, Segment, VideoInfo
 from singletrack.labeling.project import default_path, imported_keyframes, segments_between
+from singletrack.video import VideoWriter
 
 A, B, C = (2.0, 10.0, 12.0, 10.0), (22.0, 10.0, 12.0, 10.0), (30.25, 12.5, 10.0, 8.0)
 
@@ -133,6 +135,31 @@ def test_only_changed_segments_are_stale(project: Project) -> None:
     assert project.boxes(id) == boxes  # what belongs to these keyframes is shown again
     with pytest.raises(InputError, match="frames 1 to 9; got a box in frame 10"):
         project.store_track(first, {10: tracked(A)})
+
+
+def test_what_was_tracked_before_a_change_is_known_until_it_is_tracked_anew(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, A)
+    (segment,) = project.stale_segments(id)
+    project.store_track(segment, {frame: tracked(A) for frame in range(1, 18)})
+    assert project.outdated_boxes(id) == {}
+    project.set_keyframe(id, 10, B)
+    assert list(project.boxes(id)) == list(range(11))  # those after the new keyframe are no labels any more
+    assert project.boxes(id)[5].source == "interpolation"
+    assert project.labels().targets[0].boxes == project.boxes(id)
+    assert project.outdated_boxes(id) == {frame: tracked(A) for frame in range(1, 18) if frame != 10}
+    assert list(project.outdated_boxes(id, 12, 13)) == [12, 13]
+    first, second = project.stale_segments(id)
+    project.store_track(first, {frame: tracked(B) for frame in range(1, 10)})
+    assert list(project.outdated_boxes(id)) == list(range(11, 18))
+    project.store_track(second, {11: tracked(B), 12: tracked(B)}, complete=False)  # stopped after two frames
+    assert list(project.outdated_boxes(id)) == list(range(13, 18))
+    project.set_keyframe(id, 10, C)
+    assert project.outdated_boxes(id)[11] == tracked(B)  # the newest of those that were
+    assert project.outdated_boxes(id)[13] == tracked(A)
+    for stale in project.stale_segments(id):
+        project.store_track(stale, {})
+    assert project.outdated_boxes(id) == {}
 
 
 def test_a_complete_segment_has_no_box_where_none_was_stored(project: Project) -> None:
@@ -257,6 +284,19 @@ def test_a_moved_source_is_found_and_another_one_refused(project: Project, clip:
     shutil.copy(other / "000.png", other / "001.png")
     with pytest.raises(ProjectError, match="is not the video"):
         Project.open(project.path, source=other)
+
+
+def test_another_source_of_the_same_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with VideoWriter(path, 30.0) as video:
+        for number in range(3):
+            video.write(np.full((64, 64, 3), 40 * number, np.uint8))
+    Project.create(tmp_path / "film.singletrack", path).close()
+    data = bytearray(path.read_bytes())
+    data[100] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(ProjectError, match="its content differs"):
+        Project.open(tmp_path / "film.singletrack")
 
 
 def test_project_and_source_moved_together(project: Project, clip: Path, tmp_path: Path) -> None:

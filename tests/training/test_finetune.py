@@ -16,6 +16,7 @@ from singletrack import registry
 from singletrack.cli.main import singletrack
 from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.errors import InputError
+from singletrack.labeling import label_project
 from singletrack.models.checkpoints import read_weights, save_safetensors
 from singletrack.models.ostrack import build_ostrack
 from singletrack.tracking.ostrack import OSTrackSettings
@@ -148,6 +149,26 @@ def test_the_verb_leaves_the_best_weights_or_says_that_there_are_none(
     assert not (tmp_path / "worse" / "finetuned.safetensors").exists()
 
 
+def test_a_label_project_is_data(toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        clip = write_clips(tmp_path / str(number), 1, frames=6) / "clip-0"
+        boxes = [tuple(map(float, line.split(","))) for line in (clip / "groundtruth.txt").read_text().split()]
+        (clip / "groundtruth.txt").unlink()
+        with label_project(clip, tmp_path / f"{number}.singletrack") as project:
+            target = project.add_target("thing")
+            for frame, box in enumerate(boxes):
+                project.set_keyframe(target, frame, box)  # type: ignore[arg-type]
+    overlaps = iter([0.2, 0.3, 0.3, 0.3, 0.3, 0.3])
+    monkeypatch.setattr(module, "tracking_overlap", lambda *_: next(overlaps))
+    monkeypatch.setattr("singletrack.training.trainer.tracking_overlap", lambda *_: next(overlaps))
+    data = [part for number in range(2) for part in ("--data", str(tmp_path / f"{number}.singletrack"))]
+    common = ["finetune", "toy", *data, "--weights", str(toy_model), "--steps", "2", "--batch", "2"]
+    result = CliRunner().invoke(singletrack, [*common, "--out", str(tmp_path / "run")], catch_exceptions=False)
+    assert "projects: 2 sequences" in result.output
+    assert "0.200 before, 0.300 with the best weights" in result.output
+    assert len(list((tmp_path / "run" / "projects").glob("*/groundtruth.txt"))) == 2
+
+
 def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
     data = data_of(write_clips(tmp_path / "clips", 3, frames=4))
     recipe = finetune_recipe("toy", ["folder"], steps=2, batch=2, settings=SETTINGS)
@@ -173,3 +194,18 @@ def test_what_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path
     result = CliRunner().invoke(singletrack, ["finetune", *arguments, "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (["missing.singletrack"], "project not found"),
+        (["mine.singletrack", "folder=."], "expected projects or folder=DIR"),
+    ],
+)
+def test_projects_that_cannot_be_meant(data: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.singletrack").touch()
+    given = [part for each in data for part in ("--data", str(tmp_path / each) if "=" not in each else each)]
+    result = CliRunner().invoke(singletrack, ["finetune", "ostrack-tiny", *given, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert message in result.output

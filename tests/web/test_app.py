@@ -74,6 +74,19 @@ def test_only_the_boxes_around_a_keyframe_are_sent(api: Callable[..., Any]) -> N
     assert [row[0] for row in state["boxes"]["1"] if row[6] & 1] == [10, 20]
 
 
+def test_boxes_of_before_a_change_are_sent_as_outdated(api: Callable[..., Any], workspace: Workspace) -> None:
+    api("POST", "/targets", json={"name": "car", "frame": 0, "box": BOX})
+    project = next(iter(workspace.clips.values())).project
+    (segment,) = project.stale_segments(1)
+    old = LabeledBox(box=(1.0, 2.0, 3.0, 4.0), score=0.5, source="tracker")
+    project.store_track(segment, dict.fromkeys(range(1, FRAMES), old))
+    state = api("PUT", "/targets/1/keyframes/10", json={"box": BOX})
+    rows = state["boxes"]["1"]
+    assert [row[0] for row in rows] == list(range(FRAMES))
+    assert rows[11] == [11, 1.0, 2.0, 3.0, 4.0, 0.5, 4, "tracker"]
+    assert [row[0] for row in rows if row[6] & 4] == [frame for frame in range(1, FRAMES) if frame != 10]
+
+
 def test_absent(api: Callable[..., Any]) -> None:
     api("POST", "/targets", json={"name": "car"})
     state = api("PUT", "/targets/1/keyframes/3", json={"box": None})

@@ -14,6 +14,7 @@ from tests.web.browser import ARGUMENTS, PATIENCE, Person, Server, find_browser
 from tests.web.served import FAILED, FRAMES, SIZE_WH
 
 from singletrack.geometry.boxes import Box, iou
+from singletrack.labeling import LabeledBox, label_project
 from singletrack.video import VideoWriter
 
 LARGE, SMALL = (1440, 900), (412, 860)
@@ -241,6 +242,61 @@ def test_confirming_a_tracked_box_makes_it_a_keyframe(open_page: Open, server: S
     person.press("Enter")
     person.reads("#frame-state", "Keyframe, set by you")
     assert person.box() == before
+
+
+def test_boxes_after_a_new_keyframe_stay_as_outdated_until_they_are_tracked_anew(
+    open_page: Open, server: Server, true_boxes: list[Box]
+) -> None:
+    person = open_page().open(server.address)
+    person.draw(*true_boxes[0])
+    person.reads("#frame-state", "Keyframe")
+    person.track()
+    before = person.boxes()["1"]
+    person.press(">", ">")
+    person.see_frame(20)
+    person.press("Enter")  # the box is right
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.press(".")
+    person.see_frame(21)
+    person.reads("#frame-state", "Outdated: from before your last change")
+    person.reads("#hint", "Press Track (T) to track this stretch again.")
+    assert person.box() == pytest.approx(before[21][:4], abs=0.01)
+    person.page.reload()
+    person.see_frame(0)
+    assert person.boxes()["1"][21][:4] == before[21][:4]
+    assert person.boxes()["1"][21][5] == 4
+    path = download(person, "csv", server.folder)
+    person.reads("#export-stale", f"{FRAMES - 2} frames are not tracked yet")
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [int(line["frame"]) for line in csv.DictReader(file)] == list(range(21))
+    person.track()
+    person.page.click("#export")
+    person.page.locator("#export-dialog[open]").wait_for()
+    assert person.page.locator("#export-stale").is_hidden()
+    person.page.keyboard.press("Escape")
+    person.press(">", ">", ".")
+    person.see_frame(21)
+    person.reads("#frame-state", "racked, score")
+
+
+def test_a_drag_draws_where_the_target_was_lost(open_page: Open, clip: Path, tmp_path: Path) -> None:
+    with label_project(clip) as project:
+        id = project.add_target("car", keyframe=(0, (20, 20, 60, 40)))
+        (segment,) = project.stale_segments(id)
+        lost = LabeledBox(box=(20, 20, 60, 40), score=0.1, lost=True, source="tracker")
+        project.store_track(segment, dict.fromkeys(range(1, FRAMES), lost))
+    server = Server(tmp_path, clip)
+    try:
+        person = open_page().open(server.address)
+        person.press(".")
+        person.see_frame(1)
+        person.reads("#hint", "Drag a box around the target")
+        person.draw(150, 80, 50, 60)
+        person.reads("#frame-state", "Keyframe, set by you")
+        assert person.box() == pytest.approx([150, 80, 50, 60], abs=1.0)
+        assert list(person.boxes()) == ["1"]
+    finally:
+        server.stop()
 
 
 def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,34 @@ if TYPE_CHECKING:
     from singletrack.training.finetune import Trainable
 
 
+def _parse_data(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Folders by the name of their data set, and project files by the name "folder", as which they are read."""
+    projects = [value for value in values if value.endswith(".singletrack") and "=" not in value]
+    for project in projects:
+        if not Path(project).is_file():
+            raise click.BadParameter(f"project not found: {project}")
+    folders = parse_folders(context, option, tuple(value for value in values if value not in projects))
+    if projects and "folder" in folders:
+        raise click.BadParameter(
+            "expected projects or folder=DIR, which are read alike; got both; write the projects to DIR with "
+            "`singletrack labels --format got10k --save-frames`"
+        )
+    return {name: [folder] for name, folder in folders.items()} | (
+        {"folder": [Path(project) for project in projects]} if projects else {}
+    )
+
+
 @click.command(short_help="Fine-tune a model on your own videos.", epilog=f"Documentation: {docs_page('finetuning')}")
 @click.argument("model")
 @click.option(
     "--data",
-    "folders",
+    "given",
     multiple=True,
     required=True,
-    callback=parse_folders,
-    metavar="NAME=DIR",
-    help="Annotated videos: folder, coco_export, mot, cvat or any name of `singletrack datasets list`. Repeatable.",
+    callback=_parse_data,
+    metavar="NAME=DIR|PROJECT",
+    help="Annotated videos: a project of `singletrack label` (clip.singletrack), or folder, coco_export, mot, cvat or "
+    "any name of `singletrack datasets list` with its folder. Repeatable.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Initial weights file.  [default: bundled]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/finetune-MODEL]")
@@ -76,7 +95,7 @@ if TYPE_CHECKING:
 )
 def command(
     model: str,
-    folders: dict[str, Path],
+    given: dict[str, list[Path]],
     weights: Path | None,
     out: Path | None,
     steps: int,
@@ -108,7 +127,7 @@ def command(
         raise InputError(f"{model} has no bundled weights; give an official or converted file with --weights")
     recipe = finetune_recipe(
         model,
-        list(folders),
+        list(given),
         steps=steps,
         batch=batch,
         lr=lr,
@@ -120,9 +139,12 @@ def command(
     )
     folder = out or Path("runs") / f"finetune-{model}"
     check_output_folder(
-        folder, [photos, *folders.values(), weights], outputs=["weights.safetensors", "finetuned.safetensors"]
+        folder,
+        [photos, *(path for paths in given.values() for path in paths), weights],
+        outputs=["weights.safetensors", "finetuned.safetensors"],
     )
     with new_folder(folder), terminate_as_interrupt():
+        folders = {name: _as_folder(paths, folder / "projects") for name, paths in given.items()}
         outcome = finetune(
             recipe,
             existing_file(weights) if weights else bundled_file(model, ".safetensors"),
@@ -142,3 +164,15 @@ def command(
         )
     else:
         click.echo(f"weights: {outcome.weights}\nto use them: singletrack track VIDEO --weights {outcome.weights}")
+
+
+def _as_folder(paths: list[Path], written: Path) -> Path:
+    """The folder itself, or the one that the labels of projects are written to, anew each time."""
+    if paths[0].is_dir():
+        return paths[0]
+    from singletrack.labeling.lessons import write_lessons
+
+    shutil.rmtree(written, ignore_errors=True)
+    names = write_lessons(paths, written)
+    click.echo(f"projects: {len(names)} sequence{'s' if len(names) != 1 else ''}, with their frames in {written}")
+    return written

@@ -8,7 +8,7 @@ import click
 
 from singletrack.cli.options import ask_to_overwrite, overwrite_option
 from singletrack.files import check_outputs
-from singletrack.labeling.formats import FORMATS, WriteOptions, convert_labels
+from singletrack.labeling.formats import FORMATS, convert_labels
 
 
 class _Formats(click.Command):
@@ -39,10 +39,10 @@ class _Formats(click.Command):
 )
 @click.option(
     "--tolerance",
-    default=WriteOptions.tolerance,
-    show_default=True,
     type=float,
-    help="For cvat and label-studio: largest error of an interpolated box side, in pixels.",
+    metavar="PIXELS",
+    help="For cvat and label-studio: largest error of an interpolated box side.  [default: 1, or 2 % of the target's "
+    "size if that is more]",
 )
 @click.option("--save-frames", is_flag=True, help="Also write the labeled frames as images.")
 @overwrite_option
@@ -52,7 +52,7 @@ def command(
     format: str | None,
     source_format: str | None,
     video: Path | None,
-    tolerance: float,
+    tolerance: float | None,
     save_frames: bool,
     overwrite: bool,
 ) -> None:

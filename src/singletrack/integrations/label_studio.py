@@ -33,7 +33,7 @@ Region = Mapping[str, Any]
 
 
 def track_regions(
-    video: str | Path, regions: Sequence[Region], tracker: Tracker, *, tolerance: float = 1.0
+    video: str | Path, regions: Sequence[Region], tracker: Tracker, *, tolerance: float | None = None
 ) -> tuple[list[dict[str, Any]], float]:
     """Track video rectangles of Label Studio through a video.
 
@@ -41,7 +41,8 @@ def track_regions(
         video: The video file.
         regions: Regions as in `result` of an annotation; those that are no `videorectangle` are left out.
         tracker: A loaded tracker.
-        tolerance: Largest error in pixels of a side between the keyframes of the regions that come out.
+        tolerance: Largest error in pixels of a side between the keyframes of the regions that come out. [default: 1,
+            or 2 % of the target's size if that is more]
 
     Returns:
         Regions with the same ids, labels and tags, with keyframes up to the end of the video; and the mean score of
@@ -79,7 +80,7 @@ def track_regions(
     return found, sum(scores) / len(scores) if scores else 1.0
 
 
-def make_backend(model: str = "ostrack-tiny", *, tolerance: float = 1.0, **options: Any) -> type:
+def make_backend(model: str = "ostrack-tiny", *, tolerance: float | None = None, **options: Any) -> type:
     """A class for ``label_studio_ml.api.init_app``.
 
     Args:
@@ -136,8 +137,12 @@ def _video_key(config: str | None) -> str:
 @click.option("--model", default="ostrack-tiny", show_default=True, help="As for `singletrack track`.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
 @click.option("--port", default=9090, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--tolerance", default=1.0, show_default=True, help="Error in pixels between keyframes.")
-def main(model: str, host: str, port: int, tolerance: float) -> None:
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Error in pixels between keyframes.  [default: 1, or 2 % of the target's size if that is more]",
+)
+def main(model: str, host: str, port: int, tolerance: float | None) -> None:
     """Serve a model to Label Studio."""
     backend = make_backend(model, tolerance=tolerance)
     app = import_module("label_studio_ml.api").init_app(model_class=backend)

@@ -349,6 +349,30 @@ class Project:
                     found |= self._segment_boxes(segment, max(first, segment.first), min(last, segment.last))
         return dict(sorted(found.items()))
 
+    def outdated_boxes(self, target: int, first: int = 0, last: int | None = None) -> dict[int, LabeledBox]:
+        """What was tracked before the keyframes of a stretch changed, in frames that are not tracked since.
+
+        For showing until it is tracked anew: these boxes are no labels. ``boxes`` and exports have linear interpolation
+        there, or nothing.
+
+        Returns:
+            The boxes tracked last, by frame number, ascending, in frames `first` to `last`, both included.
+        """
+        last = self.video.frame_count - 1 if last is None else min(last, self.video.frame_count - 1)
+        found: dict[int, LabeledBox] = {}
+        query = (
+            "SELECT track.* FROM track JOIN segment ON track.segment = segment.id "
+            "WHERE segment.target = ? AND track.frame BETWEEN ? AND ? ORDER BY segment.id"
+        )
+        with self._reading():
+            for segment in self.stale_segments(target):
+                low, high = max(first, segment.first), min(last, segment.last)
+                now = self._segment_boxes(segment, low, high)
+                for row in self._database.rows(query, target, low, high):
+                    if row["frame"] not in now or now[row["frame"]].source == "interpolation":
+                        found[row["frame"]] = _labeled(row)
+        return dict(sorted(found.items()))
+
     def labels(self) -> LabelSet:
         """All targets with all their boxes."""
         with self._reading():
@@ -629,11 +653,7 @@ class Project:
             found = interpolated_boxes(segment, first, last)
         if row is not None:
             query = "SELECT * FROM track WHERE segment = ? AND frame BETWEEN ? AND ?"
-            for each in self._database.rows(query, row["id"], first, last):
-                box = None if each["x"] is None else (each["x"], each["y"], each["width"], each["height"])
-                found[each["frame"]] = LabeledBox(
-                    box=box, score=each["score"], lost=bool(each["lost"]), source=each["source"]
-                )
+            found |= {each["frame"]: _labeled(each) for each in self._database.rows(query, row["id"], first, last)}
         return found
 
     def _store(
@@ -958,6 +978,12 @@ def _changes(row: Row) -> list[_Change]:
 def _box(values: list[float]) -> Box:
     x, y, width, height = values
     return x, y, width, height
+
+
+def _labeled(row: Row) -> LabeledBox:
+    """A row of the table track."""
+    box = None if row["x"] is None else (row["x"], row["y"], row["width"], row["height"])
+    return LabeledBox(box=box, score=row["score"], lost=bool(row["lost"]), source=row["source"])
 
 
 def _target(row: Row) -> LabeledTarget:

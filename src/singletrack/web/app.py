@@ -243,7 +243,8 @@ class Handlers:
         clip = self._clip(request)
         name = request.query_params.get("format", "")
         pictures = request.query_params.get("pictures") == "true"
-        tolerance = _number(request.query_params.get("tolerance", "1"), "tolerance")
+        given = request.query_params.get("tolerance")
+        tolerance = None if given is None else _number(given, "tolerance")
         folder = Path(tempfile.mkdtemp(prefix="singletrack-export-"))
         remove = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
         try:
@@ -339,7 +340,11 @@ def _changed_boxes(clip: Clip, near: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def _pack_boxes(clip: Clip, target: int, first: int, last: int | None) -> list[list[Any]]:
-    return [pack_box(frame, box) for frame, box in clip.project.boxes(target, first, last).items()]
+    project = clip.project
+    rows = {frame: pack_box(frame, box) for frame, box in project.boxes(target, first, last).items()}
+    for frame, box in project.outdated_boxes(target, first, last).items():
+        rows[frame] = pack_box(frame, box, outdated=True)
+    return [rows[frame] for frame in sorted(rows)]
 
 
 def _suggest(clip: Clip) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ OPERATIONS = (
         handler="get_boxes",
         summary=(
             "Boxes by target: rows of frame, x, y, width, height (null where absent), score, flags (1: keyframe, "
-            "2: lost) and source."
+            "2: lost, 4: outdated, tracked before the keyframes changed) and source."
         ),
         query={"target": {"type": "array", "items": INTEGER}, "first": INTEGER, "last": INTEGER},
     ),
@@ -137,7 +137,10 @@ OPERATIONS = (
         summary="All labels in one format: a file, or a zip of the folder.",
         query={
             "format": TEXT,
-            "tolerance": {"type": "number", "description": "pixels, for formats with few keyframes"},
+            "tolerance": {
+                "type": "number",
+                "description": "pixels, for formats with few keyframes; without it 1, or 2 % of the target's size",
+            },
             "pictures": {"type": "boolean", "description": "write the labeled frames too"},
         },
         answer="application/octet-stream",

@@ -25,7 +25,13 @@ def list_formats() -> list[dict[str, Any]]:
 
 
 def export_labels(
-    project: Project, clip_name: str, format: str, folder: Path, *, tolerance: float = 1.0, pictures: bool = False
+    project: Project,
+    clip_name: str,
+    format: str,
+    folder: Path,
+    *,
+    tolerance: float | None = None,
+    pictures: bool = False,
 ) -> Path:
     """Write the labels into an empty `folder`; returns the file, a zip where the format has several.
 

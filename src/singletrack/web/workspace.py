@@ -302,8 +302,8 @@ def _make_id(secret: str, path: Path) -> str:
     return hmac.digest(secret.encode(), f"{path.absolute()} {state}".encode(), "sha256").hex()[:16]
 
 
-def pack_box(frame: int, box: LabeledBox) -> list[Any]:
+def pack_box(frame: int, box: LabeledBox, *, outdated: bool = False) -> list[Any]:
     """One row for the page: frame, x, y, width, height (null where absent), score, flags, source."""
-    flags = box.keyframe * 1 + box.lost * 2
+    flags = box.keyframe * 1 + box.lost * 2 + outdated * 4
     x, y, width, height = (None,) * 4 if box.box is None else (round(value, 2) for value in box.box)
     return [frame, x, y, width, height, round(box.score, 3), flags, box.source]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
-from singletrack.labeling.formats.reduction import reduce_keyframes
+from singletrack.labeling.formats.reduction import reduce_keyframes, usual_tolerance
 
 
 def sides(boxes: dict[int, Box]) -> NDArray[np.float64]:
@@ -85,3 +85,13 @@ def test_few_boxes_are_all_keyframes(count: int) -> None:
 def test_tolerances_that_are_none_are_refused(tolerance: float) -> None:
     with pytest.raises(InputError, match="tolerance must be"):
         reduce_keyframes({0: (0, 0, 1, 1)}, tolerance)
+
+
+def test_the_usual_tolerance_grows_with_the_target() -> None:
+    small, large = (dict.fromkeys(range(3), (0.0, 0.0, size, size)) for size in (20.0, 300.0))
+    assert usual_tolerance(small) == 1.0
+    assert usual_tolerance(large) == pytest.approx(6.0)
+    assert usual_tolerance({}) == 1.0
+    random = np.random.default_rng(0)
+    shaky = {frame: (100 + 2 * float(random.normal()), 100.0, 300.0, 300.0) for frame in range(60)}
+    assert len(reduce_keyframes(shaky)) < 10 < 20 < len(reduce_keyframes(shaky, 1.0))

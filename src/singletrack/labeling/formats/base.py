@@ -15,11 +15,12 @@ class WriteOptions:
     """How labels are written.
 
     Attributes:
-        tolerance: Largest error in pixels of a side, in formats that hold few keyframes.
+        tolerance: Largest error in pixels of a side, in formats that hold few keyframes; None:
+            ``reduction.usual_tolerance``.
         frames: Video or folder of frames to copy pictures from; None writes no pictures.
     """
 
-    tolerance: float = 1.0
+    tolerance: float | None = None
     frames: Path | None = None
 
 

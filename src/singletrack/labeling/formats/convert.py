@@ -6,7 +6,6 @@ from pathlib import Path
 
 from singletrack.errors import InputError
 from singletrack.files import check_outputs
-from singletrack.labeling.formats.base import WriteOptions
 from singletrack.labeling.formats.registry import read_labels, write_labels
 from singletrack.labeling.labels import LabelSet
 
@@ -20,7 +19,7 @@ def convert_labels(
     format: str | None = None,
     source_format: str | None = None,
     video: str | Path | None = None,
-    tolerance: float = WriteOptions.tolerance,
+    tolerance: float | None = None,
     save_frames: bool = False,
 ) -> LabelSet:
     """Read labels and write them in another format.

@@ -150,7 +150,7 @@ def write(labels: LabelSet, path: Path, options: WriteOptions) -> None:
     write_bytes(file, to_bytes(root, file))
 
 
-def find_keyframes(target: LabeledTarget, frame_count: int, tolerance: float) -> Iterator[tuple[int, Box, bool]]:
+def find_keyframes(target: LabeledTarget, frame_count: int, tolerance: float | None) -> Iterator[tuple[int, Box, bool]]:
     """The keyframes that CVAT needs for a target: frame, box and whether the target is outside from there on."""
     for run in split_runs(visible_boxes(target.boxes.items())):
         box = (0.0, 0.0, 0.0, 0.0)

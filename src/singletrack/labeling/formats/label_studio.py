@@ -119,7 +119,12 @@ def write(labels: LabelSet, path: Path, options: WriteOptions) -> None:
 
 
 def to_region(
-    target: LabeledTarget, video: VideoInfo, tolerance: float, *, from_name: str = "box", to_name: str = "video"
+    target: LabeledTarget,
+    video: VideoInfo,
+    tolerance: float | None,
+    *,
+    from_name: str = "box",
+    to_name: str = "video",
 ) -> dict[str, Any]:
     """A target as a region of Label Studio; the names are those of its tags `VideoRectangle` and `Video`."""
     sequence = []

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 
 SMALLEST_TOLERANCE = 0.01  # pixels
 ROUNDING = 1e-4  # pixels: what writing with four decimals may add to an error
+USUAL_TOLERANCE, USUAL_SHARE = 1.0, 0.02  # pixels, and of the size of the target
 LARGEST_SHARE = 0.25  # of the shortest side of the boxes, so that no side passes the one opposite
 
 Point = tuple[float, float]  # start value, slope
 Interval = tuple[float, float]
 
 
-def reduce_keyframes(boxes: Mapping[int, Box], tolerance: float) -> dict[int, Box]:
+def usual_tolerance(boxes: Mapping[int, Box]) -> float:
+    """1 pixel, or 2 % of the target's usual size (the square root of its area) if that is more.
+
+    Tracked boxes move to and fro by about as much. A square box stays within an overlap of 0.92.
+    """
+    sizes = [math.sqrt(width * height) for _, _, width, height in boxes.values()]
+    return max(USUAL_TOLERANCE, USUAL_SHARE * median(sizes)) if sizes else USUAL_TOLERANCE
+
+
+def reduce_keyframes(boxes: Mapping[int, Box], tolerance: float | None = None) -> dict[int, Box]:
     """Find few keyframes that describe a track by linear interpolation.
 
     Greedy: from each keyframe the next one lies as far away as straight lines allow. The boxes of keyframes may move
@@ -24,7 +36,7 @@ def reduce_keyframes(boxes: Mapping[int, Box], tolerance: float) -> dict[int, Bo
     Args:
         boxes: Boxes by frame number, of one stretch without absences. Missing frames between are not judged.
         tolerance: Largest distance in pixels between a side of an interpolated box and that of the given one. Boxes
-            whose shortest side is below four times this are kept more closely.
+            whose shortest side is below four times this are kept more closely. [default: ``usual_tolerance``]
 
     Returns:
         Keyframes by frame number, ascending. The first and the last frame are always among them.
@@ -32,6 +44,8 @@ def reduce_keyframes(boxes: Mapping[int, Box], tolerance: float) -> dict[int, Bo
     Raises:
         InputError: For a tolerance below 0.01 pixels.
     """
+    if tolerance is None:
+        tolerance = usual_tolerance(boxes)
     if not tolerance >= SMALLEST_TOLERANCE:
         raise InputError(f"tolerance must be {SMALLEST_TOLERANCE} pixels or more; got {tolerance}; use 0.5 for video")
     frames = sorted(boxes)

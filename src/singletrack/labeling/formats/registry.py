@@ -133,7 +133,7 @@ def write_labels(
     path: str | Path,
     *,
     format: str | None = None,
-    tolerance: float = WriteOptions.tolerance,
+    tolerance: float | None = None,
     frames: str | Path | None = None,
 ) -> None:
     """Write labels of one video. A file is replaced; a folder must be new or empty.
@@ -143,7 +143,7 @@ def write_labels(
         path: A file, or a folder for formats of many files.
         format: One of ``FORMATS``. [default: by the ending: .csv, .jsonl, .parquet, .xml (cvat) or .txt (mot)]
         tolerance: For cvat and label-studio: largest error in pixels of each side of an interpolated box, 0.01 or
-            more.
+            more. [default: 1, or 2 % of the target's size if that is more]
         frames: The video or folder of frames, to write its labeled frames as pictures. [default: no pictures]
 
     Raises:
@@ -155,8 +155,10 @@ def write_labels(
     path = Path(path)
     format = _choose_format(path, format)
     row = _get(format)
-    if not tolerance >= SMALLEST_TOLERANCE:
-        raise InputError(f"tolerance must be {SMALLEST_TOLERANCE} pixels or more; got {tolerance}; leave it out for 1")
+    if tolerance is not None and not tolerance >= SMALLEST_TOLERANCE:
+        raise InputError(
+            f"tolerance must be {SMALLEST_TOLERANCE} pixels or more; got {tolerance}; leave it out for the usual one"
+        )
     if frames is not None and not row.pictures:
         names = ", ".join(name for name, other in FORMATS.items() if other.pictures)
         raise InputError(f"pictures are written with {names}; got {format}; leave them out")

@@ -10,7 +10,7 @@ import { PictureView } from "./view.js";
 
 /**
  * @typedef {{x: number, y: number, w: number, h: number}} Box
- * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, source: string}} Row
+ * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, outdated: boolean, source: string}} Row
  * @typedef {{id: number, name: string, label: string, color: string, attributes: Record<string, string>,
  *   stale: [number, number][], boxes: Map<number, Row>}} Target
  */
@@ -109,6 +109,7 @@ function shapes() {
         lost: Boolean(row?.lost),
         keyframe: Boolean(row?.keyframe),
         interpolated: row?.source === "interpolation",
+        outdated: Boolean(row?.outdated),
         score: row?.score ?? 1,
         selected: target.id === state.selected,
       },
@@ -116,11 +117,11 @@ function shapes() {
   });
 }
 
-/** Whether a drag beside the selected box draws: a new target, or one that has no box here. */
+/** Whether a drag beside the selected box draws: a new target, or one that has no box here or was lost. */
 function drawsNow() {
   if (state.drawing || state.targets.length === 0) return true;
-  const target = selectedTarget();
-  return target !== null && !target.boxes.get(state.shown)?.box;
+  const row = selectedTarget()?.boxes.get(state.shown);
+  return state.selected !== null && (!row?.box || row.lost);
 }
 
 // --- changes -----------------------------------------------------------------------------------------------
@@ -169,7 +170,8 @@ function accept(answer) {
 
 /** @param {Target} target @param {any[]} packed @returns {number} the frame */
 function putRow(target, [frame, x, y, w, h, score, flags, source]) {
-  target.boxes.set(frame, { box: x === null ? null : { x, y, w, h }, score, keyframe: (flags & 1) > 0, lost: (flags & 2) > 0, source });
+  const box = x === null ? null : { x, y, w, h };
+  target.boxes.set(frame, { box, score, keyframe: (flags & 1) > 0, lost: (flags & 2) > 0, outdated: (flags & 4) > 0, source });
   return frame;
 }
 
@@ -209,7 +211,7 @@ async function setKeyframe(id, frame, box) {
     return;
   }
   const before = target.boxes.get(frame);
-  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, source: "saving" }); // until the server has kept it
+  target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, outdated: false, source: "saving" }); // until the server has kept it
   showFrame();
   const answer = await edit("PUT", `/targets/${id}/keyframes/${frame}`, { box: box && [box.x, box.y, box.w, box.h] });
   if (answer || state.online) return;
@@ -328,7 +330,7 @@ function goToDoubt() {
   select(doubt.target);
   seek(doubt.frame);
   const lost = targetOf(doubt.target)?.boxes.get(doubt.frame)?.lost;
-  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag the box to the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
+  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag a box around the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
 }
 
 /** @param {number} id */
@@ -484,10 +486,16 @@ function describe(row) {
   if (row.source === "saving") return "Saving";
   if (row.box === null) return row.keyframe ? "Keyframe: absent from here on" : "Absent";
   if (row.keyframe) return "Keyframe, set by you";
+  if (row.outdated) return "Outdated: from before your last change";
   if (row.lost) return "Lost by the tracker";
   if (row.source === "interpolation") return "Between keyframes, not tracked yet";
   if (row.source === "import") return "Imported";
   return `Tracked, score ${row.score.toFixed(2)}`;
+}
+
+/** How many frames of all targets are to be tracked. */
+function staleFrames() {
+  return state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
 }
 
 function showButtons() {
@@ -511,7 +519,7 @@ function showButtons() {
     button.title = "Stop tracking; what was made stays (Esc)";
     button.disabled = !state.online;
   } else {
-    const stale = state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
+    const stale = staleFrames();
     button.textContent = stale ? `Track ${stale} ${stale === 1 ? "frame" : "frames"}` : state.targets.length ? "All tracked" : "Track";
     button.title = "Track what is not tracked yet (T)";
     button.disabled = !ready || !stale;
@@ -557,8 +565,9 @@ function showHint() {
     else if (state.drawing) hint = "Drag a box around the next target.";
     else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
     else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
+    else if (row?.outdated) hint = "Press Track (T) to track this stretch again.";
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
-    else if (row?.lost) hint = "Lost here. Drag the box to where the target is, or press Absent (A).";
+    else if (row?.lost) hint = "Lost here. Drag a box around the target, or press Absent (A).";
     else if (row?.keyframe && target?.stale.length) {
       const alone = [...target.boxes.values()].filter((each) => each.keyframe).length === 1;
       hint = alone ? "Press Track (T) to follow it through the clip." : "Press Track (T) to track again what this changes.";
@@ -833,7 +842,7 @@ const BUTTONS = {
 };
 for (const [id, action] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => actions[action]());
 find("track").addEventListener("click", () => void (state.tracking ? stopTracking() : track()));
-find("export").addEventListener("click", () => void openExport(state.clip).catch(fail));
+find("export").addEventListener("click", () => void openExport(state.clip, staleFrames()).catch(fail));
 find("import").addEventListener("click", () => void openImport(state.clip, (answer) => {
   accept(answer);
   say(`Added ${answer.ids.length} ${answer.ids.length === 1 ? "target" : "targets"}.`);

@@ -46,23 +46,25 @@ function showError(id, error) {
   find(id).textContent = error?.message ?? "";
 }
 
-/** @param {{id: string, project: string}} clip */
-export async function openExport(clip) {
+/** @param {{id: string, project: string}} clip @param {number} stale frames that are not tracked yet */
+export async function openExport(clip, stale) {
   const list = find("export-formats");
   showError("export-error", null);
+  find("export-stale").hidden = !stale;
+  find("export-stale").textContent = `${stale} ${stale === 1 ? "frame is" : "frames are"} not tracked yet: the file gets straight lines between keyframes there, and nothing elsewhere.`;
   const rows = await loadFormats();
   chosen ||= rows[0].name;
   const tolerance = /** @type {HTMLInputElement} */ (find("export-tolerance"));
   const pictures = /** @type {HTMLInputElement} */ (find("export-pictures"));
   const options = () => {
     const row = rows.find(({ name }) => name === chosen);
-    return { tolerance: row?.keyframes ? tolerance.valueAsNumber : 1, pictures: Boolean(row?.pictures && pictures.checked) };
+    return { tolerance: row?.keyframes ? tolerance.value : "", pictures: Boolean(row?.pictures && pictures.checked) };
   };
   const tell = () => {
     const row = rows.find(({ name }) => name === chosen);
     find("export-tolerance-row").hidden = !row?.keyframes;
     find("export-pictures-row").hidden = !row?.pictures;
-    const flags = [options().tolerance === 1 ? "" : ` --tolerance ${options().tolerance}`, options().pictures ? " --save-frames" : ""];
+    const flags = [options().tolerance && ` --tolerance ${options().tolerance}`, options().pictures ? " --save-frames" : ""];
     find("export-command").textContent = `singletrack labels ${clip.project} --format ${chosen}${flags.join("")} --out PATH`;
   };
   tolerance.oninput = pictures.onchange = tell;
@@ -83,7 +85,8 @@ export async function openExport(clip) {
     go.disabled = true;
     showError("export-error", null);
     try {
-      const query = new URLSearchParams({ format: chosen, tolerance: String(options().tolerance), pictures: String(options().pictures) });
+      const query = new URLSearchParams({ format: chosen, pictures: String(options().pictures) });
+      if (options().tolerance) query.set("tolerance", options().tolerance);
       const response = await request("GET", `/api/clips/${clip.id}/export?${query}`);
       const name = /filename="?([^";]+)/.exec(response.headers.get("content-disposition") ?? "")?.[1] ?? "labels";
       const address = URL.createObjectURL(await response.blob());

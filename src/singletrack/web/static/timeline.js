@@ -201,26 +201,30 @@ export class Timeline {
       let score = 2;
       let lost = false;
       let interpolated = false;
+      let outdated = false;
       for (let frame = from; frame < to; frame += 1) {
         const row = track.boxes.get(frame);
         if (!row || row.box === null) continue;
         score = Math.min(score, row.score);
         lost ||= row.lost;
         interpolated ||= row.source === "interpolation";
+        outdated ||= row.outdated;
       }
       if (score > 1) continue;
       const x = this.gutter + column;
       if (lost) {
+        context.globalAlpha = outdated ? 0.4 : 1;
         context.fillStyle = hatch ?? track.color;
         context.fillRect(x, bottom - tall, wide, tall);
+        context.globalAlpha = 1;
         continue;
       }
       const high = interpolated ? 3 : Math.max(2, score * tall);
-      context.globalAlpha = interpolated ? 0.5 : 0.32;
+      context.globalAlpha = outdated ? 0.15 : interpolated ? 0.5 : 0.32;
       context.fillStyle = track.color;
       context.fillRect(x, bottom - high, wide, high);
       context.globalAlpha = 1;
-      if (!interpolated) context.fillRect(x, bottom - high, wide, 1.5);
+      if (!interpolated && !outdated) context.fillRect(x, bottom - high, wide, 1.5);
     }
   }
 

@@ -3,7 +3,7 @@
 /**
  * @typedef {{x: number, y: number, w: number, h: number}} Box in pixels of the source
  * @typedef {{id: number, name: string, color: string, box: Box | null, lost: boolean, keyframe: boolean,
- *   interpolated: boolean, score: number, selected: boolean}} Shape
+ *   interpolated: boolean, outdated: boolean, score: number, selected: boolean}} Shape
  * @typedef {{kind: "pan" | "draw" | "move" | "resize" | "press", id: number, startX: number, startY: number, box: Box,
  *   handle: string, moved: boolean, current?: {x: number, y: number}}} Drag
  */
@@ -366,9 +366,9 @@ export class PictureView {
   /** @param {Shape} shape @param {Box} box @param {boolean} changing */
   paintShape(shape, box, changing) {
     const { context } = this;
-    context.globalAlpha = shape.lost && !changing ? 0.75 : 1;
-    this.paintBox(box, shape.color, changing ? [] : shape.lost ? [3, 5] : shape.interpolated ? [9, 5] : [], shape.selected ? 2.5 : 2);
-    const note = changing ? "" : shape.lost ? " · lost" : shape.keyframe ? "" : shape.interpolated ? " · not tracked" : ` · ${shape.score.toFixed(2)}`;
+    context.globalAlpha = changing ? 1 : shape.outdated ? 0.6 : shape.lost ? 0.75 : 1;
+    this.paintBox(box, shape.color, changing ? [] : dashOf(shape), shape.selected ? 2.5 : 2);
+    const note = changing ? "" : noteOf(shape);
     this.paintTag(`${shape.keyframe && !changing ? "◆ " : ""}${shape.name}${note}`, box, shape.color, shape.selected);
     context.globalAlpha = 1;
     if (!shape.selected || changing) return;
@@ -401,6 +401,20 @@ export class PictureView {
     context.textBaseline = "middle";
     context.fillText(shown, x + 6, Math.max(2, y) + 10);
   }
+}
+
+/** @param {Shape} shape @returns {number[]} */
+function dashOf({ lost, outdated, interpolated }) {
+  if (lost || outdated) return [3, 5];
+  return interpolated ? [9, 5] : [];
+}
+
+/** What the tag says beside the name. @param {Shape} shape */
+function noteOf({ outdated, lost, keyframe, interpolated, score }) {
+  if (keyframe) return "";
+  if (outdated) return " · outdated";
+  if (lost) return " · lost";
+  return interpolated ? " · not tracked" : ` · ${score.toFixed(2)}`;
 }
 
 /** @param {Box} box @returns {[string, number, number][]} corners first */
