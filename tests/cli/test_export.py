@@ -57,7 +57,7 @@ def test_prints_the_largest_differences(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ostrack", "--out", "x.onnx"], "unknown model 'ostrack'; choose one of ostrack-tiny"),
+        (["ostrack", "--out", "x.onnx"], "unknown model 'ostrack'; choose one of ostrack-nano"),
         (["ostrack-256", "--out", "x.xml"], r"output file must end in \.onnx; got x\.xml"),
         (
             ["ostrack-256", "--out", "x.onnx", "--format", "openvino"],
@@ -75,4 +75,4 @@ def test_what_cannot_be_meant(arguments: list[str], message: str) -> None:
 
 
 def test_bundled_names_are_those_of_the_zoo() -> None:
-    assert [name for name, entry in registry.MODELS.items() if entry.bundled] == ["ostrack-tiny"]
+    assert [name for name, entry in registry.MODELS.items() if entry.bundled] == ["ostrack-nano", "ostrack-tiny"]

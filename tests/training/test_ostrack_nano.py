@@ -48,6 +48,14 @@ def test_start_from_the_weights_of_tiny() -> None:
     assert torch.equal(held["head.read.weight"], given["head.read.weight"].float())
 
 
+def test_start_from_its_own_weights() -> None:
+    task, model = task_of()
+    path = bundled_file("ostrack-nano", ".safetensors")
+    task.start(model, path, "ostrack-nano")
+    given, held = read_weights(path), model.state_dict()
+    assert all(torch.equal(held[name], value.float()) for name, value in given.items() if value.is_floating_point())
+
+
 def test_weights_of_another_network_do_not_fit(tmp_path: Path) -> None:
     task, model = task_of()
     path = tmp_path / "other.pth"

@@ -307,7 +307,7 @@ class LongTermTracker(KeepsState):
             there = sight.score >= settings.found_above and self._looks_right(frame, sight.box, search)
             candidate = _Candidate(sight.box, near=True)
         else:
-            there = sight.score >= settings.lost_below and iou(sight.box, candidate.box) >= SAME_PLACE
+            there = sight.score >= settings.lost_below and bool(iou(sight.box, candidate.box) >= SAME_PLACE)
         if there:
             scores = (*candidate.scores, sight.score)
             share = 0.0 if candidate.near else settings.confirm_share

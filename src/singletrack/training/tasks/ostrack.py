@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
-from singletrack.models.checkpoints import load_weights
+from singletrack.models.checkpoints import load_weights, read_weights
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.pos_embed import resize_positions
@@ -34,8 +34,8 @@ class OSTrackTask(Task):
         from_similarity: initialize the blocks with query = key, see ``init_from_similarity``.
         frozen: names of frozen parameters, or of modules that contain them, such as "backbone.patch_embed";
             normalizations in them keep their statistics.
-        start_model: the model whose weights the task starts from, the same network with crops of other sizes; empty
-            for its own.
+        start_model: another model whose weights the task may start from, the same network with crops of other sizes;
+            empty for none.
         settings: settings of the tracker for validation; its sizes are those of the stage, and its templates those of
             the network.
     """
@@ -60,8 +60,11 @@ class OSTrackTask(Task):
 
     def start(self, model: OSTrack, path: Path, name: str) -> None:
         """Load weights of the model, or of ``start_model``, whose position embeddings are resized."""
-        other = build_ostrack(network_config(self.start_model, OSTrackConfig)) if self.start_model else model
-        load_weights(other, path, self.start_model or name)
+        held = read_weights(path).get("backbone.search_position")
+        own = held is not None and held.shape[1] == model.config.search_grid**2
+        name = name if own else self.start_model or name
+        other = model if own or not self.start_model else build_ostrack(network_config(name, OSTrackConfig))
+        load_weights(other, path, name)
         model.load_state_dict(self.fitted(other.state_dict(), model))
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
