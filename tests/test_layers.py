@@ -35,6 +35,7 @@ LEVELS = {
     "events": 5,
     "steps": 5,
     "effects": 5,
+    "auto": 5,
     "outputs": 6,
     "trajectories": 6,
     "references": 6,
