@@ -184,7 +184,7 @@ def test_damaged_files_are_refused(tmp_path: Path, file: str, text: str) -> None
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SingletrackError, match="cannot write"):
+    with pytest.raises(SingletrackError, match="expected a folder"):
         RunFolder.start(tmp_path / "file", facts())
 
 
