@@ -22,7 +22,7 @@ from singletrack.video.images import read_picture
 SIZES = (0.6, 0.3, 0.15)  # of the thing in the frame that are tried, as shares of the frame's sides
 TILES_PER_FRAME = 12
 STRIDE = 5  # every how-manieth frame is searched until something in it may be the thing
-LEAST_SCORE = 0.65  # on average, over:
+LEAST_SCORE = 0.74  # on average, over:
 LOOKS = 5  # frames one after the other in which it must be found at the same place
 LEAST_SIMILARITY = 0.75  # of its colors to those of the picture
 

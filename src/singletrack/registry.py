@@ -122,9 +122,12 @@ TINY_SETTINGS = {
     "hold_when_lost": True,
     "size_momentum": 0.8,
     "first_frame_correction": 0.6,
-    "lost_below": 0.4,
-    "found_above": 0.5,
     "long_term": True,
+    # the network scores 0.4, 0.5 and 0.5 as expected overlaps
+    "lost_below": 0.54,
+    "found_above": 0.635,
+    "update_above": 0.635,
+    "score_curve": (0.003, 0.017, 0.069, 0.313, 0.538, 0.635, 0.691, 0.783, 0.886, 0.932, 1.0),
 }
 
 MODELS: dict[str, ModelSpec] = {

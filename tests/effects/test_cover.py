@@ -24,7 +24,7 @@ def holds(area: Box, box: Box) -> bool:
 
 def test_it_grows_in_doubt() -> None:
     cover = Cover("fill")
-    widths = [cover.areas(0, 0.0, result(50, score))[0][2] for score in (1.0, 0.8, 0.5, 0.25, 0.0)]
+    widths = [cover.areas(0, 0.0, result(50, score))[0][2] for score in (1.0, 0.88, 0.5, 0.2, 0.0)]
     assert widths[:2] == pytest.approx([23, 23])
     assert widths[1] < widths[2] < widths[3]
     assert widths[3:] == pytest.approx([32, 32])

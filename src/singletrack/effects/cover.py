@@ -20,7 +20,7 @@ Kind = Literal["blur", "pixelate", "fill"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 USUAL = 1.15  # factor on the sides of a box that is sure
-SURE, UNSURE = 0.8, 0.25  # scores between which it grows, up to:
+SURE, UNSURE = 0.88, 0.2  # scores between which it grows, up to:
 DOUBTFUL = 1.6
 LOST = 1.8  # factor on the sides between two sightings
 GROWTH_PER_SECOND = 1.0  # of the factor while it is lost and it is not known where it will be found

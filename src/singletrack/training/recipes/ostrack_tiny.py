@@ -112,7 +112,7 @@ def ostrack_tiny_footage() -> Recipe:
 
     Command: as for ``ostrack_tiny_on``, with ``--data footage=DIR``, the folder of the clips. It validates on the clips
     of the other license classes. The stem, which costs much of a step, is frozen. The bundled weights had half of its
-    steps (``--steps 1500``), see ``docs/training-log.md``.
+    steps (``--steps 1500``) and then all of them, see ``docs/training-log.md``.
     """
     before = ostrack_tiny_on()
     stage = before.stages[0]
