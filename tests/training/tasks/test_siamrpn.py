@@ -17,7 +17,7 @@ from singletrack.models.siamrpn import ResNet, build_siamrpn
 from singletrack.registry import MODELS
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.pysot import CroppedPairs
-from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, siamrpnpp_r50
+from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, siamrpnpp_alex, siamrpnpp_r50
 from singletrack.training.schedules import learning_rate
 from singletrack.training.tasks.siamrpn import SiamRPNTask, start_from_imagenet
 from singletrack.training.trainer import RunSettings, train
@@ -82,6 +82,47 @@ def test_a_backbone_of_imagenet_fills_the_backbone() -> None:
         CheckpointError, match=r"expected layer4\.2\.bn3\.weight of \(2048,\).* got none in resnet50.model"
     ):
         start_from_imagenet(backbone, given, Path("resnet50.model"))
+
+
+def test_alexnet_trains_as_published() -> None:
+    """Its last two layers after ten epochs, at the same rate; 0.005 to 0.01 to 0.0005 over 50 epochs."""
+    recipe = siamrpnpp_alex()
+    heads, whole = recipe.stages
+    epoch = heads.steps // 10
+    assert heads.steps * heads.batch == pytest.approx(10 * 600_000, rel=0.01)
+    rates = [
+        stage.head_lr * learning_rate(stage, number * epoch)
+        for stage, epochs in ((heads, 10), (whole, 40))
+        for number in range(epochs)
+    ]
+    assert rates[0] == pytest.approx(5e-3, rel=0.01)
+    assert rates[5] == pytest.approx(1e-2)
+    assert rates[9] > rates[10] > rates[11]
+    assert rates[49] == pytest.approx(5e-4, rel=0.03)
+    with torch.device("meta"):
+        model = build_siamrpn(MODELS["siamrpnpp-alex"].network)
+    assert len(heads.task.groups(model, heads)) == 1
+    backbone, rest = whole.task.groups(model, whole)
+    learning = {name for name, p in model.named_parameters() if any(p is each for each in backbone["params"])}
+    assert learning == {
+        f"backbone.features.{index}.{part}" for index in (11, 12, 14, 15) for part in ("weight", "bias")
+    }
+    assert backbone["lr"] == rest["lr"]
+
+
+def test_an_alexnet_of_imagenet_fills_the_backbone(tmp_path: Path) -> None:
+    (stage, _) = siamrpnpp_alex().stages
+    model = stage.task.build(stage)
+    given = {name: torch.full_like(value, 2) for name, value in model.backbone.state_dict().items()}
+    torch.save({**given, "classifier.1.weight": torch.zeros(3, 3)}, tmp_path / "alexnet-bn.pth")
+    head = next(p for name, p in model.named_parameters() if not name.startswith("backbone.")).clone()
+    stage.task.start(model, tmp_path / "alexnet-bn.pth", "siamrpnpp-alex")
+    assert all((p == 2).all() for p in model.backbone.parameters())
+    assert torch.equal(head, next(p for name, p in model.named_parameters() if not name.startswith("backbone.")))
+    del given["features.15.bias"]
+    torch.save(given, tmp_path / "cut.pth")
+    with pytest.raises(CheckpointError, match=r"expected features\.15\.bias of .* of an AlexNet.*pysot's alexnet-bn"):
+        stage.task.start(model, tmp_path / "cut.pth", "siamrpnpp-alex")
 
 
 def test_missing_data_are_named() -> None:

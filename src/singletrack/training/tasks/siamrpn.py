@@ -18,7 +18,7 @@ from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
 from singletrack.models.configs import SiamRPNConfig
-from singletrack.models.siamrpn import ResNet, SiamRPN, build_siamrpn
+from singletrack.models.siamrpn import AlexNet, ResNet, SiamRPN, build_siamrpn
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
@@ -75,9 +75,12 @@ class SiamRPNTask(Task):
         return best_boxes(model(pixels(batch["template"]), pixels(batch["search"])), batch["search"].shape[-1])
 
     def start(self, model: SiamRPN, path: Path, name: str) -> None:
-        """Weights of an ImageNet ResNet fill only the backbone; a tracker file fills everything."""
-        if isinstance(model.backbone, ResNet) and "conv1.weight" in (weights := read_weights(path)):
+        """Weights of an ImageNet ResNet or AlexNet fill only the backbone; a tracker file fills everything."""
+        weights = read_weights(path)
+        if isinstance(model.backbone, ResNet) and "conv1.weight" in weights:
             start_from_imagenet(model.backbone, weights, path)
+        elif isinstance(model.backbone, AlexNet) and "features.0.weight" in weights:
+            start_from_imagenet(model.backbone, weights, path, "an AlexNet with batch norms", "alexnet-bn.pth")
         else:
             super().start(model, path, name)
 
@@ -97,11 +100,17 @@ def pixels(crops: Tensor) -> Tensor:
     return crops.flip(1).float()
 
 
-def start_from_imagenet(backbone: ResNet, weights: Mapping[str, Tensor], path: Path) -> None:
+def start_from_imagenet(
+    backbone: ResNet | AlexNet,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    kind: str = "a ResNet-50",
+    file: str = "resnet50.model",
+) -> None:
     """Load weights with torchvision names into the backbone, without the classifier.
 
-    The published file has the 3x3 shortcuts of this backbone. For files with 1x1 shortcuts, their kernels become the
-    centers of ours.
+    The published file of the ResNet has the 3x3 shortcuts of this backbone. For files with 1x1 shortcuts, their kernels
+    become the centers of ours. kind, file: the network, and pysot's file of it, for the error.
 
     Raises:
         CheckpointError: the weights are of another network.
@@ -115,9 +124,8 @@ def start_from_imagenet(backbone: ResNet, weights: Mapping[str, Tensor], path: P
             given = F.pad(given, (1, 1, 1, 1))
         if given is None or given.shape != own.shape:
             got = "none" if given is None else tuple(given.shape)
-            advice = "give pysot's resnet50.model"
             raise CheckpointError(
-                f"expected {name} of {tuple(own.shape)} of a ResNet-50; got {got} in {path}; {advice}"
+                f"expected {name} of {tuple(own.shape)} of {kind}; got {got} in {path}; give pysot's {file}"
             )
         filled[name] = given
     backbone.load_state_dict(filled)
