@@ -180,7 +180,7 @@ def test_it_measures_by_following(toy_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["stark-st50", "--data", "folder=DIR"], "expected a model among ostrack-tiny"),
+        (["stark-st50", "--data", "folder=DIR"], "expected a model among ostrack-nano"),
         (
             ["ostrack-256", "--data", "folder=DIR"],
             "ostrack-256 has no bundled weights; give an official or converted file with --weights",
