@@ -148,6 +148,26 @@ def test_a_new_target_is_one_undo(open_page: Open, server: Server) -> None:
     person.reads("#frame-state", "Keyframe, set by you")
 
 
+def test_edits_that_wait_for_another_survive_leaving_the_page(open_page: Open, server: Server) -> None:
+    """They go to the server one after another; the later ones had not been sent when the page was left."""
+    person = open_page().open(server.address)
+    person.draw(20, 20, 60, 40)
+    person.reads("#targets", "target 1")
+    person.page.evaluate(
+        """() => {
+            for (const [id, value] of [["target-name", "Rex"], ["target-label", "dog"], ["target-name", "Max"]]) {
+                const field = document.getElementById(id);
+                field.value = value;
+                field.dispatchEvent(new Event("change"));
+            }
+            location.reload();
+        }"""
+    )
+    person.see_frame(0)
+    person.reads("#targets", "Max")
+    person.reads("#targets", "dog")
+
+
 def test_two_targets_with_names_that_stay_text(open_page: Open, server: Server) -> None:
     name = "<img src=x onerror=alert(1)>"
     person = open_page().open(server.address)

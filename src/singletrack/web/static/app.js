@@ -49,6 +49,8 @@ let frames = null;
 let stopListening = () => {};
 /** @type {Promise<unknown>} edits go to the server one after another */
 let edits = Promise.resolve();
+/** @type {Set<{method: string, path: string, body: object}>} those that were not sent yet */
+const waiting = new Set();
 /** @type {{frame: number, id: number, box: Box, timer: number} | null} a box that arrow keys move */
 let nudge = null;
 let doubtTimer = 0;
@@ -133,10 +135,12 @@ function drawsNow() {
  */
 function edit(method, path, body) {
   const clip = state.clip;
+  const sent = { method, path: `/api/clips/${clip?.id}${path}`, body: body ?? {} };
+  if (clip) waiting.add(sent);
   const done = edits.then(async () => {
-    if (!clip || state.clip?.id !== clip.id) return null;
+    if (!waiting.delete(sent) || !clip || state.clip?.id !== clip.id) return null;
     try {
-      const answer = await call(method, `/api/clips/${clip.id}${path}`, body ?? {});
+      const answer = await call(sent.method, sent.path, sent.body);
       accept(answer);
       return answer;
     } catch (error) {
@@ -148,6 +152,12 @@ function edit(method, path, body) {
   edits = done;
   return done;
 }
+
+/** Sends the edits that wait for the answer to another: the page is left. */
+addEventListener("pagehide", () => {
+  for (const { method, path, body } of waiting) void call(method, path, body).catch(() => undefined);
+  waiting.clear();
+});
 
 /** @param {any} answer state of the clip, with the boxes that changed */
 function accept(answer) {
