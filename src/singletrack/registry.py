@@ -147,7 +147,7 @@ MODELS: dict[str, ModelSpec] = {
         gmacs=0.254,
         bundled=True,
         description="ours: the smallest, for old and small processors",
-        reported_results="",
+        reported_results="measured by us: AO 0.671 on 20 real sequences, 269 frames/s on two Xeon cores with AMX",
     ),
     "ostrack-tiny": ModelSpec(
         network=TINY_NETWORK,
@@ -157,7 +157,7 @@ MODELS: dict[str, ModelSpec] = {
         parameters=3.8,
         gmacs=0.834,
         description="ours: small and bundled, for CPUs",
-        reported_results="measured by us: AO 0.755 on 20 real sequences",
+        reported_results="measured by us: AO 0.752 on 20 real sequences, 172 frames/s on two Xeon cores with AMX",
     ),
     "ostrack-256": ModelSpec(
         network=OSTrackConfig(),
