@@ -87,7 +87,7 @@ def test_networks_compiled_for_fewer_instructions_are_kept_apart(tmp_path: Path)
 
 
 def test_bf16_that_is_turned_off_is_not_chosen() -> None:
-    """A processor may have bf16 while the libraries are told not to use it."""
+    """The processor supports bf16, and ONEDNN_MAX_CPU_ISA disables it."""
     program = (
         "import singletrack\n"
         "print(singletrack.load('ostrack-tiny', engine='openvino', threads=1).network.precision)\n"
