@@ -130,7 +130,29 @@ TINY_SETTINGS = {
     "score_curve": (0.003, 0.017, 0.069, 0.313, 0.538, 0.635, 0.691, 0.783, 0.886, 0.932, 1.0),
 }
 
+SMALL_NETWORK = replace(
+    TINY_NETWORK,
+    template_size=128,
+    search_size=256,
+    depth=12,
+    mlp_ratio=4.0,
+    eliminate_in=(2, 6, 9),
+    attention_to_head=(2, 6, 9),
+    keep_ratio=0.7,
+    head_depth=6,
+)
+
 MODELS: dict[str, ModelSpec] = {
+    "ostrack-small": ModelSpec(
+        network=SMALL_NETWORK,
+        tracker=OSTrackTracker,
+        settings=TINY_SETTINGS,
+        parameters=3.77,
+        gmacs=0.254,
+        bundled=True,
+        description="ours: the most accurate, for newer processors",
+        reported_results="",
+    ),
     "ostrack-nano": ModelSpec(
         network=replace(TINY_NETWORK, template_size=64, search_size=128),
         tracker=OSTrackTracker,

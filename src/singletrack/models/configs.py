@@ -106,6 +106,7 @@ class OSTrackConfig(NetworkConfig):
         head: "center" reads its maps from the tokens; "fine" on a grid twice as fine, from the tokens and from the
             convolutional stem at half their stride. "corner" (two corner maps, as in STARK) and "mlp" (on the mean
             token) predict one box, for ablations; their score is not trained.
+        head_depth: number of residual blocks in a fine head.
     """
 
     VARIABLE: ClassVar[tuple[str, ...]] = (
@@ -135,6 +136,7 @@ class OSTrackConfig(NetworkConfig):
     grid_convolutions: int = 0
     attention_to_head: tuple[int, ...] = ()
     head: Literal["center", "fine", "corner", "mlp"] = "center"
+    head_depth: int = 4
 
     def __post_init__(self) -> None:
         if self.head == "fine" and self.stem != "convolution":

@@ -14,7 +14,7 @@ of the head, a head on a finer grid, and a second, dynamic template. It is small
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -323,7 +323,7 @@ def build_head(config: OSTrackConfig) -> CenterHead | FineHead | OneBoxHead:
     """Build the head of a config, freshly initialized."""
     inputs = config.width + len(config.attention_to_head)
     if config.head == "fine":
-        fine = FineHead(inputs, config.width // 2, config.head_channels)
+        fine = FineHead(inputs, config.width // 2, config.head_channels, config.head_depth)
         draw_fine_head(fine)
         return fine
     if config.head in ("corner", "mlp"):
@@ -331,6 +331,44 @@ def build_head(config: OSTrackConfig) -> CenterHead | FineHead | OneBoxHead:
     head = CenterHead(inputs, config.head_channels)
     init_head(head)
     return head
+
+
+def grow(weights: Mapping[str, Tensor], smaller: OSTrackConfig, model: OSTrack) -> dict[str, Tensor]:
+    """Return weights with which a network that is deeper, or wider inside its MLPs, computes what a smaller one does.
+
+    The smaller network's blocks are spread over the larger one, see ``spread_blocks``. The added blocks and hidden units
+    contribute nothing at first, because their last layers are zero (after Net2Net, arXiv 1511.05641). The result is the
+    same where both keep all tokens.
+
+    Args:
+        weights: the smaller network's.
+        smaller: its config, with crops of the same size.
+        model: the larger network, freshly initialized; it is not changed.
+    """
+    old = {place: index for index, place in enumerate(spread_blocks(smaller, model.config))}
+    grown: dict[str, Tensor] = {}
+    for name, fresh in model.state_dict().items():
+        source = name
+        if name.startswith("backbone.blocks."):
+            _, _, index, rest = name.split(".", 3)
+            source = f"backbone.blocks.{old.get(int(index), 'added')}.{rest}"
+        known, value = weights.get(source), fresh.clone()
+        if any(f".{layer}." in name for layer in ("attn.proj", "mlp.fc2", "project")):
+            value.zero_()
+        if known is not None:
+            value[tuple(slice(size) for size in known.shape)] = known
+        grown[name] = value
+    return grown
+
+
+def spread_blocks(smaller: OSTrackConfig, larger: OSTrackConfig) -> list[int]:
+    """Return the place of each of the smaller network's blocks in the larger one.
+
+    Blocks up to the last one with a grid convolution stay; the others spread evenly, and the last one stays the last.
+    """
+    first = max(0, smaller.grid_convolutions - 1)
+    old, new = smaller.depth - 1 - first, larger.depth - 1 - first
+    return [*range(first), *(first + (2 * index * new + old) // (2 * old) for index in range(old + 1))]
 
 
 def init_from_similarity(model: OSTrack) -> None:

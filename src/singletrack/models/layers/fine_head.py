@@ -37,7 +37,7 @@ class FineHead(nn.Module):
     The tokens identify the target; the stem features locate its edges.
     """
 
-    def __init__(self, inputs: int, fine_inputs: int, channels: int, depth: int = 4) -> None:
+    def __init__(self, inputs: int, fine_inputs: int, channels: int, depth: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)  # for the sum of both
         self.spread = nn.Conv2d(inputs, 4 * channels, 1)

@@ -162,9 +162,42 @@ def ostrack_nano() -> Recipe:
     return replace(before, name="ostrack_nano", model="ostrack-nano", stages=(full,))
 
 
+def ostrack_small() -> Recipe:
+    """Trains `ostrack-small`, a deeper network grown from the weights of `ostrack-tiny`.
+
+    Command: as for ``ostrack_tiny_footage``. At the start it computes nearly what `ostrack-tiny` does, see
+    ``models.ostrack.grow``. The stem stays frozen.
+    """
+    before = ostrack_tiny_footage()
+    stage = before.stages[0]
+    config = network_config("ostrack-small", OSTrackConfig)
+    pairs = replace(TINY_PAIRS, search_factor=4.0)
+    video = VideoPairs(settings=ClipPairSettings(pairs=replace(pairs, fit=0.02)))
+    assert isinstance(stage.task, OSTrackTask)
+    full = replace(
+        stage,
+        name="full",
+        task=replace(
+            stage.task,
+            config=config,
+            keep_ratio=config.keep_ratio,
+            settings=replace(stage.task.settings, search_factor=pairs.search_factor),
+            start_model="ostrack-tiny",
+        ),
+        source=MixedPairs(sources=(video, SyntheticPairs(pairs=pairs)), shares=(0.5, 0.5)),
+        template_size=config.template_size,
+        search_size=config.search_size,
+        steps=2000,
+        lr=3e-4,
+        head_lr=4e-4,
+    )
+    return replace(before, name="ostrack_small", model="ostrack-small", stages=(full,))
+
+
 OSTRACK_TINY: dict[str, Callable[[], Recipe]] = {
     "ostrack_tiny": ostrack_tiny,
     "ostrack_tiny_on": ostrack_tiny_on,
     "ostrack_tiny_footage": ostrack_tiny_footage,
     "ostrack_nano": ostrack_nano,
+    "ostrack_small": ostrack_small,
 }

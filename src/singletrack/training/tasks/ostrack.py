@@ -15,7 +15,7 @@ from singletrack.models.checkpoints import load_weights, read_weights
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import decode
 from singletrack.models.layers.pos_embed import resize_positions
-from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, init_from_similarity, restore
+from singletrack.models.ostrack import OSTrack, Trace, build_ostrack, grow, init_from_similarity, restore
 from singletrack.registry import network_config
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
 from singletrack.training.base import Batch, Stage, Task, counts_of, epoch_at, normalize
@@ -34,8 +34,8 @@ class OSTrackTask(Task):
         from_similarity: initialize the blocks with query = key, see ``init_from_similarity``.
         frozen: names of frozen parameters, or of modules that contain them, such as "backbone.patch_embed";
             normalizations in them keep their statistics.
-        start_model: another model whose weights the task may start from, the same network with crops of other sizes;
-            empty for none.
+        start_model: another model whose weights the task may start from: the same network, or a shallower one, with
+            crops of any size; empty for none.
         settings: settings of the tracker for validation; its sizes are those of the stage, and its templates those of
             the network.
     """
@@ -59,13 +59,17 @@ class OSTrackTask(Task):
         return model
 
     def start(self, model: OSTrack, path: Path, name: str) -> None:
-        """Load weights of the model, or of ``start_model``, whose position embeddings are resized."""
+        """Load weights of the model, or of ``start_model``, whose position embeddings are resized; see ``grow``."""
         held = read_weights(path).get("backbone.search_position")
         own = held is not None and held.shape[1] == model.config.search_grid**2
         name = name if own else self.start_model or name
-        other = model if own or not self.start_model else build_ostrack(network_config(name, OSTrackConfig))
+        if own or not self.start_model:
+            load_weights(model, path, name)
+            return
+        smaller = network_config(name, OSTrackConfig)
+        other = build_ostrack(smaller)
         load_weights(other, path, name)
-        model.load_state_dict(self.fitted(other.state_dict(), model))
+        model.load_state_dict(grow(self.fitted(other.state_dict(), model), smaller, model))
 
     def groups(self, model: OSTrack, stage: Stage) -> list[dict[str, Any]]:
         """Return the two published groups, backbone and head, without frozen parameters."""
