@@ -28,10 +28,10 @@ def test_runs_that_agree_are_kept() -> None:
     joined = join_runs(run(boxes, 0), run(boxes, -1))
     np.testing.assert_allclose(joined.boxes, boxes, atol=1e-9)
     np.testing.assert_allclose(joined.scores[1:-1], 0.8)
-    assert joined.doubts.max() < 0.1
+    assert joined.doubts.max() < 0.05
     assert joined.doubts[0] == joined.doubts[-1] == 0.0
     assert joined.reasons[0] == joined.reasons[-1] == ""
-    assert joined.reasons[10] == "far from a keyframe"
+    assert joined.reasons[10] == "low score"
 
 
 def test_keyframes_stay_to_the_bit() -> None:
@@ -60,7 +60,7 @@ def test_a_run_that_lost_its_target_is_not_averaged_in() -> None:
     assert np.abs(joined.boxes - boxes).max() < 4.0  # a mean would be off by up to 150
     mirrored = join_runs(run(lost[::-1].copy(), 0), run(boxes[::-1].copy(), -1))
     np.testing.assert_allclose(mirrored.boxes, joined.boxes[::-1], atol=1e-9)  # neither direction is favored
-    assert joined.doubts[10] > 0.75
+    assert joined.doubts[10] > 5 * join_runs(run(boxes, 0), run(boxes, -1)).doubts[10]
     assert joined.reasons[10] == "runs disagree"
 
 
@@ -103,6 +103,10 @@ def test_share_of_error() -> None:
     np.testing.assert_allclose(share_of_error(5), np.linspace(0, 1, 5), atol=0.01)  # a short way: nearly linear
 
 
+def chance(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-log_odds)))
+
+
 def test_doubt_of_a_single_run() -> None:
     boxes = np.tile([0.0, 0.0, 10.0, 10.0], (90, 1))
     scores, lost = np.full(90, 0.8), np.zeros(90, bool)
@@ -110,16 +114,15 @@ def test_doubt_of_a_single_run() -> None:
     lost[40:50] = True
     boxes[70:, 2] = 30.0
     doubts, reasons = doubt_of_run(boxes, scores, lost, np.arange(1.0, 91.0))
-    assert doubts[0] == pytest.approx(1 - np.exp(-0.006))
-    assert doubts[24] == pytest.approx(1 - 0.5 * np.exp(-0.006 * 25))
-    assert doubts[49 - 3] == pytest.approx(1.0)
-    assert doubts[65] == doubts[85] == pytest.approx(1 - np.exp(-0.36))  # no more than 60 frames away
-    assert [reasons[place] for place in (0, 24, 45, 70)] == [
-        "far from a keyframe",
-        "low score",
-        "lost",
-        "far from a keyframe",
-    ]
+    assert doubts[5] == pytest.approx(chance(-4.5 + 9.5 * 0.2 + 0.25 * np.log(7)))
+    assert doubts[24] == pytest.approx(chance(-4.5 + 9.5 * 0.6 + 0.25 * np.log(26)))
+    assert doubts[45] == pytest.approx(chance(-4.5 + 9.5 + 2.5 + 0.25 * np.log(47)))
+    assert doubts[70] > doubts[65]  # the size jumps
+    assert [reasons[place] for place in (0, 24, 45)] == ["low score"] * 3
+    certain, why = doubt_of_run(boxes[:30], np.ones(30), lost[:30], np.arange(30.0))
+    assert certain[0] == 0.0
+    assert 0.0 < certain[1] < certain[-1] < 0.05
+    assert why[:2] == ["", "far from a keyframe"]
     assert doubt_of_run(boxes[:0], scores[:0], lost[:0], np.zeros(0)) == (pytest.approx(np.zeros(0)), [])
 
 

@@ -51,9 +51,10 @@ def test_killed_at_random_moments(clip: Path, tmp_path: Path) -> None:
         editor = subprocess.Popen([sys.executable, "-c", EDITOR, str(path), str(kill)], stdout=subprocess.PIPE)
         assert editor.stdout is not None
         assert editor.stdout.readline() == b"ready\n"
-        time.sleep(draw.uniform(0.0, 0.05))
+        lines = [editor.stdout.readline() for _ in range(draw.randrange(5))]
+        time.sleep(draw.uniform(0.0, 0.02))
         editor.send_signal(signal.SIGKILL)
-        lines = [line for line in editor.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
+        lines += [line for line in editor.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
         editor.stdout.close()
         editor.wait()
         acknowledged += len(lines)

@@ -399,20 +399,22 @@ def test_import_of_another_video_is_refused(project: Project) -> None:
 # --- suggestions ---
 
 
-def test_suggestions_are_the_most_doubtful_frame_of_each_gap(project: Project) -> None:
+def test_suggestions_are_the_frame_of_each_gap_that_helps_most(project: Project) -> None:
     id = project.add_target("car")
     project.set_keyframe(id, 0, A)
     project.set_keyframe(id, 10, B)
     between, after = project.stale_segments(id)
-    doubts = {1: (1.0, "low score"), 4: (0.4, "size jumps"), 5: (0.3, "lost")}
+    doubts = {1: (0.9, "low score"), 4: (0.4, "size jumps"), 5: (0.4, "lost"), 8: (0.5, "lost")}
     project.store_track(between, {frame: tracked(A) for frame in range(1, 10)}, doubts=doubts)
     project.store_track(after, {15: tracked(B)}, doubts={15: (0.6, "lost")})
     found = project.suggestions()
-    assert [(each.frame, each.doubt, each.reason) for each in found] == [(15, 0.6, "lost"), (4, 0.4, "size jumps")]
+    assert [(each.frame, each.doubt, each.reason) for each in found] == [(4, 0.4, "size jumps"), (15, 0.6, "lost")]
+    near = 0.9 * np.exp(-0.3) + 0.4 + 0.4 * np.exp(-0.1) + 0.5 * np.exp(-0.4)
+    assert [each.helps for each in found] == pytest.approx([near, 0.6])
     assert project.suggestions(1) == found[:1]
     project.set_keyframe(id, 15, B)
     assert [each.frame for each in project.suggestions()] == [4]
-    assert [each.frame for each in project.suggestions(least=0.5)] == []
+    assert [each.frame for each in project.suggestions(least=0.95)] == []
 
 
 def test_a_cut_that_ended_a_track_is_suggested(project: Project) -> None:

@@ -23,14 +23,20 @@ Array = NDArray[np.float64]
 # 0.01.
 DRIFT_FRAMES = 12.0  # number of frames over which the error of a tracker is correlated
 LEAST_VARIANCE = 0.01**2  # of a side, even next to a keyframe
-GROWTH = 0.0005  # of the variance with each frame of distance to the nearest keyframe
+GROWTH = 0.002  # of the variance with each frame of distance to the nearest keyframe
 OWN_ERROR = 0.5  # how much of a side's variance is by its own error at the keyframe; the rest by that of all four sides
 LEAST_SCORE = 0.05  # lower scores count as this
 WINDOW = 5  # frames over which variances are averaged
-# Doubt that each frame of distance to the nearest keyframe adds: between two of them, and where there is only one.
-DOUBT_BETWEEN, DOUBT_BEYOND = 0.003, 0.006
-FURTHEST = 60  # frames from the only keyframe; beyond, doubt grows no more: a person goes on step by step
-HELPS_FRAMES = 6.0  # number of frames on both sides in which a keyframe removes the doubt
+# The doubt is the chance that a box overlaps the true one by less than 0.7: a logistic regression on the frames of the
+# labeled clips, over what each unit of a sign adds to its log odds. `benchmarks/labeling.py` says how good it is.
+LOG_ODDS = {
+    "runs disagree": 2.5,  # 1 - overlap of both runs
+    "lost": 2.5,
+    "low score": 9.5,  # 1 - score, which is the expected overlap
+    "size jumps": 5.0,
+    "far from a keyframe": 0.25,  # logarithm of 1 + the distance in frames
+}
+BETWEEN, BEYOND = -6.0, -4.5  # log odds without any sign: between two keyframes, and where there is only one
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Joined:
     Attributes:
         boxes: (N, 4), the keyframes first and last; NaN where neither run has a box.
         scores: (N,) 0 to 1.
-        doubts: (N,) 0 (certain) to 1.
+        doubts: (N,) 0 (certain) to 1, see LOG_ODDS.
         reasons: N words, why: see ``suggest.Suggestion``.
     """
 
@@ -100,10 +106,9 @@ def join_runs(forward: Run, backward: Run) -> Joined:
     scores = np.clip((weights.mean(-1) * np.stack([forward.scores, backward.scores])).sum(0), 0.0, 1.0)
     boxes = _to_boxes(sides)
     boxes[0], boxes[-1] = forward.boxes[0], backward.boxes[-1]
+    signs = {"runs disagree": disagreement, "low score": 1.0 - scores, "size jumps": _jumps(boxes)}
     distances = np.minimum(np.arange(count), np.arange(count)[::-1])
-    known = np.exp(-distances / HELPS_FRAMES)
-    signs = {"runs disagree": disagreement, "low score": _low_scores(scores), "size jumps": _jumps(boxes)}
-    doubts, reasons = _doubt({name: sign * (1.0 - known) for name, sign in signs.items()}, DOUBT_BETWEEN * distances)
+    doubts, reasons = _doubt(signs, distances, BETWEEN)
     return Joined(boxes, scores, doubts, reasons)
 
 
@@ -114,12 +119,8 @@ def doubt_of_run(boxes: Array, scores: Array, lost: NDArray[np.bool_], distances
         boxes, scores, lost: (N, 4), (N,) and (N,), frame by frame.
         distances: (N,) frames between each one and the keyframe that the run started from.
     """
-    signs = {
-        "lost": lost.astype(np.float64),
-        "low score": _low_scores(scores),
-        "size jumps": _jumps(boxes),
-    }
-    return _doubt(signs, DOUBT_BEYOND * np.minimum(distances, FURTHEST))
+    signs = {"lost": lost.astype(np.float64), "low score": 1.0 - scores, "size jumps": _jumps(boxes)}
+    return _doubt(signs, distances, BEYOND)
 
 
 def share_of_error(count: int) -> Array:
@@ -167,24 +168,22 @@ def _smooth(values: Array) -> Array:
     return np.asarray(views @ (window / window.sum()))
 
 
-def _doubt(signs: Mapping[str, NDArray[np.floating[Any]]], far: Array) -> tuple[Array, list[str]]:
-    """Doubt and its main reason, frame by frame; none in the frames that `far` says are keyframes (0).
+def _doubt(
+    signs: Mapping[str, NDArray[np.floating[Any]]], distances: NDArray[Any], without: float
+) -> tuple[Array, list[str]]:
+    """Doubt and its main reason, frame by frame; none in keyframes, whose distance is 0.
 
     Args:
         signs: (N,) 0 to 1 each, by what they are signs of. One frame alone says little: they are averaged.
-        far: (N,) doubt by the distance to the nearest keyframe.
+        distances: (N,) frames to the nearest keyframe.
+        without: Log odds without any sign.
     """
-    values = _smooth(np.stack(list(signs.values()), 1)) if len(far) else np.zeros((0, len(signs)))
+    values = _smooth(np.stack(list(signs.values()), 1)) if len(distances) else np.zeros((0, len(signs)))
     names = [*signs, "far from a keyframe"]
-    doubts = np.where(far > 0.0, 1.0 - (1.0 - values.max(1)) * np.exp(-far), 0.0)
-    places = np.concatenate([values, far[:, None]], 1).argmax(1)
-    return doubts, [names[place] if doubt > 0.0 else "" for place, doubt in zip(places, doubts, strict=True)]
-
-
-def _low_scores(scores: Array) -> Array:
-    """How much each score is below the usual one, 0 to 1."""
-    usual = float(np.median(scores)) if len(scores) else 1.0
-    return np.clip(1.0 - scores / max(usual, LEAST_SCORE), 0.0, 1.0)
+    odds = np.concatenate([values, np.log1p(distances)[:, None]], 1) * [LOG_ODDS[name] for name in names]
+    doubts = np.where(distances > 0, 1.0 / (1.0 + np.exp(-without - odds.sum(1))), 0.0)
+    reasons = [names[place] if doubt > 0.0 else "" for place, doubt in zip(odds.argmax(1), doubts, strict=True)]
+    return doubts, reasons
 
 
 def _jumps(boxes: Array) -> Array:

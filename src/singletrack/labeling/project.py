@@ -474,7 +474,7 @@ class Project:
             self._store(segment, boxes, complete=complete, replace=replace, made_by=made_by, doubts=doubts or {})
 
     def suggestions(self, n: int | None = None, *, least: float = LEAST_DOUBT) -> list[Suggestion]:
-        """The frames most in doubt, the most doubtful first, never next to a keyframe.
+        """The frames that a person should look at next, the one that helps most first, never next to a keyframe.
 
         Args:
             n: How many at most. [default: all]
@@ -490,7 +490,7 @@ class Project:
                     doubtful += self._doubts(segment, least)
                     doubtful += self._ends_at_cuts(segment, cuts)
                 found += pick_suggestions(doubtful, keyframes)
-        return sorted(found, key=lambda suggestion: -suggestion.doubt)[:n]
+        return sorted(found, key=lambda suggestion: -suggestion.helps)[:n]
 
     def cuts(self) -> tuple[int, ...]:
         """The first frame of each new scene that is known so far, ascending; ``track_segments`` finds them."""
