@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.training.tasks.test_siamrpn import make_crops
 from tests.training.toys import NOTHING
+from torch.utils.data import DataLoader
 
 from singletrack.datasets.synthetic.scenes import PairSettings
+from singletrack.errors import InputError
+from singletrack.geometry.crops import MARK
 from singletrack.models.build import build_network
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.configs import OSTrackConfig, SiamRPNConfig, stored_config
@@ -84,6 +88,43 @@ def test_ostrack(variant: str, value: Any, tmp_path: Path) -> None:
     held = stored_config(config, weights)  # the weights carry the variant
     assert getattr(held, variant) == (() if value is None else value)
     load_weights(build_network(held), weights, "ostrack-256")
+
+
+def test_ranking_by_the_targets_box_needs_the_box() -> None:
+    config = replace(network_config("ostrack-256", OSTrackConfig), template_rows="box")
+    batch = {"template": torch.zeros(1, 3, 128, 128, dtype=torch.uint8)}
+    with pytest.raises(InputError, match=r"template_rows=box needs template_box in a batch.* got template; add it"):
+        OSTrackTask(config=config).templates(batch)
+
+
+@pytest.mark.parametrize("num_templates", [1, 2])
+def test_the_box_of_a_synthetic_template_becomes_its_fourth_channel(num_templates: int) -> None:
+    """Each sample its own: the box that is drawn into the template is around what the channel marks."""
+    pairs = PairSettings(mark_template=True, num_templates=num_templates)
+    config = replace(network_config("ostrack-256", OSTrackConfig), template_rows="box", num_templates=num_templates)
+    stage = Stage(
+        name="stage",
+        task=OSTrackTask(config=config),
+        source=SyntheticPairs(pairs=pairs, picture_size=96, clips=0),
+        template_size=128,
+        search_size=256,
+        steps=1,
+        batch=6,
+        lr=1e-3,
+        head_lr=1e-3,
+    )
+    samples: Any = stage.source.samples(stage, NOTHING, [3])
+    batch = next(iter(DataLoader(samples, batch_sampler=[range(6)])))
+    templates = stage.task.templates(batch).reshape(6, -1, 4, 128, 128)
+    assert templates.shape[1] == num_templates
+    for sample, box, inside in zip(batch["template"], batch["template_box"] * 128, templates[:, 0, 3], strict=True):
+        x, y, width, height = box.tolist()
+        marked = torch.nonzero(inside)
+        assert marked.min(0).values.tolist() == [max(0, int(y)), max(0, int(x))]
+        assert marked.max(0).values.tolist() == [int(min(128, y + height - 1)) - 1, int(min(128, x + width - 1)) - 1]
+        first = sample.reshape(-1, 3, 128, 128)[0].int()
+        row, column = (int(y) - 1, 64) if y >= 2 else (64, int(x) - 1)  # on the drawn line
+        assert (first[:, row, column] - torch.tensor(MARK)).abs().max() < 80
 
 
 @pytest.fixture(scope="module")
