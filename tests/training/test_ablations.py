@@ -102,9 +102,10 @@ def test_the_box_of_a_synthetic_template_becomes_its_fourth_channel(num_template
     """Each sample its own: the box that is drawn into the template is around what the channel marks."""
     pairs = PairSettings(mark_template=True, num_templates=num_templates)
     config = replace(network_config("ostrack-256", OSTrackConfig), template_rows="box", num_templates=num_templates)
+    task = OSTrackTask(config=config)
     stage = Stage(
         name="stage",
-        task=OSTrackTask(config=config),
+        task=task,
         source=SyntheticPairs(pairs=pairs, picture_size=96, clips=0),
         template_size=128,
         search_size=256,
@@ -115,7 +116,7 @@ def test_the_box_of_a_synthetic_template_becomes_its_fourth_channel(num_template
     )
     samples: Any = stage.source.samples(stage, NOTHING, [3])
     batch = next(iter(DataLoader(samples, batch_sampler=[range(6)])))
-    templates = stage.task.templates(batch).reshape(6, -1, 4, 128, 128)
+    templates = task.templates(batch).reshape(6, -1, 4, 128, 128)
     assert templates.shape[1] == num_templates
     for sample, box, inside in zip(batch["template"], batch["template_box"] * 128, templates[:, 0, 3], strict=True):
         x, y, width, height = box.tolist()

@@ -220,7 +220,7 @@ def report_vot(
                 robustness=robustness_of(challenge),
             ),
         }
-        about = f"From result files of the VOT toolkit, experiment {experiment}, with its numbers."
+        about = f"From the result files of the VOT toolkit (experiment {experiment}), as the toolkit computes them."
         labels = ", ".join(scores)
         click.echo(f"wrote {write_tables(f'{title}: {labels}', about, [table], figures, out)}")
 

@@ -16,7 +16,7 @@ from singletrack.errors import CheckpointError, InputError, show_value
 from singletrack.files import safetensors_metadata
 
 FixedRows = Literal["point", "center", "rectangle", "all"]
-TemplateRows = Literal[FixedRows, "box"]
+TemplateRows = Literal["point", "center", "rectangle", "box", "all"]
 
 ANCHORS = 5  # of SiamRPN and DaSiamRPN in each cell
 RESNET_STRIDE = 16  # of STARK's ResNet up to its third stage: pixels of a crop for one token

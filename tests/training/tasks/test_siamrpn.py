@@ -135,7 +135,7 @@ def test_recipes_without_published_settings_take_those_of_the_resnet(
 ) -> None:
     recipe, published = RECIPES[name](), siamrpnpp_r50()
     for stage, other in zip(recipe.stages, published.stages, strict=True):
-        assert stage.task.config == MODELS[model].network
+        assert stage.task == SiamRPNTask(config=MODELS[model].network)
         assert replace(stage, task=other.task) == other
     same = replace(recipe, name=published.name, model=published.model, stages=published.stages)
     assert replace(same, starts_from=published.starts_from, settings_of="") == published
