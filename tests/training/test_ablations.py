@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.models.test_pretrained import DEPTH, HEADS, PATCH, WIDTH, jax_arrays, timm_weights
 from tests.training.tasks.test_siamrpn import make_crops
 from tests.training.toys import NOTHING
 from torch.utils.data import DataLoader
@@ -25,17 +28,18 @@ from singletrack.training.base import DataPaths, Recipe, Stage
 from singletrack.training.data.pysot import CroppedPairs
 from singletrack.training.data.synthetic import SyntheticPairs
 from singletrack.training.recipes import RECIPES
+from singletrack.training.recipes.ostrack import PretrainedOSTrack
 from singletrack.training.tasks.ostrack import OSTrackTask
 from singletrack.training.tasks.siamrpn import SiamRPNTask
 from singletrack.training.trainer import RunSettings, train
-from singletrack.training.variants import change_recipe, variants
+from singletrack.training.variants import VALUES, change_recipe, variants
 
 STEPS = 20
 SETTINGS = RunSettings(log_every=1, precision="fp32", boards=())
 
 
 def values_of(name: str) -> list[tuple[str, Any]]:
-    """The variants of a recipe, without what it starts from."""
+    """The variants of a recipe, without what it starts from, see ``test_pretraining``."""
     return [
         (variant, value)
         for variant, values in variants(RECIPES[name]()).items()
@@ -88,6 +92,47 @@ def test_ostrack(variant: str, value: Any, tmp_path: Path) -> None:
     held = stored_config(config, weights)  # the weights carry the variant
     assert getattr(held, variant) == (() if value is None else value)
     load_weights(build_network(held), weights, "ostrack-256")
+
+
+@pytest.mark.parametrize("kind", VALUES["pretraining"], ids=titled)
+def test_pretraining(kind: str | None, tmp_path: Path) -> None:
+    """From a small file in the format of each."""
+    path = tmp_path / ("vit.npz" if kind == "augreg" else "vit.pth")
+    if kind == "augreg":
+        np.savez(path, **jax_arrays())  # type: ignore[arg-type]
+    else:
+        classifier = {"head.weight": torch.zeros(9, WIDTH), "head.bias": torch.zeros(9)} if kind == "deit" else {}
+        torch.save({"model": timm_weights() | classifier}, path)
+    config = OSTrackConfig(
+        template_size=32,
+        search_size=64,
+        patch_size=PATCH,
+        width=WIDTH,
+        depth=DEPTH,
+        heads=HEADS,
+        mlp_ratio=2.0,
+        eliminate_in=(1,),
+        head_channels=16,
+    )
+    stage = Stage(
+        name="stage",
+        task=PretrainedOSTrack(config=config, keep_ratio=0.7),
+        source=SyntheticPairs(pairs=PairSettings(), picture_size=96, clips=0),
+        template_size=32,
+        search_size=64,
+        steps=STEPS,
+        batch=2,
+        lr=0.0,
+        head_lr=1e-3,
+        check_samples=2,
+    )
+    recipe = change_recipe(one_stage_recipe("ostrack-256", stage), {"pretraining": kind})
+    assert bool(recipe.starts_from) == (kind is not None)
+    weights = train(recipe, NOTHING, tmp_path / "run", weights=path if kind else None, settings=SETTINGS)
+    losses = losses_of(tmp_path / "run")
+    assert len(losses) == STEPS
+    assert all(map(math.isfinite, losses))
+    assert load_file(weights).keys() == build_network(config).state_dict().keys()
 
 
 def test_ranking_by_the_targets_box_needs_the_box() -> None:
