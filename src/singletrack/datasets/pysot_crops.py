@@ -92,7 +92,8 @@ class CropFolder:
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise InputError(
                 f"{path} must be {{video: {{track: {{frame: [x1, y1, x2, y2]}}}}}}, as prepared by pysot; got "
-                f"{type(error).__name__}: {error}; run training_dataset/{self.name} of pysot"
+                f"{getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'}; run `singletrack datasets "
+                f"crops {self.name} --root ROOT --out {self.root}`, or training_dataset/{self.name} of pysot"
             ) from error
         if not tracks:
             raise InputError(f"{path} has no boxes with a size; create the file again")

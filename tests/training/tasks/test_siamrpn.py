@@ -234,5 +234,5 @@ def test_a_few_steps_of_each_stage(name: str, model: str, steps: int, data: Data
 
 def test_a_folder_without_its_annotations_is_named(data: DataPaths, tmp_path: Path) -> None:
     folders = {**data.folders, "coco": tmp_path}
-    with pytest.raises(InputError, match=r"as prepared by pysot; got .*run training_dataset/coco of pysot"):
+    with pytest.raises(InputError, match=r"got No such file or directory; run `singletrack datasets crops coco --root"):
         CroppedPairs().fingerprints(replace(data, folders=folders))
