@@ -20,6 +20,7 @@ import torch
 
 from singletrack import engines, loading
 from singletrack.cache import cache_folder
+from singletrack.datasets.synthetic.clips import generate_clip
 from singletrack.engines.onnx_engine import ONNXRuntimeNetwork
 from singletrack.engines.openvino_engine import OpenVINONetwork
 from singletrack.engines.torch_engine import TorchNetwork
@@ -32,6 +33,7 @@ from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.stark import build_stark
 from singletrack.registry import MODELS, change_settings, network_config
 from singletrack.tracking.longterm import LongTermTracker
+from singletrack.tracking.multi import MultiTracker
 from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.tracking.stark import STARKSettings, STARKTracker
 
@@ -525,6 +527,31 @@ def test_other_fields_are_carried_too(tmp_path: Path) -> None:
     path = carrying(tmp_path, template_rows="all", eliminate_in=(1,))
     config = loading.build_model("ostrack-tiny", path).config
     assert (config.template_rows, config.eliminate_in) == ("all", (1,))
+
+
+@pytest.mark.usefixtures("little")
+def test_a_network_that_ranks_by_the_targets_box_tracks_on_every_engine(cache: Path, tmp_path: Path) -> None:
+    """Also from an exported file, and several targets in a batch."""
+    torch.manual_seed(0)
+    path = carrying(tmp_path, template_rows="box")
+    exported = tmp_path / "box.onnx"
+    to_onnx.export_onnx(loading.build_model("ostrack-tiny", path), exported, name="ostrack-tiny")
+    clip = list(generate_clip(frames=5))
+    x, y, width, height = clip[0][1]
+    wide = (x - width, y, 3 * width, height)
+    found = {}
+    for engine, file in {"torch": path, "openvino": exported, "onnx": exported}.items():
+        tracker = load("ostrack-tiny", engine=engine, weights=file, precision="fp32")
+        tracker.init(clip[0][0], wide)
+        found[engine] = [tracker.update(frame).box for frame, _ in clip[1:]]
+        several = MultiTracker(tracker)
+        _, second = (several.add(clip[0][0], box) for box in (clip[0][1], wide))
+        together = [several.update(frame)[second].box for frame, _ in clip[1:]]
+        np.testing.assert_allclose(together, found[engine], atol=0.01)
+    np.testing.assert_allclose(found["openvino"], found["torch"], atol=0.01)
+    np.testing.assert_allclose(found["onnx"], found["torch"], atol=0.01)
+    with pytest.raises(InputError, match="unknown setting 'box_channel'"):
+        load("ostrack-tiny", weights=path, settings={"box_channel": False})
 
 
 @pytest.mark.parametrize(

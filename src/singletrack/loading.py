@@ -38,17 +38,26 @@ from singletrack.engines.cpu import instructions
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
 from singletrack.files import atomic_write, check_weights_kind, safetensors_metadata, writing
-from singletrack.models.configs import NetworkConfig, stored_config, stored_fields, variable_fields
+from singletrack.models.configs import (
+    NetworkConfig,
+    OSTrackConfig,
+    change_config,
+    stored_config,
+    stored_fields,
+    variable_fields,
+)
 from singletrack.registry import (
     MODELS,
     LoadedTracker,
     ModelSpec,
+    TrackerSettings,
     change_settings,
     find_model,
     make_tracker,
     unknown_model,
 )
 from singletrack.tracking.base import Network
+from singletrack.tracking.ostrack import OSTrackSettings
 from singletrack.tracking.state import from_bytes
 
 if TYPE_CHECKING:
@@ -277,10 +286,26 @@ def _load(name: str | Path, options: LoadOptions) -> LoadedTracker:
     options = replace(options, engine=engine)
     if path is not None and path.suffix in EXPORTED_ENDINGS:
         held, network = _open_exported(models, path, options)
-        return make_tracker(network, change_settings(held, options.changes))
+        settings = change_settings(held, options.changes)
+        return make_tracker(network, fit_settings(settings, exported_config(MODELS[held].network, network.metadata)))
     settings = change_settings(models[0], options.changes)  # invalid ones are reported before anything is opened
+    if path is not None:
+        settings = fit_settings(settings, trained_config(models[0], path, options.keep_ratio))
     open_model = _open_torch if engine == "torch" else _open_on_engine
     return make_tracker(open_model(models[0], path, options), settings)
+
+
+def fit_settings(settings: TrackerSettings, config: NetworkConfig) -> TrackerSettings:
+    """Return tracker settings with what the config of trained weights decides."""
+    if isinstance(settings, OSTrackSettings) and isinstance(config, OSTrackConfig):
+        return replace(settings, box_channel=config.box_channel)
+    return settings
+
+
+def exported_config(config: NetworkConfig, metadata: Mapping[str, str]) -> NetworkConfig:
+    """Return a config with what the metadata of an exported file says about its inputs."""
+    rows = metadata.get("template_rows")
+    return config if rows is None else change_config(config, {"template_rows": rows})
 
 
 def _choose_engine(device: str, path: Path | None) -> str:
@@ -397,7 +422,7 @@ def _open_on_engine(name: str, path: Path | None, options: LoadOptions) -> Netwo
 
 def _check_shapes(path: Path, spec: ModelSpec, metadata: Mapping[str, str], shapes: Shapes) -> None:
     """Raise CheckpointError unless a file has the inputs and outputs that the model's tracker works with."""
-    config = spec.network
+    config = exported_config(spec.network, metadata)
     maps = config.map_shapes
     if config.center_head and "boxes" in shapes:  # decoded in the graph
         maps = {"boxes": (2, 4), "peaks": (2,), "score": (None, None)}

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import csv
+import shlex
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tests.evaluation.vot_case import make_2020
 
 from singletrack.cli.main import main
 from singletrack.datasets.tracking_datasets import BENCHMARKS
+from singletrack.evaluation.report import BenchmarkScores, several_table
 from singletrack.evaluation.run_store import RunFacts, RunFolder, SequenceResult
 from singletrack.install import install_command
 
@@ -160,8 +164,47 @@ def test_several_data_sets_are_one_table(
     papers = {line.split(",")[0]: line.split(",") for line in lines[2:]}
     assert float(papers["SiamRPN++ R50 (OTB)"][header.index("otb AUC")]) == 69.6
     assert (out / "several.md").is_file()
+    assert "otb AUC" in (out / "report.html").read_text(encoding="utf-8")
     assert (out / "several.tex").is_file()
     assert "this report" in capsys.readouterr().out
     assert main(["report", str(run), *roots]) == 2
     assert "expected a --root for each data set of the runs (folder)" in capsys.readouterr().err
     assert main(["report", str(run), *roots, "--split", "x"]) == 2
+
+
+def test_the_example_of_the_page_on_data_sets_with_a_vot_challenge(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At toy size, in a folder with the names of the example."""
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    (example,) = [block for block in page.split("```bash\n")[1:] if "vot2022" in block]
+    words = shlex.split(example.split("```")[0].replace("\\\n", " "))
+    for name in ("lasot", "uav123"):
+        monkeypatch.setitem(BENCHMARKS, name, BENCHMARKS["folder"])
+    make_run(tmp_path / "runs" / "lasot", list(NAMES), dataset="lasot")
+    make_run(tmp_path / "runs" / "uav123", list(NAMES), dataset="uav123")
+    make_2020(tmp_path / "ws")
+    (tmp_path / "ws" / "results" / "made").rename(tmp_path / "ws" / "results" / "ostrack-256")
+    monkeypatch.chdir(tmp_path)
+    assert main([word.replace("/data/LaSOT", str(root)).replace("/data/UAV123", str(root)) for word in words[1:]]) == 0
+    table = list(csv.DictReader((tmp_path / "over-all" / "several.csv").read_text().splitlines()))
+    assert table[0]["tracker"] == "ours"
+    assert float(table[0]["vot2022 EAO"]) == pytest.approx(7.2158632369)
+    assert float(table[0]["lasot AUC"]) > 95
+    assert float(table[0]["uav123 AUC"]) > 95
+    papers = {row["tracker"]: row for row in table[1:]}
+    assert papers["OSTrack-256"]["lasot AUC"] == "69.1"
+    assert "vot2022 EAO" in (tmp_path / "over-all" / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    (tmp_path / "elsewhere").mkdir()
+    assert main(["report", "elsewhere", "--root", f"lasot={root}", "--root", "vot2022=ws"]) == 2
+    assert "or a tracker's folder below the root of a VOT challenge; got" in capsys.readouterr().err
+
+
+def test_less_failures_are_marked_as_better() -> None:
+    scores = BenchmarkScores(
+        benchmark="vot2018",
+        trackers={"one": {"EAO": 40.0, "robustness": 1.0}, "two": {"EAO": 30.0, "robustness": 2.0}},
+        less=("robustness",),
+    )
+    assert several_table([scores]).marked == {(0, 1), (0, 2)}

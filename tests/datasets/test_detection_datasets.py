@@ -18,10 +18,10 @@ Corners = tuple[int, int, int, int]  # left, top, right, bottom
 NAN = [None] * 4
 
 
-def annotation(objects: Iterable[tuple[int | None, Corners]]) -> str:
+def annotation(objects: Iterable[tuple[int | None, Corners]], synset: str = "n02958343") -> str:
     """As ILSVRC writes it: a track (None in DET) and a box of each object, its sides in ILSVRC's order."""
     told = "".join(
-        f"<object>{'' if track is None else f'<trackid>{track}</trackid>'}<name>n02958343</name><bndbox>"
+        f"<object>{'' if track is None else f'<trackid>{track}</trackid>'}<name>{synset}</name><bndbox>"
         f"<xmax>{right}</xmax><xmin>{left}</xmin><ymax>{bottom}</ymax><ymin>{top}</ymin></bndbox>"
         "<occluded>1</occluded></object>"
         for track, (left, top, right, bottom) in objects
@@ -131,6 +131,18 @@ def test_det_without_a_picture(tree: Tree) -> None:
         open_dataset("det", tree.root, split="val")
 
 
+def test_categories_of_ilsvrc_are_named_as_in_coco(tree: Tree) -> None:
+    """Synsets that COCO does not have stay as they are."""
+    video, picture = "val/ILSVRC2015_val_00000000", "val/ILSVRC2012_val_00000001"
+    tree.frames(f"Data/VID/{video}", [0], "{:06d}.JPEG")
+    tree.frames("Data/DET/val", [1], "ILSVRC2012_val_{:08d}.JPEG")
+    for synset, category in (("n02402425", "cow"), ("n02342885", "n02342885")):
+        tree.text(f"Annotations/VID/{video}/000000.xml", annotation([(0, (1, 2, 5, 8))], synset))
+        tree.text(f"Annotations/DET/{picture}.xml", annotation([(None, (1, 2, 5, 8))], synset))
+        for name in ("vid", "det"):
+            assert [each.category for each in open_dataset(name, tree.root, split="val")] == [category]
+
+
 LISTING = "yt_bb_detection_train"
 YOUTUBEBB = """AAAAAA_-AAA,11000,0,person,0,present,0.5,0.75,0.25,0.5
 AAAAAA_-AAA,10000,0,person,0,absent,-1,-1,-1,-1
@@ -152,6 +164,7 @@ def test_youtubebb(tree: Tree, stored: Store) -> None:
     make_youtubebb(tree)
     first, second = open_dataset("youtubebb", stored(tree))
     assert (first.name, second.name) == ("AAAAAA_-AAA_0_0", "AAAAAA_-AAA_0_1")
+    assert first.category == second.category == "person"
     assert (grays(first), first.size_wh) == ([time % 256 for time in (11000, 12000, 13000)], (WIDTH, HEIGHT))
     assert rows(first.boxes_xywh) == [[8, 3, 4, 3], NAN, [0, 0, 4, 12]]
     assert first.visible is not None

@@ -36,6 +36,7 @@ def test_arrays_hold_what_the_reader_tells(lasot: Tree, stored: Callable[[Tree],
     frame_index = open_frame_index("lasot", stored(lasot), tmp_path / "kept", split="train", incomplete=True)
     assert (frame_index.dataset, frame_index.split, len(frame_index)) == ("lasot", "train", 2)
     assert frame_index.names.tolist() == [b"cat-1", b"cat-2"]
+    assert frame_index.categories.tolist() == [b"cat", b"cat"]
     assert frame_index.starts.tolist() == [0, 4, 7]
     assert frame_index.lengths.tolist() == [4, 3]
     assert frame_index.seen.tolist() == [2, 3]
@@ -57,6 +58,14 @@ def test_it_is_read_once(lasot: Tree, tmp_path: Path, monkeypatch: pytest.Monkey
     sent = pickle.dumps(again)
     assert len(sent) < 500  # the files are named, not sent
     assert pickle.loads(sent).box(0, 3).tolist() == [1, 1, 2, 2]
+
+
+def test_an_index_from_before_categories_is_read_anew(lasot: Tree, tmp_path: Path) -> None:
+    first = open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
+    (first.folder / "categories.npy").unlink()
+    again = open_frame_index("lasot", lasot.root, tmp_path / "kept", split="train", incomplete=True)
+    assert again.categories.tolist() == [b"cat", b"cat"]
+    assert again.fingerprint == first.fingerprint
 
 
 def test_the_fingerprint_tells_data_apart_and_not_where_they_lie(lasot: Tree, tmp_path: Path) -> None:

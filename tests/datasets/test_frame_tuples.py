@@ -38,7 +38,7 @@ def footage(*visible: list[bool], box: tuple[float, ...] = (5.0, 20.0, 30.0, 30.
     starts = np.cumsum([0, *map(len, visible)])
     flags = np.array([flag for each in visible for flag in each])
     boxes = np.tile(np.array(box, np.float32), (len(flags), 1))
-    rest: dict[str, Any] = dict.fromkeys(("names", "places", "files"), np.zeros(len(visible)))
+    rest: dict[str, Any] = dict.fromkeys(("names", "categories", "places", "files"), np.zeros(len(visible)))
     return Made(
         folder=Path(),
         dataset="made",

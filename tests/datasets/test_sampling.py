@@ -18,7 +18,7 @@ def footage(*visible: list[bool]) -> FrameIndex:
     """Footage of which only it matters where targets are visible."""
     starts = np.cumsum([0, *map(len, visible)])
     flags = np.array([flag for each in visible for flag in each])
-    rest: dict[str, Any] = dict.fromkeys(("names", "places", "files", "boxes"), np.zeros(len(visible)))
+    rest: dict[str, Any] = dict.fromkeys(("names", "categories", "places", "files", "boxes"), np.zeros(len(visible)))
     return FrameIndex(
         folder=Path(), dataset="made", split="train", fingerprint="", where=(), starts=starts, visible=flags, **rest
     )

@@ -163,6 +163,7 @@ def test_got10k_val_tells_cover_absence_rate_and_size(tree: Tree, stored: Store,
     make_got10k(tree, f"{part}/GOT-10k_Val_000001")
     tree.text(f"{part}/list.txt", "GOT-10k_Val_000001\n")
     (sequence,) = open_dataset("got10k", stored(tree), split="val", incomplete=True)
+    assert sequence.category == "otter"
     assert sequence.cover is not None
     assert sequence.visible is not None
     assert sequence.cover.tolist() == [1.0, 0.5, 0.0]

@@ -10,8 +10,10 @@ from tests.evaluation.vot_case import make_2018, make_2020
 
 from singletrack.cli.main import main
 from singletrack.errors import InputError
-from singletrack.evaluation.vot import open_workspace, score
+from singletrack.evaluation.vot import CHALLENGES, open_workspace, score
 from singletrack.evaluation.vot_regions import read_regions
+
+PLOTS = ("expected_overlap", "accuracy_robustness")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,19 @@ def test_the_report_shows_them_beside_published_ones(
     assert ours.split()[1:5] == ["28.63", "61.58", "0.89", "1.24"]
     published = next(line for line in lines if "SiamRPN++ R50 " in line)
     assert {"41.50", "60.10", "23.40"} <= set(published.split())
-    assert {path.name for path in out.iterdir()} == {"table.md", "table.csv", "table.tex"}
+    pictures = {f"{name}.{kind}" for name in PLOTS for kind in ("png", "svg", "pdf")}
+    assert {path.name for path in out.iterdir()} == {"report.html", "table.md", "table.csv", "table.tex"} | pictures
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<h1>VOT2018: ours</h1>" in page
+    assert '<td class="number">28.63</td>' in page
+    assert "SiamRPN++ R50" in page
+    assert page.count("data:image/svg+xml;base64,") == len(PLOTS)
+
+
+def test_the_curve_is_that_of_which_the_eao_is_a_mean(restarts: Path, anchors: Path) -> None:
+    for root, year in ((restarts, "vot2018"), (anchors, "vot2020")):
+        found, part = score(open_workspace(root), root / "results" / "made", year), CHALLENGES[year]
+        assert found.curve[part.low : part.high + 1].mean() == pytest.approx(found.eao)
 
 
 def test_what_is_missing_is_named(anchors: Path, restarts: Path, tmp_path: Path) -> None:

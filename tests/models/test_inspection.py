@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from singletrack.errors import InputError
+from singletrack.geometry.crops import fill_boxes
 from singletrack.models.configs import AlignedConfig, OSTrackConfig, RelationConfig, SiamRPNConfig, STARKConfig
 from singletrack.models.inspection import inspect_pair
 from singletrack.models.ostrack import Trace, build_ostrack
@@ -77,6 +78,21 @@ def test_another_token_changes_what_is_shown_and_not_what_is_computed() -> None:
     np.testing.assert_array_equal(one.eliminated, other.eliminated)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"a row and a column from 0 to 3; got 4,0"):
         inspect_pair(network, unchanged, template, search, (4, 0))
+
+
+def test_the_tokens_in_the_targets_box_are_shown_where_they_rank() -> None:
+    torch.manual_seed(0)
+    network = build_ostrack(replace(SMALL, template_rows="box")).eval()
+    template, search = pixels(64, 4), pixels(128, seed=1)
+    template[:, 3] = fill_boxes(np.array([[0, 24, 64, 16]]), 64)
+    found = inspect_pair(network, unchanged, template, search)
+    trace = Trace(listen=(0, 1, 2, 3))
+    with torch.inference_mode():
+        network(torch.from_numpy(template), torch.from_numpy(search), trace=trace)
+    for index in range(4):
+        np.testing.assert_allclose(found.attention[f"block {index}"].ravel(), trace.attention[index][0], atol=1e-6)
+    corner = inspect_pair(network, unchanged, template, search, token=(0, 0))
+    assert not np.allclose(corner.attention["block 0"], found.attention["block 0"])
 
 
 def test_without_elimination() -> None:

@@ -1,4 +1,4 @@
-"""Small whole-looking copies of the four data sets that OSTrack is trained on: a bright square that walks."""
+"""Small whole-looking copies of the data sets that trackers are trained on: a bright square that walks."""
 
 from __future__ import annotations
 
@@ -108,4 +108,73 @@ def make_all(root: Path) -> dict[str, Path]:
         "got10k": make_got10k(root / "got10k"),
         "coco": make_coco(root / "coco"),
         "trackingnet": make_trackingnet(root / "trackingnet"),
+    }
+
+
+# --- the data sets of Siamese trackers, with a cat and a dog in each ---
+
+SYNSETS = {"cat": "n02121808", "dog": "n02084071"}
+
+
+def ilsvrc(synset: str, box: np.ndarray, track: int | None) -> str:
+    """An annotation of one object, as in VID with a track and in DET without."""
+    x, y, width, height = box
+    told = "" if track is None else f"<trackid>{track}</trackid>"
+    corners = f"<xmax>{x + width}</xmax><xmin>{x}</xmin><ymax>{y + height}</ymax><ymin>{y}</ymin>"
+    thing = f"<object>{told}<name>{synset}</name><bndbox>{corners}</bndbox></object>"
+    return f"<annotation><size><width>{WIDTH}</width><height>{HEIGHT}</height></size>{thing}</annotation>"
+
+
+def make_vid(root: Path) -> Path:
+    for split, start in (("train/ILSVRC2015_VID_train_0000", "ILSVRC2015_train"), ("val", "ILSVRC2015_val")):
+        for number, synset in enumerate(SYNSETS.values()):
+            video, boxes = f"VID/{split}/{start}_0000000{number}", walk(number)
+            write_frames(root / "Data" / video, boxes, 10 * number, "{:06d}.JPEG", 0)
+            (root / "Annotations" / video).mkdir(parents=True)
+            for frame, box in enumerate(boxes):
+                (root / "Annotations" / video / f"{frame:06d}.xml").write_text(ilsvrc(synset, box, 0))
+    return root
+
+
+def make_det(root: Path) -> Path:
+    for number, synset in enumerate(SYNSETS.values()):
+        folder, box = f"DET/train/ILSVRC2013_train/{synset}", walk(number)[:1]
+        write_frames(root / "Data" / folder, box, 20 * number, f"{synset}_{{}}.JPEG")
+        (root / "Annotations" / folder).mkdir(parents=True)
+        (root / "Annotations" / folder / f"{synset}_1.xml").write_text(ilsvrc(synset, box[0], None))
+    return root
+
+
+def make_youtubebb(root: Path) -> Path:
+    rows = []
+    for class_id, (name, _) in enumerate(SYNSETS.items(), start=7):
+        boxes, video = walk(class_id), f"video-{name}"
+        pattern = f"{video}_{{}}000_{class_id}_0.jpg"
+        write_frames(root / "yt_bb_detection_train" / str(class_id), boxes, class_id, pattern)
+        for second, (x, y, width, height) in enumerate(boxes, start=1):
+            sides = (x / WIDTH, (x + width) / WIDTH, y / HEIGHT, (y + height) / HEIGHT)
+            rows.append(f"{video},{second}000,{class_id},{name},0,present,{','.join(map(str, sides))}")
+    (root / "yt_bb_detection_train.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def make_coco_with_categories(root: Path, cats: int = 1) -> Path:
+    """COCO whose first pictures show a cat, and the others a dog."""
+    make_coco(root)
+    file = root / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["categories"] = [{"id": 17, "name": "Cat"}, {"id": 18, "name": "Dog"}]
+    for thing in content["annotations"]:
+        thing["category_id"] = 17 if thing["image_id"] <= cats else 18
+    file.write_text(json.dumps(content))
+    return root
+
+
+def make_siamese(root: Path) -> dict[str, Path]:
+    """Data set -> its folder: VID, YouTube-BB, DET and COCO."""
+    return {
+        "vid": make_vid(root / "vid"),
+        "youtubebb": make_youtubebb(root / "youtubebb"),
+        "det": make_det(root / "det"),
+        "coco": make_coco_with_categories(root / "coco"),
     }

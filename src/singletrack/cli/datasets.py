@@ -77,7 +77,8 @@ def check(
 def crops(name: str, root: Path, split: str, limit: int | None, incomplete: bool, out: Path) -> None:
     """Cut the training crops of Siamese trackers from data set NAME, equal to those of pysot.
 
-    OUT is then a --data folder of the recipe siamrpnpp_r50. Stopped, the same command goes on with the missing crops.
+    OUT is then a --data folder of the recipes siamrpnpp_r50 and dasiamrpn_vot_crops; the latter uses its categories.
+    Stopped, the same command goes on with the missing crops.
     """
 
     def progress(indices: Iterable[int]) -> Iterable[int]:

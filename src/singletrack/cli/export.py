@@ -82,7 +82,7 @@ def command(
     network = loading.build_model(model, path, ratio)
     normalization = loading.normalization_of(spec.network)
     listener = RecordingNetwork(TorchNetwork(network, "cpu", normalization=normalization))
-    tracker = make_tracker(listener, spec.tracker_settings)
+    tracker = make_tracker(listener, loading.fit_settings(spec.tracker_settings, network.config))
     looks = {"generated clip": clip_looks(tracker, listener)}
     calibration = []
     if photos is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -17,6 +17,7 @@ from singletrack.engines import require_packages
 from singletrack.errors import InputError
 from singletrack.evaluation.protocols import PROTOCOLS
 from singletrack.evaluation.report import (
+    BenchmarkScores,
     Report,
     build_report,
     difference_table,
@@ -26,8 +27,7 @@ from singletrack.evaluation.report import (
 )
 from singletrack.evaluation.result_readers import TrackerResults, is_run_folder, read_tracker_results
 from singletrack.evaluation.run_store import RunFolder
-from singletrack.evaluation.tables import write_table
-from singletrack.evaluation.vot import CHALLENGES, Scores, open_workspace, score, vot_table
+from singletrack.evaluation.vot import CHALLENGES, Scores, open_workspace, robustness_of, score, vot_table
 from singletrack.files import check_output_folder
 from singletrack.install import install_command
 
@@ -89,10 +89,11 @@ def command(
     printed. --out writes everything, including a single self-contained HTML page.
 
     With a VOT challenge as --data, FOLDER is that of a tracker in the results of a VOT toolkit workspace, and --root
-    is the workspace. EAO, accuracy and robustness are those of the toolkit; --out writes the table alone.
+    is the workspace. EAO, accuracy and robustness are those of the toolkit.
 
     With several --root DATA=PATH, runs of `singletrack evaluate` on several data sets become one table, with a row for
-    each tracker; runs with the same LABEL, or model, share a row. --out writes this table as Markdown, CSV and LaTeX.
+    each tracker; runs with the same LABEL, or model, share a row. DATA may be a VOT challenge, for trackers in the
+    results of that workspace.
     """
     if out is None and is_given("strips"):
         raise click.UsageError("--strips goes with --out FOLDER; add it, or leave --strips out")
@@ -102,14 +103,15 @@ def command(
     if len(roots) > 1:
         if data or split or split_file or attributes or protocol:
             raise click.UsageError("several --root go without --data, --split, --split-file, --attributes, --protocol")
+        _require_report_packages(out)
         report_several(runs, roots, common_only=common_only, published=published, out=out)
         return
-    root = _named_root(roots[0])[1]
+    named, root = _named_root(roots[0])
+    data = data or (named if named in CHALLENGES else None)
+    _require_report_packages(out)
     if data in CHALLENGES:
         report_vot(runs, root, data, experiment=split or "baseline", published=published, out=out)
         return
-    if out is not None:
-        require_packages("writing a report", *REPORT_EXTRA)
     report = read_report(
         runs,
         root,
@@ -128,16 +130,25 @@ def command(
         click.echo(f"wrote {write_report(report, out, strips=strips)}")
 
 
+def _require_report_packages(out: Path | None) -> None:
+    if out is not None:
+        require_packages("writing a report", *REPORT_EXTRA)
+
+
 def _named_root(root: str) -> tuple[str, Path]:
     """Split DATA=PATH into data set ("" if absent) and path; an existing path may have = in its name."""
     name, mark, path = root.partition("=")
-    return (name, Path(path)) if mark and name in BENCHMARKS and not Path(root).exists() else ("", Path(root))
+    return (
+        (name, Path(path))
+        if mark and name in {**BENCHMARKS, **CHALLENGES} and not Path(root).exists()
+        else ("", Path(root))
+    )
 
 
 def report_several(
     runs: Iterable[str], roots: Iterable[str], *, common_only: bool, published: bool, out: Path | None
 ) -> None:
-    """Score runs on several data sets, print one table over all of them, and write it."""
+    """Score runs on several data sets, print one table over all of them, and write a page with it."""
     named = dict(map(_named_root, roots))
     if "" in named:
         raise InputError(
@@ -145,38 +156,84 @@ def report_several(
         )
     by_data: dict[str, list[str]] = {}
     for run in runs:
-        folder = split_label(run)[1]
-        if not is_run_folder(folder):
-            raise InputError(
-                f"expected a run of `singletrack evaluate`, which names its data set; got {folder}; report others alone"
-            )
-        by_data.setdefault(RunFolder.open(folder).facts.dataset, []).append(run)
+        by_data.setdefault(_data_of(split_label(run)[1], named), []).append(run)
     if wrong := by_data.keys() ^ named.keys():
         raise InputError(
             f"expected a --root for each data set of the runs ({', '.join(by_data)}), and no other; got "
             f"{', '.join(named)}; add or remove {', '.join(sorted(wrong))}"
         )
-    reports = [read_report(by_data[name], root, common_only=common_only) for name, root in named.items()]
-    table = several_table(reports, with_published=published)
+    scores = []
+    for name, root in named.items():
+        if name in CHALLENGES:
+            trackers = {label: each.measures for label, each in _vot_scores(by_data[name], root, name).items()}
+            less = () if CHALLENGES[name].anchors else ("robustness",)
+            scores.append(BenchmarkScores(benchmark=name, trackers=trackers, less=less))
+        else:
+            scores.append(BenchmarkScores.of(read_report(by_data[name], root, common_only=common_only)))
+    table = several_table(scores, with_published=published)
     click.echo(table.text())
     if out is not None:
-        click.echo(f"wrote {write_table(table, out)}")
+        from singletrack.evaluation.html_report import write_tables
+
+        about = "Measures are in percent, as papers on each data set compute them."
+        click.echo(f"wrote {write_tables(', '.join(named), about, [table], {}, out)}")
+
+
+def _data_of(folder: Path, roots: Mapping[str, Path]) -> str:
+    """Find the data set of a folder of results among those with a root."""
+    if is_run_folder(folder):
+        return RunFolder.open(folder).facts.dataset
+    inside = [
+        name for name, root in roots.items() if name in CHALLENGES and folder.resolve().is_relative_to(root.resolve())
+    ]
+    if not inside:
+        raise InputError(
+            f"expected a run of `singletrack evaluate`, which names its data set, or a tracker's folder below the "
+            f"root of a VOT challenge; got {folder}; report others alone"
+        )
+    return inside[0]
 
 
 def report_vot(
     runs: Iterable[str], root: Path, challenge: str, *, experiment: str, published: bool, out: Path | None
 ) -> None:
-    """Score results of the VOT toolkit, print the table, and write it."""
+    """Score results of the VOT toolkit, print the table, and write a page with it."""
+    scores = _vot_scores(runs, root, challenge, experiment)
+    table = vot_table(scores, challenge, published)
+    click.echo(table.text())
+    if out is not None:
+        from singletrack.evaluation import plots
+        from singletrack.evaluation.html_report import write_tables
+
+        title, year = challenge.upper(), CHALLENGES[challenge]
+        figures = {
+            "expected_overlap": plots.draw_expected_overlap(
+                {label: each.curve for label, each in scores.items()},
+                {label: each.eao for label, each in scores.items()},
+                low=year.low,
+                high=year.high,
+                title=title,
+            ),
+            "accuracy_robustness": plots.draw_accuracy_robustness(
+                {label: (each.measures["robustness"], each.measures["accuracy"]) for label, each in scores.items()},
+                title=title,
+                robustness=robustness_of(challenge),
+            ),
+        }
+        about = f"From the result files of the VOT toolkit (experiment {experiment}), as the toolkit computes them."
+        labels = ", ".join(scores)
+        click.echo(f"wrote {write_tables(f'{title}: {labels}', about, [table], figures, out)}")
+
+
+def _vot_scores(runs: Iterable[str], root: Path, challenge: str, experiment: str = "baseline") -> dict[str, Scores]:
+    """Score trackers of a workspace, [LABEL=]FOLDER each; raises InputError as ``vot.score``."""
     sequences, scores = open_workspace(root), dict[str, Scores]()
     for label, folder in map(split_label, runs):
         name = label or folder.resolve().name
         if name in scores:
             raise InputError(f"two trackers are named {name}; name them with LABEL=FOLDER")
         scores[name] = score(sequences, folder, challenge, experiment)
-    table = vot_table(scores, challenge, published)
-    click.echo(table.text())
-    if out is not None:
-        click.echo(f"wrote {write_table(table, out)}")
+    return scores
 
 
 def read_report(

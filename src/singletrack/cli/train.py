@@ -217,6 +217,7 @@ def list_recipes() -> str:
             f"  weights    {recipe.starts_from or 'none needed'}",
             f"  cost       {samples / 1e6:.1f} million samples in {sum(s.steps for s in recipe.stages):,} steps",
             f"  published  {', '.join(scores) or 'nothing for this recipe'}",
+            *([f"  settings   those of {recipe.settings_of}; none are published"] if recipe.settings_of else []),
             *([f"  --set      {', '.join(known)}"] if known else []),
         ]
     lines += [

@@ -48,6 +48,7 @@ class VideoSequence:
         visible: (N,) bool, False where the target is marked as absent or completely hidden; None if unknown.
         cover: (N,) visible part of the target, 0 to 1; None if unknown.
         attributes: names of its challenge attributes.
+        category: what the target is, in lowercase, such as "car"; empty if the data set does not say.
         language: a sentence that describes the target; empty if the data set gives no sentence.
         dataset: name of the data set in ``registry``; empty for other sequences.
         fps: frames per second; None if unknown.
@@ -63,6 +64,7 @@ class VideoSequence:
     visible: NDArray[np.bool_] | None = None
     cover: Array | None = None
     attributes: tuple[str, ...] = ()
+    category: str = ""
     language: str = ""
     dataset: str = ""
     fps: float | None = None

@@ -267,7 +267,7 @@ class ClipPairs:
         stacked = crops[0]
         if settings.pairs.num_templates > 1:
             stacked = np.stack([crops[0], crops[2] if newest is not None else crops[0]])
-        return Pair(stacked, crops[1], search.box(search_box), present)
+        return Pair(stacked, crops[1], search.box(search_box), present, template.box(template_box))
 
 
 def cut_template(frame: Image, box_xywh: Array, size: int, settings: PairSettings) -> View:

@@ -17,10 +17,13 @@ Pictures = dict[Hashable, tuple[str, tuple[int, int]]]  # by id: name of the fil
 
 @dataclass(frozen=True, kw_only=True)
 class CocoObject:
-    """One annotated object: the id of its picture, its own, and x, y, width, height in pixels."""
+    """One annotated object: the id of its picture, its own, its category ("" if unknown), and x, y, width, height in
+    pixels.
+    """
 
     image: Hashable
     name: str
+    category: str
     box_xywh: Box
 
 
@@ -51,6 +54,7 @@ def coco_pictures(content: Mapping[str, Any], path: str) -> Pictures:
 
 def coco_objects(content: Mapping[str, Any], path: str, pictures: Pictures) -> Iterator[CocoObject]:
     """The objects with a box of some size; crowds are left out. Raises InputError for a broken entry."""
+    categories = _categories(content)
     for index, thing in enumerate(_list(content, "annotations", path)):
         place = f"annotations[{index}] of {path}"
         if thing.get("iscrowd"):
@@ -64,7 +68,15 @@ def coco_objects(content: Mapping[str, Any], path: str, pictures: Pictures) -> I
             )
         if min(box[2:]) > 0:
             x, y, width, height = map(float, box)
-            yield CocoObject(image=image, name=str(number), box_xywh=(x, y, width, height))
+            category = categories.get(str(thing.get("category_id")), "")
+            yield CocoObject(image=image, name=str(number), category=category, box_xywh=(x, y, width, height))
+
+
+def _categories(content: Mapping[str, Any]) -> dict[str, str]:
+    """Category names in lowercase by id, as text. Others need no categories, so that broken ones are left out."""
+    entries = content.get("categories")
+    kinds = [kind for kind in entries if isinstance(kind, dict)] if isinstance(entries, list) else []
+    return {str(kind.get("id")): kind["name"].lower() for kind in kinds if isinstance(kind.get("name"), str)}
 
 
 def _list(content: Mapping[str, Any], key: str, path: str) -> list[dict[str, Any]]:

@@ -56,7 +56,8 @@ def write_crops(
     incomplete: bool = False,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> int:
-    """Write ``out/train.json`` and ``out/crop511/NAME/FRAME.00.x.jpg``; crops that are there already are kept.
+    """Write ``out/train.json``, ``out/crop511/NAME/FRAME.00.x.jpg`` and, if the data set has categories,
+    ``out/categories.json``; crops that are there already are kept.
 
     Args:
         name: data set in ``registry``.
@@ -78,6 +79,7 @@ def write_crops(
     make_folder(out)
     sequences = open_dataset(name, root, split=split, limit=limit, incomplete=incomplete)
     videos: dict[str, dict[str, dict[str, list[float]]]] = {}
+    categories: dict[str, dict[str, str]] = {}
     for index in progress(range(len(sequences))):
         sequence = sequences[index]
         boxes = np.concatenate([sequence.boxes_xywh[:, :2], sequence.boxes_xywh[:, :2] + sequence.boxes_xywh[:, 2:]], 1)
@@ -94,9 +96,17 @@ def write_crops(
                 _write_jpeg(path, crop_around(sequence.frames[number], box))
         if frames:
             videos[sequence.name] = {"00": frames}
-    with writing(out / "train.json"), atomic_write(out / "train.json") as unfinished:
-        unfinished.write_text(json.dumps(videos), encoding="utf-8")
+            if sequence.category:
+                categories[sequence.name] = {"00": sequence.category}
+    if categories:
+        _write_json(out / "categories.json", categories)
+    _write_json(out / "train.json", videos)
     return sum(len(tracks["00"]) for tracks in videos.values())
+
+
+def _write_json(path: Path, content: object) -> None:
+    with writing(path), atomic_write(path) as unfinished:
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _write_jpeg(path: Path, crop: Image) -> None:

@@ -120,7 +120,9 @@ def _objects_of(storage: Storage, folder: str, file: str) -> SequenceReaders:
     places = {number: _picture(storage, bases, name) for number, (name, _) in pictures.items()}
     for thing in coco_objects(content, path, pictures):
         name = f"{file.removesuffix('.json')}_{thing.image}_{thing.name}"
-        found[name] = partial(read_still, name, places[thing.image], pictures[thing.image][1], thing.box_xywh)
+        found[name] = partial(
+            read_still, name, places[thing.image], pictures[thing.image][1], thing.box_xywh, thing.category
+        )
     return found
 
 
@@ -134,10 +136,13 @@ def _picture(storage: Storage, bases: Iterable[str], name: str) -> StoredFrames:
     return storage.frames("", [])
 
 
-def read_still(name: str, frames: Frames, size_wh: tuple[int, int], box_xywh: Iterable[float]) -> VideoSequence:
+def read_still(
+    name: str, frames: Frames, size_wh: tuple[int, int], box_xywh: Iterable[float], category: str = ""
+) -> VideoSequence:
     if not len(frames):
         raise InputError(f"expected the picture of {name}; it is not there; export it again with its pictures")
-    return VideoSequence(name=name, frames=frames, boxes_xywh=np.array([[*box_xywh]], np.float64), told_size_wh=size_wh)
+    boxes_xywh = np.array([[*box_xywh]], np.float64)
+    return VideoSequence(name=name, frames=frames, boxes_xywh=boxes_xywh, category=category, told_size_wh=size_wh)
 
 
 # --- MOTChallenge -------------------------------------------------------------------------------------------

@@ -32,11 +32,66 @@ ILSVRC_FOLDERS = ("ILSVRC2015", "ILSVRC2017", "ILSVRC")  # folder names of the d
 NOWHERE = (np.nan, np.nan, np.nan, np.nan)
 
 
+# ILSVRC names categories by synsets. For those that COCO and YouTube-BB have as well, the word that they use.
+COCO_WORDS = {
+    "n00007846": "person",
+    "n01503061": "bird",
+    "n02084071": "dog",
+    "n02121808": "cat",
+    "n02131653": "bear",
+    "n02374451": "horse",
+    "n02391049": "zebra",
+    "n02402425": "cow",
+    "n02411705": "sheep",
+    "n02503517": "elephant",
+    "n02691156": "airplane",
+    "n02769748": "backpack",
+    "n02828884": "bench",
+    "n02834778": "bicycle",
+    "n02880940": "bowl",
+    "n02924116": "bus",
+    "n02958343": "car",
+    "n03001627": "chair",
+    "n03085013": "keyboard",
+    "n03211117": "tv",
+    "n03483316": "hair drier",
+    "n03642806": "laptop",
+    "n03761084": "microwave",
+    "n03790512": "motorcycle",
+    "n03793489": "mouse",
+    "n03797390": "cup",
+    "n03991062": "potted plant",
+    "n04070727": "refrigerator",
+    "n04074963": "remote",
+    "n04228054": "skis",
+    "n04256520": "couch",
+    "n04379243": "dining table",
+    "n04442312": "toaster",
+    "n04468005": "train",
+    "n04530566": "boat",
+    "n04591713": "bottle",
+    "n06874185": "traffic light",
+    "n07697537": "hot dog",
+    "n07739125": "apple",
+    "n07747607": "orange",
+    "n07753592": "banana",
+    "n07873807": "pizza",
+}
+
+
+class MarkedObject(NamedTuple):
+    """One object of an .xml: track ("" in DET), category and box (x, y, width, height)."""
+
+    track: str
+    category: str
+    box_xywh: Box
+
+
 class Marked(NamedTuple):
-    """Contents of one .xml: size of the image, and track ("" in DET) and box (x, y, width, height) of each object."""
+    """Contents of one .xml: size of the image, and its objects."""
 
     size_wh: tuple[int, int]
-    objects: list[tuple[str, Box]]
+    objects: list[MarkedObject]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +99,7 @@ class Track:
     """One object of a video. ``stems``: names of all its images, without ending. ``boxes``: image index -> xywh."""
 
     name: str
+    category: str
     folder: str
     stems: list[str]
     boxes: dict[int, Box]
@@ -59,15 +115,19 @@ def find_vid(storage: Storage, split: str, text: str | None) -> SequenceReaders:
     for marked, pictures in _folders(storage, "VID", split):
         files = _annotations(storage, marked)
         tracks: dict[str, dict[int, Box]] = defaultdict(dict)
+        categories: dict[str, str] = {}
         size_wh = (0, 0)
         for index, file in enumerate(files):
             size_wh, objects = _read_annotation(storage, f"{marked}/{file}")
-            for track, box_xywh in objects:
-                tracks[track][index] = box_xywh
+            for thing in objects:
+                tracks[thing.track][index] = thing.box_xywh
+                categories.setdefault(thing.track, thing.category)
         stems = [file.removesuffix(".xml") for file in files]
         for track, boxes in tracks.items():
             name = f"{pictures.rpartition('/')[2]}_{track}"
-            told = Track(name=name, folder=pictures, stems=stems, boxes=boxes, size_wh=size_wh)
+            told = Track(
+                name=name, category=categories[track], folder=pictures, stems=stems, boxes=boxes, size_wh=size_wh
+            )
             found[name] = partial(read_track, storage, told)
     return found
 
@@ -89,6 +149,7 @@ def read_track(storage: Storage, track: Track) -> VideoSequence:
         frames=storage.frames(track.folder, [there[stem] for stem in stems]),
         boxes_xywh=boxes_xywh,
         visible=has_size(boxes_xywh),
+        category=track.category,
         told_size_wh=track.size_wh,
     )
 
@@ -102,10 +163,10 @@ def find_det(storage: Storage, split: str, text: str | None) -> SequenceReaders:
             stem = file.removesuffix(".xml")
             frames = storage.frames(pictures, [there[stem]] if stem in there else [])
             size_wh, objects = _read_annotation(storage, f"{marked}/{file}")
-            for number, (_, box_xywh) in enumerate(objects):
-                if min(box_xywh[2:]) > 0:
+            for number, thing in enumerate(objects):
+                if min(thing.box_xywh[2:]) > 0:
                     name = f"{stem}_{number}"
-                    found[name] = partial(read_still, name, frames, size_wh, box_xywh)
+                    found[name] = partial(read_still, name, frames, size_wh, thing.box_xywh, thing.category)
     return found
 
 
@@ -136,7 +197,9 @@ def _read_annotation(storage: Storage, path: str) -> Marked:
             left, top, right, bottom = (
                 float(_text(thing, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
             )
-            objects.append((thing.findtext("trackid", ""), (left, top, right - left, bottom - top)))
+            synset = thing.findtext("name", "")
+            box_xywh = left, top, right - left, bottom - top
+            objects.append(MarkedObject(thing.findtext("trackid", ""), COCO_WORDS.get(synset, synset), box_xywh))
     except (ElementTree.ParseError, ValueError) as error:
         raise InputError(f"invalid ILSVRC annotation {path}: {error}; get a complete copy") from error
     return Marked((width, height), objects)
@@ -168,6 +231,7 @@ class Segment:
 
     youtube_id: str
     class_id: str
+    category: str
     object_id: str
     folder: str
     told: array[float]
@@ -191,7 +255,7 @@ def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceRe
     listing = YOUTUBEBB_LISTS[split]
     content = storage.text(f"{listing}.csv")
     try:
-        objects = _read_objects(content)
+        objects, categories = _read_objects(content)
     except ValueError as error:
         raise InputError(
             f"every line of {listing}.csv must have {YOUTUBEBB_COLUMNS} values with the box in the last four; got "
@@ -207,6 +271,7 @@ def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceRe
         segment = Segment(
             youtube_id=youtube_id,
             class_id=class_id,
+            category=categories[class_id],
             object_id=object_id,
             folder=folder,
             told=told,
@@ -217,17 +282,21 @@ def find_youtubebb(storage: Storage, split: str, text: str | None) -> SequenceRe
     return found
 
 
-def _read_objects(text: str) -> dict[tuple[str, str, str], array[float]]:
-    """Read the rows of each (video, class, object); raises ValueError for an invalid line."""
+def _read_objects(text: str) -> tuple[dict[tuple[str, str, str], array[float]], dict[str, str]]:
+    """Read the rows of each (video, class, object), and the name of each class; raises ValueError for an invalid
+    line.
+    """
     objects: dict[tuple[str, str, str], array[float]] = defaultdict(lambda: array("d"))
+    categories: dict[str, str] = {}
     # millions of lines, so neither lines nor rows are kept
     for row in csv.reader(line[0] for line in re.finditer(r".+", text)):
         if len(row) != YOUTUBEBB_COLUMNS:
             raise ValueError(f"{len(row)} in {','.join(row)!r}")
-        youtube_id, time, class_id, _, object_id, presence, *sides = row
+        youtube_id, time, class_id, category, object_id, presence, *sides = row
+        categories.setdefault(class_id, category.lower())
         box = map(float, sides) if presence == "present" else NOWHERE
         objects[youtube_id, class_id, object_id].extend([float(time), *box])
-    return objects
+    return objects, categories
 
 
 def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
@@ -255,6 +324,7 @@ def read_segment(storage: Storage, segment: Segment) -> VideoSequence:
         frames=frames,
         boxes_xywh=boxes_xywh,
         visible=has_size(boxes_xywh),
+        category=segment.category,
         told_size_wh=(width, height),
     )
 

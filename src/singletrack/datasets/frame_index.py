@@ -7,6 +7,7 @@ one copy.
     folder/
     ├── facts.json       data set, split, location of the sequences, and the fingerprint
     ├── names.npy        (n,) names of the sequences, bytes
+    ├── categories.npy   (n,) what their targets are, bytes; empty if unknown
     ├── places.npy       (n,) index of the folder in facts.json that holds the frames of each sequence
     ├── starts.npy       (n + 1,) start of each sequence in the arrays below
     ├── files.npy        (frames,) file names, bytes
@@ -35,7 +36,7 @@ from singletrack.datasets.registry import Choice, choose, raise_problems, try_op
 from singletrack.datasets.storage import Place, StoredFrames
 from singletrack.errors import InputError
 
-ARRAYS = ("names", "places", "starts", "files", "boxes", "visible")
+ARRAYS = ("names", "categories", "places", "starts", "files", "boxes", "visible")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +45,8 @@ class FrameIndex:
 
     Attributes:
         folder: folder of its arrays, with the layout above.
-        fingerprint: SHA-256 of the arrays (names, boxes and flags, not pixels), 64 hexadecimal digits.
+        fingerprint: SHA-256 of the arrays without categories (names, boxes and flags, not pixels), 64 hexadecimal
+            digits.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class FrameIndex:
     fingerprint: str
     where: tuple[Place, ...]
     names: NDArray[np.bytes_]
+    categories: NDArray[np.bytes_]
     places: NDArray[np.int32]
     starts: NDArray[np.int64]
     files: NDArray[np.bytes_]
@@ -118,7 +121,9 @@ def open_frame_index(
     lists = [None if file is None else Path(file).read_bytes().hex() for file in (split_file, exclude_file)]
     asked = json.dumps([name, str(Path(root).resolve()), split, *lists, incomplete])
     kept = Path(folder) / f"{name}-{split or 'default'}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
-    if not (kept / "facts.json").is_file():
+    if not all(
+        (kept / file).is_file() for file in ("facts.json", "categories.npy")
+    ):  # an older index has no categories
         chosen = choose(name, root, split=split, split_file=split_file, exclude_file=exclude_file)
         _write(_gathered(name, root, chosen, incomplete, progress), kept)
     return load_footage(kept)
@@ -156,6 +161,7 @@ class _Gathering:
     split: str
     where: dict[Place, int] = field(default_factory=dict)
     names: list[bytes] = field(default_factory=list)
+    categories: list[bytes] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=lambda: [0])
     files: list[NDArray[np.bytes_]] = field(default_factory=list)
@@ -171,6 +177,7 @@ class _Gathering:
             )
         assert isinstance(frames, StoredFrames)
         self.names.append(sequence.name.encode())
+        self.categories.append(sequence.category.encode())
         self.places.append(self.where.setdefault(frames.folder, len(self.where)))
         self.starts.append(self.starts[-1] + len(sequence))
         self.files.append(np.array([name.encode() for name in frames.names]))
@@ -181,6 +188,7 @@ class _Gathering:
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {
             "names": np.array(self.names),
+            "categories": np.array(self.categories),
             "places": np.array(self.places, np.int32),
             "starts": np.array(self.starts, np.int64),
             "files": np.concatenate(self.files),
@@ -219,6 +227,8 @@ def _write(gathering: _Gathering, folder: Path) -> None:
     total = hashlib.sha256()
     for name, array in gathering.arrays().items():
         np.save(unfinished / f"{name}.npy", array)
+        if name == "categories":
+            continue
         total.update(f"{name} {array.dtype} {array.shape}".encode())
         total.update(np.ascontiguousarray(array).data.cast("B"))
     facts = {

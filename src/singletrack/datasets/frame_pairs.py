@@ -52,11 +52,13 @@ class FramePair:
         template: (T, T, 3) RGB in 0 to 255, uint8 or float32; (2, T, T, 3) if the augmentation uses two templates.
         search: (S, S, 3) RGB in 0 to 255.
         box: (4,) xywh as fractions of the search crop; it may extend beyond the crop.
+        template_box: (4,) xywh as fractions of the first template; it may extend beyond the crop.
     """
 
     template: Pixels
     search: Pixels
     box: NDArray[np.float64]
+    template_box: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,7 @@ def render(
             mark_box(crop, label * drawing.template_size)
     if newest_look:
         template = np.concatenate([template[None], newest_look[0][None]])
-    return FramePair(template, search, labels[1])
+    return FramePair(template, search, labels[1], labels[0])
 
 
 def view_of(

@@ -2,11 +2,12 @@
 
     folder/
     ├── train.json                        {video: {track: {frame: [x1, y1, x2, y2]}}}, pixels of the video
-    └── crop511/VIDEO/FRAME.TRACK.x.jpg   the target centered in 511 x 511 pixels, at the scale of a template
+    ├── crop511/VIDEO/FRAME.TRACK.x.jpg   the target centered in 511 x 511 pixels, at the scale of a template
+    └── categories.json                   {video: {track: category}}; optional, pysot does not write it
 
-The scripts of pysot (training_dataset/*) create them from the downloads. A network that always sees its target in
-the middle learns the middle, so the search region is shifted by up to 64 pixels, uniformly, as in the paper. The
-pair at an index depends only on (seed, index).
+The scripts of pysot (training_dataset/*) and ``crop_writer`` create them from the downloads. A network that always
+sees its target in the middle learns the middle, so the search region is shifted by up to 64 pixels, uniformly, as in
+the paper. The pair at an index depends only on (seed, index).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack.datasets.base import Image
+from singletrack.datasets.categories import Categories, Target
 from singletrack.datasets.photos import Random
-from singletrack.errors import InputError, VideoError
+from singletrack.errors import InputError, VideoError, show_value
 from singletrack.opencv import cv2
 from singletrack.video.images import decode_picture
 
@@ -44,12 +46,19 @@ COLORS = np.array(
 
 @dataclass(frozen=True)
 class Track:
-    """One target of one video. ``frames``: ascending numbers. ``boxes_xyxy``: (N, 4) pixels of the video, not empty."""
+    """One target of one video.
+
+    Attributes:
+        frames: ascending numbers.
+        boxes_xyxy: (N, 4) pixels of the video, not empty.
+        category: what it is; empty if unknown.
+    """
 
     video: str
     number: str
     frames: tuple[int, ...]
     boxes_xyxy: Array
+    category: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,22 +80,40 @@ class CropFolder:
     def tracks(self) -> list[Track]:
         """List all tracks with a non-empty box, in the order of the file."""
         path = self.root / "train.json"
+        told = self._categories()
         try:
             videos = json.loads(path.read_text())
             tracks = [
                 track
                 for video, numbers in videos.items()
                 for number, boxes in numbers.items()
-                if (track := _track(video, number, boxes)) is not None
+                if (track := _track(video, number, boxes, told.get(video, {}).get(number, ""))) is not None
             ]
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise InputError(
                 f"{path} must be {{video: {{track: {{frame: [x1, y1, x2, y2]}}}}}}, as prepared by pysot; got "
-                f"{type(error).__name__}: {error}; run training_dataset/{self.name} of pysot"
+                f"{getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'}; run `singletrack datasets "
+                f"crops {self.name} --root ROOT --out {self.root}`, or training_dataset/{self.name} of pysot"
             ) from error
         if not tracks:
             raise InputError(f"{path} has no boxes with a size; create the file again")
         return tracks
+
+    def _categories(self) -> dict[str, dict[str, str]]:
+        path = self.root / "categories.json"
+        if not path.exists():
+            return {}
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            wrong = [each for tracks in told.values() for each in tracks.values() if not isinstance(each, str)]
+        except (OSError, ValueError, AttributeError) as error:
+            wrong = [f"{type(error).__name__}: {error}"]
+        if wrong:
+            raise InputError(
+                f"{path} must be {{video: {{track: category}}}}; got {show_value(wrong[0])}; write it again with "
+                f"`singletrack datasets crops {self.name}`, or delete it to train without categories"
+            )
+        return dict(told)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "root": self.root, "gap": self.gap}
@@ -114,7 +141,7 @@ class CropFolder:
         return np.concatenate([middle - half, middle + half])
 
 
-def _track(video: str, number: str, boxes: dict[str, Any]) -> Track | None:
+def _track(video: str, number: str, boxes: dict[str, Any], category: str) -> Track | None:
     """Read the frames with a non-empty box; None without any. Other entries are ignored."""
     held = {int(frame): box for frame, box in boxes.items() if frame.isdigit()}
     # pysot also reads sizes without position
@@ -122,7 +149,12 @@ def _track(video: str, number: str, boxes: dict[str, Any]) -> Track | None:
     kept = {frame: box for frame, box in sorted(full.items()) if box[2] > box[0] and box[3] > box[1]}
     if not kept:
         return None
-    return Track(video, number, tuple(kept), np.array(list(kept.values()), np.float64))
+    return Track(video, number, tuple(kept), np.array(list(kept.values()), np.float64), category)
+
+
+def categories_of(folders: Sequence[CropFolder]) -> Categories:
+    """Return the categories of all tracks of some folders."""
+    return Categories([np.array([track.category.encode() for track in folder.tracks]) for folder in folders])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +168,8 @@ class Views:
         search_scale: as ``template_scale``, for the search crop.
         blur: share of search crops with motion blur.
         other: share of pairs whose search crop shows another target.
+        same_category: share of these whose other target has the same category, if it is known and has another target;
+            the rest have another category. None draws any target, as published for SiamRPN++.
         color: strength of color changes.
     """
 
@@ -147,6 +181,7 @@ class Views:
     search_scale: float = 0.18
     blur: float = 0.2
     other: float = 0.2
+    same_category: float | None = None
     color: float = 1.0
 
 
@@ -168,28 +203,46 @@ class SiamesePair:
 
 
 def draw_siamese_pair(
-    folders: Sequence[CropFolder], shares: Sequence[float], views: Views, seed: Sequence[int], index: int
+    folders: Sequence[CropFolder],
+    shares: Sequence[float],
+    views: Views,
+    seed: Sequence[int],
+    index: int,
+    categories: Categories | None = None,
 ) -> SiamesePair:
     """Draw the pair at an index, from 0; raises VideoError for a damaged crop.
 
     Args:
+        folders: where to draw from.
         shares: sampling weight of each folder.
+        views: how crops are cut.
+        seed: seed of the run.
+        index: index of the pair.
+        categories: those of the folders, see ``categories_of``; needed with ``views.same_category``.
     """
     random = np.random.default_rng([*seed, index])
     edges = np.cumsum(np.asarray(shares, np.float64) / np.sum(shares))
 
-    def draw_track() -> tuple[CropFolder, Track]:
-        folder = folders[min(int(np.searchsorted(edges, random.random(), side="right")), len(folders) - 1)]
-        return folder, folder.tracks[random.integers(len(folder.tracks))]
+    def draw_target() -> Target:
+        which = min(int(np.searchsorted(edges, random.random(), side="right")), len(folders) - 1)
+        return Target(which, int(random.integers(len(folders[which].tracks))))
 
-    folder, track = draw_track()
+    def track_of(target: Target) -> tuple[CropFolder, Track]:
+        return folders[target.dataset], folders[target.dataset].tracks[target.number]
+
+    target = draw_target()
+    folder, track = track_of(target)
     place = int(random.integers(len(track.frames)))
     present = bool(random.random() >= views.other)
     if present:
         first, last = max(place - folder.gap, 0), min(place + folder.gap, len(track.frames) - 1)
         search = folder, track, int(random.integers(first, last + 1))
     else:
-        other_folder, other = draw_track()
+        if views.same_category is None or categories is None:
+            chosen = draw_target()
+        else:
+            chosen = categories.other(random, target, views.same_category, draw_target)
+        other_folder, other = track_of(chosen)
         search = other_folder, other, int(random.integers(len(other.frames)))
     crop, _ = view(random, folder, track, place, views.template_size, views.template_shift, views.template_scale)
     seen, box = view(random, *search, views.search_size, views.search_shift, views.search_scale)

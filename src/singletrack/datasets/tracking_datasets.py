@@ -82,7 +82,13 @@ def read_lasot(storage: Storage, target: SequencePaths) -> VideoSequence:
             f"full_occlusion.txt and out_of_view.txt of {target.folder} must have equal lengths; got "
             f"{len(hidden)} and {len(outside)} flags; get a complete copy"
         )
-    return read_plain(storage, target, visible=~(hidden | outside), language=read_language(storage, target, "nlp.txt"))
+    return read_plain(
+        storage,
+        target,
+        visible=~(hidden | outside),
+        category=target.name.rpartition("-")[0].lower(),
+        language=read_language(storage, target, "nlp.txt"),
+    )
 
 
 def find_vasttrack(storage: Storage, split: str, text: str | None) -> SequenceReaders:
@@ -157,6 +163,7 @@ def read_got10k(storage: Storage, target: SequencePaths) -> VideoSequence:
         rate = re.match(r"[\d.]+", told.get("anno_fps", ""))  # 10Hz
         size = re.findall(r"\d+", told.get("resolution", ""))  # (1920, 1080)
         facts |= {"fps": float(rate[0])} if rate else {}
+        facts |= {"category": told.get("object_class", "").lower()}
         facts |= {"told_size_wh": (int(size[0]), int(size[1]))} if len(size) == 2 else {}
     return read_plain(storage, target, **facts)
 
@@ -197,7 +204,8 @@ def find_coco(storage: Storage, split: str, text: str | None) -> SequenceReaders
     found: SequenceReaders = {}
     for thing in coco_objects(content, path, pictures):
         name = f"{thing.image:012d}_{thing.name}" if isinstance(thing.image, int) else f"{thing.image}_{thing.name}"
-        found[name] = partial(read_still, name, frames[thing.image], pictures[thing.image][1], thing.box_xywh)
+        size_wh = pictures[thing.image][1]
+        found[name] = partial(read_still, name, frames[thing.image], size_wh, thing.box_xywh, thing.category)
     return found
 
 

@@ -1,6 +1,6 @@
 """Writes a report to files: tables, plots, and one self-contained HTML page. Needs the [report] extra.
 
-OUT/report.html             one page that includes all plots
+OUT/report.html             one page that includes all plots; ``write_tables`` writes tables of other kinds as such
 OUT/table.md .csv .tex      also differences, attributes, sequences; measures.csv has everything
 OUT/success.png .svg .pdf   also precision, normalized_precision, long_term, speed, attribute_bars, attribute_radar,
                             best_1, ..., worst_1, ...
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -21,6 +22,7 @@ from singletrack.datasets.base import VideoSequence
 from singletrack.evaluation import plots
 from singletrack.evaluation.protocols import CURVE_LIMITS, mean_score
 from singletrack.evaluation.report import Report, all_tables, measure_table
+from singletrack.evaluation.tables import Table, write_table
 from singletrack.files import make_folder, writing
 
 STRIP_FRAMES = 6
@@ -67,11 +69,41 @@ def write_report(report: Report, out: str | Path, *, strips: int = 3) -> Path:
             for ending in PICTURE_KINDS:
                 plots.save(figure, folder / f"{name}.{ending}", ending)
         shown[place][name] = _embedded(figure, kind)
+    return _write_page(folder, "report.html", report=report, tables={table.name: table for table in tables}, **shown)
+
+
+def write_tables(title: str, about: str, tables: Sequence[Table], figures: Mapping[str, Figure], out: Path) -> Path:
+    """Write tables as Markdown, CSV and LaTeX, plots, and a page with all of them.
+
+    Args:
+        title: title of the page.
+        about: a sentence or two below it.
+        tables: the tables.
+        figures: name -> plot.
+        out: output folder; created if needed.
+
+    Returns:
+        The path of the HTML page.
+
+    Raises:
+        SingletrackError: the folder cannot be written.
+    """
+    make_folder(out)
+    for table in tables:
+        write_table(table, out)
+    shown = {}
+    for name, figure in figures.items():
+        with writing(out):
+            for ending in PICTURE_KINDS:
+                plots.save(figure, out / f"{name}.{ending}", ending)
+        shown[name] = _embedded(figure, "svg")
+    return _write_page(out, "tables.html", title=title, about=about, tables=tables, plots=shown)
+
+
+def _write_page(folder: Path, template: str, **facts: Any) -> Path:
     environment = Environment(loader=PackageLoader("singletrack.evaluation", "templates"), autoescape=True)
     environment.trim_blocks = environment.lstrip_blocks = True
-    page = environment.get_template("report.html").render(
-        report=report, tables={table.name: table for table in tables}, **shown
-    )
+    page = environment.get_template(template).render(**facts)
     with writing(folder / "report.html"):
         (folder / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"

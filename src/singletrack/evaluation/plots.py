@@ -74,6 +74,50 @@ def draw_precision_recall(
     return figure
 
 
+def draw_expected_overlap(
+    curves: Mapping[str, Array], scores: Mapping[str, float], *, low: int, high: int, title: str
+) -> Figure:
+    """Draw the expected overlap of each tracker over the number of frames; the EAO is the mean of the shaded part.
+
+    Args:
+        curves: (N,) overlaps after 0, 1, ... frames, by tracker.
+        scores: EAO, 0 to 1, by tracker.
+        low: first frame of the part.
+        high: its last one.
+        title: name of the challenge.
+    """
+    figure, axes = _one_plot()
+    for (name, curve), (color, dash) in zip(curves.items(), line_styles(len(curves)), strict=True):
+        label = plain(f"{name} [{100 * scores[name]:.1f}]")
+        axes.plot(np.arange(1, len(curve)), curve[1:], color=color, linestyle=dash, label=label, linewidth=1.8)
+    axes.axvspan(low, high, color="#0072b2", alpha=0.08)
+    longest = max([high, *map(len, curves.values())])
+    axes.set(title=plain(f"Expected overlap on {title} [EAO]"), xlabel="frames", ylabel="expected overlap")
+    axes.set(xlim=(0, longest), ylim=(0, 1))
+    axes.legend(fontsize=8, framealpha=0.85)
+    return figure
+
+
+def draw_accuracy_robustness(points: Mapping[str, tuple[float, float]], *, title: str, robustness: str) -> Figure:
+    """Draw accuracy over robustness in percent, one point per tracker, the better towards the upper right.
+
+    Args:
+        points: robustness and accuracy by tracker.
+        title: name of the challenge.
+        robustness: what robustness is; an axis of which less is better runs to the left.
+    """
+    figure, axes = _one_plot()
+    for (name, (x, y)), (color, _) in zip(points.items(), line_styles(len(points)), strict=True):
+        axes.plot(x, y, "o", color=color, markersize=9)
+        axes.annotate(plain(name), (x, y), xytext=(8, 4), textcoords="offset points", fontsize=9)
+    axes.set(title=plain(f"Accuracy and robustness on {title}"), xlabel=f"robustness: {robustness}")
+    axes.set_ylabel("accuracy, %")
+    axes.margins(0.25)
+    if "less is better" in robustness:
+        axes.invert_xaxis()
+    return figure
+
+
 def draw_speed(points: Mapping[str, tuple[float, float]], *, measure: str) -> Figure:
     """Draw accuracy (0 to 1) over frames per second, one point per tracker; unknown speeds are left out.
 

@@ -286,19 +286,42 @@ def published_table(report: Report) -> Table:
     )
 
 
-def several_table(reports: Ordered[Report], *, with_published: bool = False) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkScores:
+    """The scores of trackers on one of several benchmarks.
+
+    Attributes:
+        benchmark: its name.
+        trackers: label -> measure -> value in percent; all have the same measures.
+        less: measures of which less is better.
+    """
+
+    benchmark: str
+    trackers: dict[str, dict[str, float]]
+    less: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, report: Report) -> BenchmarkScores:
+        """Return the scores of a report."""
+        trackers = {
+            each.label: {name: 100 * value for name, value in each.total.measures.items()} for each in report.trackers
+        }
+        return cls(benchmark=report.benchmark, trackers=trackers)
+
+
+def several_table(benchmarks: Ordered[BenchmarkScores], *, with_published: bool = False) -> Table:
     """Build a table over several benchmarks: a row per tracker, a column per benchmark and measure, in percent.
 
     Args:
-        reports: one for each benchmark.
+        benchmarks: one for each benchmark.
         with_published: add what papers report on any of them, with the sources.
     """
-    columns = [(report.benchmark, measure) for report in reports for measure in report.measures]
+    columns = [(each.benchmark, measure) for each in benchmarks for measure in next(iter(each.trackers.values()))]
     ours: dict[str, dict[tuple[str, str], float]] = {}
-    for report in reports:
-        for each in report.trackers:
-            cells = ours.setdefault(each.label, {})
-            cells |= {(report.benchmark, name): 100 * value for name, value in each.total.measures.items()}
+    for part in benchmarks:
+        for label, measures in part.trackers.items():
+            cells = ours.setdefault(label, {})
+            cells |= {(part.benchmark, name): value for name, value in measures.items()}
     papers: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
     for result in published_results() if with_published else ():
         cells = {(result.benchmark, name): value for name, value in result.measures.items()}
@@ -312,7 +335,7 @@ def several_table(reports: Ordered[Report], *, with_published: bool = False) -> 
         rows.append((tracker, *(cells.get(column, UNKNOWN) for column in columns), source))
     return Table(
         name="several",
-        title=f"{len(reports)} data sets, in percent",
+        title=f"{len(benchmarks)} data sets, in percent",
         columns=(
             "tracker",
             *(f"{benchmark} {measure}" for benchmark, measure in columns),
@@ -321,6 +344,7 @@ def several_table(reports: Ordered[Report], *, with_published: bool = False) -> 
         rows=tuple(rows),
         digits=1,
         best="none" if with_published else "column",
+        less=tuple(f"{each.benchmark} {measure}" for each in benchmarks for measure in each.less),
     )
 
 

@@ -37,6 +37,7 @@ class Table:
         rows: cells are text, integers or floats; NaN is unknown.
         digits: decimals of floats; CSV has all digits.
         best: mark the highest number of each column, of each row, or none.
+        less: columns in which the lowest number is the best.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     digits: int = 2
     best: Literal["column", "row", "none"] = "none"
+    less: tuple[str, ...] = ()
 
     def show(self, cell: Cell) -> str:
         """Format a cell."""
@@ -63,8 +65,9 @@ class Table:
                 lines.setdefault(column if self.best == "column" else row, []).append((row, column))
         marked = []
         for line in lines.values():
-            highest = self.show(max(self.rows[row][column] for row, column in line))
-            marked += [place for place in line if len(line) > 1 and self.show(self.rows[place[0]][place[1]]) == highest]
+            choose = min if self.best == "column" and self.columns[line[0][1]] in self.less else max
+            best = self.show(choose(self.rows[row][column] for row, column in line))
+            marked += [place for place in line if len(line) > 1 and self.show(self.rows[place[0]][place[1]]) == best]
         return frozenset(marked)
 
     def text(self) -> str:

@@ -7,7 +7,7 @@ WORKSPACE/results/TRACKER/EXPERIMENT/NAME/NAME_001.bin or .txt (one per repetiti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -67,12 +67,19 @@ class Scores:
         robustness: from 2020 the share of frames before its failures; before, failures per frame, of which less is
             better, as papers report it.
         failures: failures per sequence, weighted by its length, which the toolkit shows as robustness; None from 2020.
+        curve: (N,) expected overlap after each number of frames, of whose part the EAO is the mean.
     """
 
     eao: float
     accuracy: float
     robustness: float
     failures: float | None = None
+    curve: Overlaps = field(default_factory=lambda: np.zeros(0), compare=False)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The three measures by name, in percent."""
+        return {"EAO": 100 * self.eao, "accuracy": 100 * self.accuracy, "robustness": 100 * self.robustness}
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ def vot_table(scores: dict[str, Scores], benchmark: str, published: bool = False
     rows: list[tuple[Cell, ...]] = [
         (
             label,
-            *(100 * value for value in (each.eao, each.accuracy, each.robustness)),
+            *each.measures.values(),
             *([UNKNOWN if each.failures is None else each.failures] if restarts else []),
             *(["this report"] if published else []),
         )
@@ -159,10 +166,9 @@ def vot_table(scores: dict[str, Scores], benchmark: str, published: bool = False
     for each in found if published else ():
         values = (each.measures.get(name, UNKNOWN) for name in ("EAO", "accuracy", "robustness"))
         rows.append((each.tracker, *values, *([UNKNOWN] if restarts else []), each.source))
-    sense = "failures per 100 frames, less is better" if restarts else "share of the frames before failures"
     return Table(
         name="table",
-        title=f"{benchmark.upper()} in percent; robustness: {sense}",
+        title=f"{benchmark.upper()} in percent; robustness: {robustness_of(benchmark)}",
         columns=(
             "tracker",
             *("EAO", "accuracy", "robustness"),
@@ -171,6 +177,13 @@ def vot_table(scores: dict[str, Scores], benchmark: str, published: bool = False
         ),
         rows=tuple(rows),
     )
+
+
+def robustness_of(benchmark: str) -> str:
+    """Say what robustness is in a challenge."""
+    if CHALLENGES[benchmark].anchors:
+        return "share of the frames before failures"
+    return "failures per 100 frames, less is better"
 
 
 # --- started at anchors, from 2020 -----------------------------------------------------------------------------------
@@ -195,7 +208,8 @@ def _score_anchors(sequences: Sequence[VOTSequence], folder: Path, challenge: Ch
         robustness_weight += len(sequence.truth)
     curve = np.divide(sums, counts, out=np.zeros(CURVE), where=counts > 0)
     eao = float(curve[challenge.low : challenge.high + 1].mean())
-    return Scores(eao, accuracy / accuracy_weight if accuracy_weight else 0.0, robustness / robustness_weight)
+    mean = accuracy / accuracy_weight if accuracy_weight else 0.0
+    return Scores(eao, mean, robustness / robustness_weight, curve=curve)
 
 
 def _failed_at(overlaps: Overlaps, truth: Sequence[Region]) -> int:
@@ -252,8 +266,9 @@ def _score_restarts(sequences: Sequence[VOTSequence], folder: Path, challenge: C
         frames += length
     rate = failures / frames
     per_frame = sum(_failures(folder, sequence) for sequence in sequences) / frames
-    curve = _restart_curve(runs)[challenge.low : challenge.high + 1]
-    return Scores(float(np.mean(curve)) if len(curve) else float("nan"), accuracy / frames, per_frame, rate)
+    curve = _restart_curve(runs)
+    counted = curve[challenge.low : challenge.high + 1]
+    return Scores(float(np.mean(counted)) if len(counted) else UNKNOWN, accuracy / frames, per_frame, rate, curve)
 
 
 def _failures(folder: Path, sequence: VOTSequence) -> float:

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from singletrack.models.build import AnyNetwork
 from singletrack.models.layers.fine_head import FineHead
-from singletrack.models.layers.vit import Attention, Block
+from singletrack.models.layers.vit import Attention, Block, mean_of_rows, pick_rows
 from singletrack.models.stark import FrozenBatchNorm
 
 
@@ -89,9 +89,9 @@ class SeparateAttention(nn.Module):
         out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens - first, width)
         seen = None
         if rows is not None:
-            ranked = q.index_select(2, rows) @ k
-            ranked = ranked if bias is None else ranked + bias.index_select(2, rows)
-            seen = ranked.softmax(-1).mean(2).mean(1)
+            ranked = pick_rows(q, rows) @ k
+            ranked = ranked if bias is None else ranked + pick_rows(bias, rows)
+            seen = mean_of_rows(ranked.softmax(-1), rows)
         return self.proj(out), seen
 
     def split(self, x: Tensor) -> Tensor:

@@ -170,6 +170,26 @@ def mark_box(template: Crop, box_xywh: Sequence[float] | NDArray[Any]) -> None:
     cv2.rectangle(template, low, high, MARK, line, cv2.LINE_AA, shift=4)
 
 
+def fill_boxes(boxes_xywh: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    """Mark the pixels of target boxes, as the published code of OSTrack does for the ranking by a target's box.
+
+    These are the pixels from the one that the box begins in up to, not including, the one that its end minus 1 lies
+    in; at least one in each direction. What is outside of the crop is left out.
+
+    Args:
+        boxes_xywh: (N, 4) x, y, width, height in pixels of crops.
+        size: side of the crops.
+
+    Returns:
+        (N, size, size), 1 inside a box and 0 elsewhere.
+    """
+    low = np.clip(boxes_xywh[:, :2], 0, size - 1).astype(np.int64)
+    high = np.clip((boxes_xywh[:, :2] + boxes_xywh[:, 2:] - 1).astype(np.int64), low + 1, size)
+    pixels = np.arange(size)
+    columns, rows = ((pixels >= low[:, [axis]]) & (pixels < high[:, [axis]]) for axis in (0, 1))
+    return np.asarray(rows[:, :, None] & columns[:, None, :], np.uint8)
+
+
 def square_crop_unrounded(
     frame: Image, box_xywh: Sequence[float], *, factor: float, size: int
 ) -> tuple[NDArray[np.float32], float]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_ty
 from singletrack.errors import CheckpointError, InputError, show_value
 from singletrack.files import safetensors_metadata
 
+FixedRows = Literal["point", "center", "rectangle", "all"]
 TemplateRows = Literal["point", "center", "rectangle", "box", "all"]
 
 ANCHORS = 5  # of SiamRPN and DaSiamRPN in each cell
@@ -99,7 +100,8 @@ class OSTrackConfig(NetworkConfig):
             the attention of all blocks.
         template_rows: template tokens whose attention ranks the search tokens: the token up-left of the center
             ("point", CTR_POINT of the published code), the one down-right of it ("center", the paper's formula), the
-            2x2 around the center ("rectangle", CTR_REC), the middle half ("box"), or all.
+            2x2 around the center ("rectangle", CTR_REC), those in the target's box ("box", GT_BOX), or all. "box" adds
+            a fourth channel to the template, see ``geometry.crops.fill_boxes``.
         stem: "patch" is ViT's single strided convolution; "convolution" has four of them with residual blocks between.
         grid_convolutions: number of first blocks that follow a depth-wise 3x3 convolution on each grid.
         attention_to_head: blocks whose template attention joins the head's input, one channel each.
@@ -160,9 +162,16 @@ class OSTrackConfig(NetworkConfig):
 
     @property
     def template_shape(self) -> tuple[int, ...]:
-        """Shape of the input of ``encode``, without the batch: (3, T, T), or (K, 3, T, T) for several templates."""
-        crop = (3, self.template_size, self.template_size)
+        """Shape of the input of ``encode``, without the batch: (3, T, T), or (K, 3, T, T) for several templates; with
+        a ``box_channel``, 4 in place of 3.
+        """
+        crop = (4 if self.box_channel else 3, self.template_size, self.template_size)
         return crop if self.num_templates == 1 else (self.num_templates, *crop)
+
+    @property
+    def box_channel(self) -> bool:
+        """Whether templates have a fourth channel, the target's box."""
+        return self.template_rows == "box"
 
     @property
     def template_grid(self) -> int:
@@ -194,6 +203,7 @@ class OSTrackConfig(NetworkConfig):
             "keep_ratio": ",".join(map(str, self.keep_ratios)) or self.keep_ratio,
             "mark_template": self.mark_template,
             "num_templates": self.num_templates,
+            **({"template_rows": "box"} if self.box_channel else {}),
         }
 
 

@@ -58,6 +58,8 @@ class Inspection:
 def chosen_tokens(grid: int, token: tuple[int, int] | None, rows: Any) -> list[int]:
     """Return flat indices of template tokens: that at (row, column), or without one those of ``template_rows``.
 
+    rows: one of ``configs.FixedRows``.
+
     Raises:
         InputError: the token lies outside of the grid.
     """
@@ -127,7 +129,11 @@ def _lengths(tokens: Tensor) -> Tensor:
 
 def _inspect_ostrack(network: OSTrack, template: Tensor, search: Tensor, token: tuple[int, int] | None) -> Inspection:
     config, trace = network.config, Trace()
-    rows = torch.tensor(chosen_tokens(config.template_grid, token, config.template_rows), device=search.device)
+    features = network.encode(template)
+    if config.box_channel and token is None:
+        rows = network.backbone.split_box(features)[1]
+    else:
+        rows = torch.tensor(chosen_tokens(config.template_grid, token, config.template_rows), device=search.device)
     seen: list[Tensor] = []
 
     def listen(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -139,7 +145,7 @@ def _inspect_ostrack(network: OSTrack, template: Tensor, search: Tensor, token: 
         for block in network.backbone.blocks:
             assert isinstance(block, Block)
             hooks.callback(block.attn.register_forward_pre_hook(listen).remove)
-        maps = network.locate(network.encode(template), search, trace=trace)
+        maps = network.locate(features, search, trace=trace)
     found, places = Inspection(maps=_maps(maps)), config.search_grid**2
     kept = torch.arange(places, device=search.device).expand(1, places)
     for index, attention in enumerate(seen):

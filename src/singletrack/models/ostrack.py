@@ -26,7 +26,7 @@ from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import CenterHead, init_bias_prior, init_head
 from singletrack.models.layers.fine_head import FineHead, draw_fine_head
 from singletrack.models.layers.one_box_head import OneBoxHead
-from singletrack.models.layers.pos_embed import centered_positions, grid_steps, template_rows
+from singletrack.models.layers.pos_embed import centered_positions, grid_steps, template_rows, tokens_in_boxes
 from singletrack.models.layers.stems import convolutional_stem
 from singletrack.models.layers.vit import Block, init_linear_layers, tie_query_key
 
@@ -92,7 +92,7 @@ class Backbone(nn.Module):
     elimination.
     """
 
-    template_rows: Tensor
+    template_rows: Tensor | None
     steps: Tensor
 
     def __init__(self, config: OSTrackConfig) -> None:
@@ -117,7 +117,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate) for rate in rates)
         self.grid_convolutions = nn.ModuleList(GridConvolution(width) for _ in range(config.grid_convolutions))
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        rows = template_rows(config.template_grid, config.template_rows)
+        rows = None if config.template_rows == "box" else template_rows(config.template_grid, config.template_rows)
         self.register_buffer("template_rows", rows, persistent=False)
 
     def embed(self, image: Tensor, part: Literal["template", "search"]) -> Tensor:
@@ -145,13 +145,30 @@ class Backbone(nn.Module):
         return self.step_bias[:, self.steps[places[:, :, None], places[:, None]]].transpose(0, 1)
 
     def embed_template(self, templates: Tensor) -> Tensor:
-        """Embed template crops of ``template_shape``, batch first: -> (B, Nt, C) tokens."""
+        """Embed template crops of ``template_shape``, batch first: -> (B, Nt, C) tokens.
+
+        With a box channel, they have one more value: 1 for tokens in the target's box (of the first template), else 0.
+        """
+        if not self.config.box_channel:
+            return self.fused(templates)
+        inside = templates[..., 3, :, :] if self.fusion is None else templates[:, 0, 3]
+        tokens = self.fused(templates[..., :3, :, :])
+        return torch.cat([tokens, tokens_in_boxes(inside, self.config.patch_size).unsqueeze(2)], 2)
+
+    def fused(self, templates: Tensor) -> Tensor:
+        """Embed template crops without a box channel, and fuse them if there are two."""
         if self.fusion is None:
             return self.embed(templates, "template")
         tokens = self.embed(templates.flatten(0, 1), "template")
         first, newest = tokens.reshape(-1, self.config.num_templates, *tokens.shape[1:]).unbind(1)
         fused: Tensor = self.fusion(first, newest)
         return fused
+
+    def split_box(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Split what ``embed_template`` returns with a box channel: tokens (B, Nt, C), and whether each is in the box
+        (B, Nt).
+        """
+        return features[..., :-1], features[..., -1]
 
     def look(self, search: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embed the search region, and return for a fine head the stem features at half their stride."""
@@ -173,7 +190,9 @@ class Backbone(nn.Module):
         Returns:
             Search tokens (B, Ns, C), attention channels (B, Ns), and the second output of ``look``.
         """
-        config = self.config
+        config, ranking = self.config, self.template_rows
+        if config.box_channel:
+            template, ranking = self.split_box(template)
         whole, trace = trace is not None, Trace() if trace is None else trace
         x, fine = self.look(search)
         batch, places, _ = x.shape
@@ -191,7 +210,7 @@ class Backbone(nn.Module):
             remaining = joint.shape[1] - asked
             keep = math.ceil(ratios.get(index, 1.0) * remaining)
             noted = index in (*config.attention_to_head, *trace.listen)
-            rows = self.template_rows if noted or keep < remaining else None
+            rows = ranking if noted or keep < remaining else None
             if index + 1 == config.depth and rows is None and not whole:
                 joint, asked = block.attend(joint, None, asked, bias)[0], 0
                 joint = block.transform(joint)
@@ -255,10 +274,10 @@ class OSTrack(nn.Module):
 
         Args:
             template: (B, 3, T, T) normalized; (B, 2, 3, T, T), the first and the dynamic template, for networks with
-                two.
+                two. With a box channel, it is the fourth of the channels.
 
         Returns:
-            (B, Nt, C).
+            (B, Nt, C), or (B, Nt, C + 1) with a box channel.
         """
         return self.backbone.embed_template(template)
 
@@ -272,7 +291,7 @@ class OSTrack(nn.Module):
         """Compute maps on a grid with S / ``cell_size`` cells per side.
 
         Args:
-            features: (B, Nt, C) from ``encode``.
+            features: from ``encode``.
             search: (B, 3, S, S) normalized search crops.
             keep_ratios: keep ratio of each eliminating block; None for those of the config.
             trace: filled with intermediate results.

@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "bool": (bool, "True or False"),
 }
 # The network fixes these.
-FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template")
+FIXED_SETTINGS = ("template_size", "search_size", "mean", "std", "num_templates", "mark_template", "box_channel")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box, check_box, clip_box
-from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, mark_box, square_crop
+from singletrack.geometry.crops import Image, Square, box_from_crop, check_frame, fill_boxes, mark_box, square_crop
 from singletrack.geometry.windows import hann_window
 from singletrack.tracking.base import Candidate, CropArray, FloatArray, Inputs, Result
 from singletrack.tracking.common import CropSettings, LostSettings, LostState, check_next_frame, shows_nothing
@@ -37,6 +37,8 @@ class OSTrackSettings(CropSettings, LostSettings):
             the crop.
         mark_template: draw the box into the template, for a network trained this way (``geometry.crops.mark_box``).
             False as published.
+        box_channel: the template's fourth channel is 1 inside of the target's box (``geometry.crops.fill_boxes``), for
+            a network whose ``template_rows`` is "box".
         num_templates: 2 for a network that also takes a dynamic template, the crop around a recent confident box; 1 as
             published.
         update_interval: number of frames between updates of the dynamic template; None keeps the first template.
@@ -54,6 +56,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     first_frame_correction: float = 0.0
     exact_squares: bool = False
     mark_template: bool = False
+    box_channel: bool = False
     num_templates: int = 1
     update_interval: int | None = None
     update_above: float = 0.5
@@ -199,12 +202,17 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         target.lost_state = LostState()
 
     def _template(self, frame: Image, box: Box) -> CropArray:
-        """Crop a template with a batch of 1, with the box drawn into it if ``mark_template`` is set."""
+        """Crop a template with a batch of 1, with the box drawn into it, or as a channel, if this is set."""
         settings = self.settings
         crop, scale = square_crop(frame, box, factor=settings.template_factor, size=settings.template_size)
         if settings.mark_template:
             square = Square.around(box, settings.template_factor)
             mark_box(crop, (np.array(box) - [square.left, square.top, 0, 0]) * scale)
+        if settings.box_channel:
+            size_wh = np.array(box[2:]) * scale
+            middle = np.concatenate([(settings.template_size - 1 - size_wh) / 2, size_wh])  # as published
+            inside = fill_boxes(middle[None], settings.template_size)[0]
+            crop = np.concatenate([crop, inside[..., None]], 2)
         return crop[None]
 
     def _renew(self, frame: Image, target: _Target, score: float) -> None:

@@ -27,6 +27,7 @@ Batch = dict[str, Tensor]
     template, search   uint8 (B, 3, T, T) and (B, 3, S, S) RGB, or (B, K, 3, T, T) for several templates
     box                (B, 4) xywh as fractions of the search crop, float32; it may extend beyond the crop
     present            (B,) bool: whether the search crop shows the target
+    template_box       (B, 4) xywh as fractions of the first template, for networks with ``template_rows`` "box"
 
 and whatever else its task needs.
 """
@@ -185,6 +186,7 @@ class Recipe:
             matter. False: separately in each process, as in the published codes.
         patience: end a stage after this many validations without a better AO; 0 for never.
         starts_from: description of the required initial weights, for recipes that do not start from scratch.
+        settings_of: recipe whose settings this one takes, because none are published for its model.
     """
 
     name: str
@@ -197,6 +199,7 @@ class Recipe:
     whole_batch: bool = True
     patience: int = 0
     starts_from: str = ""
+    settings_of: str = ""
     seed: int = 42
 
 

@@ -196,6 +196,7 @@ def test_samples_come_from_all_four_data_sets(data: DataPaths) -> None:
         "search": ((4, 3, 64, 64), torch.uint8),
         "box": ((4, 4), torch.float32),
         "present": ((4,), torch.bool),
+        "template_box": ((4, 4), torch.float32),
     }
     again = made(source).samples(stage, data, [1])
     assert torch.equal(again[3]["search"], batch["search"][3])

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from tests.training.made_data import make_coco, make_got10k, make_lasot
+from tests.training.made_data import make_coco_with_categories, make_got10k, make_lasot, make_siamese
 from torch import Tensor
 
+from singletrack.cli.main import main
+from singletrack.datasets.categories import Categories, Target
+from singletrack.datasets.pysot_crops import Views
 from singletrack.errors import InputError
 from singletrack.models.checkpoints import read_weights
 from singletrack.models.configs import DaSiamRPNConfig
@@ -22,10 +27,11 @@ from singletrack.models.dasiamrpn import build_dasiamrpn
 from singletrack.tracking.anchors import anchor_grid
 from singletrack.training.anchor_losses import anchor_counts, anchor_loss, best_boxes, label_anchors
 from singletrack.training.base import DataPaths, Stage
-from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges, category_names
+from singletrack.training.data.dasiamrpn import DistractorAwarePairs, DistractorAwareStream, PairChanges
+from singletrack.training.data.pysot import CroppedPairs
 from singletrack.training.data.video import Part
 from singletrack.training.recipes import RECIPES
-from singletrack.training.recipes.dasiamrpn import dasiamrpn_vot
+from singletrack.training.recipes.dasiamrpn import dasiamrpn_vot, dasiamrpn_vot_crops
 from singletrack.training.tasks.dasiamrpn import DaSiamRPNTask
 from singletrack.training.trainer import RunSettings, train
 
@@ -115,14 +121,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     """LaSOT with two cats and, in COCO, a cat and two dogs."""
     root = tmp_path_factory.mktemp("data")
     make_lasot(root / "lasot")
-    make_coco(root / "coco")
+    make_coco_with_categories(root / "coco")
     make_got10k(root / "got10k")
-    file = root / "coco" / "annotations" / "instances_train2017.json"
-    content = json.loads(file.read_text())
-    content["categories"] = [{"id": 17, "name": "Cat"}, {"id": 18, "name": "Dog"}]
-    for thing in content["annotations"]:
-        thing["category_id"] = 17 if thing["image_id"] == 1 else 18
-    file.write_text(json.dumps(content))
     return DataPaths(folders={name: root / name for name in ("lasot", "coco", "got10k")}, cache=root / "cache")
 
 
@@ -176,34 +176,104 @@ def test_pairs_follow_from_seed_and_index(data: DataPaths) -> None:
 
 
 def test_categories_are_those_that_the_data_sets_tell(data: DataPaths) -> None:
-    kinds = stream(data).kinds
-    assert kinds.names == [["cat", "cat"], ["cat", "dog", "dog"]]
-    assert {name: len(members) for name, members in kinds.members.items()} == {"cat": 3, "dog": 2}
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_negative_pairs_show_another_target_of_the_category_asked_for(data: DataPaths, same: bool) -> None:
-    samples = stream(data)
-    random = np.random.default_rng(3)
-    for _ in range(10):
-        drawn = samples.pairs.draw(random)
-        kind = samples.kinds.of(drawn.footage, drawn.sequence)
-        other = samples.kinds.same(random, drawn) if same else samples.kinds.different(random, drawn, samples.pairs)
-        assert other is not None
-        assert (other.footage, other.sequence) != (drawn.footage, drawn.sequence)
-        assert (samples.kinds.of(other.footage, other.sequence) == kind) is same
-    assert not stream(data, negatives=1.0)[0]["present"]
+    categories = stream(data).categories
+    assert [names.tolist() for names in categories.names] == [[b"cat", b"cat"], [b"cat", b"dog", b"dog"]]
+    assert {name: len(members) for name, members in categories.members.items()} == {b"cat": 3, b"dog": 2}
 
 
 def test_where_categories_are_not_known_any_other_target_will_do(data: DataPaths) -> None:
     samples = stream(data, (Part(dataset="got10k", split="train"),), negatives=1.0, same_category=1.0)
-    assert set(samples.kinds.names[0]) == {""}
+    assert set(samples.categories.names[0]) == {b""}
     assert not samples[0]["present"]
 
 
 def test_data_of_a_single_category_has_no_negatives_of_others(data: DataPaths) -> None:
     with pytest.raises(InputError, match="targets of several categories"):
         stream(data, PARTS[:1], negatives=1.0, same_category=0.0)[0]
+
+
+# --- negative pairs by category, from all data sets of the paper ---
+
+NAMES = ("vid", "youtubebb", "det", "coco")
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    """The data sets of the paper, each with a cat and a dog, COCO with two dogs."""
+    root = tmp_path_factory.mktemp("papers")
+    return DataPaths(folders=make_siamese(root), cache=root / "cache")
+
+
+@pytest.fixture(scope="module")
+def crops(papers: DataPaths, tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    """The same, as cut by the command."""
+    root = tmp_path_factory.mktemp("crops")
+    for name in NAMES:
+        asked = ["datasets", "crops", name, "--root", str(papers.folders[name]), "--incomplete"]
+        assert main([*asked, "--out", str(root / name)]) == 0
+    return DataPaths(folders={name: root / name for name in NAMES}, cache=root / "cache")
+
+
+def from_frames(papers: DataPaths, crops: DataPaths) -> Categories:
+    return stream(papers, tuple(Part(dataset=name, split="train") for name in NAMES)).categories
+
+
+def from_crops(papers: DataPaths, crops: DataPaths) -> Categories:
+    recipe = dasiamrpn_vot_crops()
+    samples: Any = recipe.stages[0].source.samples(recipe.stages[0], crops, [7])
+    return samples.categories
+
+
+@pytest.mark.parametrize("source", [from_frames, from_crops])
+def test_negative_pairs_are_drawn_by_category_from_all_data_sets(
+    source: Callable[..., Categories], papers: DataPaths, crops: DataPaths
+) -> None:
+    categories = source(papers, crops)
+    pair = [b"cat", b"dog"]  # DET's are in the order of their synsets
+    assert [names.tolist() for names in categories.names] == [pair, pair, pair[::-1], [*pair, b"dog"]]
+    random = np.random.default_rng(3)
+
+    def draw() -> Target:
+        dataset = int(random.integers(4))
+        return Target(dataset, int(random.integers(len(categories.names[dataset]))))
+
+    target = Target(2, 1)  # DET's cat
+    same = [categories.other(random, target, 1.0, draw) for _ in range(60)]
+    assert set(same) == {(0, 0), (1, 0), (3, 0)}
+    others = [categories.other(random, target, 0.0, draw) for _ in range(100)]
+    assert set(others) == {(0, 1), (1, 1), (2, 0), (3, 1), (3, 2)}
+    mixed = [categories.other(random, target, 0.5, draw) for _ in range(300)]
+    assert 0.4 < np.mean([categories.of(each) == "cat" for each in mixed]) < 0.6
+
+
+def test_the_search_crop_of_a_negative_pair_shows_the_category_asked_for(crops: DataPaths) -> None:
+    """In VID's crops, every frame of the cat is painted green here, and of the dog red."""
+    root = crops.folders["vid"]
+    told = json.loads((root / "categories.json").read_text())
+    for video, tracks in told.items():
+        color = (0, 200, 0) if tracks["00"] == "cat" else (0, 0, 200)
+        for path in (root / "crop511" / video).iterdir():
+            cv2.imwrite(str(path), np.full((511, 511, 3), color, np.uint8))
+    views = Views(other=1.0, same_category=0.0, color=0.0, blur=0.0)
+    source = CroppedPairs(shares={"vid": 1.0}, views=views)
+    samples = source.samples(replace(small_stage(source), search_size=175), crops, [7])
+    for index in range(10):
+        sample = samples[index]
+        template, search = (sample[name].float().mean((1, 2)).argmax() for name in ("template", "search"))
+        assert {int(template), int(search)} == {0, 1}
+        assert not sample["present"]
+
+
+def test_crops_of_pysot_have_no_categories(crops: DataPaths, tmp_path: Path) -> None:
+    folder = tmp_path / "vid"
+    shutil.copytree(crops.folders["vid"], folder)
+    (folder / "categories.json").unlink()
+    source = CroppedPairs(shares={"vid": 1.0}, views=Views(other=1.0, same_category=1.0))
+    samples = source.samples(small_stage(source), DataPaths(folders={"vid": folder}), [7])
+    assert not samples[0]["present"]
+    (folder / "categories.json").write_text('{"video": {"00": 3}}')
+    with pytest.raises(InputError, match=r"must be {video: {track: category}}; got 3; write it again"):
+        source.samples(small_stage(source), DataPaths(folders={"vid": folder}), [7])
 
 
 # --- the recipe ---
@@ -213,6 +283,23 @@ def test_the_recipe_is_known_by_its_name() -> None:
     recipe = RECIPES["dasiamrpn_vot"]()
     assert recipe == dasiamrpn_vot()
     assert recipe.stages[0].steps == 46_875
+
+
+@pytest.mark.parametrize("name", ["dasiamrpn_vot_paper", "dasiamrpn_vot_crops"])
+def test_ten_steps_on_the_data_sets_of_the_paper(
+    name: str, papers: DataPaths, crops: DataPaths, tmp_path: Path
+) -> None:
+    recipe = RECIPES[name]()
+    source: Any = recipe.stages[0].source
+    data = papers if name == "dasiamrpn_vot_paper" else crops
+    if name == "dasiamrpn_vot_paper":
+        source = replace(source, incomplete=True, followed=1)
+    recipe = replace(recipe, stages=(small_stage(source),))
+    train(recipe, data, tmp_path / "run", settings=RunSettings(log_every=1))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 10
+    assert np.isfinite(losses).all()
 
 
 def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
@@ -227,13 +314,11 @@ def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     assert read_weights(weights).keys() == build_dasiamrpn(NARROW).state_dict().keys()
 
 
-def test_categories_of_youtube_bb_are_in_its_names(tmp_path: Path) -> None:
-    footage: Any = SimpleNamespace(dataset="youtubebb", split="train", names=[b"AAB_x-9_23_0", b"--q_5_1"])
-    assert category_names(footage, tmp_path) == ["23", "5"]
-
-
 def test_the_recipe_of_the_papers_data_sets() -> None:
     recipe, other = RECIPES["dasiamrpn_vot_paper"](), RECIPES["dasiamrpn_vot"]()
     assert list(recipe.stages[0].source.needs()) == ["vid", "youtubebb", "det", "coco"]
     same = replace(recipe.stages[0], source=other.stages[0].source)
     assert replace(recipe, name=other.name, stages=(same,)) == other
+    crops = RECIPES["dasiamrpn_vot_crops"]()
+    assert crops.stages[0].source.needs() == recipe.stages[0].source.needs()
+    assert replace(crops.stages[0], source=other.stages[0].source) == same

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from singletrack.cli.main import main
 from singletrack.errors import CheckpointError, InputError
 from singletrack.models.checkpoints import load_weights
 from singletrack.models.siamrpn import ResNet, build_siamrpn
 from singletrack.registry import MODELS
 from singletrack.training.base import DataPaths, Recipe
 from singletrack.training.data.pysot import CroppedPairs
+from singletrack.training.recipes import RECIPES
 from singletrack.training.recipes.siamrpn import STEPS_AN_EPOCH, siamrpnpp_alex, siamrpnpp_r50
 from singletrack.training.schedules import learning_rate
 from singletrack.training.tasks.siamrpn import SiamRPNTask, start_from_imagenet
@@ -125,6 +127,49 @@ def test_an_alexnet_of_imagenet_fills_the_backbone(tmp_path: Path) -> None:
         stage.task.start(model, tmp_path / "cut.pth", "siamrpnpp-alex")
 
 
+@pytest.mark.parametrize(
+    ("name", "model"), [("siamrpnpp_mobilenet", "siamrpnpp-mobilenet"), ("siamrpnpp_r50_lt", "siamrpnpp-r50-lt")]
+)
+def test_recipes_without_published_settings_take_those_of_the_resnet(
+    name: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, published = RECIPES[name](), siamrpnpp_r50()
+    for stage, other in zip(recipe.stages, published.stages, strict=True):
+        assert stage.task == SiamRPNTask(config=MODELS[model].network)
+        assert replace(stage, task=other.task) == other
+    same = replace(recipe, name=published.name, model=published.model, stages=published.stages)
+    assert replace(same, starts_from=published.starts_from, settings_of="") == published
+    assert main(["train", "--list"]) == 0
+    entry = capsys.readouterr().out.split(f"\n{name}\n")[1].split("published  ")[1]
+    assert entry.splitlines()[:2] == [
+        "nothing for this recipe",
+        "  settings   those of siamrpnpp_r50; none are published",
+    ]
+
+
+def test_the_later_stages_of_a_mobilenet_learn() -> None:
+    heads, whole = RECIPES["siamrpnpp_mobilenet"]().stages
+    with torch.device("meta"):
+        model = build_siamrpn(MODELS["siamrpnpp-mobilenet"].network)
+    assert len(heads.task.groups(model, heads)) == 1
+    backbone, _ = whole.task.groups(model, whole)
+    learning = {name.split(".")[1] for name, p in model.named_parameters() if any(p is q for q in backbone["params"])}
+    assert learning == {f"layer{number}" for number in range(3, 8)}
+
+
+def test_a_mobilenet_of_imagenet_fills_the_backbone(tmp_path: Path) -> None:
+    (stage, _) = RECIPES["siamrpnpp_mobilenet"]().stages
+    model = stage.task.build(stage)
+    given = {name: torch.full_like(value, 2) for name, value in model.backbone.state_dict().items()}
+    torch.save({**given, "classifier.1.weight": torch.zeros(3, 3)}, tmp_path / "mobilenet.pth")
+    stage.task.start(model, tmp_path / "mobilenet.pth", "siamrpnpp-mobilenet")
+    assert all((p == 2).all() for p in model.backbone.parameters())
+    del given["layer7.0.conv.0.weight"]
+    torch.save(given, tmp_path / "cut.pth")
+    with pytest.raises(CheckpointError, match=r"expected layer7\.0\.conv\.0\.weight of .* give a MobileNetV2 of width"):
+        stage.task.start(model, tmp_path / "cut.pth", "siamrpnpp-mobilenet")
+
+
 def test_missing_data_are_named() -> None:
     (stage, _) = siamrpnpp_r50().stages
     with pytest.raises(InputError, match=r"--data vid=DIR .*got none for vid, youtubebb, det, coco"):
@@ -138,23 +183,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     return DataPaths(folders=folders, cache=root / "cache")
 
 
-def reduced_recipe() -> Recipe:
-    """The recipe with AlexNet, small search regions and five steps a stage."""
-    recipe = siamrpnpp_r50()
+def reduced_recipe(name: str = "siamrpnpp_r50", model: str = "siamrpnpp-alex", steps: int = 5) -> Recipe:
+    """A recipe with the network of a model, small search regions and few steps a stage."""
     heads, whole = (
         replace(
             stage,
-            task=SiamRPNTask(config=MODELS["siamrpnpp-alex"].network),
+            task=SiamRPNTask(config=MODELS[model].network),
             search_size=159,
-            steps=5,
+            steps=steps,
             batch=2,
             warmup=2 if stage.warmup else 0,
             check_every=5,
             check_samples=2,
         )
-        for stage in recipe.stages
+        for stage in RECIPES[name]().stages
     )
-    return replace(recipe, model="siamrpnpp-alex", stages=(heads, whole), starts_from="")
+    return replace(RECIPES[name](), model=model, stages=(heads, whole), starts_from="")
 
 
 def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
@@ -171,7 +215,24 @@ def test_ten_steps(data: DataPaths, tmp_path: Path) -> None:
     load_weights(build_siamrpn(MODELS["siamrpnpp-alex"].network), tmp_path / "weights.safetensors", "siamrpnpp-alex")
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "steps"),
+    [("siamrpnpp_mobilenet", "siamrpnpp-mobilenet", 2), ("siamrpnpp_r50_lt", "siamrpnpp-r50-lt", 1)],
+)
+def test_a_few_steps_of_each_stage(name: str, model: str, steps: int, data: DataPaths, tmp_path: Path) -> None:
+    settings = RunSettings(log_every=1, precision="fp32", boards=())
+    recipe = reduced_recipe(name, model, steps)
+    stages = tuple(replace(stage, batch=1, check_samples=1) for stage in recipe.stages)
+    train(replace(recipe, stages=stages), data, tmp_path, settings=settings)
+    entries = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert len(losses) == 2 * steps
+    assert np.isfinite(losses).all()
+    load_weights(build_siamrpn(MODELS[model].network), tmp_path / "weights.safetensors", model)
+    (tmp_path / "last.pt").unlink()  # half a gigabyte
+
+
 def test_a_folder_without_its_annotations_is_named(data: DataPaths, tmp_path: Path) -> None:
     folders = {**data.folders, "coco": tmp_path}
-    with pytest.raises(InputError, match=r"as prepared by pysot; got .*run training_dataset/coco of pysot"):
+    with pytest.raises(InputError, match=r"got No such file or directory; run `singletrack datasets crops coco --root"):
         CroppedPairs().fingerprints(replace(data, folders=folders))

@@ -45,12 +45,14 @@ class Pair:
         search: (S, S, 3) uint8 RGB.
         box: (4,) xywh of the target in the search crop.
         present: whether the search crop shows the target.
+        template_box: (4,) xywh of the target in the first template.
     """
 
     template: Image
     search: Image
     box: Array
     present: bool
+    template_box: Array
 
 
 def draw_pair(random: Random, pictures: Pictures, template_size: int, search_size: int, settings: PairSettings) -> Pair:
@@ -87,13 +89,14 @@ def draw_pair(random: Random, pictures: Pictures, template_size: int, search_siz
         if random.random() < TEMPLATE_AT_EDGE:
             edges = near_edge(random, template_size, middle_box(template_size, settings, 1.0), EVERYWHERE)
             blacken_outside(newest, edges)
+    template_box = middle_box(template_size, settings, scene.aspect)
     if settings.mark_template:
-        mark_box(template, middle_box(template_size, settings, scene.aspect))
+        mark_box(template, template_box)
         if newest is not None:
             mark_box(newest, middle_box(template_size, settings, scene.newest_aspect))
     if newest is not None:
         template = np.stack([template, template if random.random() < STILL_FIRST else newest])
-    pair = Pair(template, search, visible_part(scene.box_xywh, search_visible), scene.present)
+    pair = Pair(template, search, visible_part(scene.box_xywh, search_visible), scene.present, template_box)
     return mirrored(pair) if random.random() < 0.5 else pair
 
 
@@ -113,5 +116,8 @@ def visible_part(box_xywh: Array, visible_xyxy: Array) -> Array:
 def mirrored(pair: Pair) -> Pair:
     """Mirror the pair."""
     template, search = (np.ascontiguousarray(crop[..., ::-1, :]) for crop in (pair.template, pair.search))
-    box = np.array([search.shape[1] - pair.box[0] - pair.box[2], *pair.box[1:]])
-    return Pair(template, search, box, pair.present)
+    box, template_box = (
+        np.array([crop.shape[-2] - x - width, y, width, height])
+        for crop, (x, y, width, height) in ((search, pair.box), (template, pair.template_box))
+    )
+    return Pair(template, search, box, pair.present, template_box)

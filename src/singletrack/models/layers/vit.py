@@ -39,7 +39,8 @@ class Attention(nn.Module):
 
         Args:
             x: (B, N, C).
-            rows: indices of template tokens whose mean attention is returned.
+            rows: template tokens whose mean attention is returned: their indices, or a weight (B, R) for each of the
+                first R tokens of each sample.
             first: tokens before this index are attended to but produce no output.
             bias: (B or 1, heads, N, N), added to the logits.
 
@@ -56,10 +57,10 @@ class Attention(nn.Module):
         )
         seen = None
         if rows is not None:
-            logits = (q.index_select(2, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
+            logits = (pick_rows(q, rows) * (width // self.heads) ** -0.5) @ k.transpose(-2, -1)
             if bias is not None:
-                logits = logits + bias.index_select(2, rows)
-            seen = logits.softmax(-1).mean(2).mean(1)
+                logits = logits + pick_rows(bias, rows)
+            seen = mean_of_rows(logits.softmax(-1), rows)
         return self.proj(out), seen
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -75,6 +76,19 @@ class Attention(nn.Module):
             mixed: Tensor = logits.softmax(-1).to(v.dtype) @ v
             return mixed
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def pick_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Select ``rows`` as of ``Attention.forward`` from (B, heads, N, C): those that have a weight or are listed."""
+    return x.index_select(2, rows) if rows.dim() == 1 else x[:, :, : rows.shape[1]]
+
+
+def mean_of_rows(attention: Tensor, rows: Tensor) -> Tensor:
+    """Average the attention (B, heads, R, N) of ``pick_rows`` over rows, then heads: -> (B, N)."""
+    if rows.dim() == 1:
+        return attention.mean(2).mean(1)
+    shares = rows / rows.sum(1, keepdim=True).clamp(min=1e-6)
+    return (attention * shares[:, None, :, None]).sum(2).mean(1)
 
 
 class MLP(nn.Module):

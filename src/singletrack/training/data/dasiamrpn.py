@@ -1,18 +1,15 @@
 """Training pairs with distractors (DaSiamRPN, arXiv 1808.06048, Section 3.2).
 
 In addition to pairs of video frames, there are images of detection data sets, used twice, for more categories; and
-negative pairs, whose search crop shows another target of the same or any other category in place of the right one.
+negative pairs, whose search crop shows another target of the same or another category in place of the right one.
 Crops are those of ``tracking.dasiamrpn``.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,18 +18,15 @@ from torch.utils.data import Dataset
 
 from singletrack.datasets.augmentations import brightened, to_gray
 from singletrack.datasets.base import Image
-from singletrack.datasets.frame_index import FrameIndex
+from singletrack.datasets.categories import Categories, Target
 from singletrack.datasets.photos import Random
-from singletrack.datasets.sampling import Drawn, FramePairs
-from singletrack.errors import InputError
+from singletrack.datasets.sampling import FramePairs
 from singletrack.geometry.padded_crops import mean_color, padded_crop
 from singletrack.opencv import cv2
 from singletrack.tracking.anchors import padded_side
 from singletrack.tracking.dasiamrpn import square_about
 from singletrack.training.base import Batch, DataPaths, Stage
-from singletrack.training.data.video import DatasetPairs, Part, root_of
-
-DRAWN_AT_MOST = 200  # failed draws in a row that indicate wrong data
+from singletrack.training.data.video import DatasetPairs, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,75 +54,18 @@ class PairChanges:
     brightness: float = 0.2
 
 
-@dataclass(frozen=True)
-class Other:
-    """Another target: index of the data set, and of the sequence."""
-
-    footage: int
-    sequence: int
-
-
-class Kinds:
-    """The categories of all sequences, if known.
-
-    LaSOT and YouTube-BB have them in sequence names, COCO per object; they are unknown for other data sets.
-    """
-
-    def __init__(self, footage: Sequence[FrameIndex], roots: Sequence[Path]) -> None:
-        self.names = [category_names(part, root) for part, root in zip(footage, roots, strict=True)]
-        self.members: dict[str, list[Other]] = defaultdict(list)
-        for place, (part, names) in enumerate(zip(footage, self.names, strict=True)):
-            for sequence in np.flatnonzero(part.seen):
-                if names[sequence]:
-                    self.members[names[sequence]].append(Other(place, int(sequence)))
-
-    def of(self, footage: int, sequence: int) -> str:
-        """Return the category of a sequence; empty if unknown."""
-        return self.names[footage][sequence]
-
-    def same(self, random: Random, drawn: Drawn) -> Other | None:
-        """Draw another target of the same category; None if no other target or no category is known."""
-        members = self.members.get(self.of(drawn.footage, drawn.sequence), [])
-        others = [each for each in members if each != Other(drawn.footage, drawn.sequence)]
-        return others[random.integers(len(others))] if others else None
-
-    def different(self, random: Random, drawn: Drawn, pairs: FramePairs) -> Other:
-        """Draw a target of another category, if known; raises InputError if no target is left."""
-        kind = self.of(drawn.footage, drawn.sequence)
-        for _ in range(DRAWN_AT_MOST):
-            other = pairs.draw(random)
-            same_kind = kind and self.of(other.footage, other.sequence) == kind
-            if not same_kind and (other.footage, other.sequence) != (drawn.footage, drawn.sequence):
-                return Other(other.footage, other.sequence)
-        raise InputError(
-            f"expected targets of several categories for negative pairs; got {DRAWN_AT_MOST} in a row like one of "
-            f"{kind or 'no known category'}; add data, or set negatives to 0"
-        )
-
-
-def category_names(footage: FrameIndex, root: Path) -> list[str]:
-    """Return the lowercase category of each sequence; empty if unknown."""
-    names = [name.decode() for name in footage.names]
-    if footage.dataset == "youtubebb":  # VIDEO_CLASS_OBJECT
-        return [name.rsplit("_", 2)[1] for name in names]
-    if footage.dataset == "lasot":
-        return [name.rsplit("-", 1)[0].lower() for name in names]
-    file = root / "annotations" / f"instances_{footage.split}2017.json"
-    if footage.dataset == "coco" and file.is_file():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        kinds = {kind["id"]: str(kind["name"]).lower() for kind in content.get("categories", [])}
-        things = {str(thing["id"]): kinds.get(thing.get("category_id"), "") for thing in content["annotations"]}
-        return [things.get(name.rsplit("_", 1)[1], "") for name in names]
-    return [""] * len(names)
-
-
 class DistractorAwareStream(Dataset[Batch]):
     """Pairs by index."""
 
     def __init__(
-        self, pairs: FramePairs, kinds: Kinds, changes: PairChanges, sizes: tuple[int, int], seed: Sequence[int]
+        self,
+        pairs: FramePairs,
+        categories: Categories,
+        changes: PairChanges,
+        sizes: tuple[int, int],
+        seed: Sequence[int],
     ) -> None:
-        self.pairs, self.kinds, self.changes = pairs, kinds, changes
+        self.pairs, self.categories, self.changes = pairs, categories, changes
         self.template_size, self.search_size = sizes
         self.seed = list(seed)
 
@@ -137,9 +74,9 @@ class DistractorAwareStream(Dataset[Batch]):
         drawn = self.pairs.draw(random)
         found, present = (drawn.footage, drawn.sequence, drawn.search), True
         if random.random() < changes.negatives:
-            same = self.kinds.same(random, drawn) if random.random() < changes.same_category else None
-            other = same or self.kinds.different(random, drawn, self.pairs)
-            found, present = (other.footage, other.sequence, self._shown(random, other)), False
+            target = Target(drawn.footage, drawn.sequence)
+            other = self.categories.other(random, target, changes.same_category, lambda: self._any(random))
+            found, present = (*other, self._shown(random, other)), False
         gray, mirrored = (bool(random.random() < share) for share in (changes.gray, changes.mirrored))
         template, _ = self._crop(
             random, (drawn.footage, drawn.sequence, drawn.template), self.template_size, gray, mirrored, still=True
@@ -154,10 +91,14 @@ class DistractorAwareStream(Dataset[Batch]):
             "present": torch.tensor(present),
         }
 
-    def _shown(self, random: Random, other: Other) -> int:
+    def _any(self, random: Random) -> Target:
+        drawn = self.pairs.draw(random)
+        return Target(drawn.footage, drawn.sequence)
+
+    def _shown(self, random: Random, other: Target) -> int:
         """Draw a frame in which another target is visible."""
-        footage = self.pairs.footage[other.footage]
-        places = np.flatnonzero(footage.visible[footage.frames(other.sequence)])
+        footage = self.pairs.footage[other.dataset]
+        places = np.flatnonzero(footage.visible[footage.frames(other.number)])
         return int(places[random.integers(len(places))])
 
     def _crop(
@@ -212,7 +153,7 @@ class DistractorAwarePairs(DatasetPairs):
         self, parts: Sequence[Part], changes: PairChanges, stage: Stage, data: DataPaths, seed: Sequence[int]
     ) -> DistractorAwareStream:
         footage = [self._footage(part, data) for part in parts]
-        roots = [root_of(part.dataset, data, self.needs()) for part in parts]
         pairs = FramePairs(footage, [part.share for part in parts], self.rules)
-        kinds = Kinds(footage, roots) if changes.negatives else Kinds([], [])
-        return DistractorAwareStream(pairs, kinds, changes, (stage.template_size, stage.search_size), seed)
+        # a target that is never visible is not drawn
+        names = [np.where(part.seen > 0, part.categories, b"") for part in footage]
+        return DistractorAwareStream(pairs, Categories(names), changes, (stage.template_size, stage.search_size), seed)

@@ -45,6 +45,7 @@ class ClipPairStream(Dataset[Batch]):
             "search": torch.from_numpy(pair.search).permute(2, 0, 1),
             "box": torch.from_numpy(pair.box / size).float(),
             "present": torch.tensor(pair.present),
+            "template_box": torch.from_numpy(pair.template_box / self.stage.template_size).float(),
         }
 
 

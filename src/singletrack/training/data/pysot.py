@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch.utils.data import Dataset
 
-from singletrack.datasets.pysot_crops import GAPS, CropFolder, Views, draw_siamese_pair
+from singletrack.datasets.pysot_crops import GAPS, CropFolder, Views, categories_of, draw_siamese_pair
 from singletrack.errors import InputError
 from singletrack.install import docs_page
 from singletrack.training.base import Batch, DataPaths, DataSource, Stage
@@ -24,9 +24,10 @@ class CroppedPairStream(Dataset[Batch]):
         self, folders: Sequence[CropFolder], shares: Sequence[float], views: Views, seed: Sequence[int], first: int = 0
     ) -> None:
         self.folders, self.shares, self.views, self.seed, self.first = folders, shares, views, list(seed), first
+        self.categories = None if views.same_category is None else categories_of(folders)
 
     def __getitem__(self, index: int) -> Batch:
-        pair = draw_siamese_pair(self.folders, self.shares, self.views, self.seed, self.first + index)
+        pair = draw_siamese_pair(self.folders, self.shares, self.views, self.seed, self.first + index, self.categories)
         return {
             "template": torch.from_numpy(pair.template).permute(2, 0, 1),
             "search": torch.from_numpy(pair.search).permute(2, 0, 1),
@@ -61,9 +62,15 @@ class CroppedPairs(DataSource):
 
     def fingerprints(self, data: DataPaths) -> dict[str, str]:
         folders = self.folders(data)
+        prints = {}
         for folder in folders:
             _ = folder.tracks  # raises InputError for a folder without its annotations
-        return {each.name: hashlib.sha256((each.root / "train.json").read_bytes()).hexdigest() for each in folders}
+            content = (folder.root / "train.json").read_bytes()
+            told = folder.root / "categories.json"
+            if self.views.same_category is not None and told.exists():
+                content += told.read_bytes()
+            prints[folder.name] = hashlib.sha256(content).hexdigest()
+        return prints
 
     def folders(self, data: DataPaths) -> list[CropFolder]:
         """Return the given folders; raises InputError, naming all that are missing."""

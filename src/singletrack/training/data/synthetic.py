@@ -34,6 +34,7 @@ class PairStream(Dataset[Batch]):
             "search": torch.from_numpy(pair.search).permute(2, 0, 1),
             "box": torch.from_numpy(pair.box / stage.search_size).float(),
             "present": torch.tensor(pair.present),
+            "template_box": torch.from_numpy(pair.template_box / stage.template_size).float(),
         }
 
 

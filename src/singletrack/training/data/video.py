@@ -47,6 +47,7 @@ class FramePairStream(Dataset[Batch]):
             "search": torch.from_numpy(pair.search).permute(2, 0, 1),
             "box": torch.from_numpy(pair.box).float(),
             "present": torch.tensor(True),
+            "template_box": torch.from_numpy(pair.template_box).float(),
         }
 
 

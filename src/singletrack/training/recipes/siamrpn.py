@@ -1,7 +1,8 @@
-"""The published recipes of SiamRPN++ with ResNet-50 and AlexNet, on the four data sets that pysot prepares.
+"""The recipes of SiamRPN++, on the four data sets that pysot prepares.
 
-Source: pysot's experiments/siamrpn_r50_l234_dwxcorr_8gpu and siamrpn_alex_dwxcorr_16gpu, and its training code. It has
-no training settings of the models with MobileNetV2 and for long-term tracking. docs/siamrpnpp.md lists what differs.
+Those with ResNet-50 and AlexNet are as published: pysot's experiments/siamrpn_r50_l234_dwxcorr_8gpu and
+siamrpn_alex_dwxcorr_16gpu, and its training code. pysot published no training settings of the models with MobileNetV2
+and for long-term tracking; their recipes take those of ResNet-50. docs/siamrpnpp.md lists what differs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,39 @@ def siamrpnpp_r50() -> Recipe:
     first stage is trained at a tenth of the learning rate. The learning rate rises to its peak over five epochs and
     falls to a tenth of it.
     """
-    task = SiamRPNTask(config=network_config("siamrpnpp-r50", SiamRPNConfig), settings=SiamRPNSettings())
+    return _like_r50("siamrpnpp_r50", "siamrpnpp-r50", "resnet50.model of pysot, a ResNet-50 for ImageNet")
+
+
+def siamrpnpp_mobilenet() -> Recipe:
+    """SiamRPN++ with MobileNetV2, with the settings of ``siamrpnpp_r50``, because pysot published none for it.
+
+    Command: ``singletrack train siamrpnpp_mobilenet --data vid=DIR --data youtubebb=DIR --data det=DIR --data coco=DIR
+    --weights MOBILENET --device cuda --devices 8 --workers 4``.
+
+    After ten epochs, stages 3 to 7 of the backbone are trained as well: those that feed heads and what is between
+    them. MOBILENET is a MobileNetV2 of width 1.4 for ImageNet, with the tensor names of pysot (layer0 to layer7). The
+    scores of pysot's own weights are not those of this recipe, which has not been run to the end here.
+    """
+    starts_from = "a MobileNetV2 of width 1.4 for ImageNet, with the tensor names of pysot"
+    return _like_r50("siamrpnpp_mobilenet", "siamrpnpp-mobilenet", starts_from, settings_of="siamrpnpp_r50")
+
+
+def siamrpnpp_r50_lt() -> Recipe:
+    """SiamRPN++ for long-term tracking, with the settings of ``siamrpnpp_r50``, because pysot published none for it.
+
+    Command: ``singletrack train siamrpnpp_r50_lt --data vid=DIR --data youtubebb=DIR --data det=DIR --data coco=DIR
+    --weights resnet50.model --device cuda --devices 8 --workers 4``.
+
+    The network has other widths after the backbone; the search while the target is lost is not trained. The scores of
+    pysot's own weights are not those of this recipe, which has not been run to the end here.
+    """
+    starts_from = "resnet50.model of pysot, a ResNet-50 for ImageNet"
+    return _like_r50("siamrpnpp_r50_lt", "siamrpnpp-r50-lt", starts_from, settings_of="siamrpnpp_r50")
+
+
+def _like_r50(name: str, model: str, starts_from: str, settings_of: str = "") -> Recipe:
+    """Build a recipe with the settings that are published for ResNet-50."""
+    task = SiamRPNTask(config=network_config(model, SiamRPNConfig), settings=SiamRPNSettings())
     ten_epochs, fall = 10 * STEPS_AN_EPOCH, 10 ** (-1 / 14)  # fourteen epochs after the fifth, to a tenth
     heads = Stage(
         name="heads",
@@ -53,14 +86,15 @@ def siamrpnpp_r50() -> Recipe:
     rate = heads.head_lr * heads.last_lr
     whole = replace(heads, name="whole", lr=rate / 10, head_lr=rate, warmup=0, warmup_from=0.0, last_lr=fall**10)
     return Recipe(
-        name="siamrpnpp_r50",
-        model="siamrpnpp-r50",
+        name=name,
+        model=model,
         stages=(heads, whole),
         optimizer="sgd",
         weight_decay=1e-4,
         clip=10.0,
         whole_batch=False,
-        starts_from="resnet50.model of pysot, a ResNet-50 for ImageNet",
+        starts_from=starts_from,
+        settings_of=settings_of,
     )
 
 
@@ -109,4 +143,6 @@ def siamrpnpp_alex() -> Recipe:
     )
 
 
-SIAMRPN: dict[str, Callable[[], Recipe]] = {"siamrpnpp_r50": siamrpnpp_r50, "siamrpnpp_alex": siamrpnpp_alex}
+SIAMRPN: dict[str, Callable[[], Recipe]] = {
+    recipe.__name__: recipe for recipe in (siamrpnpp_r50, siamrpnpp_alex, siamrpnpp_mobilenet, siamrpnpp_r50_lt)
+}

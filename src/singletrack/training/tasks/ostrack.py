@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from singletrack.engines.torch_engine import TorchNetwork
+from singletrack.errors import InputError
+from singletrack.geometry.crops import fill_boxes
 from singletrack.models.checkpoints import load_weights, read_weights
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.layers.center_head import decode
@@ -110,8 +112,22 @@ class OSTrackTask(Task):
         return total, log | {"keep": batch["box"].new_tensor(keep)}
 
     def templates(self, batch: Batch) -> Tensor:
-        """Return the template input; a single template is repeated for each slot."""
+        """Return the template input; a single template is repeated for each slot.
+
+        Raises:
+            InputError: the network needs the targets' boxes in their templates, and the batch lacks them.
+        """
         crops = normalize(batch["template"])
+        if self.config.box_channel:
+            if "template_box" not in batch:
+                raise InputError(
+                    f"template_rows=box needs template_box in a batch, xywh as fractions of the template; got "
+                    f"{', '.join(batch)}; add it to the data source, or choose other rows"
+                )
+            size = crops.shape[-1]
+            inside = torch.from_numpy(fill_boxes(batch["template_box"].cpu().double().numpy() * size, size))
+            inside = inside.to(crops).reshape(-1, *(1,) * (crops.dim() - 4), size, size)
+            crops = torch.cat([crops, inside.expand(*crops.shape[:-3], size, size).unsqueeze(-3)], -3)
         if crops.dim() == 4 and self.config.num_templates > 1:
             crops = crops.unsqueeze(1).expand(-1, self.config.num_templates, -1, -1, -1)
         return crops
@@ -134,6 +150,7 @@ class OSTrackTask(Task):
             search_size=stage.search_size,
             mark_template=self.config.mark_template,
             num_templates=self.config.num_templates,
+            box_channel=self.config.box_channel,
         )
         device = str(next(model.parameters()).device)
         return OSTrackTracker(TorchNetwork(model, device), settings)

@@ -18,7 +18,7 @@ from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import CheckpointError
 from singletrack.models.checkpoints import read_weights
 from singletrack.models.configs import SiamRPNConfig
-from singletrack.models.siamrpn import AlexNet, ResNet, SiamRPN, build_siamrpn
+from singletrack.models.siamrpn import AlexNet, MobileNet, ResNet, SiamRPN, build_siamrpn
 from singletrack.tracking.anchors import STRIDE
 from singletrack.tracking.siamrpn import SiamRPNSettings, SiamRPNTracker
 from singletrack.training.anchor_losses import AnchorLabels, anchor_counts, anchor_loss, best_boxes, label_anchors
@@ -75,12 +75,15 @@ class SiamRPNTask(Task):
         return best_boxes(model(pixels(batch["template"]), pixels(batch["search"])), batch["search"].shape[-1])
 
     def start(self, model: SiamRPN, path: Path, name: str) -> None:
-        """Weights of an ImageNet ResNet or AlexNet fill only the backbone; a tracker file fills everything."""
+        """Weights of a network for ImageNet fill only the backbone; a tracker file fills everything."""
         weights = read_weights(path)
         if isinstance(model.backbone, ResNet) and "conv1.weight" in weights:
             start_from_imagenet(model.backbone, weights, path)
         elif isinstance(model.backbone, AlexNet) and "features.0.weight" in weights:
-            start_from_imagenet(model.backbone, weights, path, "an AlexNet with batch norms", "alexnet-bn.pth")
+            start_from_imagenet(model.backbone, weights, path, "an AlexNet with batch norms", "pysot's alexnet-bn.pth")
+        elif isinstance(model.backbone, MobileNet) and "layer0.0.weight" in weights:
+            kind = "a MobileNetV2 of width 1.4"
+            start_from_imagenet(model.backbone, weights, path, kind, f"{kind} with the tensor names of pysot")
         else:
             super().start(model, path, name)
 
@@ -101,16 +104,16 @@ def pixels(crops: Tensor) -> Tensor:
 
 
 def start_from_imagenet(
-    backbone: ResNet | AlexNet,
+    backbone: ResNet | AlexNet | MobileNet,
     weights: Mapping[str, Tensor],
     path: Path,
     kind: str = "a ResNet-50",
-    file: str = "resnet50.model",
+    file: str = "pysot's resnet50.model",
 ) -> None:
     """Load weights with torchvision names into the backbone, without the classifier.
 
     The published file of the ResNet has the 3x3 shortcuts of this backbone. For files with 1x1 shortcuts, their kernels
-    become the centers of ours. kind, file: the network, and pysot's file of it, for the error.
+    become the centers of ours. kind, file: the network, and a file of it, for the error.
 
     Raises:
         CheckpointError: the weights are of another network.
@@ -124,8 +127,6 @@ def start_from_imagenet(
             given = F.pad(given, (1, 1, 1, 1))
         if given is None or given.shape != own.shape:
             got = "none" if given is None else tuple(given.shape)
-            raise CheckpointError(
-                f"expected {name} of {tuple(own.shape)} of {kind}; got {got} in {path}; give pysot's {file}"
-            )
+            raise CheckpointError(f"expected {name} of {tuple(own.shape)} of {kind}; got {got} in {path}; give {file}")
         filled[name] = given
     backbone.load_state_dict(filled)
