@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ from singletrack.video import VideoWriter
 LARGE, SMALL = (1440, 900), (412, 860)
 Open = Callable[..., Person]
 pytestmark = pytest.mark.slow
+
+WATCH_PROGRESS = """() => {
+    window.progress = [];
+    const bar = document.getElementById('progress-bar');
+    new MutationObserver(() => window.progress.push(bar.value)).observe(bar, { attributes: true });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -340,6 +347,53 @@ def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -
         assert made == list(range(1, len(made) + 1))
         assert 0 < len(made) < 1499
         person.reads("#track", "Track 1499 frames")  # the stretch is tracked anew from its keyframe
+    finally:
+        server.stop()
+
+
+def test_while_it_tracks_only_pictures_of_the_tracker_are_fetched(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    still = np.random.default_rng(0).integers(0, 255, (18, 32, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    with VideoWriter(path, 30.0) as video:
+        for _ in range(120):
+            video.write(still)
+    server = Server(tmp_path, path)
+    try:
+        person = open_page()
+        offered: list[int] = []
+        fetched: list[int] = []
+
+        def read(text: str | bytes) -> None:
+            offered.extend(each["picture"] for each in json.loads(text) if each.get("picture") is not None)
+
+        def see(request: Any) -> None:
+            if "/frames/" in request.url:
+                fetched.append(int(request.url.split("/frames/")[1].split("?")[0]))
+
+        person.page.on("websocket", lambda socket: socket.on("framereceived", read))
+        person.open(server.address)
+        person.draw(200, 100, 80, 60)
+        person.press("End")
+        person.see_frame(119)
+        person.draw(200, 100, 80, 60)
+        person.reads("#frame-state", "Keyframe, set by you")
+        person.press("Home")
+        person.see_frame(0)
+        person.page.wait_for_load_state("networkidle")
+        person.page.evaluate(WATCH_PROGRESS)
+        person.page.on("request", see)
+        person.page.click("#track")
+        person.reads("#track", "Stop")
+        person.reads("#hint", "Tracked.")
+        person.page.remove_listener("request", see)
+        assert offered
+        assert set(fetched) <= {
+            *offered,
+            *range(9),
+        }  # at its end frame 0 is shown again, and those after it are fetched
+        assert len(set(fetched) - set(range(9))) >= 1
+        shares = person.page.evaluate("window.progress")
+        assert any(share > 0.6 for share in shares)  # also while it goes back from the second keyframe
     finally:
         server.stop()
 

@@ -16,7 +16,7 @@ import { PictureView } from "./view.js";
  */
 
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
-const FOLLOW_MS = 220; // while tracking, the picture follows this often
+const PROGRESS_MS = 200; // while tracking, the timeline is painted this often
 const OFFLINE = "The server does not answer. Is `singletrack label` still running? The page tries again by itself.";
 const NEW_SERVER = "`singletrack label` was started again. Open the address that it printed.";
 
@@ -54,7 +54,7 @@ const waiting = new Set();
 /** @type {{frame: number, id: number, box: Box, timer: number} | null} a box that arrow keys move */
 let nudge = null;
 let doubtTimer = 0;
-let followedAt = 0;
+let progressTimer = 0;
 
 const view = new PictureView(/** @type {HTMLCanvasElement} */ (find("picture")), {
   shapes,
@@ -286,7 +286,7 @@ function seek(frame, byPerson = true) {
     if (state.playing && frame !== state.frame) setPlaying(false);
   }
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
-  frames?.want(state.frame);
+  frames?.want(state.frame, !state.follows);
   timeline.follow();
   showFrame();
 }
@@ -392,16 +392,17 @@ function setTracking(tracking) {
 
 /** @param {any[]} messages */
 function receive(messages) {
-  let newest = -1;
+  let picture = -1; // the frame that the tracker has just seen: the server need not decode it again
+  let repaint = false;
   for (const message of messages) {
     if (message.type === "boxes") {
       const target = targetOf(message.target);
       if (!target) continue;
-      let frame = -1;
       for (const row of message.boxes) {
-        if (!target.boxes.get(row[0])?.keyframe) frame = putRow(target, row);
+        if (target.boxes.get(row[0])?.keyframe) continue;
+        if (putRow(target, row) === state.shown) repaint = true;
       }
-      if (message.target === state.selected || newest < 0) newest = Math.max(frame, -1);
+      picture = message.picture ?? picture;
       state.tracking = { done: message.done, total: message.total, began: state.tracking?.began ?? performance.now() };
     } else if (message.type === "tracked") {
       void tracked(message);
@@ -409,14 +410,14 @@ function receive(messages) {
       edits = edits.then(() => (message.revision > state.revision ? reload().catch(fail) : null));
     }
   }
-  if (newest < 0) return;
-  showProgress();
-  timeline.paint();
-  const now = performance.now();
-  if (state.follows && now - followedAt > FOLLOW_MS && state.shown === state.frame) {
-    followedAt = now;
-    seek(newest, false);
-  } else view.paint();
+  if (!state.tracking) return;
+  if (state.follows && picture >= 0 && state.shown === state.frame) seek(picture, false);
+  else if (repaint) view.paint();
+  progressTimer ||= window.setTimeout(() => {
+    progressTimer = 0;
+    showProgress();
+    timeline.paint();
+  }, PROGRESS_MS);
 }
 
 /** @param {{outcome: string, error: string | null}} message */
