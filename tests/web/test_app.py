@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 
