@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from singletrack import cache
+from singletrack import cache, opencv
 from singletrack.cli.options import WEB_EXTRA, page_options
 from singletrack.engines import require_packages
 from singletrack.errors import InputError
@@ -63,6 +63,7 @@ def command(
     Ctrl-C ends it.
     """
     require_packages("the label page", *WEB_EXTRA)
+    opencv.require()
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips
 
