@@ -326,6 +326,28 @@ def test_a_drag_draws_where_the_target_was_lost(open_page: Open, clip: Path, tmp
         server.stop()
 
 
+def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
+    open_page: Open, clip: Path, tmp_path: Path
+) -> None:
+    with label_project(clip) as project:
+        id = project.add_target("car", keyframe=(0, (20, 20, 60, 40)))
+        (segment,) = project.stale_segments(id)
+        seen = LabeledBox(box=(20, 20, 60, 40), score=0.8, source="tracker")
+        lost = LabeledBox(box=(20, 20, 60, 40), score=0.1, lost=True, source="tracker")
+        shown = {frame: lost if frame in (2, 3, 4, 7, 8) else seen for frame in range(1, FRAMES)}
+        project.store_track(segment, shown)
+    server = Server(tmp_path, clip)
+    try:
+        person = open_page().open(server.address)
+        person.press(".", ".")
+        person.see_frame(2)
+        person.press("a")
+        person.reads("#frame-state", "absent from here on")
+        person.reads("#hint", "The tracker saw it again in frame 9: drag a box there.")
+    finally:
+        server.stop()
+
+
 def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -> None:
     path = tmp_path / "long.mp4"
     random = np.random.default_rng(0)

@@ -16,6 +16,7 @@ import { PictureView } from "./view.js";
  */
 
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
+const FOUND_FRAMES = 10; // in which the tracker sees a target, before the page says that it is back
 const PROGRESS_MS = 200; // while tracking, the timeline is painted this often
 const OFFLINE = "The server does not answer. Is `singletrack label` still running? The page tries again by itself.";
 const NEW_SERVER = "`singletrack label` was started again. Open the address that it printed.";
@@ -228,6 +229,32 @@ async function setKeyframe(id, frame, box) {
   if (before) target.boxes.set(frame, before); // it was not kept, so it is not shown
   else target.boxes.delete(frame);
   showFrame();
+}
+
+async function markAbsent() {
+  const target = selectedTarget();
+  if (!target) return;
+  const again = foundAgain(target, state.frame);
+  await setKeyframe(target.id, state.frame, null);
+  if (again !== null && state.online) say(`${target.name} is absent from here on. The tracker saw it again in frame ${again}: drag a box there.`);
+}
+
+/**
+ * The frame in which the tracker found a target again for a while, after it had lost it.
+ * @param {Target} target @param {number} from @returns {number | null} null if it did not before the next keyframe
+ */
+function foundAgain(target, from) {
+  let lost = false;
+  let began = 0;
+  for (let frame = from; frame < state.clip.video.frame_count; frame += 1) {
+    const row = target.boxes.get(frame);
+    if (!row?.box || (row.keyframe && frame > from)) return null;
+    if (row.lost) {
+      lost = true;
+      began = frame + 1;
+    } else if (lost && frame - began + 1 >= FOUND_FRAMES) return began;
+  }
+  return null;
 }
 
 async function removeKeyframe() {
@@ -775,9 +802,7 @@ const actions = {
     find("picture").focus();
   },
   confirm: () => void confirm(),
-  absent: () => {
-    if (state.selected !== null) void setKeyframe(state.selected, state.frame, null);
-  },
+  absent: () => void markAbsent(),
   removeKeyframe: () => void removeKeyframe(),
   track: () => void track(),
   trackOn: () => {
