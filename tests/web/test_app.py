@@ -396,6 +396,24 @@ def test_bad_input_gets_a_sentence(
     assert len(client.get(f"/api/clips/{clip_id}").json()["targets"]) == 1  # nothing happened
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "body"),
+    [
+        ("/import", "mine.json", b"{broken"),
+        ("/import", "mine.xml", b"<annotations><x></annotations>"),
+        ("/import", "mine.csv", b"frame,x\n1,2\n"),
+        ("/import", "mine.exe", b"MZ"),
+        ("", "mine.mp4", b"no video"),
+    ],
+)
+def test_a_file_is_called_by_its_own_name(client: TestClient, clip_id: str, path: str, name: str, body: bytes) -> None:
+    where = f"/api/clips/{clip_id}{path}" if path else "/api/clips"
+    said = client.post(f"{where}?name={name}", content=body).json()["error"]
+    assert name in said
+    assert "/" not in said.split(name)[0]
+    assert "singletrack-" not in said
+
+
 def test_an_unknown_clip(client: TestClient) -> None:
     answer = client.get("/api/clips/0123456789abcdef")
     assert (answer.status_code, answer.json()["error"]) == (404, "there is no such clip; reload the page")

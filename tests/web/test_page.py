@@ -155,6 +155,22 @@ def test_a_new_target_is_one_undo(open_page: Open, server: Server) -> None:
     person.reads("#frame-state", "Keyframe, set by you")
 
 
+def test_numbers_that_make_no_box_get_a_sentence(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(20, 20, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    before = person.box()
+    for name, number in (("w", "-5"), ("x", "")):
+        person.page.fill(f"#box-{name}", number)
+        person.page.press(f"#box-{name}", "Enter")
+        person.reads("#hint", "a width and a height above 0")
+        assert person.box() == before
+    person.page.fill("#box-x", "99999")
+    person.page.press("#box-x", "Enter")
+    person.reads("#banner-text", "99999")
+    assert list(person.boxes()["1"][0][:4]) == before
+
+
 def test_edits_that_wait_for_another_survive_leaving_the_page(open_page: Open, server: Server) -> None:
     """They go to the server one after another; the later ones had not been sent when the page was left."""
     person = open_page().open(server.address)

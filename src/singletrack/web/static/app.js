@@ -84,6 +84,7 @@ const panel = new Panel({
   onBox: ([x, y, w, h]) => {
     if (state.selected !== null) void setKeyframe(state.selected, state.frame, { x, y, w, h });
   },
+  onBadBox: () => say("Not taken: a box needs four numbers, with a width and a height above 0."),
 });
 
 // --- what is where -----------------------------------------------------------------------------------------
