@@ -575,8 +575,10 @@ def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open,
     server = Server(tmp_path, folder)
     try:
         person = open_page().open(server.address)
+        person.reads("#hint", "Drag a box")
         person.page.select_option("#clip", label="2-bad.mp4")
         person.reads("#banner", "check that it is a video")
+        assert person.page.locator("#hint, #frame-count").all_inner_texts() == ["", ""]  # nothing of the other clip
         person.page.select_option("#clip", label="1-good.mp4")
         person.page.locator("#banner").wait_for(state="hidden")
         person.see_frame(0)

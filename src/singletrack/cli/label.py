@@ -64,6 +64,7 @@ def command(
     """
     require_packages("the label page", *WEB_EXTRA)
     opencv.require()
+    from singletrack.video.reader import find_pictures
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips
 
@@ -86,6 +87,8 @@ def command(
             workspace.add(clip, project)
         if len(clips) == 1:  # what cannot be opened is reported here, not only in the page
             next(iter(workspace.clips.values())).open()
+        for clip in clips:  # of several, what is missing
+            find_pictures(clip)
 
         def show(address: str) -> None:
             click.echo(f"label page: {address}")

@@ -494,7 +494,12 @@ function showAll() {
 /** What depends on the frame. */
 function showFrame() {
   const clip = state.clip;
-  if (!clip) return;
+  if (!clip) {
+    for (const id of ["frame-count", "clock", "announce"]) find(id).textContent = "";
+    showHint();
+    view.paint();
+    return;
+  }
   const { frame_count: count, fps } = clip.video;
   const field = /** @type {HTMLInputElement} */ (find("frame"));
   field.max = String(count - 1);
