@@ -96,5 +96,11 @@ def load() -> Any:
     return module if problem is None else MissingOpenCV(problem)
 
 
+def require() -> None:
+    """Raise MissingDependencyError, with the cure, where OpenCV is absent or damaged."""
+    if isinstance(cv2, MissingOpenCV):
+        raise MissingDependencyError(cv2.problem)
+
+
 if not TYPE_CHECKING:
     cv2 = load()

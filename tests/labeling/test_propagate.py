@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.labeling.fakes import BrightTracker
 
 from singletrack.errors import InputError, VideoError
@@ -117,6 +118,22 @@ def test_boxes_are_reported_as_they_are_made_and_the_progress_ends_at_the_total(
     assert [each[1] for each in reports] == sorted(each[1] for each in reports)
     assert reports[-1][1] == total
     assert [frame for each in reports for frame in each[0]] == [3, 4, 5, *range(7, 20), 3, 4, 5, 1, 0]
+
+
+def test_each_frame_is_handed_on_before_its_boxes(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 15, true_box(15))
+    seen: list[int] = []
+
+    def look(number: int, frame: NDArray[np.uint8]) -> None:
+        assert frame[12, int(true_box(number)[0]) + 2].min() == 200  # the object
+        seen.append(number)
+
+    def report(target: int, boxes: Mapping[int, LabeledBox], progress: TrackProgress) -> None:
+        assert seen[-1] in boxes
+
+    assert track_segments(project, tracker=BrightTracker(), on_boxes=report, on_frame=look)
+    assert seen == [*range(15, 20), *range(15, -1, -1)]
 
 
 def test_what_was_made_stays_when_it_is_stopped(project: Project) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 
@@ -173,6 +174,26 @@ def test_stepping_backward_decodes_a_chunk_once(clip: Path, monkeypatch: pytest.
     pictures.close()
 
 
+def test_a_frame_that_is_offered_is_not_decoded_again(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = Pictures(clip)
+    frame = pictures._frames.frame(7)
+    expected = Pictures(clip).jpeg(7)
+
+    def refuse(number: int) -> Any:
+        raise AssertionError(f"frame {number} is decoded")
+
+    monkeypatch.setattr(pictures._frames, "frame", refuse)
+    pictures.offer(7, frame)
+    assert pictures.jpeg(7) == expected
+    with pytest.raises(AssertionError, match="frame 8"):
+        pictures.jpeg(8)
+    pictures.offer(9, frame)
+    pictures.take_back()
+    with pytest.raises(AssertionError, match="frame 9"):
+        pictures.jpeg(9)
+    pictures.close()
+
+
 # --- tracking ---
 
 
@@ -187,11 +208,13 @@ def follow_fake(
         last: Any,
         tracker: Any,
         on_boxes: Callable[[int, Mapping[int, LabeledBox], TrackProgress], None],
+        on_frame: Callable[[int, NDArray[np.uint8]], None],
         should_stop: Callable[[], bool],
     ) -> bool:
         for done, (frame, box) in enumerate(boxes.items(), 1):
             if should_stop():
                 return False
+            on_frame(frame, np.full((90, 160, 3), frame, np.uint8))
             on_boxes(1, {frame: LabeledBox(box=box, score=0.5, source="tracker")}, TrackProgress(done=done, total=9))
         gate.wait(5)
         return not should_stop()
@@ -205,6 +228,7 @@ def test_tracking_reports_boxes_and_its_end(
     gate = threading.Event()
     monkeypatch.setattr(workspace_module, "track_segments", follow_fake({1: (1, 2, 3, 4), 2: (2, 2, 3, 4)}, gate))
     monkeypatch.setattr(Workspace, "tracker", lambda self: None)
+    client.get(f"/api/clips/{clip_id}/frames/0")  # a page shows the clip
     with client.websocket_connect(
         f"ws://127.0.0.1:8713/api/clips/{clip_id}/events", headers={"origin": ADDRESS}
     ) as socket:
@@ -217,9 +241,11 @@ def test_tracking_reports_boxes_and_its_end(
             "type": "boxes",
             "target": 1,
             "boxes": [[1, 1, 2, 3, 4, 0.5, 0, "tracker"]],
+            "picture": 1,
             "done": 1,
             "total": 9,
         }
+        assert messages[1]["picture"] is None  # so soon after the first
         answer = client.post(f"/api/clips/{clip_id}/track", json={})
         assert (answer.status_code, "stop it first" in answer.json()["error"]) == (400, True)
         assert client.get(f"/api/clips/{clip_id}").json()["tracking"] is True
@@ -368,6 +394,24 @@ def test_bad_input_gets_a_sentence(
     assert words in sentence
     assert "Traceback" not in sentence
     assert len(client.get(f"/api/clips/{clip_id}").json()["targets"]) == 1  # nothing happened
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "body"),
+    [
+        ("/import", "mine.json", b"{broken"),
+        ("/import", "mine.xml", b"<annotations><x></annotations>"),
+        ("/import", "mine.csv", b"frame,x\n1,2\n"),
+        ("/import", "mine.exe", b"MZ"),
+        ("", "mine.mp4", b"no video"),
+    ],
+)
+def test_a_file_is_called_by_its_own_name(client: TestClient, clip_id: str, path: str, name: str, body: bytes) -> None:
+    where = f"/api/clips/{clip_id}{path}" if path else "/api/clips"
+    said = client.post(f"{where}?name={name}", content=body).json()["error"]
+    assert name in said
+    assert "/" not in said.split(name)[0]
+    assert "singletrack-" not in said
 
 
 def test_an_unknown_clip(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ from singletrack.video import VideoWriter
 LARGE, SMALL = (1440, 900), (412, 860)
 Open = Callable[..., Person]
 pytestmark = pytest.mark.slow
+
+WATCH_PROGRESS = """() => {
+    window.progress = [];
+    const bar = document.getElementById('progress-bar');
+    new MutationObserver(() => window.progress.push(bar.value)).observe(bar, { attributes: true });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +153,22 @@ def test_a_new_target_is_one_undo(open_page: Open, server: Server) -> None:
     person.reads("#hint", "Drag a box")
     person.press("Control+Shift+Z")
     person.reads("#frame-state", "Keyframe, set by you")
+
+
+def test_numbers_that_make_no_box_get_a_sentence(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(20, 20, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    before = person.box()
+    for name, number in (("w", "-5"), ("x", "")):
+        person.page.fill(f"#box-{name}", number)
+        person.page.press(f"#box-{name}", "Enter")
+        person.reads("#hint", "a width and a height above 0")
+        assert person.box() == before
+    person.page.fill("#box-x", "99999")
+    person.page.press("#box-x", "Enter")
+    person.reads("#banner-text", "99999")
+    assert list(person.boxes()["1"][0][:4]) == before
 
 
 def test_edits_that_wait_for_another_survive_leaving_the_page(open_page: Open, server: Server) -> None:
@@ -319,6 +342,28 @@ def test_a_drag_draws_where_the_target_was_lost(open_page: Open, clip: Path, tmp
         server.stop()
 
 
+def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
+    open_page: Open, clip: Path, tmp_path: Path
+) -> None:
+    with label_project(clip) as project:
+        id = project.add_target("car", keyframe=(0, (20, 20, 60, 40)))
+        (segment,) = project.stale_segments(id)
+        seen = LabeledBox(box=(20, 20, 60, 40), score=0.8, source="tracker")
+        lost = LabeledBox(box=(20, 20, 60, 40), score=0.1, lost=True, source="tracker")
+        shown = {frame: lost if frame in (2, 3, 4, 7, 8) else seen for frame in range(1, FRAMES)}
+        project.store_track(segment, shown)
+    server = Server(tmp_path, clip)
+    try:
+        person = open_page().open(server.address)
+        person.press(".", ".")
+        person.see_frame(2)
+        person.press("a")
+        person.reads("#frame-state", "absent from here on")
+        person.reads("#hint", "The tracker saw it again in frame 9: drag a box there.")
+    finally:
+        server.stop()
+
+
 def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -> None:
     path = tmp_path / "long.mp4"
     random = np.random.default_rng(0)
@@ -340,6 +385,53 @@ def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -
         assert made == list(range(1, len(made) + 1))
         assert 0 < len(made) < 1499
         person.reads("#track", "Track 1499 frames")  # the stretch is tracked anew from its keyframe
+    finally:
+        server.stop()
+
+
+def test_while_it_tracks_only_pictures_of_the_tracker_are_fetched(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    still = np.random.default_rng(0).integers(0, 255, (18, 32, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    with VideoWriter(path, 30.0) as video:
+        for _ in range(120):
+            video.write(still)
+    server = Server(tmp_path, path)
+    try:
+        person = open_page()
+        offered: list[int] = []
+        fetched: list[int] = []
+
+        def read(text: str | bytes) -> None:
+            offered.extend(each["picture"] for each in json.loads(text) if each.get("picture") is not None)
+
+        def see(request: Any) -> None:
+            if "/frames/" in request.url:
+                fetched.append(int(request.url.split("/frames/")[1].split("?")[0]))
+
+        person.page.on("websocket", lambda socket: socket.on("framereceived", read))
+        person.open(server.address)
+        person.draw(200, 100, 80, 60)
+        person.press("End")
+        person.see_frame(119)
+        person.draw(200, 100, 80, 60)
+        person.reads("#frame-state", "Keyframe, set by you")
+        person.press("Home")
+        person.see_frame(0)
+        person.page.wait_for_load_state("networkidle")
+        person.page.evaluate(WATCH_PROGRESS)
+        person.page.on("request", see)
+        person.page.click("#track")
+        person.reads("#track", "Stop")
+        person.reads("#hint", "Tracked.")
+        person.page.remove_listener("request", see)
+        assert offered
+        assert set(fetched) <= {
+            *offered,
+            *range(9),
+        }  # at its end frame 0 is shown again, and those after it are fetched
+        assert len(set(fetched) - set(range(9))) >= 1
+        shares = person.page.evaluate("window.progress")
+        assert any(share > 0.6 for share in shares)  # also while it goes back from the second keyframe
     finally:
         server.stop()
 
@@ -483,8 +575,10 @@ def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open,
     server = Server(tmp_path, folder)
     try:
         person = open_page().open(server.address)
+        person.reads("#hint", "Drag a box")
         person.page.select_option("#clip", label="2-bad.mp4")
         person.reads("#banner", "check that it is a video")
+        assert person.page.locator("#hint, #frame-count").all_inner_texts() == ["", ""]  # nothing of the other clip
         person.page.select_option("#clip", label="1-good.mp4")
         person.page.locator("#banner").wait_for(state="hidden")
         person.see_frame(0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from singletrack import cache
+from singletrack import cache, opencv
 from singletrack.cli.options import WEB_EXTRA, page_options
 from singletrack.engines import require_packages
 from singletrack.errors import InputError
@@ -63,6 +63,8 @@ def command(
     Ctrl-C ends it.
     """
     require_packages("the label page", *WEB_EXTRA)
+    opencv.require()
+    from singletrack.video.reader import find_pictures
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips
 
@@ -85,6 +87,8 @@ def command(
             workspace.add(clip, project)
         if len(clips) == 1:  # what cannot be opened is reported here, not only in the page
             next(iter(workspace.clips.values())).open()
+        for clip in clips:  # of several, what is missing
+            find_pictures(clip)
 
         def show(address: str) -> None:
             click.echo(f"label page: {address}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from singletrack import cache, loading
+from singletrack import cache, loading, opencv
 from singletrack.cli.live_options import live_options, warn_of_unused
 from singletrack.cli.options import WEB_EXTRA, model_options, page_options
 from singletrack.engines import require_packages
@@ -48,6 +48,7 @@ def command(
     own pace. Everything stays on this machine. Ctrl-C ends it.
     """
     require_packages("the live page", *WEB_EXTRA)
+    opencv.require()
     from singletrack.web.live import LiveSession, build_live_app
     from singletrack.web.server import load_token, serve_app
 

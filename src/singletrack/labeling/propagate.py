@@ -46,6 +46,7 @@ class TrackProgress:
 
 
 OnBoxes = Callable[[int, Mapping[int, LabeledBox], TrackProgress], None]
+OnFrame = Callable[[int, Frame], None]
 
 
 def track_segments(
@@ -57,6 +58,7 @@ def track_segments(
     model: str = "ostrack-tiny",
     tracker: Tracker | None = None,
     on_boxes: OnBoxes = lambda target, boxes, progress: None,
+    on_frame: OnFrame = lambda number, frame: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Track every stale segment and keep the boxes in the project.
@@ -76,6 +78,7 @@ def track_segments(
         on_boxes: Called with a target's id, new boxes by frame number and the progress, as they are made. A frame may
             come again with a better box, when the second direction joins the first. Called in the thread that calls
             this.
+        on_frame: Called with the number of each frame and the frame, (H, W, 3) uint8 RGB, before it is tracked.
         should_stop: Called before each frame; True stops. What was made is kept.
 
     Returns:
@@ -102,7 +105,7 @@ def track_segments(
     made_by = model if tracker is None else type(tracker).__name__
     tracker = loading.load(model) if tracker is None else tracker
     with open_frames(project.source) as reader:
-        return _Work(project, tracker, made_by, on_boxes, should_stop).track(reader, segments, first, last)
+        return _Work(project, tracker, made_by, on_boxes, on_frame, should_stop).track(reader, segments, first, last)
 
 
 @dataclass
@@ -176,10 +179,11 @@ class _Work:
         tracker: Tracker,
         made_by: str,
         on_boxes: OnBoxes,
+        on_frame: OnFrame,
         should_stop: Callable[[], bool],
     ) -> None:
         self._project, self._tracker, self._made_by = project, tracker, made_by
-        self._on_boxes, self._should_stop = on_boxes, should_stop
+        self._on_boxes, self._on_frame, self._should_stop = on_boxes, on_frame, should_stop
         self._done = self._total = 0
         self._cuts = set(project.cuts())
         self._damage: VideoError | None = None
@@ -213,16 +217,14 @@ class _Work:
         waiting = sorted(runs, key=lambda run: direction * run.start)
         active: dict[int, _Run] = {}
         targets = MultiTracker(self._tracker)
-        detector, before = CutDetector(), None
         stored = time.monotonic()
         try:
             with closing(_read(reader, _spans(runs, direction), direction)) as frames:
-                for number, frame in frames:
+                for number, frame, is_new in frames:
                     if self._should_stop():
                         return False
-                    if before != number - direction:
-                        detector = CutDetector()
-                    cut, before = self._find_cut(detector, frame, number, direction), number
+                    self._on_frame(number, frame)
+                    cut = self._is_cut(number, direction, is_new)
                     for id, result in (targets.update(frame) if active else {}).items():
                         run = active[id]
                         certain = run.take(number, result, cut)
@@ -245,10 +247,10 @@ class _Work:
                 self._store_partly(run)
         return True
 
-    def _find_cut(self, detector: CutDetector, frame: Frame, number: int, direction: int) -> bool:
-        """Whether a scene begins with this frame, or, read backward, ends with it."""
+    def _is_cut(self, number: int, direction: int, is_new: bool) -> bool:
+        """Whether a scene begins with this frame, or, read backward, ends with it; a new cut is kept."""
         begins = number if direction > 0 else number + 1
-        if detector.update(frame) and begins not in self._cuts:
+        if is_new and begins not in self._cuts:
             self._cuts.add(begins)
             self._project.add_found_cuts([begins])
         return begins in self._cuts
@@ -340,15 +342,17 @@ def _spans(runs: Iterable[_Run], direction: int) -> list[tuple[int, int]]:
 
 def _read(
     reader: FrameReader, spans: Sequence[tuple[int, int]], direction: int
-) -> Generator[tuple[int, Frame], None, None]:
-    """Frames with their numbers, decoded ahead in a thread. Backward, a chunk is decoded forward and kept."""
+) -> Generator[tuple[int, Frame, bool], None, None]:
+    """Frames with their numbers, and whether they show another scene than the frame read before.
 
-    def numbered() -> Iterator[tuple[int, Frame]]:
+    A thread decodes and compares them ahead. Backward, a chunk is decoded forward and kept.
+    """
+
+    def compared() -> Iterator[tuple[int, Frame, bool]]:
         for start, end in spans:
-            if direction > 0:
-                for number in range(start, end + 1):
-                    yield number, reader.frame(number)
-            else:
-                yield from read_backward(reader, start, end)
+            detector = CutDetector()
+            forward = ((number, reader.frame(number)) for number in range(start, end + 1))
+            for number, frame in forward if direction > 0 else read_backward(reader, start, end):
+                yield number, frame, detector.update(frame)
 
-    return read_ahead(numbered(), READ_AHEAD)
+    return read_ahead(compared(), READ_AHEAD)

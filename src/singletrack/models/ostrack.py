@@ -355,9 +355,9 @@ def build_head(config: OSTrackConfig) -> CenterHead | FineHead | OneBoxHead:
 def grow(weights: Mapping[str, Tensor], smaller: OSTrackConfig, model: OSTrack) -> dict[str, Tensor]:
     """Return weights with which a network that is deeper, or wider inside its MLPs, computes what a smaller one does.
 
-    The smaller network's blocks are spread over the larger one, see ``spread_blocks``. The added blocks and hidden units
-    contribute nothing at first, because their last layers are zero (after Net2Net, arXiv 1511.05641). The result is the
-    same where both keep all tokens.
+    The smaller network's blocks are spread over the larger one, see ``spread_blocks``. The added blocks and hidden
+    units contribute nothing at first, because their last layers are zero (after Net2Net, arXiv 1511.05641). The result
+    is the same where both keep all tokens.
 
     Args:
         weights: the smaller network's.

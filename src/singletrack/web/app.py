@@ -119,6 +119,8 @@ class Handlers:
             self._workspace.clips = {key: each for key, each in self._workspace.clips.items() if each.source != path}
             if isinstance(error, ClientDisconnect):
                 return Response(status_code=400)
+            if isinstance(error, VideoError):  # the person knows the clip by its own name
+                raise VideoError(str(error).replace(str(path), name)) from error
             if isinstance(error, OSError):
                 raise SingletrackError(f"cannot keep the clip ({error.strerror}); free some space") from error
             raise

@@ -32,6 +32,15 @@ class Pictures:
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._free_bytes = cache_bytes
         self._last = -1
+        self._decoded: tuple[int, NDArray[np.uint8] | None] = -1, None
+
+    def offer(self, number: int, frame: NDArray[np.uint8]) -> None:
+        """Hand over a frame that is decoded already: it is not decoded again if it is asked for before the next one."""
+        self._decoded = number, frame
+
+    def take_back(self) -> None:
+        """Free the memory of the frame that was offered last."""
+        self._decoded = -1, None
 
     def jpeg(self, number: int, scale: int = 1) -> bytes:
         """Frame `number` as JPEG, its sides divided by `scale`. Raises as ``FrameReader.frame`` does."""
@@ -41,6 +50,12 @@ class Pictures:
                 self._cache.move_to_end((number, scale))
                 self._last = number
                 return found
+            offered, frame = self._decoded
+            if frame is not None and offered == number:
+                encoded = _encode(frame, scale)
+                self._keep((number, scale), encoded)
+                self._last = number
+                return encoded
             # Backward, those before it will be wanted too, and decoding goes forward.
             first = max(0, number - CHUNK + 1) if number == self._last - 1 else number
             for each in range(first, number + 1):

@@ -66,7 +66,7 @@ def import_labels(project: Project, path: Path, name: str, format: str | None) -
     Args:
         project: The project.
         path: The file, or a zip of a folder.
-        name: What the file is called where it comes from; only its ending is used.
+        name: What the file is called where it comes from: for its ending, and for messages.
         format: Name of the format. [default: by the ending or content]
 
     Raises:
@@ -82,7 +82,10 @@ def import_labels(project: Project, path: Path, name: str, format: str | None) -
         path = entries[0] if len(entries) == 1 else target  # a zip of one file, or of one folder
     else:
         path = path.rename(path.with_name(f"labels{suffix}"))
-    return project.import_labels(read_labels(path, format=format, video=project.video))
+    try:
+        return project.import_labels(read_labels(path, format=format, video=project.video))
+    except InputError as error:  # the person knows the file by its own name
+        raise InputError(str(error).replace(str(path), name)) from error
 
 
 def _find_format(name: str) -> LabelFormat:

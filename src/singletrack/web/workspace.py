@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import hmac
 import itertools
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from singletrack import loading
 from singletrack.errors import InputError, SingletrackError
@@ -35,6 +40,7 @@ VIDEO_SUFFIXES = (
     ".gif",
 )
 Report = Callable[[dict[str, Any]], None]
+SECONDS_BETWEEN_PICTURES = 0.2  # that the page shows while it follows the tracker
 
 
 class UploadTooLargeError(InputError):
@@ -155,12 +161,22 @@ class Clip:
     def _track(
         self, project: Project, report: Report, targets: Sequence[int] | None, first: int, last: int | None
     ) -> None:
+        offered, offered_at = -1, -math.inf
+
+        def on_frame(number: int, frame: NDArray[np.uint8]) -> None:
+            nonlocal offered, offered_at
+            offered, pictures = -1, self._pictures
+            if pictures is not None and time.monotonic() - offered_at >= SECONDS_BETWEEN_PICTURES:
+                pictures.offer(number, frame)
+                offered, offered_at = number, time.monotonic()
+
         def on_boxes(target: int, boxes: Mapping[int, LabeledBox], progress: TrackProgress) -> None:
             report(
                 {
                     "type": "boxes",
                     "target": target,
                     "boxes": [pack_box(frame, box) for frame, box in boxes.items()],
+                    "picture": None if offered < 0 else offered,
                     "done": progress.done,
                     "total": progress.total,
                 }
@@ -176,6 +192,7 @@ class Clip:
                 last=last,
                 tracker=tracker,
                 on_boxes=on_boxes,
+                on_frame=on_frame,
                 should_stop=self._stop.is_set,
             )
             outcome = "finished" if finished else "stopped"
@@ -186,6 +203,8 @@ class Clip:
             raise
         finally:
             self._tracking = None
+            if self._pictures is not None:
+                self._pictures.take_back()
             report({"type": "tracked", "outcome": outcome, "error": error})
 
 

@@ -68,6 +68,19 @@ def test_a_looser_tolerance_needs_fewer() -> None:
     assert counts[0] > 5 * counts[-1]
 
 
+def test_what_a_person_set_is_kept_to_the_hundredth() -> None:
+    random = np.random.default_rng(1)
+    boxes: dict[int, Box] = {
+        frame: (100 + 2 * frame + float(random.uniform(-2, 2)), 50.0, 200 + float(random.uniform(-2, 2)), 90.0)
+        for frame in range(60)
+    }
+    keyframes = reduce_keyframes(boxes, 4.0, exact={0, 23})
+    lines = np.stack([np.interp([0, 23], list(keyframes), column) for column in sides(keyframes).T], 1)
+    np.testing.assert_allclose(lines, sides({frame: boxes[frame] for frame in (0, 23)}), atol=0.01)
+    assert largest_error(boxes, keyframes) <= 4.0
+    assert len(keyframes) <= 5
+
+
 def test_tiny_boxes_stay_boxes() -> None:
     boxes = {frame: (5.0 * (frame % 3), 0.0, 0.5, 0.25) for frame in range(30)}
     keyframes = reduce_keyframes(boxes, 10.0)

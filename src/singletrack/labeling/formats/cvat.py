@@ -16,7 +16,7 @@ from singletrack.labeling.formats.checks import MAX_FRAMES, Place, read_xml, wor
 from singletrack.labeling.formats.collect import Collector, Detections, require_video
 from singletrack.labeling.formats.output import write_bytes
 from singletrack.labeling.formats.reduction import reduce_keyframes
-from singletrack.labeling.formats.runs import split_runs
+from singletrack.labeling.formats.runs import set_by_person, split_runs
 from singletrack.labeling.formats.safe_xml import to_bytes
 from singletrack.labeling.labels import BoxSource, LabeledBox, LabeledTarget, LabelSet, VideoInfo
 
@@ -154,7 +154,7 @@ def find_keyframes(target: LabeledTarget, frame_count: int, tolerance: float | N
     """The keyframes that CVAT needs for a target: frame, box and whether the target is outside from there on."""
     for run in split_runs(visible_boxes(target.boxes.items())):
         box = (0.0, 0.0, 0.0, 0.0)
-        for frame, box in reduce_keyframes(run, tolerance).items():
+        for frame, box in reduce_keyframes(run, tolerance, exact=set_by_person(target)).items():
             yield frame, box, False
         if max(run) + 1 < frame_count:
             yield max(run) + 1, box, True

@@ -18,7 +18,7 @@ from singletrack.labeling.formats.checks import Place, read_json, words
 from singletrack.labeling.formats.collect import Collector, describe_video, require_video, video_fields
 from singletrack.labeling.formats.output import write_text
 from singletrack.labeling.formats.reduction import reduce_keyframes
-from singletrack.labeling.formats.runs import split_runs
+from singletrack.labeling.formats.runs import set_by_person, split_runs
 from singletrack.labeling.labels import LabeledBox, LabeledTarget, LabelSet, VideoInfo
 
 REGION = "videorectangle"
@@ -130,7 +130,7 @@ def to_region(
     sequence = []
     for run in split_runs(visible_boxes(target.boxes.items())):
         last = max(run)
-        for frame, (x, y, width, height) in reduce_keyframes(run, tolerance).items():
+        for frame, (x, y, width, height) in reduce_keyframes(run, tolerance, exact=set_by_person(target)).items():
             sequence.append(
                 {
                     "frame": frame + 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from singletrack.errors import InputError
@@ -27,16 +27,19 @@ def usual_tolerance(boxes: Mapping[int, Box]) -> float:
     return max(USUAL_TOLERANCE, USUAL_SHARE * median(sizes)) if sizes else USUAL_TOLERANCE
 
 
-def reduce_keyframes(boxes: Mapping[int, Box], tolerance: float | None = None) -> dict[int, Box]:
+def reduce_keyframes(
+    boxes: Mapping[int, Box], tolerance: float | None = None, *, exact: Collection[int] = ()
+) -> dict[int, Box]:
     """Find few keyframes that describe a track by linear interpolation.
 
     Greedy: from each keyframe the next one lies as far away as straight lines allow. The boxes of keyframes may move
-    within the tolerance too: with 2 pixels, that took a third fewer on hand-labeled sequences than keeping them.
+    within the tolerance too, but for `exact`: with 2 pixels, that took a third fewer on hand-labeled sequences.
 
     Args:
         boxes: Boxes by frame number, of one stretch without absences. Missing frames between are not judged.
         tolerance: Largest distance in pixels between a side of an interpolated box and that of the given one. Boxes
             whose shortest side is below four times this are kept more closely. [default: ``usual_tolerance``]
+        exact: Frames whose boxes are kept to 0.01 pixels: those that a person set.
 
     Returns:
         Keyframes by frame number, ascending. The first and the last frame are always among them.
@@ -53,8 +56,13 @@ def reduce_keyframes(boxes: Mapping[int, Box], tolerance: float | None = None) -
         return {}
     shortest = min(min(width, height) for _, _, width, height in boxes.values())
     allowed = max(min(tolerance, LARGEST_SHARE * shortest) - ROUNDING, SMALLEST_TOLERANCE / 2)
+    closely = set(exact)
+    errors = [min(allowed, SMALLEST_TOLERANCE / 2) if frame in closely else allowed for frame in frames]
     columns = [_to_sides(boxes[frame]) for frame in frames]
-    lanes = [[(side - allowed, side + allowed) for side in sides] for sides in zip(*columns, strict=True)]
+    lanes = [
+        [(side - error, side + error) for side, error in zip(sides, errors, strict=True)]
+        for sides in zip(*columns, strict=True)
+    ]
     knots, reached = _place_knots(frames, lanes)
     values = [_choose_values(frames, lane, knots, ranges) for lane, ranges in zip(lanes, reached, strict=True)]
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from singletrack.geometry.boxes import Box
+from singletrack.labeling.labels import LabeledTarget
 
 
 def split_runs(boxes: Mapping[int, Box]) -> list[dict[int, Box]]:
@@ -17,3 +18,8 @@ def split_runs(boxes: Mapping[int, Box]) -> list[dict[int, Box]]:
         runs[-1][frame] = box
         last = frame
     return runs
+
+
+def set_by_person(target: LabeledTarget) -> set[int]:
+    """The frames of a target whose boxes are keyframes."""
+    return {frame for frame, each in target.boxes.items() if each.keyframe}

@@ -16,7 +16,8 @@ import { PictureView } from "./view.js";
  */
 
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
-const FOLLOW_MS = 220; // while tracking, the picture follows this often
+const FOUND_FRAMES = 10; // in which the tracker sees a target, before the page says that it is back
+const PROGRESS_MS = 200; // while tracking, the timeline is painted this often
 const OFFLINE = "The server does not answer. Is `singletrack label` still running? The page tries again by itself.";
 const NEW_SERVER = "`singletrack label` was started again. Open the address that it printed.";
 
@@ -54,7 +55,7 @@ const waiting = new Set();
 /** @type {{frame: number, id: number, box: Box, timer: number} | null} a box that arrow keys move */
 let nudge = null;
 let doubtTimer = 0;
-let followedAt = 0;
+let progressTimer = 0;
 
 const view = new PictureView(/** @type {HTMLCanvasElement} */ (find("picture")), {
   shapes,
@@ -83,6 +84,7 @@ const panel = new Panel({
   onBox: ([x, y, w, h]) => {
     if (state.selected !== null) void setKeyframe(state.selected, state.frame, { x, y, w, h });
   },
+  onBadBox: () => say("Not taken: a box needs four numbers, with a width and a height above 0."),
 });
 
 // --- what is where -----------------------------------------------------------------------------------------
@@ -230,6 +232,32 @@ async function setKeyframe(id, frame, box) {
   showFrame();
 }
 
+async function markAbsent() {
+  const target = selectedTarget();
+  if (!target) return;
+  const again = foundAgain(target, state.frame);
+  await setKeyframe(target.id, state.frame, null);
+  if (again !== null && state.online) say(`${target.name} is absent from here on. The tracker saw it again in frame ${again}: drag a box there.`);
+}
+
+/**
+ * The frame in which the tracker found a target again for a while, after it had lost it.
+ * @param {Target} target @param {number} from @returns {number | null} null if it did not before the next keyframe
+ */
+function foundAgain(target, from) {
+  let lost = false;
+  let began = 0;
+  for (let frame = from; frame < state.clip.video.frame_count; frame += 1) {
+    const row = target.boxes.get(frame);
+    if (!row?.box || (row.keyframe && frame > from)) return null;
+    if (row.lost) {
+      lost = true;
+      began = frame + 1;
+    } else if (lost && frame - began + 1 >= FOUND_FRAMES) return began;
+  }
+  return null;
+}
+
 async function removeKeyframe() {
   const target = selectedTarget();
   if (target?.boxes.get(state.frame)?.keyframe) await edit("DELETE", `/targets/${target.id}/keyframes/${state.frame}`);
@@ -286,7 +314,7 @@ function seek(frame, byPerson = true) {
     if (state.playing && frame !== state.frame) setPlaying(false);
   }
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
-  frames?.want(state.frame);
+  frames?.want(state.frame, !state.follows);
   timeline.follow();
   showFrame();
 }
@@ -392,16 +420,17 @@ function setTracking(tracking) {
 
 /** @param {any[]} messages */
 function receive(messages) {
-  let newest = -1;
+  let picture = -1; // the frame that the tracker has just seen: the server need not decode it again
+  let repaint = false;
   for (const message of messages) {
     if (message.type === "boxes") {
       const target = targetOf(message.target);
       if (!target) continue;
-      let frame = -1;
       for (const row of message.boxes) {
-        if (!target.boxes.get(row[0])?.keyframe) frame = putRow(target, row);
+        if (target.boxes.get(row[0])?.keyframe) continue;
+        if (putRow(target, row) === state.shown) repaint = true;
       }
-      if (message.target === state.selected || newest < 0) newest = Math.max(frame, -1);
+      picture = message.picture ?? picture;
       state.tracking = { done: message.done, total: message.total, began: state.tracking?.began ?? performance.now() };
     } else if (message.type === "tracked") {
       void tracked(message);
@@ -409,14 +438,14 @@ function receive(messages) {
       edits = edits.then(() => (message.revision > state.revision ? reload().catch(fail) : null));
     }
   }
-  if (newest < 0) return;
-  showProgress();
-  timeline.paint();
-  const now = performance.now();
-  if (state.follows && now - followedAt > FOLLOW_MS && state.shown === state.frame) {
-    followedAt = now;
-    seek(newest, false);
-  } else view.paint();
+  if (!state.tracking) return;
+  if (state.follows && picture >= 0 && state.shown === state.frame) seek(picture, false);
+  else if (repaint) view.paint();
+  progressTimer ||= window.setTimeout(() => {
+    progressTimer = 0;
+    showProgress();
+    timeline.paint();
+  }, PROGRESS_MS);
 }
 
 /** @param {{outcome: string, error: string | null}} message */
@@ -465,7 +494,12 @@ function showAll() {
 /** What depends on the frame. */
 function showFrame() {
   const clip = state.clip;
-  if (!clip) return;
+  if (!clip) {
+    for (const id of ["frame-count", "clock", "announce"]) find(id).textContent = "";
+    showHint();
+    view.paint();
+    return;
+  }
   const { frame_count: count, fps } = clip.video;
   const field = /** @type {HTMLInputElement} */ (find("frame"));
   field.max = String(count - 1);
@@ -774,9 +808,7 @@ const actions = {
     find("picture").focus();
   },
   confirm: () => void confirm(),
-  absent: () => {
-    if (state.selected !== null) void setKeyframe(state.selected, state.frame, null);
-  },
+  absent: () => void markAbsent(),
   removeKeyframe: () => void removeKeyframe(),
   track: () => void track(),
   trackOn: () => {

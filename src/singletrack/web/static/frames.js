@@ -19,6 +19,7 @@ export class Frames {
     this.scale = 1;
     this.wanted = 0;
     this.direction = 1;
+    this.ahead = true;
     /** @type {Map<string, ImageBitmap>} */
     this.cache = new Map();
     /** @type {Map<string, Promise<ImageBitmap>>} */
@@ -47,10 +48,12 @@ export class Frames {
   /**
    * Show a frame as soon as it is here. A frame that is wanted later takes its place.
    * @param {number} number
+   * @param {boolean} [ahead] whether the frames after it are fetched too
    */
-  want(number) {
+  want(number, ahead = true) {
     if (number !== this.wanted) this.direction = number < this.wanted ? -1 : 1;
     this.wanted = number;
+    this.ahead = ahead;
     const picture = this.cache.get(this.key(number));
     if (picture) {
       this.touch(this.key(number), picture);
@@ -101,7 +104,7 @@ export class Frames {
   /** @returns {number | null} */
   nextToLoad() {
     const bytes = (this.video.width * this.video.height * 4) / (this.scale * this.scale);
-    const ahead = Math.max(1, Math.min(AHEAD, Math.floor(CACHE_BYTES / bytes / 2)));
+    const ahead = this.ahead ? Math.max(1, Math.min(AHEAD, Math.floor(CACHE_BYTES / bytes / 2))) : 0;
     for (let step = 0; step <= ahead; step += 1) {
       const number = this.wanted + step * this.direction;
       if (number < 0 || number >= this.video.frame_count) break;

@@ -9,13 +9,15 @@ import { find, make } from "./dialogs.js";
 
 export class Panel {
   /**
-   * @param {{onSelect: (id: number) => void, onChange: (values: object) => void, onBox: (box: number[]) => void}} listener
+   * @param {{onSelect: (id: number) => void, onChange: (values: object) => void, onBox: (box: number[]) => void,
+   *   onBadBox: () => void}} listener
    */
-  constructor({ onSelect, onChange, onBox }) {
+  constructor({ onSelect, onChange, onBox, onBadBox }) {
     this.onSelect = onSelect;
     this.onChange = onChange;
     /** @type {Target | null} */
     this.target = null;
+    this.shown = ["", "", "", ""]; // what the fields of the box say when nobody types
     this.list = find("targets");
     this.list.addEventListener("click", (event) => {
       const item = /** @type {HTMLElement} */ (event.target).closest("li");
@@ -41,6 +43,10 @@ export class Panel {
       field.addEventListener("change", () => {
         const box = this.numbers.map((each) => each.valueAsNumber);
         if (box.every(Number.isFinite) && box[2] > 0 && box[3] > 0) onBox(box);
+        else {
+          this.numbers.forEach((each, index) => (each.value = this.shown[index]));
+          onBadBox();
+        }
       });
     }
     find("add-attribute").addEventListener("click", () => {
@@ -122,9 +128,10 @@ export class Panel {
   /** @param {Row | undefined} row @param {string} text */
   showBox(row, text) {
     find("frame-state").textContent = text;
+    const values = row?.box ? [row.box.x, row.box.y, row.box.w, row.box.h] : null;
+    this.shown = this.numbers.map((_, index) => (values ? String(Number(values[index].toFixed(2))) : ""));
     this.numbers.forEach((field, index) => {
-      if (document.activeElement === field) return;
-      field.value = row?.box ? String(Number([row.box.x, row.box.y, row.box.w, row.box.h][index].toFixed(2))) : "";
+      if (document.activeElement !== field) field.value = this.shown[index];
     });
   }
 }

@@ -39,7 +39,7 @@ export class Timeline {
   }
 
   get gutter() {
-    return this.canvas.clientWidth < 600 ? 88 : 132;
+    return this.canvas.clientWidth < 600 ? 96 : 132;
   }
 
   /** @param {number} frame */
