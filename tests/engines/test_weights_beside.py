@@ -140,7 +140,9 @@ def two_locations(model: onnx.ModelProto) -> None:
 
 def a_constant(model: onnx.ModelProto) -> None:
     """A node's own tensor lies elsewhere, which ONNX Runtime would look for in the current folder."""
-    node = helper.make_node("Constant", [], ["constant"], value=helper.make_tensor("value", TensorProto.FLOAT, [1], [1]))
+    node = helper.make_node(
+        "Constant", [], ["constant"], value=helper.make_tensor("value", TensorProto.FLOAT, [1], [1])
+    )
     node.attribute[0].t.CopyFrom(model.graph.initializer[0])
     model.graph.node.append(node)
     model.graph.output.append(helper.make_tensor_value_info("constant", TensorProto.FLOAT, ONE.shape))

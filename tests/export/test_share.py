@@ -119,7 +119,9 @@ def test_queries_whose_scale_rounds_are_made_to_the_bit_or_kept(tmp_path: Path) 
     stored = [each for each in share._parts(weights, network) if each.factors is not None]
     assert [each.values.shape for each in stored] == [(48, 48)] * 3 + [(96, 48)]
     scale = float(stored[0].factors[0])  # norms begin with ones
-    np.testing.assert_array_equal(stored[0].made(), (stored[0].values.astype(np.float32) * np.float32(scale)).astype("<f2"))
+    np.testing.assert_array_equal(
+        stored[0].made(), (stored[0].values.astype(np.float32) * np.float32(scale)).astype("<f2")
+    )
     assert scale == pytest.approx(24**-0.5)
 
 
@@ -127,9 +129,9 @@ def test_queries_whose_scale_rounds_are_made_to_the_bit_or_kept(tmp_path: Path) 
 def test_the_file_must_be_beside(name: str, network: OSTrack, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the file of the same name beside an \.onnx file; got .*little\.onnx"):
         export_onnx(network, tmp_path / "little.onnx", name="little", half=True, share=tmp_path / name)
+    beside = tmp_path / "little.safetensors"
     with pytest.raises(InputError, match=r"beside an \.onnx file"):
-        share_path = tmp_path / "little.safetensors"
-        export_onnx(network, tmp_path / "little.xml", name="little", half=True, share=share_path)
+        export_onnx(network, tmp_path / "little.xml", name="little", half=True, share=beside)
     assert list(tmp_path.iterdir()) == []
 
 

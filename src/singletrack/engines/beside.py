@@ -30,7 +30,7 @@ Buffer = mmap.mmap | bytes
 
 
 def files_of(path: str | Path) -> list[Path]:
-    """Return the files that an exported file consists of: itself, and the weights beside it if it takes some from there.
+    """Return the files of an exported model: the given one, and the weights beside it if it takes some from there.
 
     In the second case links are followed first, so that a file and its weights may be linked together.
 

@@ -82,8 +82,8 @@ def export_onnx(
     path = Path(path)
     if share is not None and (path.suffix != ".onnx" or share.absolute() != path.with_suffix(ENDING).absolute()):
         raise InputError(
-            f"weights can be shared with the file of the same name beside an .onnx file; got {share} for {path}; choose "
-            f"{share.with_suffix('.onnx')}"
+            f"weights can be shared with the file of the same name beside an .onnx file; got {share} for {path}; "
+            f"choose {share.with_suffix('.onnx')}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     exact = copy.deepcopy(model).cpu().eval()
@@ -130,7 +130,9 @@ def _unfinished_place(path: Path, share: Path | None) -> Iterator[Path]:
     One that shares weights is checked under its own name beside a copy of them, as engines take them from nowhere else.
     """
     if share is not None:
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.stem}-", dir=path.parent, ignore_cleanup_errors=True
+        ) as folder:
             shutil.copy(share, folder)
             yield Path(folder, path.name)
         return
