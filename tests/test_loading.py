@@ -385,6 +385,16 @@ def test_bundled_weights(
     assert exports == ["ostrack-tiny 1.0"]
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_a_bundled_graph_without_its_weights_says_so(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(BUNDLED, tmp_path)
+    monkeypatch.setattr(loading, "bundled_file", lambda name, suffix: tmp_path / f"{name}{suffix}")
+    with pytest.raises(CheckpointError, match=r"ostrack-tiny\.safetensors, which is not there; .*install singletrack"):
+        load("ostrack-tiny", engine=engine)
+
+
 def test_bundled_model_without_torch() -> None:
     check = (
         "import sys; sys.modules['torch'] = None; from singletrack.loading import load; "

@@ -63,6 +63,8 @@ def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> 
     needs = [line for line in zipfile.ZipFile(wheel).read(metadata).decode().splitlines() if "opencv-" in line]
     required = [line for line in needs if line.startswith("Requires-Dist")]
     assert required == ['Requires-Dist: opencv-python-headless>=4.10; extra == "opencv"']
+    graphs = [each for each in zipfile.ZipFile(wheel).infolist() if each.filename.endswith(".onnx")]
+    assert all(graph.file_size < 1e6 for graph in graphs)  # their weights are in the .safetensors beside them
     assert wheel.stat().st_size < 32e6
 
 

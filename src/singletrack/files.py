@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from singletrack.errors import CheckpointError, InputError, SingletrackError, reason_of
 
@@ -175,14 +176,20 @@ def check_weights_kind(path: Path) -> None:
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
     """The metadata of a .safetensors file, such as its model; empty for any other file."""
+    metadata = safetensors_header(path)[0].get("__metadata__")
+    return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+
+
+def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a .safetensors file, and where its tensors begin; an empty header for any other file."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if 2 <= length <= LONGEST_HEADER else b""
+        text = file.read(length) if 2 <= length <= LONGEST_HEADER else b""
     try:
-        metadata = json.loads(header)["__metadata__"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        header = {}
+    return header if isinstance(header, dict) else {}, 8 + length
 
 
 _COUNTER = itertools.count()

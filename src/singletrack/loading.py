@@ -34,6 +34,7 @@ from singletrack.engines import (
     require_engine,
     require_packages,
 )
+from singletrack.engines.beside import files_of
 from singletrack.engines.cpu import instructions
 from singletrack.engines.preprocessing import UNCHANGED, Normalization
 from singletrack.errors import CheckpointError, InputError, MissingDependencyError
@@ -347,6 +348,7 @@ def _open_file(
     """
     if check is None and name is not None:
         check = partial(_check_shapes, path, MODELS[name])
+    size = sum(file.stat().st_size for file in files_of(path))
     return open_network(
         options.engine,
         path,
@@ -354,7 +356,7 @@ def _open_file(
         options.threads,
         precision=options.precision,
         normalization=None if name is None else normalization_of(MODELS[name].network),
-        cache=compiled_folder(instructions()) if path.stat().st_size <= LARGEST_KEPT else None,
+        cache=compiled_folder(instructions()) if size <= LARGEST_KEPT else None,
         check=check,
     )
 
@@ -487,6 +489,12 @@ def existing_file(path: str | Path) -> Path:
         raise InputError(f"weights file not found: {path}; check the path")
     check_weights_kind(path)
     return path
+
+
+def weights_files(path: str | Path) -> list[Path]:
+    """Return the files that hold given weights; raises InputError if there are none."""
+    path = existing_file(path)
+    return files_of(path) if path.suffix in EXPORTED_ENDINGS else [path]
 
 
 def check_keep_ratio(value: float | str) -> float:

@@ -45,7 +45,8 @@ class ModelSpec:
         tracker: class of the tracker.
         settings: how the tracker differs from the defaults of its settings class. Sizes and templates are the
             network's and are not repeated here.
-        bundled: whether the package holds the weights, as weights/NAME.onnx and weights/NAME.safetensors.
+        bundled: whether the package holds the weights, as weights/NAME.safetensors and weights/NAME.onnx, a graph
+            that takes its weights from the other file (`singletrack export --half --share-weights`).
         parameters: millions of parameters.
         gmacs: billions of multiply-adds of one frame, without templates, as `singletrack profile` counts them.
         description: one line.

@@ -18,7 +18,7 @@ from singletrack import loading
 from singletrack.bulk import run as run_module
 from singletrack.bulk.manifest import Manifest
 from singletrack.bulk.parts import Part, plan_parts
-from singletrack.bulk.run import Progress, _Run, track_library
+from singletrack.bulk.run import Progress, _Run, track_library, weights_digest
 from singletrack.bulk.status import Status, _rates, read_status
 from singletrack.bulk.store import RunFacts, Store
 from singletrack.cli.main import main
@@ -130,15 +130,20 @@ def test_rows_name_their_model(library: Path, in_this_process: list[str], monkey
         return before(name, options)
 
     monkeypatch.setattr(loading, "load_with", load)
-    shutil.copy(loading.bundled_file("ostrack-tiny", ".onnx"), library / "mine.onnx")
+    for ending in (".onnx", ".safetensors"):  # the graph takes its weights from the other
+        shutil.copy(loading.bundled_file("ostrack-nano", ending), library)
     (library / "list.csv").write_text(
-        f"video,box,model\na.mp4,{BOX},\nb.mp4,{BOX},mine.onnx\n".replace("(", '"').replace(")", '"')
+        f"video,box,model\na.mp4,{BOX},\nb.mp4,{BOX},ostrack-nano.onnx\n".replace("(", '"').replace(")", '"')
     )
     track_library(library / "list.csv", library.parent / "out")
-    assert loaded == ["ostrack-tiny", "ostrack-tiny", str(library / "mine.onnx")]
+    assert loaded == ["ostrack-tiny", "ostrack-tiny", str(library / "ostrack-nano.onnx")]
     rows = read_rows(library.parent / "out")
-    assert [each["model"] for each in rows] == ["ostrack-tiny", "mine.onnx"]
+    assert [each["model"] for each in rows] == ["ostrack-tiny", "ostrack-nano.onnx"]
     assert rows[0]["digest"] != rows[1]["digest"]
+    before = weights_digest(str(library / "ostrack-nano.onnx"), LoadOptions())
+    with (library / "ostrack-nano.safetensors").open("ab") as file:
+        file.write(b"changed")
+    assert weights_digest(str(library / "ostrack-nano.onnx"), LoadOptions()) != before
 
 
 # --- workers that die ----------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def test_prints_the_largest_differences(
 
     def export_onnx(model: OSTrack, path: Path, *, name: str, **options: object) -> list[OutputDifference]:
         assert (options["half"], options["calibration"]) == (half, [])
+        assert options["share"] == (weights if half else None)
         assert model.config.keep_ratio == 0.5
         assert name == "ostrack-tiny"
         path.write_bytes(bytes(2_000_000))
@@ -46,7 +47,8 @@ def test_prints_the_largest_differences(
     monkeypatch.setattr(calibration, "clip_looks", lambda tracker, listener: ["a look"])
     monkeypatch.setattr(verify, "compare_on_looks", lambda path, model, each, inputs, **options: differences(2e-6))
     arguments = ["ostrack-tiny", "--out", str(out), "--weights", str(weights), "--keep-ratio", "0.5"]
-    done = CliRunner().invoke(command, [*arguments, *(["--half"] if half else [])], catch_exceptions=False)
+    options = ["--half", "--share-weights"] if half else []
+    done = CliRunner().invoke(command, [*arguments, *options], catch_exceptions=False)
     assert done.exit_code == 0
     assert "openvino, batch 1: score 1.0e-06, size 0.0e+00; box 1.0e-03 px" in done.output
     assert ("score 1.0e-03" in done.output) == half
@@ -64,6 +66,15 @@ def test_prints_the_largest_differences(
             r"output file must end in \.xml; got x\.onnx",
         ),
         (["ostrack-256", "--out", "x.onnx", "--int8"], "--int8 needs --photos; got none"),
+        (["ostrack-tiny", "--out", "x.onnx", "--share-weights"], r"got --weights None.*give --weights x\.safetensors"),
+        (
+            ["ostrack-tiny", "--out", "x.onnx", "--share-weights", "--weights", "there/x.safetensors"],
+            "--share-weights needs the weights beside an .onnx file",
+        ),
+        (
+            ["ostrack-tiny", "--format", "openvino", "--out", "x.xml", "--share-weights", "--weights", "x.safetensors"],
+            "--share-weights needs the weights beside an .onnx file",
+        ),
         (["ostrack-256", "--out", "x.onnx"], "no bundled weights for ostrack-256"),
         (["ostrack-256", "--out", "x.onnx", "--keep-ratio", "2"], "keep ratio must be above 0"),
         (["ostrack-256", "--out", "x.onnx", "--weights", "none"], "weights file not found: none"),

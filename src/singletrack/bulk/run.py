@@ -218,9 +218,9 @@ def _check_model(model: str, row: int, root: str) -> None:
 def weights_digest(model: str, options: LoadOptions) -> str:
     """Return the digest of the weights that a model is loaded from; raises InputError if they do not exist."""
     if options.weights is not None:
-        return digest(Path(options.weights))
+        return digest(*loading.weights_files(options.weights))
     if Path(model).suffix in EXPORTED_ENDINGS:
-        return digest(loading.existing_file(model))
+        return digest(*loading.weights_files(model))
     return digest(loading.bundled_file(model, ".safetensors"))
 
 

@@ -153,7 +153,7 @@ def _about(tracker: Any, model: str, weights: str | Path | None) -> dict[str, An
     )
     return {
         "model": Path(model).stem,
-        "weights": _digest(file),
+        "weights": _digest(*loading.weights_files(file)),
         "engine": engine,
         "device": str(network.device),
         "precision": getattr(network, "precision", "fp32"),
@@ -161,12 +161,13 @@ def _about(tracker: Any, model: str, weights: str | Path | None) -> dict[str, An
     }
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a file."""
+def _digest(*paths: Path) -> str:
+    """SHA-256 of a file, or of several one after another."""
     total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            total.update(block)
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                total.update(block)
     return total.hexdigest()
 
 

@@ -33,6 +33,12 @@ CALIBRATION_LOOKS = 200
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: bundled]")
 @click.option("--keep-ratio", type=float, help="Share of search tokens that each elimination keeps; 1 turns it off.")
 @click.option("--half", is_flag=True, help="Store 16-bit weights (half the file size); computation stays in 32 bits.")
+@click.option(
+    "--share-weights",
+    is_flag=True,
+    help="Leave the large weights in the --weights file, which must be beside --out and differ only in its ending "
+    "(.safetensors). Usually with --half; the two files then belong together.",
+)
 @click.option("--decode", is_flag=True, help="Add outputs with the decoded boxes and their scores to the graph.")
 @click.option(
     "--int8",
@@ -52,6 +58,7 @@ def command(
     weights: Path | None,
     keep_ratio: float | None,
     half: bool,
+    share_weights: bool,
     decode: bool,
     int8: bool,
     photos: Path | None,
@@ -68,6 +75,12 @@ def command(
         raise InputError("--int8 needs --photos; got none; give a folder of photos for calibration")
     if photos is not None and not photos.is_dir():
         raise InputError(f"expected a folder of photos; there is no {photos}; check the path")
+    shared = out.with_suffix(".safetensors")
+    if share_weights and (weights is None or weights.absolute() != shared.absolute() or out.suffix != ".onnx"):
+        raise InputError(
+            f"--share-weights needs the weights beside an .onnx file, under the same name; got --weights {weights} "
+            f"--out {out}; give --weights {shared}"
+        )
     ratio = None if keep_ratio is None else loading.check_keep_ratio(keep_ratio)
     check_outputs([out, out.with_suffix(".bin")] if format_name == "openvino" else [out], [weights, photos])
     ask_to_overwrite([out], overwrite)
@@ -99,6 +112,7 @@ def command(
             decoded=decode,
             calibration=calibration,
             normalization=normalization,
+            share=path if share_weights else None,
         )
     for difference in differences:
         click.echo(f"  {difference}")

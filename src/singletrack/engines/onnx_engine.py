@@ -26,6 +26,7 @@ from singletrack.engines import (
     unreadable,
     wrong_graph,
 )
+from singletrack.engines.beside import files_of
 from singletrack.engines.cpu import usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first_order
 from singletrack.engines.processes import ProcessBound
@@ -203,8 +204,11 @@ def read_halves(path: str | Path) -> tuple[onnx.ModelProto, onnx.ModelProto, dic
         raise unreadable(path, "no such file")
     if Path(path).suffix == ".xml":
         raise unreadable(path, "ONNX Runtime reads .onnx, and OpenVINO both")
+    source, *beside = files_of(path)
     try:
-        whole = onnx.load(str(path), load_external_data=False)
+        whole = onnx.load(str(source), load_external_data=False)
+        for file in beside:
+            _take_weights(whole, file)
         _check(whole, path)
         extractor = Extractor(whole)
         maps = [value.name for value in whole.graph.output]
@@ -217,6 +221,18 @@ def read_halves(path: str | Path) -> tuple[onnx.ModelProto, onnx.ModelProto, dic
     except Exception as error:  # arbitrary graphs can make onnx fail in any way
         raise unreadable(path, f"onnx cannot read it ({type(error).__name__}: {error})") from error
     return encoder, locator, {entry.key: entry.value for entry in whole.metadata_props}
+
+
+def _take_weights(model: onnx.ModelProto, beside: Path) -> None:
+    """Read the weights that ``files_of`` found beside a file. That of onnx reads none that have links, as uv makes."""
+    with beside.open("rb") as stream:
+        for tensor in model.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                place = {entry.key: int(entry.value) for entry in tensor.external_data if entry.key != "location"}
+                stream.seek(place["offset"])
+                tensor.raw_data = stream.read(place["length"])
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
 
 
 def _check(model: onnx.ModelProto, path: str | Path) -> None:

@@ -23,6 +23,7 @@ from singletrack.engines import (
     unreadable,
     wrong_graph,
 )
+from singletrack.engines.beside import files_of
 from singletrack.engines.cpu import allowed_cores, usable_cores
 from singletrack.engines.preprocessing import CropArray, Normalization, channels_first
 from singletrack.engines.processes import ProcessBound, forked
@@ -225,8 +226,9 @@ def read_halves(path: str | Path) -> tuple[openvino.Model, openvino.Model, dict[
     """
     if not Path(path).is_file():
         raise unreadable(path, "the file does not exist")
+    source = files_of(path)[0]
     try:
-        whole = CORE.read_model(str(path))
+        whole = CORE.read_model(str(source))
         return *_cut(whole, path), read_metadata(whole)
     except CheckpointError:
         raise
@@ -291,4 +293,4 @@ def read_metadata(model: openvino.Model) -> dict[str, str]:
 def write_ir(source: str | Path, path: str | Path) -> None:
     """Convert an exported ONNX file to OpenVINO IR without changing the weights, see ``engines.write_ir``."""
     read_halves(source)
-    openvino.save_model(CORE.read_model(str(source)), str(path), compress_to_fp16=False)
+    openvino.save_model(CORE.read_model(str(files_of(source)[0])), str(path), compress_to_fp16=False)

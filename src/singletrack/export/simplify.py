@@ -8,6 +8,7 @@ weights is one node instead of two.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,21 @@ class SeparateAttention(nn.Module):
     def split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, C / heads)."""
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def norm_factors(network: AnyNetwork) -> Iterator[tuple[str, int, int, Tensor]]:
+    """What ``separate`` multiplies the columns of weights with: name of the weight, first and last row, and factors.
+
+    network: before ``simplify``.
+    """
+    for name, block in network.named_modules():
+        if isinstance(block, Block):
+            width = block.attn.proj.in_features
+            scale = (width // block.attn.heads) ** -0.5
+            first, second = (norm.weight.detach() for norm in (block.norm1, block.norm2))
+            for third, factors in enumerate((scale * first, first, first)):
+                yield f"{name}.attn.qkv.weight", third * width, (third + 1) * width, factors
+            yield f"{name}.mlp.fc1.weight", 0, len(block.mlp.fc1.weight), second
 
 
 def separate(block: Block) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +23,14 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from singletrack.engines import write_ir
+from singletrack.engines.beside import ENDING
 from singletrack.engines.preprocessing import Normalization
 from singletrack.engines.torch_engine import TorchNetwork
 from singletrack.errors import InputError
 from singletrack.export.calibration import CropPair
 from singletrack.export.decoded import Decoded, Exportable
 from singletrack.export.quantize import quantize
+from singletrack.export.share import share_weights
 from singletrack.export.simplify import simplify
 from singletrack.export.verify import OutputDifference, compare_networks, compare_with_module, require_agreement
 from singletrack.files import unfinished_name
@@ -47,6 +51,7 @@ def export_onnx(
     calibration: Sequence[CropPair] = (),
     normalization: Normalization | None = None,
     tolerance: float = 1e-4,
+    share: Path | None = None,
 ) -> list[OutputDifference]:
     """Export a network and compare the file with PyTorch in each installed engine.
 
@@ -62,17 +67,24 @@ def export_onnx(
         normalization: normalization of the pixels in ``calibration``; None for that of ImageNet.
         tolerance: largest allowed difference of any map from PyTorch, with the same rounded weights for ``half``. It
             does not apply to 8-bit integers, whose effect must be measured.
+        share: the .safetensors file of the network, next to ``path`` with the same name. If given, the graph takes its
+            large weights from there, see ``export.share``.
 
     Returns:
         The measured differences.
 
     Raises:
         ExportError: the file does not agree with PyTorch.
-        InputError: both ``half`` and ``calibration`` are given.
+        InputError: both ``half`` and ``calibration`` are given, or ``share`` is not next to an .onnx file.
     """
     if half and calibration:
         raise InputError("half and 8-bit integers cannot be combined; leave one of them out")
     path = Path(path)
+    if share is not None and (path.suffix != ".onnx" or share.absolute() != path.with_suffix(ENDING).absolute()):
+        raise InputError(
+            f"weights can be shared with the file of the same name beside an .onnx file; got {share} for {path}; "
+            f"choose {share.with_suffix('.onnx')}"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     exact = copy.deepcopy(model).cpu().eval()
     network = simplify(copy.deepcopy(exact))
@@ -94,9 +106,10 @@ def export_onnx(
         "weights": "int8" if calibration else "float16" if half else "float32",
     }
     helper.set_model_props(graph, {key: str(value) for key, value in facts.items()})
-    unfinished = unfinished_name(path.with_suffix(".onnx"))
-    written = [unfinished]
-    try:
+    if share is not None:
+        share_weights(graph, share, exact)
+    with _unfinished_place(path, share) as unfinished:
+        written = [unfinished]
         onnx.save(graph, str(unfinished))
         if path.suffix == ".xml":
             written = [unfinished.with_suffix(".bin"), unfinished.with_suffix(".xml"), unfinished]
@@ -107,10 +120,28 @@ def export_onnx(
         require_agreement(differences, math.inf if calibration else tolerance)
         for each in written[:2]:
             each.replace(path.with_suffix(each.suffix))
-    finally:
-        for each in written:
-            each.unlink(missing_ok=True)
     return differences
+
+
+@contextmanager
+def _unfinished_place(path: Path, share: Path | None) -> Iterator[Path]:
+    """A name for an .onnx file until it has been checked; it and files of other endings beside it are then removed.
+
+    One that shares weights is checked under its own name beside a copy of them, as engines take them from nowhere else.
+    """
+    if share is not None:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.stem}-", dir=path.parent, ignore_cleanup_errors=True
+        ) as folder:
+            shutil.copy(share, folder)
+            yield Path(folder, path.name)
+        return
+    unfinished = unfinished_name(path.with_suffix(".onnx"))
+    try:
+        yield unfinished
+    finally:
+        for ending in (".onnx", ".xml", ".bin"):
+            unfinished.with_suffix(ending).unlink(missing_ok=True)
 
 
 class _Whole(nn.Module):
