@@ -35,7 +35,7 @@ class Pictures:
         self._decoded: tuple[int, NDArray[np.uint8] | None] = -1, None
 
     def offer(self, number: int, frame: NDArray[np.uint8]) -> None:
-        """Hand over a frame that is decoded already: it is not decoded again if it is asked for before the next one."""
+        """Hand over a frame that is decoded already: ``jpeg`` does not decode it again."""
         self._decoded = number, frame
 
     def take_back(self) -> None:
