@@ -19,6 +19,7 @@ PAGES = {  # file of the repository -> page of the site
     "CONTRIBUTING.md": "contributing.md",
     "src/singletrack/weights/ostrack-tiny.md": "ostrack-tiny.md",
     "src/singletrack/weights/ostrack-nano.md": "ostrack-nano.md",
+    "src/singletrack/weights/ostrack-small.md": "ostrack-small.md",
 }
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 

@@ -155,7 +155,7 @@ def test_starks_renew_a_template_where_they_have_learned_when() -> None:
 
 def test_only_our_own_models_hold_their_place_when_lost() -> None:
     holding = [name for name, entry in MODELS.items() if getattr(entry.tracker_settings, "hold_when_lost", False)]
-    assert holding == ["ostrack-nano", "ostrack-tiny"]
+    assert holding == ["ostrack-nano", "ostrack-tiny", "ostrack-small"]
 
 
 def test_settings_of_the_tracker_can_be_changed(exported: Path) -> None:
@@ -412,7 +412,7 @@ def test_published_models_ask_for_weights(engine: str) -> None:
 @pytest.mark.parametrize("name", ["ostrack", "", "Ostrack-tiny", "tiny.pth"])
 def test_unknown_names_list_the_known(name: str) -> None:
     with pytest.raises(
-        InputError, match=r"unknown model .*; choose one of ostrack-nano, ostrack-tiny, ostrack-256, ostrack-384"
+        InputError, match=r"unknown model .*; choose one of ostrack-nano, ostrack-tiny, ostrack-small, ostrack-256, ostrack-384"
     ):
         load(name)
 

@@ -54,6 +54,9 @@ def test_the_wheel_holds_weights_card_and_types_and_stays_small(wheel: Path) -> 
         "weights/ostrack-nano.onnx",
         "weights/ostrack-nano.safetensors",
         "weights/ostrack-nano.md",
+        "weights/ostrack-small.onnx",
+        "weights/ostrack-small.safetensors",
+        "weights/ostrack-small.md",
         "py.typed",
     ):
         assert f"singletrack/{name}" in names

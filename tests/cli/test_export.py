@@ -86,4 +86,8 @@ def test_what_cannot_be_meant(arguments: list[str], message: str) -> None:
 
 
 def test_bundled_names_are_those_of_the_zoo() -> None:
-    assert [name for name, entry in registry.MODELS.items() if entry.bundled] == ["ostrack-nano", "ostrack-tiny"]
+    assert [name for name, entry in registry.MODELS.items() if entry.bundled] == [
+        "ostrack-nano",
+        "ostrack-tiny",
+        "ostrack-small",
+    ]
