@@ -6,6 +6,13 @@
     singletrack evaluate folder --root data/thermal/test --weights runs/thermal/finetuned.safetensors --out runs/seen
 
 Writes OUT/train and OUT/test: a folder a clip, with frames and groundtruth.txt, made from different photos.
+
+With --projects, also a project of `singletrack label` beside each of the first clips, OUT/train/clip-000.singletrack
+and so on, as a person would leave it who draws the first box, has the clip tracked, and answers the page's suggestions
+with the true box, --answers times:
+
+    python benchmarks/thermal.py --out data/thermal --photos ../shared/photos --projects 16
+    singletrack finetune ostrack-tiny --data data/thermal/train/*.singletrack ...
 """
 
 from __future__ import annotations
@@ -17,7 +24,11 @@ import click
 import cv2
 import numpy as np
 
+import singletrack
+from singletrack import Tracker
 from singletrack.datasets.photos import Image, Photos, Pictures, Procedural, Random
+from singletrack.labeling.project import Project
+from singletrack.labeling.propagate import track_segments
 
 SIZE_WH = (320, 240)
 
@@ -69,14 +80,32 @@ def clip(random: Random, pictures: Pictures, frames: int) -> list[tuple[Image, t
     return made
 
 
+def label(folder: Path, truth: list[tuple[float, ...]], answers: int, tracker: Tracker) -> None:
+    """Leave a project of a clip as a person would who answers this many suggestions."""
+    with Project.create(folder.with_suffix(".singletrack"), folder) as project:
+        target = project.add_target("warm thing")
+        frame = 0
+        for _ in range(answers + 1):
+            x, y, width, height = truth[frame]
+            project.set_keyframe(target, frame, (x, y, width, height))
+            track_segments(project, tracker=tracker)
+            suggestions = project.suggestions(1, least=0.0)
+            if not suggestions:
+                break
+            frame = suggestions[0].frame
+
+
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--photos", type=click.Path(path_type=Path), help="What lies behind.  [default: made pictures]")
 @click.option("--train", default=60, show_default=True, help="Clips to train on.")
 @click.option("--test", default=16, show_default=True, help="Clips to test on.")
 @click.option("--frames", default=60, show_default=True)
-def main(out: Path, photos: Path | None, train: int, test: int, frames: int) -> None:
-    """Write the clips."""
+@click.option("--projects", default=0, show_default=True, help="Clips to label, of those to train on.")
+@click.option("--answers", default=4, show_default=True, help="Suggestions answered in each of them.")
+def main(out: Path, photos: Path | None, train: int, test: int, frames: int, projects: int, answers: int) -> None:
+    """Write the clips, and label some."""
+    tracker = singletrack.load()
     sources = Photos(photos).split() if photos else (Procedural(), Procedural())
     for split, (name, count) in enumerate((("train", train), ("test", test))):
         for number in range(count):
@@ -84,10 +113,13 @@ def main(out: Path, photos: Path | None, train: int, test: int, frames: int) -> 
             folder.mkdir(parents=True, exist_ok=True)
             random = np.random.default_rng([split, number])
             boxes = []
-            for index, (frame, box) in enumerate(clip(random, sources[split], frames)):
+            made = clip(random, sources[split], frames)
+            for index, (frame, box) in enumerate(made):
                 cv2.imwrite(str(folder / f"{index:08d}.png"), frame)
                 boxes.append(",".join(f"{value:g}" for value in box))
             (folder / "groundtruth.txt").write_text("\n".join(boxes) + "\n")
+            if split == 0 and number < projects:
+                label(folder, [box for _, box in made], answers, tracker)
 
 
 if __name__ == "__main__":
