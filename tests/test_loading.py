@@ -412,7 +412,7 @@ def test_published_models_ask_for_weights(engine: str) -> None:
 @pytest.mark.parametrize("name", ["ostrack", "", "Ostrack-tiny", "tiny.pth"])
 def test_unknown_names_list_the_known(name: str) -> None:
     with pytest.raises(
-        InputError, match=r"unknown model .*; choose one of ostrack-nano, ostrack-tiny, ostrack-small, ostrack-256, ostrack-384"
+        InputError, match=r"unknown model .*; choose one of ostrack-nano, ostrack-tiny, ostrack-small, ostrack-256"
     ):
         load(name)
 

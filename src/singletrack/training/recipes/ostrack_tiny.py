@@ -1,4 +1,4 @@
-"""The recipes of the bundled models: `ostrack-tiny`, from scratch on pairs made from photos, and from it `ostrack-nano` and `ostrack-small`."""
+"""The recipes of the bundled models: `ostrack-tiny`, and `ostrack-nano` and `ostrack-small`, which start from it."""
 
 from __future__ import annotations
 
