@@ -140,10 +140,10 @@ def test_rows_name_their_model(library: Path, in_this_process: list[str], monkey
     rows = read_rows(library.parent / "out")
     assert [each["model"] for each in rows] == ["ostrack-tiny", "ostrack-nano.onnx"]
     assert rows[0]["digest"] != rows[1]["digest"]
-    before = weights_digest(str(library / "ostrack-nano.onnx"), LoadOptions())
+    digest = weights_digest(str(library / "ostrack-nano.onnx"), LoadOptions())
     with (library / "ostrack-nano.safetensors").open("ab") as file:
         file.write(b"changed")
-    assert weights_digest(str(library / "ostrack-nano.onnx"), LoadOptions()) != before
+    assert weights_digest(str(library / "ostrack-nano.onnx"), LoadOptions()) != digest
 
 
 # --- workers that die ----------------------------------------------------------------------------------------------

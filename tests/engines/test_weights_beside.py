@@ -19,7 +19,7 @@ from singletrack.errors import CheckpointError
 from singletrack.files import safetensors_header
 
 ENGINES = ["openvino", "onnx"]
-ONE = np.float32([[[[1.5]], [[2.5]], [[3.5]]]])
+ONE = np.array([[[[1.5]], [[2.5]], [[3.5]]]], np.float32)
 Entries = dict[str, str]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ from singletrack.models.build import AnyNetwork
 
 # Smaller weights stay in the graph: naming their place takes almost as much room.
 LEAST_BYTES = 2048
-KINDS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+KINDS = {"F16": "<f2", "F32": "<f4"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def share_weights(graph: onnx.ModelProto, weights: Path, network: AnyNetwork) ->
     Raises:
         ExportError: the file holds none of the weights as the graph has them.
     """
-    places = {}
+    places: dict[tuple[object, ...], tuple[Stored, bool]] = {}
     for stored in _parts(weights, network):
         made = stored.made()
         for turned in (False, True) if made.ndim == 2 else (False,):
@@ -94,7 +95,7 @@ def _parts(weights: Path, network: AnyNetwork) -> Iterator[Stored]:
     """All tensors of a file, and those parts of them that ``simplify`` multiplies with something."""
     header, begin = safetensors_header(weights)
     content = np.memmap(weights, np.uint8, "r")
-    tensors = {}
+    tensors: dict[str, Stored] = {}
     for name, facts in header.items():
         if name == "__metadata__" or facts["dtype"] not in KINDS:
             continue
@@ -125,7 +126,7 @@ def _make(
     for key, value in {"location": location, "offset": stored.offset, "length": stored.values.nbytes}.items():
         tensor.external_data.add(key=key, value=str(value))
     tensors = [tensor]
-    steps: list[tuple[str, list[str], dict[str, object]]] = []
+    steps: list[tuple[str, list[str], dict[str, Any]]] = []
     if stored.factors is not None:
         tensors.append(numpy_helper.from_array(stored.factors, f"{weight.name}.factors"))
         # in 32 bits and back, as `simplify` and `round_to_half` did
