@@ -215,7 +215,7 @@ def main(
             if calibrate:
                 settings = dataclasses.replace(settings, **without_curve(settings))
             if name:
-                settings = dataclasses.replace(settings, **{name: type(getattr(settings, name))(float(value))})
+                settings = dataclasses.replace(settings, **{name: type(getattr(settings, name) or 0.0)(float(value))})
             title = " ".join(filter(None, [str(path) if path else model, f"{name}={value}" if name else ""]))
             variants.append(Variant(title, OSTrackTracker(loaded.network, settings)))
     for clip, tracks in chosen(clips, every, absent):

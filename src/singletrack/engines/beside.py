@@ -24,6 +24,7 @@ MESSAGES = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
+LOCATION = b"location"  # a key that each tensor whose values lie elsewhere has
 EXTERNAL_DATA = 13  # field of a tensor: its entries, each a key (field 1) and a value (field 2)
 DEEPEST = 100  # messages within messages, as many as the readers of ONNX accept
 Buffer = mmap.mmap | bytes
@@ -76,9 +77,8 @@ def _external_data(path: Path) -> list[dict[str, str]]:
     if not path.stat().st_size:
         return []
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # each such tensor has the key "location"; XML, as in an IR, is no ONNX
-        if content.find(b"location") < 0 or content[:1] == b"<":
-            return []
+        if content.find(LOCATION) < 0 or content[:1] == b"<":
+            return []  # XML, as in an IR, is no ONNX
         try:
             return list(_tensors(content, 0, len(content), "model"))
         except (IndexError, ValueError) as error:
@@ -104,7 +104,8 @@ def _tensors(content: Buffer, start: int, end: int, message: str, depth: int = 0
             yield entries
         return
     for number, first, last in _fields(content, start, end):
-        if inner := MESSAGES[message].get(number):
+        inner = MESSAGES[message].get(number)
+        if inner and content.find(LOCATION, first, last) >= 0:
             yield from _tensors(content, first, last, inner, depth + 1)
 
 

@@ -24,7 +24,7 @@ from singletrack.models.build import AnyNetwork
 
 # Smaller weights stay in the graph: naming their place takes almost as much room.
 LEAST_BYTES = 2048
-KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+KINDS = {"F16": "<f2", "F32": "<f4"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def share_weights(graph: onnx.ModelProto, weights: Path, network: AnyNetwork) ->
     Raises:
         ExportError: the file holds none of the weights as the graph has them.
     """
-    places: dict[Any, tuple[Stored, bool]] = {}
+    places: dict[tuple[object, ...], tuple[Stored, bool]] = {}
     for stored in _parts(weights, network):
         made = stored.made()
         for turned in (False, True) if made.ndim == 2 else (False,):
@@ -95,7 +95,7 @@ def _parts(weights: Path, network: AnyNetwork) -> Iterator[Stored]:
     """All tensors of a file, and those parts of them that ``simplify`` multiplies with something."""
     header, begin = safetensors_header(weights)
     content = np.memmap(weights, np.uint8, "r")
-    tensors = {}
+    tensors: dict[str, Stored] = {}
     for name, facts in header.items():
         if name == "__metadata__" or facts["dtype"] not in KINDS:
             continue

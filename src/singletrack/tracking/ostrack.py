@@ -45,6 +45,8 @@ class OSTrackSettings(CropSettings, LostSettings):
         update_above: lowest score for an update, 0 to 1. The target must also have no recent low score.
         hold_when_lost: while lost, keep the last box with a score of at least ``lost_below`` and search around it.
             False follows the peak in every frame, as published, and only reports ``lost``.
+        hold_below: with ``hold_when_lost``, a peak with at least this score is followed also while lost, and only below it
+            the last box with such a score is kept; None for ``lost_below``, with nothing followed until it is found.
         score_curve: the score for network scores of 0, 1/n, ..., 1, with straight lines in between: n + 1 rising values
             from 0 to 1. It makes the score the expected overlap with the target. Thresholds are compared with this
             score. Empty keeps the network's score, as published.
@@ -61,6 +63,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     update_interval: int | None = None
     update_above: float = 0.5
     hold_when_lost: bool = False
+    hold_below: float | None = None
     score_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -173,9 +176,10 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         frame, target.frame = target.frame, None
         box, score = self._place(maps, target) or Candidate(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
         target.lost_state.update(score, settings)
-        if target.lost_state.lost and settings.hold_when_lost:
+        followed = target.lost_state.frames == 0 if settings.hold_below is None else score >= settings.hold_below
+        if target.lost_state.lost and settings.hold_when_lost and not (followed and settings.hold_below is not None):
             box = clip_box(target.last_confident_box, target.size_wh, margin=1.0)  # the first box may reach outside
-        elif target.lost_state.frames == 0:
+        elif followed:
             target.last_confident_box = box
         target.box = box
         if frame is not None:
