@@ -121,6 +121,7 @@ TINY_SETTINGS = {
     "exact_squares": True,
     "update_interval": 5,
     "hold_when_lost": True,
+    "hold_below": 0.3,
     "size_momentum": 0.8,
     "first_frame_correction": 0.6,
     "long_term": True,

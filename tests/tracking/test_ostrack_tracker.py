@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,6 +205,20 @@ def test_hold_when_lost_returns_to_the_last_believed_box() -> None:
     assert [result.lost for result in results] == LOST
     left = [result.box[0] for result in results]
     np.testing.assert_allclose(left, [101, 102, 103, 104, 105, 106, 104, 104, 104, 104, 105, 106], atol=1e-4)
+
+
+def test_hold_below_follows_what_is_not_hopeless() -> None:
+    settings = OSTrackSettings(lost_below=0.25, found_above=0.4, lost_after=3, hold_when_lost=True, hold_below=0.05)
+    results = follow(scores(SCRIPT), len(SCRIPT), settings)
+    assert [result.lost for result in results] == LOST  # what is reported does not change
+    expected = follow(scores(SCRIPT), len(SCRIPT), replace(settings, hold_when_lost=False))
+    assert min(SCRIPT) >= 0.05
+    assert [result.box for result in results] == [result.box for result in expected]
+    script = [0.8, 0.2, 0.2, 0.2, 0.2, 0.01, 0.01, 0.2]
+    left = [result.box[0] for result in follow(scores(script), len(script), settings)]
+    np.testing.assert_allclose(left, [101, 102, 103, 104, 105, 105, 105, 106], atol=1e-4)
+    with pytest.raises(InputError, match="hold_below must be 0 to 1 or None"):
+        OSTrackSettings(hold_below=1.5)
 
 
 def test_a_first_box_held_while_lost_is_cut_at_the_frame() -> None:

@@ -21,7 +21,7 @@ class Suggestion:
         target: Id of the target.
         frame: Frame number.
         doubt: The chance that its box is wrong, 0 to 1.
-        helps: How many wrong boxes it is expected to mend, in this frame and around it.
+        helps: How many wrong boxes a box here is expected to fix, in this frame and around it.
         reason: "runs disagree", "low score", "lost", "size jumps", "scene cut" or "far from a keyframe".
     """
 
