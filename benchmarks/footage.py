@@ -5,7 +5,7 @@
 
 Every variant follows the same objects, each from its first labeled frame. By default these are the objects whose
 license class is not "free": the recipes train on the others. The first variant is the one that the others are compared
-with, object by object. A lost target is not searched for in the whole frame.
+with, object by object. A lost target is not searched for in the whole frame without --long-term.
 
     AO      mean overlap with the label, over the frames after the first that show the object, then over objects
     SR50    share of those frames with an overlap above 0.5, then over objects
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 import singletrack
 from singletrack.datasets.labeled_clips import LabeledClip, LabeledTrack, read_labeled_clips
 from singletrack.geometry.boxes import iou
+from singletrack.tracking.longterm import LongTermTracker
 from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker, rescale
 from singletrack.video import open_video
 
@@ -66,11 +67,13 @@ class Variant:
     """A tracker and what it did."""
 
     name: str
-    tracker: OSTrackTracker
+    tracker: OSTrackTracker | LongTermTracker
     objects: list[Followed] = field(default_factory=list)
 
 
-def follow(tracker: OSTrackTracker, frames: list[Any], track: LabeledTrack, count: int) -> Followed | None:
+def follow(
+    tracker: OSTrackTracker | LongTermTracker, frames: list[Any], track: LabeledTrack, count: int
+) -> Followed | None:
     """Follow an object for ``count`` frames from its first box on; None where no later frame shows it."""
     first = int(np.flatnonzero(track.present)[0])
     last = min(len(frames), first + count)
@@ -185,6 +188,7 @@ def chosen(
 @click.option("--classes", multiple=True, help="License classes to score. [default: all but free]")
 @click.option("--every", default=1, show_default=True, help="Score every Nth object only.")
 @click.option("--absent", is_flag=True, help="Only objects with frames labeled as absent.")
+@click.option("--long-term", is_flag=True, help="Search the whole frame for a lost target, as `track` does.")
 @click.option("--frames", default=1000, show_default=True, help="Frames of each object, at most.")
 @click.option("--set", "choice", help="NAME=VALUE,VALUE,... of a setting of the tracker.")
 @click.option("--bins", is_flag=True, help="Print score and overlap in each bin of score.")
@@ -198,6 +202,7 @@ def main(
     classes: tuple[str, ...],
     every: int,
     absent: bool,
+    long_term: bool,
     frames: int,
     choice: str | None,
     bins: bool,
@@ -217,7 +222,8 @@ def main(
             if name:
                 settings = dataclasses.replace(settings, **{name: type(getattr(settings, name) or 0.0)(float(value))})
             title = " ".join(filter(None, [str(path) if path else model, f"{name}={value}" if name else ""]))
-            variants.append(Variant(title, OSTrackTracker(loaded.network, settings)))
+            inner = OSTrackTracker(loaded.network, settings)
+            variants.append(Variant(title, LongTermTracker(inner) if long_term else inner))
     for clip, tracks in chosen(clips, every, absent):
         with open_video(clip.video) as reader:
             pictures = list(reader)

@@ -101,6 +101,18 @@ def test_a_target_that_returns_elsewhere_is_found_again_only_by_the_search() -> 
     assert all([alone.update(leaves_and_returns(index)).lost for index in range(10, 80)][2:])
 
 
+def test_a_best_guess_is_followed_while_the_frame_is_searched() -> None:
+    def make(index: int) -> np.ndarray:
+        return frame((walk(2 * index), 0.9 if index < 10 else 0.4))  # too dark to be found again
+
+    settings = dataclasses.replace(SETTINGS, lost_below=0.5, found_above=0.6)
+    last = (walk(2 * 39), walk(2 * 9))  # where it is, and where it was last seen well
+    for hold_below, expected in ((0.3, last[0]), (0.45, last[1]), (None, last[1])):
+        results = follow(make, 40, dataclasses.replace(settings, hold_below=hold_below))
+        assert [result.lost for result in results] == [index >= 10 + SETTINGS.lost_after - 1 for index in range(1, 40)]
+        assert iou(results[-1].box, expected) > 0.6
+
+
 def test_a_target_that_is_there_all_along_gives_the_trackers_own_results() -> None:
     random = np.random.default_rng(0)
     brightness = np.where(random.random(60) < 0.3, 0.22, 0.9)  # seen badly now and then, lost not once

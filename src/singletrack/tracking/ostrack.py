@@ -45,8 +45,8 @@ class OSTrackSettings(CropSettings, LostSettings):
         update_above: lowest score for an update, 0 to 1. The target must also have no recent low score.
         hold_when_lost: while lost, keep the last box with a score of at least ``lost_below`` and search around it.
             False follows the peak in every frame, as published, and only reports ``lost``.
-        hold_below: with ``hold_when_lost``, the peak is followed while lost too if its score is at least this; otherwise
-            the last box with such a score is kept. None follows nothing while lost.
+        hold_below: with ``hold_when_lost``, the peak is followed while lost too if its score is at least this;
+            otherwise the last box with such a score is kept. None follows nothing while lost.
         score_curve: the score for network scores of 0, 1/n, ..., 1, with straight lines in between: n + 1 rising values
             from 0 to 1. It makes the score the expected overlap with the target. Thresholds are compared with this
             score. Empty keeps the network's score, as published.
