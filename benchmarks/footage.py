@@ -151,6 +151,11 @@ def without_curve(settings: OSTrackSettings) -> dict[str, Any]:
     return {name: float(np.interp(getattr(settings, name), curve, grid)) for name in thresholds} | {"score_curve": ()}
 
 
+def parse_value(now: float | None, text: str) -> float | None:
+    """A value of a setting, of the type that it has now; "none" for None."""
+    return None if text == "none" else type(0.0 if now is None else now)(float(text))
+
+
 def calibrated(objects: list[Followed]) -> tuple[tuple[float, ...], float, float]:
     """The curve of every other object, and the ECE of the remaining ones before and after it."""
 
@@ -220,7 +225,7 @@ def main(
             if calibrate:
                 settings = dataclasses.replace(settings, **without_curve(settings))
             if name:
-                settings = dataclasses.replace(settings, **{name: type(getattr(settings, name) or 0.0)(float(value))})
+                settings = dataclasses.replace(settings, **{name: parse_value(getattr(settings, name), value)})
             title = " ".join(filter(None, [str(path) if path else model, f"{name}={value}" if name else ""]))
             inner = OSTrackTracker(loaded.network, settings)
             variants.append(Variant(title, LongTermTracker(inner) if long_term else inner))

@@ -17,22 +17,22 @@ from singletrack.models.ostrack import OSTrack, build_ostrack
 from singletrack.models.pretrained import is_vision_transformer, load_pretrained
 
 WIDTH, HEADS, DEPTH, HIDDEN, PATCH = 24, 3, 2, 48, 8
+TOY = OSTrackConfig(
+    template_size=32,
+    search_size=64,
+    patch_size=PATCH,
+    width=WIDTH,
+    depth=DEPTH,
+    heads=HEADS,
+    mlp_ratio=2.0,
+    eliminate_in=(1,),
+    head_channels=16,
+)
 
 
 @pytest.fixture
 def model() -> OSTrack:
-    config = OSTrackConfig(
-        template_size=32,
-        search_size=64,
-        patch_size=PATCH,
-        width=WIDTH,
-        depth=DEPTH,
-        heads=HEADS,
-        mlp_ratio=2.0,
-        eliminate_in=(1,),
-        head_channels=16,
-    )
-    return build_ostrack(config).eval()
+    return build_ostrack(TOY).eval()
 
 
 def timm_weights(extra: int = 1) -> dict[str, Tensor]:

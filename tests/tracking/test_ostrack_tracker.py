@@ -217,6 +217,9 @@ def test_hold_below_follows_what_is_not_hopeless() -> None:
     script = [0.8, 0.2, 0.2, 0.2, 0.2, 0.01, 0.01, 0.2]
     left = [result.box[0] for result in follow(scores(script), len(script), settings)]
     np.testing.assert_allclose(left, [101, 102, 103, 104, 105, 105, 105, 106], atol=1e-4)
+    above = replace(settings, hold_below=1.0)  # as lost_below
+    left = [result.box[0] for result in follow(scores(SCRIPT), len(SCRIPT), above)]
+    np.testing.assert_allclose(left, [101, 102, 103, 104, 105, 106, 104, 105, 106, 106, 107, 108], atol=1e-4)
     with pytest.raises(InputError, match="hold_below must be 0 to 1 or None"):
         OSTrackSettings(hold_below=1.5)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.models.test_pretrained import DEPTH, HEADS, PATCH, WIDTH, jax_arrays, timm_weights
+from tests.models.test_pretrained import TOY, WIDTH, jax_arrays, timm_weights
 from tests.training.tasks.test_siamrpn import make_crops
 from tests.training.toys import NOTHING
 from torch.utils.data import DataLoader
@@ -61,6 +61,22 @@ def one_stage_recipe(model: str, stage: Stage) -> Recipe:
     return Recipe(name="ablation", model=model, stages=(stage,), clip=1.0)
 
 
+def little_ostrack(task: OSTrackTask, lr: float = 1e-3) -> Recipe:
+    stage = Stage(
+        name="stage",
+        task=task,
+        source=SyntheticPairs(pairs=PairSettings(), picture_size=96, clips=0),
+        template_size=32,
+        search_size=64,
+        steps=STEPS,
+        batch=2,
+        lr=lr,
+        head_lr=1e-3,
+        check_samples=2,
+    )
+    return one_stage_recipe("ostrack-256", stage)
+
+
 @pytest.mark.parametrize(("variant", "value"), values_of("ostrack_256"), ids=titled)
 def test_ostrack(variant: str, value: Any, tmp_path: Path) -> None:
     config = replace(
@@ -72,19 +88,7 @@ def test_ostrack(variant: str, value: Any, tmp_path: Path) -> None:
         template_size=32,
         search_size=64,
     )
-    stage = Stage(
-        name="stage",
-        task=OSTrackTask(config=config, keep_ratio=0.7),
-        source=SyntheticPairs(pairs=PairSettings(), picture_size=96, clips=0),
-        template_size=32,
-        search_size=64,
-        steps=STEPS,
-        batch=2,
-        lr=1e-3,
-        head_lr=1e-3,
-        check_samples=2,
-    )
-    recipe = change_recipe(one_stage_recipe("ostrack-256", stage), {variant: value})
+    recipe = change_recipe(little_ostrack(OSTrackTask(config=config, keep_ratio=0.7)), {variant: value})
     weights = train(recipe, NOTHING, tmp_path, settings=SETTINGS)
     losses = losses_of(tmp_path)
     assert len(losses) == STEPS
@@ -103,36 +107,13 @@ def test_pretraining(kind: str | None, tmp_path: Path) -> None:
     else:
         classifier = {"head.weight": torch.zeros(9, WIDTH), "head.bias": torch.zeros(9)} if kind == "deit" else {}
         torch.save({"model": timm_weights() | classifier}, path)
-    config = OSTrackConfig(
-        template_size=32,
-        search_size=64,
-        patch_size=PATCH,
-        width=WIDTH,
-        depth=DEPTH,
-        heads=HEADS,
-        mlp_ratio=2.0,
-        eliminate_in=(1,),
-        head_channels=16,
-    )
-    stage = Stage(
-        name="stage",
-        task=PretrainedOSTrack(config=config, keep_ratio=0.7),
-        source=SyntheticPairs(pairs=PairSettings(), picture_size=96, clips=0),
-        template_size=32,
-        search_size=64,
-        steps=STEPS,
-        batch=2,
-        lr=0.0,
-        head_lr=1e-3,
-        check_samples=2,
-    )
-    recipe = change_recipe(one_stage_recipe("ostrack-256", stage), {"pretraining": kind})
+    recipe = change_recipe(little_ostrack(PretrainedOSTrack(config=TOY, keep_ratio=0.7), lr=0.0), {"pretraining": kind})
     assert bool(recipe.starts_from) == (kind is not None)
     weights = train(recipe, NOTHING, tmp_path / "run", weights=path if kind else None, settings=SETTINGS)
     losses = losses_of(tmp_path / "run")
     assert len(losses) == STEPS
     assert all(map(math.isfinite, losses))
-    assert load_file(weights).keys() == build_network(config).state_dict().keys()
+    assert load_file(weights).keys() == build_network(TOY).state_dict().keys()
 
 
 def test_ranking_by_the_targets_box_needs_the_box() -> None:

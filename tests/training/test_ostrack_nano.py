@@ -25,8 +25,9 @@ def task_of() -> tuple[OSTrackTask, OSTrack]:
     return stage.task, stage.task.build(stage)
 
 
-def test_recipe_teaches_what_the_tracker_shows() -> None:
-    recipe = RECIPES["ostrack_nano"]()
+@pytest.mark.parametrize("name", ["ostrack_nano", "ostrack_small"])
+def test_recipe_teaches_what_the_tracker_shows(name: str) -> None:
+    recipe = RECIPES[name]()
     (stage,) = recipe.stages
     settings = MODELS[recipe.model].tracker_settings
     assert isinstance(settings, OSTrackSettings)

@@ -11,24 +11,9 @@ from singletrack.loading import bundled_file
 from singletrack.models.checkpoints import read_weights
 from singletrack.models.configs import OSTrackConfig
 from singletrack.models.ostrack import OSTrack, build_ostrack, grow, init_from_similarity, spread_blocks
-from singletrack.registry import MODELS, network_config
-from singletrack.tracking.ostrack import OSTrackSettings
-from singletrack.training.data.labeled_clips import MixedPairs
+from singletrack.registry import network_config
 from singletrack.training.recipes import RECIPES
 from singletrack.training.tasks.ostrack import OSTrackTask
-
-
-def test_recipe_teaches_what_the_tracker_shows() -> None:
-    recipe = RECIPES["ostrack_small"]()
-    (stage,) = recipe.stages
-    settings = MODELS[recipe.model].tracker_settings
-    assert isinstance(settings, OSTrackSettings)
-    assert (stage.template_size, stage.search_size) == (settings.template_size, settings.search_size)
-    assert isinstance(stage.source, MixedPairs)
-    video, photos = stage.source.sources
-    assert video.settings.pairs.search_factor == settings.search_factor  # type: ignore[attr-defined]
-    assert photos.pairs.search_factor == settings.search_factor  # type: ignore[attr-defined]
-    assert stage.task.settings.search_factor == settings.search_factor  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

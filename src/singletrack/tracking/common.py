@@ -63,6 +63,8 @@ class LostSettings:
         lost_below: scores below this count toward a loss, 0 to 1.
         found_above: lowest score at which a lost target is found again, 0 to 1.
         lost_after: number of consecutive low scores that make a loss.
+        hold_below: a box whose score is at least this (or ``lost_below``, if that is lower) is followed even while the
+            target is lost, where the last good box would be kept otherwise. None follows no such guess.
         long_term: search the whole frame for a lost target.
         search_after: number of lost frames before the search of the whole frame starts.
         tiles_per_frame: number of tiles to evaluate per frame. Each costs one more forward pass.
@@ -77,6 +79,7 @@ class LostSettings:
     lost_below: float = 0.25
     found_above: float = 0.4
     lost_after: int = 5
+    hold_below: float | None = None
     long_term: bool = False
     search_after: int = 5
     tiles_per_frame: int = 2
@@ -114,8 +117,16 @@ class LostSettings:
         for name, factor in factors.items():
             if not 0.1 <= factor <= 100:
                 raise InputError(f"{name} must be 0.1 to 100; got {factor}; it is in roots of the box's area")
+        if self.hold_below is not None and not 0.0 <= self.hold_below <= 1.0:
+            raise InputError(
+                f"hold_below must be 0 to 1 or None; got {self.hold_below}; None follows no guess while lost"
+            )
         if not 0.0 <= self.confirm_likeness <= 1.0:
             raise InputError(f"confirm_likeness must be 0 to 1; got {self.confirm_likeness}; 0 accepts any look")
+
+    def follows(self, score: float) -> bool:
+        """Check whether a box with this score is followed even while the target is lost, see ``hold_below``."""
+        return self.hold_below is not None and score >= min(self.hold_below, self.lost_below)
 
 
 def check_kinds(settings: Any) -> None:

@@ -303,9 +303,7 @@ class LongTermTracker(KeepsState):
         sight = self.tracker.decode_at(maps, candidate.box if candidate else search.result.box)
         if sight is None or frame is None:
             return Result(box=search.result.box, score=0.0, lost=True)
-        box, hold_below = search.result.box, getattr(settings, "hold_below", None)
-        if candidate is None and hold_below is not None and sight.score >= hold_below:
-            box = sight.box  # not sure enough to be found, but the best guess
+        box = sight.box if candidate is None and settings.follows(sight.score) else search.result.box
         if candidate is None:  # one that looks wrong must not keep the search from the tiles
             there = sight.score >= settings.found_above and self._looks_right(frame, sight.box, search)
             candidate = _Candidate(sight.box, near=True)

@@ -43,10 +43,9 @@ class OSTrackSettings(CropSettings, LostSettings):
             published.
         update_interval: number of frames between updates of the dynamic template; None keeps the first template.
         update_above: lowest score for an update, 0 to 1. The target must also have no recent low score.
-        hold_when_lost: while lost, keep the last box with a score of at least ``lost_below`` and search around it.
-            False follows the peak in every frame, as published, and only reports ``lost``.
-        hold_below: with ``hold_when_lost``, the peak is followed while lost too if its score is at least this;
-            otherwise the last box with such a score is kept. None follows nothing while lost.
+        hold_when_lost: while lost, keep the last box with a score of at least ``lost_below``, or of at least
+            ``hold_below``, and search around it. False follows the peak in every frame, as published, and only reports
+            ``lost``.
         score_curve: the score for network scores of 0, 1/n, ..., 1, with straight lines in between: n + 1 rising values
             from 0 to 1. It makes the score the expected overlap with the target. Thresholds are compared with this
             score. Empty keeps the network's score, as published.
@@ -63,7 +62,6 @@ class OSTrackSettings(CropSettings, LostSettings):
     update_interval: int | None = None
     update_above: float = 0.5
     hold_when_lost: bool = False
-    hold_below: float | None = None
     score_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -84,10 +82,6 @@ class OSTrackSettings(CropSettings, LostSettings):
             raise InputError(
                 f"update_interval must be None with a single template; got {self.update_interval}; use a network with "
                 "two templates to update one"
-            )
-        if self.hold_below is not None and not 0.0 <= self.hold_below <= 1.0:
-            raise InputError(
-                f"hold_below must be 0 to 1 or None; got {self.hold_below}; None follows nothing while lost"
             )
         if not 0.0 <= self.update_above <= 1.0:
             raise InputError(f"update_above must be 0 to 1; got {self.update_above}; 1 keeps the first template")
@@ -181,10 +175,7 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         box, score = self._place(maps, target) or Candidate(clip_box(target.box, target.size_wh, margin=1.0), 0.0)
         target.lost_state.update(score, settings)
         lost = target.lost_state.lost
-        followed = target.lost_state.frames == 0 and not lost
-        if settings.hold_below is not None:
-            followed = score >= settings.hold_below
-        if followed:
+        if settings.follows(score) or (target.lost_state.frames == 0 and not lost):
             target.last_confident_box = box
         elif lost and settings.hold_when_lost:
             box = clip_box(target.last_confident_box, target.size_wh, margin=1.0)  # the first box may reach outside

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from singletrack.datasets.clip_pairs import ClipPairSettings
 from singletrack.datasets.synthetic.scenes import PairSettings
@@ -28,6 +29,9 @@ TINY_PAIRS = PairSettings(
     whole=0.9,
     tries=4,
 )
+
+
+STEM = "backbone.patch_embed"
 
 
 def ostrack_tiny() -> Recipe:
@@ -122,7 +126,7 @@ def ostrack_tiny_footage() -> Recipe:
     footage = replace(
         stage,
         name="footage",
-        task=replace(stage.task, frozen=("backbone.patch_embed",)),
+        task=replace(stage.task, frozen=(STEM,)),
         source=source,
         steps=3000,
         warmup=100,
@@ -133,45 +137,19 @@ def ostrack_tiny_footage() -> Recipe:
     return replace(before, name="ostrack_tiny_footage", stages=(footage,), ema=0.998, starts_from=starts_from)
 
 
-def ostrack_nano() -> Recipe:
-    """Trains `ostrack-nano`, from the weights of `ostrack-tiny`, at crops of 64 and 128 px.
+def _from_tiny(model: str, search_factor: float, frozen: tuple[str, ...], **changes: Any) -> Recipe:
+    """Trains another model of ours from the weights of `ostrack-tiny`, as ``ostrack_tiny_footage`` does.
 
-    Command: as for ``ostrack_tiny_footage``. The network is the same. The stem sees the target at 43 px for each of its
-    sides instead of 64, so it is trained too.
+    Args:
+        model: its name.
+        search_factor: side of the search region relative to the square root of the target's area.
+        frozen: see ``OSTrackTask``.
+        changes: fields of the stage that differ.
     """
     before = ostrack_tiny_footage()
     stage = before.stages[0]
-    config = network_config("ostrack-nano", OSTrackConfig)
-    pairs = replace(TINY_PAIRS, search_factor=3.0)
-    video = VideoPairs(settings=ClipPairSettings(pairs=replace(pairs, fit=0.02)))
-    assert isinstance(stage.task, OSTrackTask)
-    full = replace(
-        stage,
-        name="full",
-        task=replace(
-            stage.task,
-            config=config,
-            settings=replace(stage.task.settings, search_factor=pairs.search_factor),
-            frozen=(),
-            start_model="ostrack-tiny",
-        ),
-        source=MixedPairs(sources=(video, SyntheticPairs(pairs=pairs)), shares=(0.5, 0.5)),
-        template_size=config.template_size,
-        search_size=config.search_size,
-    )
-    return replace(before, name="ostrack_nano", model="ostrack-nano", stages=(full,))
-
-
-def ostrack_small() -> Recipe:
-    """Trains `ostrack-small`, a deeper network grown from the weights of `ostrack-tiny`.
-
-    Command: as for ``ostrack_tiny_footage``. At the start it computes nearly what `ostrack-tiny` does, see
-    ``models.ostrack.grow``. The stem stays frozen.
-    """
-    before = ostrack_tiny_footage()
-    stage = before.stages[0]
-    config = network_config("ostrack-small", OSTrackConfig)
-    pairs = replace(TINY_PAIRS, search_factor=4.0)
+    config = network_config(model, OSTrackConfig)
+    pairs = replace(TINY_PAIRS, search_factor=search_factor)
     video = VideoPairs(settings=ClipPairSettings(pairs=replace(pairs, fit=0.02)))
     assert isinstance(stage.task, OSTrackTask)
     full = replace(
@@ -181,17 +159,34 @@ def ostrack_small() -> Recipe:
             stage.task,
             config=config,
             keep_ratio=config.keep_ratio,
-            settings=replace(stage.task.settings, search_factor=pairs.search_factor),
+            settings=replace(stage.task.settings, search_factor=search_factor),
+            frozen=frozen,
             start_model="ostrack-tiny",
         ),
         source=MixedPairs(sources=(video, SyntheticPairs(pairs=pairs)), shares=(0.5, 0.5)),
         template_size=config.template_size,
         search_size=config.search_size,
-        steps=2000,
-        lr=3e-4,
-        head_lr=4e-4,
+        **changes,
     )
-    return replace(before, name="ostrack_small", model="ostrack-small", stages=(full,))
+    return replace(before, name=model.replace("-", "_"), model=model, stages=(full,))
+
+
+def ostrack_nano() -> Recipe:
+    """Trains `ostrack-nano`, from the weights of `ostrack-tiny`, at crops of 64 and 128 px.
+
+    Command: as for ``ostrack_tiny_footage``. The network is the same. The stem sees the target at 43 px for each of its
+    sides instead of 64, so it is trained too.
+    """
+    return _from_tiny("ostrack-nano", 3.0, frozen=())
+
+
+def ostrack_small() -> Recipe:
+    """Trains `ostrack-small`, a deeper network grown from the weights of `ostrack-tiny`, at crops of 128 and 256 px.
+
+    Command: as for ``ostrack_tiny_footage``. At the start it computes nearly what `ostrack-tiny` does, see
+    ``models.ostrack.grow``. The stem sees the target at 64 px for each of its sides as before, and stays frozen.
+    """
+    return _from_tiny("ostrack-small", 4.0, frozen=(STEM,), steps=2000, lr=3e-4, head_lr=4e-4)
 
 
 OSTRACK_TINY: dict[str, Callable[[], Recipe]] = {
