@@ -16,7 +16,8 @@ Constants of the join and of the doubt are chosen on the clips of ../shared/foot
 good they are. Of the clips, those whose license class is "free" are left out, because the tracker was trained on them;
 of each other one the first two objects that are labeled without a gap for 30 frames or more from their first box on.
 
-Prints a Markdown table. Runs of the tracker are kept in the folder of --runs, so that the second time is fast.
+Prints a Markdown table, and how good the doubt is that suggestions go by. Runs of the tracker are kept in the folder of
+--runs, so that the second time is fast.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def follow(clip: Clip, keyframes: Sequence[int], tracker: singletrack.Tracker) -
 
 
 def join(clip: Clip, keyframes: Sequence[int], tracker: singletrack.Tracker) -> tuple[Array, list[Suggestion]]:
-    """Both directions, as ``singletrack.labeling.track_segments`` makes them; and what is suggested."""
+    """Both directions, as ``singletrack.labeling.track_segments`` makes them; and the doubt of each frame."""
     boxes = clip.truth.copy()
     doubtful: list[Suggestion] = []
     for segment in segments_between(1, {frame: clip.box(frame) for frame in keyframes}, len(boxes)):
@@ -135,24 +136,46 @@ def join(clip: Clip, keyframes: Sequence[int], tracker: singletrack.Tracker) -> 
             for frame, doubt, reason in zip(frames, doubts, reasons, strict=True)
             if doubt > 0.0
         ]
-    return boxes, pick_suggestions(doubtful, keyframes)
+    return boxes, doubtful
 
 
 def count_boxes(
-    clip: Clip, labeler: Labeler, tracker: singletrack.Tracker, overlap: float, suggested: bool = False
+    clip: Clip,
+    labeler: Labeler,
+    tracker: singletrack.Tracker,
+    overlap: float,
+    suggested: bool = False,
+    seen: list[tuple[float, bool]] | None = None,
 ) -> int:
-    """How many boxes are drawn until enough frames are right."""
+    """How many boxes are drawn until enough frames are right. seen: takes each doubt, and whether the box was wrong."""
     keyframes = [0]
     while True:
-        boxes, suggestions = labeler(clip, sorted(keyframes), tracker)
+        boxes, doubtful = labeler(clip, sorted(keyframes), tracker)
         overlaps = iou(boxes, clip.truth)
+        if seen is not None:
+            seen += [(each.doubt, bool(overlaps[each.frame] < overlap)) for each in doubtful]
+        suggestions = pick_suggestions(doubtful, keyframes) if suggested else []
         if (overlaps >= overlap).mean() >= SHARE:
             return len(keyframes)
         overlaps[keyframes] = np.inf
-        if suggested and suggestions:
+        if suggestions:
             keyframes.append(suggestions[0].frame)
         else:  # also where nothing is suggested any more: a person who looks at it all finds the worst frame
             keyframes.append(int(overlaps.argmin()))
+
+
+def describe_doubt(seen: Sequence[tuple[float, bool]]) -> str:
+    """How well doubt tells wrong boxes from right ones, and how near it is to the share of wrong ones."""
+    doubts, wrong = (np.array(values) for values in zip(*seen, strict=True))
+    ranks = doubts.argsort().argsort() + 1.0
+    count = int(wrong.sum())
+    area = (ranks[wrong].sum() - count * (count + 1) / 2) / (count * (len(wrong) - count))
+    bins = np.clip((doubts * 10).astype(int), 0, 9)
+    error = sum(abs(float((doubts - wrong)[bins == each].sum())) for each in set(bins.tolist())) / len(wrong)
+    return (
+        f"doubt, over {len(wrong)} boxes seen on the way, {count} of them wrong: area under the curve {area:.3f}, "
+        f"expected calibration error {error:.3f}"
+    )
 
 
 def read_clips(folder: Path, frames: int) -> list[Clip]:
@@ -193,6 +216,8 @@ def main(sequences: Path, frames: int, model: str, ways: str, runs: Path | None)
     }
     columns = [(way, overlap) for overlap in OVERLAPS for way in ways.split(",")]
     totals: dict[Any, int] = dict.fromkeys(columns, 0)
+    watched = "suggested", OVERLAPS[0]
+    seen: list[tuple[float, bool]] = []
     clips = read_clips(sequences, frames)
     print(f"{len(clips)} clips, {sum(len(clip.truth) for clip in clips)} frames; {model}; {processor_name()}\n")
     print("| clip | " + " | ".join(f"{way} {overlap}" for way, overlap in columns) + " |")
@@ -201,7 +226,12 @@ def main(sequences: Path, frames: int, model: str, ways: str, runs: Path | None)
         kept = None if runs is None else runs / f"{clip.name}.pickle"
         if kept is not None and kept.is_file():
             clip.runs = pickle.loads(kept.read_bytes())
-        counts = [count_boxes(clip, labelers[way][0], tracker, overlap, labelers[way][1]) for way, overlap in columns]
+        counts = [
+            count_boxes(
+                clip, labelers[way][0], tracker, overlap, labelers[way][1], seen if (way, overlap) == watched else None
+            )
+            for way, overlap in columns
+        ]
         for column, count in zip(columns, counts, strict=True):
             totals[column] += count
         print(f"| {clip.name} | " + " | ".join(map(str, counts)) + " |", flush=True)
@@ -212,6 +242,8 @@ def main(sequences: Path, frames: int, model: str, ways: str, runs: Path | None)
     print("| boxes | " + " | ".join(str(totals[column]) for column in columns) + " |")
     every = sum(len(clip.truth) for clip in clips) / 100
     print("| for 100 frames | " + " | ".join(f"{totals[column] / every:.1f}" for column in columns) + " |")
+    if seen:
+        print(f"\n{describe_doubt(seen)}")
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ from singletrack.geometry.boxes import iou
 
 Array = NDArray[np.float64]
 
-# The numbers below were chosen by benchmarks/labeling.py on 19 sequences. None matters much: half or twice of each
-# changes the count by a few boxes in 70, and the share of right boxes on labeled clips (../shared/footage) by less than
-# 0.01.
+# The numbers below were chosen by benchmarks/labeling.py on 19 sequences, GROWTH on labeled clips (../shared/footage).
+# None matters much: half or twice of each changes the count by a few boxes in 70, and the share of right boxes on the
+# labeled clips by less than 0.01.
 DRIFT_FRAMES = 12.0  # number of frames over which the error of a tracker is correlated
 LEAST_VARIANCE = 0.01**2  # of a side, even next to a keyframe
 GROWTH = 0.002  # of the variance with each frame of distance to the nearest keyframe
 OWN_ERROR = 0.5  # how much of a side's variance is by its own error at the keyframe; the rest by that of all four sides
 LEAST_SCORE = 0.05  # lower scores count as this
 WINDOW = 5  # frames over which variances are averaged
-# The doubt is the chance that a box overlaps the true one by less than 0.7: a logistic regression on the frames of the
-# labeled clips, over what each unit of a sign adds to its log odds. `benchmarks/labeling.py` says how good it is.
+# The doubt is the chance that a box overlaps the true one by less than 0.7, by a logistic regression on the labeled
+# clips. What one unit of each sign adds to the log odds, rounded; `benchmarks/labeling.py` says how good it is. Scores
+# are taken for the expected overlap, which those of our models are.
 LOG_ODDS = {
     "runs disagree": 2.5,  # 1 - overlap of both runs
     "lost": 2.5,
