@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -147,6 +148,24 @@ def test_a_source_that_stalls_is_opened_again(quick: None, caplog: pytest.LogCap
     second.give(2)
     assert read(frames) == 2
     finish(frames, first, second)
+
+
+@pytest.mark.parametrize(("silence", "reason"), [(0.95, "camera gave no frame for 1 s"), (0.3, "camera ended")])
+def test_an_end_after_a_long_silence_is_called_silence(
+    silence: float, reason: str, quick: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg ends an RTSP stream when its server is silent for the timeout, as if the stream were over."""
+    first, second = Camera(), Camera()
+    frames = LiveFrames(opening(first, second), name="camera", options=LiveOptions(timeout=1))
+    first.give(0)
+    assert read(frames) == 0
+    now = time.monotonic()
+    monkeypatch.setattr(live.time, "monotonic", lambda: now + silence)
+    first.give(END)
+    second.coming.put(1)
+    assert (read(frames), frames.resumed) == (1, True)
+    assert caplog.records[0].getMessage().startswith(f"{reason}; opening it again")
+    finish(frames, second)
 
 
 def test_a_source_that_does_not_come_back(quick: None) -> None:

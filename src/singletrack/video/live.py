@@ -20,11 +20,10 @@ from singletrack.video.frames import Frame
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = (
-    0.5,
-    30.0,
-)  # seconds before the first attempt to open a source again, and between the later ones
+FIRST_WAIT = 0.5  # seconds before the first attempt to open a source again
+LONGEST_WAIT = 30.0  # seconds between two attempts, at most
 WAITING_FRAMES = 4  # of ``every_frame``, decoded ahead; what comes after them waits in the network
+SILENT = 0.9  # share of the timeout without a frame, from which the end of a source is called silence
 CLOCK_TOLERANCE = 2.0  # seconds between the clock of a stream and ours, from which the times of the stream are shifted
 CLOSING_SECONDS = 2.0  # for a thread that reads to end when its source is closed
 
@@ -160,7 +159,7 @@ class LiveFrames:
                 if isinstance(reason, BaseException) and not isinstance(reason, VideoError):
                     raise reason
             now = time.monotonic()
-            last = str(reason) if reason else f"{self._name} gave no frame for {self._options.timeout:g} s"
+            last = str(reason) if reason else self._silence()
             if not attempts:
                 broke_at = now
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempts, 16))
@@ -187,6 +186,9 @@ class LiveFrames:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(CLOSING_SECONDS)
+
+    def _silence(self) -> str:
+        return f"{self._name} gave no frame for {self._options.timeout:g} s"
 
     def _give_up(self, last: str, attempts: int, seconds: float) -> str:
         tried = f"it was tried {attempts} times again in {seconds:.0f} s" if attempts else "it was not tried again"
@@ -232,11 +234,14 @@ class LiveFrames:
                 self.connection, self._connected = connection, True
                 self._clock.restart()
                 self._changed.notify_all()
-            skipped = 0
+            skipped, last = 0, time.monotonic()
             for stamp, picture in connection.pictures():
                 skipped, newly_skipped = connection.skipped, connection.skipped - skipped
                 if not self._deliver(number, stamp, picture, newly_skipped):
                     return
+                last = time.monotonic()
+            if time.monotonic() - last > SILENT * self._options.timeout:  # FFmpeg ends some silent streams by itself
+                ended = self._silence()
         except BaseException as error:
             ended = error
         finally:
