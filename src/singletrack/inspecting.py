@@ -128,8 +128,8 @@ def inspect_video(
                         inspection=inspect_pair(
                             tracker.network.network.module,
                             tracker.network.network.see,
-                            tracker.network.template,
-                            tracker.network.search,
+                            tracker.network.template[:1],
+                            tracker.network.search[:1],
                             token,
                         ),
                     )

@@ -61,6 +61,11 @@ def make_ostrack() -> OSTrackTracker:
     return OSTrackTracker(Dots(), settings)
 
 
+def make_mirrored() -> OSTrackTracker:
+    tracker = make_ostrack()
+    return OSTrackTracker(tracker.network, dataclasses.replace(tracker.settings, mirror=True))
+
+
 def make_stark() -> STARKTracker:
     return STARKTracker(ScoreHead(), STARKSettings(template_size=32, search_size=64, update_interval=3))
 
@@ -97,7 +102,7 @@ def compare(tracker: Any, frames: list[np.ndarray], asked: list[Box], tolerance:
         assert [result.lost for result in found] == [result.lost for result in alone]
 
 
-@pytest.mark.parametrize("make", [make_ostrack, make_stark])
+@pytest.mark.parametrize("make", [make_ostrack, make_mirrored, make_stark])
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 19])
 def test_many_are_followed_as_one_by_one(make: Any, count: int) -> None:
     compare(make(), pictures(8), boxes(count), 1e-3)
@@ -115,7 +120,7 @@ def test_many_are_followed_as_one_by_one_by_the_bundled_model(engine: str) -> No
     compare(tracker, pictures(4), boxes(3), 1e-3)
 
 
-@pytest.mark.parametrize("make", [make_ostrack, make_stark])
+@pytest.mark.parametrize("make", [make_ostrack, make_mirrored, make_stark])
 def test_targets_of_several_videos_are_followed_together_as_alone(make: Any) -> None:
     tracker, videos = make(), [pictures(8), pictures(8)[::-1], [np.flip(each, 1) for each in pictures(8)]]
     asked = boxes(4)
@@ -126,7 +131,8 @@ def test_targets_of_several_videos_are_followed_together_as_alone(make: Any) -> 
     tracker.network.batches.clear()
     following = zip(*(video[1:] for video in videos), strict=True)
     steps = [update_together(list(zip(many, frames, strict=True))) for frames in following]
-    assert set(tracker.network.batches) == {4}
+    looks = 2 if make is make_mirrored else 1
+    assert set(tracker.network.batches) == {4 * looks}
     for place, number, box in [*zip(range(3), ids, asked, strict=False), (2, again, asked[3])]:
         alone = follow_singly(tracker, videos[place], box)
         found = [step[place][number] for step in steps]  # type: ignore[index]

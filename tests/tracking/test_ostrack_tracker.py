@@ -10,7 +10,7 @@ import pytest
 
 from singletrack.errors import InputError
 from singletrack.geometry.crops import square_crop
-from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker
+from singletrack.tracking.ostrack import OSTrackSettings, OSTrackTracker, read_maps, read_mirrored_maps
 
 CELLS = 16
 
@@ -163,6 +163,69 @@ def test_the_newest_look_is_renewed_at_its_interval_while_the_target_is_seen() -
     assert np.array_equal(*looks[0])
     expected, _ = square_crop(frames[2], followed[1].box, factor=2.0, size=128)
     assert np.array_equal(looks[1][1], expected)
+
+
+def maps_of(seed: int) -> dict[str, np.ndarray]:
+    """Maps of one crop without any symmetry."""
+    random = np.random.default_rng(seed)
+    shapes = {"score": (1, CELLS, CELLS), "size": (1, 2, CELLS, CELLS), "offset": (1, 2, CELLS, CELLS)}
+    return {name: random.uniform(0.01, 0.99, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def in_mirror(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The maps that see the same boxes in the mirror image."""
+    mirrored = {name: values[..., ::-1].copy() for name, values in maps.items()}
+    mirrored["offset"][:, 0] = 1 - mirrored["offset"][:, 0]
+    return mirrored
+
+
+@pytest.mark.parametrize("window", [True, False])
+def test_a_crop_and_its_mirror_image_that_agree_say_what_the_crop_says(window: bool) -> None:
+    maps = maps_of(0)
+    box, score = read_maps(maps, window)
+    seen, mean = read_mirrored_maps({n: np.concatenate([maps[n], v]) for n, v in in_mirror(maps).items()}, window)
+    np.testing.assert_allclose(seen, box, atol=1e-6)
+    assert mean == pytest.approx(score)
+    mirrored, _ = read_maps(in_mirror(maps), window=False)
+    plain, _ = read_maps(maps, window=False)
+    np.testing.assert_allclose(mirrored, [1 - plain[0], *plain[1:]], atol=1e-6)
+
+
+def test_a_crop_and_its_mirror_image_that_disagree_are_averaged() -> None:
+    maps, other = maps_of(0), maps_of(1)
+    for each, peak, score in ((maps, 8, 0.98), (other, 8, 0.99)):
+        each["score"] *= 0.1
+        each["score"][0, 5, peak] = score
+    mirror_image = in_mirror(other)
+    seen, mean = read_mirrored_maps({n: np.concatenate([maps[n], v]) for n, v in mirror_image.items()}, window=False)
+    looks = [read_maps(each, window=False) for each in (maps, other)]
+    np.testing.assert_allclose(seen, np.mean([box for box, _ in looks], 0), atol=1e-6)
+    assert mean == pytest.approx(0.985)
+
+
+def test_with_mirror_every_look_is_a_crop_and_its_mirror_image() -> None:
+    asked: list[np.ndarray] = []
+
+    class Noting(Scripted):
+        def encode(self, template: np.ndarray) -> str:
+            asked.append(template)
+            return "features"
+
+        def locate(self, features: str, search: np.ndarray) -> dict[str, np.ndarray]:
+            asked.append(search)
+            maps = super().locate(features, search[:1])
+            return {name: np.concatenate([values, in_mirror(maps)[name]]) for name, values in maps.items()}
+
+    settings = OSTrackSettings(mirror=True, num_templates=2, update_interval=1)
+    tracker = OSTrackTracker(Noting(), settings)
+    tracker.init(picture(), (100, 80, 40, 40))
+    plain = follow(Scripted(), 2)
+    assert [tracker.update(picture()) for _ in range(2)] == plain
+    templates = [each for each in asked if each.ndim == 5]
+    assert [each.shape for each in templates] == [(2, 2, 128, 128, 3)] * 2  # of the first frame, and with a renewed one
+    assert [each.shape for each in asked if each.ndim == 4] == [(2, 256, 256, 3)] * 2
+    for each in asked:
+        assert np.array_equal(each[1], each[0][..., ::-1, :])
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class Tracker(Protocol):
 
 
 class Inputs(NamedTuple):
-    """Network inputs of one tracker for one frame, each with a batch of 1.
+    """Network inputs of one tracker for one frame, each with a batch of 1; or of 2, for two looks at once.
 
     Attributes:
         template: input of ``encode``; the same object as long as the template does not change.
@@ -108,7 +108,7 @@ class BatchTracker(Tracker, Protocol):
         """Compute the network inputs for the next frame; None where the frame shows nothing."""
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """Compute the result from the network's maps, each with a batch of 1, or from None."""
+        """Compute the result from the network's maps, each with the batch of the inputs, or from None."""
 
 
 class Candidate(NamedTuple):

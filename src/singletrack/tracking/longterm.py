@@ -197,7 +197,7 @@ class LongTermTracker(KeepsState):
         return self.tracker.preprocess_at(frame, search.candidate.box if search.candidate else search.result.box)
 
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """Compute the result from the network's maps, each with a batch of 1, or from None."""
+        """Compute the result from the network's maps, each with the batch of the inputs, or from None."""
         search = self._started()
         if self._searches(search):
             result = self._judge(search, search.candidate, maps)

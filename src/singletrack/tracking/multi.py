@@ -266,13 +266,13 @@ class SharedNetwork:
         return self.network.locate(features, search)
 
     def locate_each(self, inputs: Sequence[Inputs]) -> list[Mapping[str, FloatArray]]:
-        """Compute the maps of each input, with a batch of 1. Crops of equal size share batches."""
+        """Compute the maps of each input, with its batch. Crops of equal size share passes."""
         alike: dict[tuple[int, ...], list[int]] = {}
         for place, each in enumerate(inputs):
             alike.setdefault(each.search.shape, []).append(place)
         found: dict[int, Mapping[str, FloatArray]] = {}
-        for places in alike.values():
-            done = 0
+        for shape, places in alike.items():
+            done, looks = 0, shape[0]
             for size in split(len(places), self.batch_sizes):
                 asked = places[done : done + size]
                 # pad with the first input, so that the engine sees no other batch size
@@ -280,7 +280,8 @@ class SharedNetwork:
                 features = self._join([self.encode(each.template) for each in filled])
                 maps = self.network.locate(features, np.concatenate([each.search for each in filled]))
                 for row, place in enumerate(asked):
-                    found[place] = {name: values[row : row + 1] for name, values in maps.items()}
+                    own = slice(row * looks, (row + 1) * looks)
+                    found[place] = {name: values[own] for name, values in maps.items()}
                 done += len(asked)
         return [found[place] for place in range(len(inputs))]
 

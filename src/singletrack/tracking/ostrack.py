@@ -46,6 +46,8 @@ class OSTrackSettings(CropSettings, LostSettings):
         hold_when_lost: while lost, keep the last box with a score of at least ``lost_below``, or of at least
             ``hold_below``, and search around it. False follows the peak in every frame, as published, and only reports
             ``lost``.
+        mirror: look at each crop and its mirror image, and average the maps. The score is the mean of both. It takes
+            twice the arithmetic. False as published.
         score_curve: the score for network scores of 0, 1/n, ..., 1, with straight lines in between: n + 1 rising values
             from 0 to 1. It makes the score the expected overlap with the target. Thresholds are compared with this
             score. Empty keeps the network's score, as published.
@@ -62,6 +64,7 @@ class OSTrackSettings(CropSettings, LostSettings):
     update_interval: int | None = None
     update_above: float = 0.5
     hold_when_lost: bool = False
+    mirror: bool = False
     score_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class _Target:
     """State of a target.
 
     Attributes:
-        template: input of ``encode``.
+        template: input of ``encode``: one crop, or the crop and its mirror image.
         features: features of the template; None until they are needed.
         frames: number of frames after the first.
         frame: the current frame between ``preprocess`` and ``postprocess``.
@@ -152,6 +155,8 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> _Target:
         settings = self.settings
         template = self._template(frame, box)
+        if settings.mirror:
+            template = with_mirror_image(template)
         if settings.num_templates > 1:
             template = np.concatenate([template[:, None]] * settings.num_templates, 1)
         target = _Target(template, self.network.encode(template), size_wh, box, box)
@@ -222,7 +227,10 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         settings = self.settings
         due = settings.update_interval is not None and target.frames % settings.update_interval == 0
         if due and target.lost_state.frames == 0 and score > settings.update_above:
-            newest = self._template(frame, target.box)[:, None]
+            newest = self._template(frame, target.box)
+            if len(target.template) == 2:
+                newest = with_mirror_image(newest)
+            newest = newest[:, None]
             target.template = np.concatenate([target.template[:, :-1], newest], 1)
             target.features = None
 
@@ -233,7 +241,8 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         if shows_nothing(frame, box, factor):
             return None
         search, _ = square_crop(frame, box, factor=factor, size=settings.search_size)
-        return Inputs(target.template, search[None])
+        both = len(target.template) == 2
+        return Inputs(target.template, with_mirror_image(search[None]) if both else search[None])
 
     def _place(self, maps: Mapping[str, FloatArray] | None, target: _Target) -> Candidate | None:
         """Decode the corrected and clipped box and its score; None if the maps cannot be decoded."""
@@ -252,7 +261,9 @@ class OSTrackTracker(TrackerShell[OSTrackSettings, _Target]):
         settings = self.settings
         if maps is None or not np.isfinite(maps["score"]).all():
             return None
-        if "boxes" in maps:  # decoded inside the graph: see ``export.decoded``
+        if len(maps["score"]) == 2:
+            box_cxcywh, score = read_mirrored_maps(maps, window)
+        elif "boxes" in maps:  # decoded inside the graph: see ``export.decoded``
             box_cxcywh, score = maps["boxes"][0, 0 if window else 1], maps["peaks"][0, 0 if window else 1]
         else:
             box_cxcywh, score = read_maps(maps, window)
@@ -290,6 +301,24 @@ def read_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray,
     y, x = divmod(int(np.argmax(score * hann_window(width) if window else score)), width)
     offset_x, offset_y = maps["offset"][0, :, y, x]
     return np.array([(x + offset_x) / width, (y + offset_y) / height, *maps["size"][0, :, y, x]]), score[y, x]
+
+
+def read_mirrored_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[FloatArray, np.float32]:
+    """Decode the box at the highest mean score of a crop and its mirror image, which are a batch of 2.
+
+    Arguments as for ``read_maps``. Returns the box in the crop, and the mean of the scores of both peaks.
+    """
+    looks = [{name: values[:1] for name, values in maps.items()}]
+    looks.append({name: maps[name][1:, ..., ::-1] for name in ("score", "size", "offset")})
+    across = looks[1]["offset"]
+    looks[1]["offset"] = np.stack([1 - across[:, 0], across[:, 1]], 1)  # from the other side of the cell
+    box, _ = read_maps({name: (looks[0][name] + values) / 2 for name, values in looks[1].items()}, window)
+    return box, np.float32(np.mean([read_maps(look, window)[1] for look in looks]))
+
+
+def with_mirror_image(crop: CropArray) -> CropArray:
+    """Add the mirror image to a crop (1, H, W, C): (2, H, W, C)."""
+    return np.concatenate([crop, crop[:, :, ::-1]])
 
 
 def _damp_size(box: Box, before: Box, weight: float) -> Box:

@@ -105,7 +105,7 @@ class TrackerShell(KeepsState, ABC, Generic[Settings, Target]):
 
     @abstractmethod
     def postprocess(self, maps: Mapping[str, FloatArray] | None) -> Result:
-        """Compute the result from the network's maps, each with a batch of 1, or from None."""
+        """Compute the result from the network's maps, each with the batch of the inputs, or from None."""
 
     @abstractmethod
     def _start(self, frame: Image, box: Box, size_wh: tuple[int, int]) -> Target:
