@@ -87,8 +87,10 @@ def test_what_was_compiled_is_kept_for_the_next_process(toy_file: Path, tmp_path
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.blob")}
     assert len(kept) == 2
     again = open_network("openvino", toy_file, precision="fp32", cache=folder)
-    again.encode(pixels(3, 0))  # of another size: compiled, and not kept
+    again.encode(pixels(3, 0))  # more crops at once: compiled, and not kept
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.blob")} == kept
+    again.encode(pixels(2, 0))
+    assert len(list(folder.glob("*.blob"))) == 3
     np.testing.assert_array_equal(again.encode(pixels(1, 0)), first.encode(pixels(1, 0)))
 
 

@@ -160,7 +160,7 @@ def test_an_end_after_a_long_silence_is_called_silence(
     first.give(0)
     assert read(frames) == 0
     now = time.monotonic()
-    monkeypatch.setattr(live.time, "monotonic", lambda: now + silence)
+    monkeypatch.setattr("singletrack.video.live.time.monotonic", lambda: now + silence)
     first.give(END)
     second.coming.put(1)
     assert (read(frames), frames.resumed) == (1, True)

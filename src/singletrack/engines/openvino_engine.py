@@ -40,6 +40,7 @@ with without_telemetry():
 FloatArray = NDArray[np.float32]
 CROPS = ("template", "search")
 METADATA = "framework"
+MOST_KEPT = 2  # crops of a pass, up to which compiled networks are cached: one, or two for a tracker with ``mirror``
 
 # One per process, never released. Each Core gives the thread that first uses it a signal stack. When two are released,
 # the second restores the stack of the first, which may no longer exist, and the next signal that Python handles, such
@@ -150,7 +151,8 @@ class OpenVINONetwork(ProcessBound):
         with self._lock:  # a request holds one inference at a time
             request = self._requests.get(key)
             if request is None:
-                request = self._requests[key] = self._compile(call, kinds, {})
+                few = len(next(iter(inputs.values()))) <= MOST_KEPT
+                request = self._requests[key] = self._compile(call, kinds, self._kept if few else {})
             # by position, because compiling changes the names of merged tensors
             names = (port.get_any_name() for port in self._halves[call].outputs)
             return dict(zip(names, request.infer(inputs, share_inputs=True).to_tuple(), strict=True))
@@ -163,7 +165,7 @@ class OpenVINONetwork(ProcessBound):
             self._prepare(call)
 
     def _prepare(self, call: str) -> None:
-        """Compile for one crop of pixels if the graph has a fixed crop size. Only this is cached."""
+        """Compile for one crop of pixels if the graph has a fixed crop size."""
         kinds: dict[str, tuple[tuple[int, ...], bool]] = {}
         for port in self._halves[call].inputs:
             _, *sizes = port.get_partial_shape()

@@ -308,12 +308,13 @@ def read_mirrored_maps(maps: Mapping[str, FloatArray], window: bool) -> tuple[Fl
 
     Arguments as for ``read_maps``. Returns the box in the crop, and the mean of the scores of both peaks.
     """
-    looks = [{name: values[:1] for name, values in maps.items()}]
-    looks.append({name: maps[name][1:, ..., ::-1] for name in ("score", "size", "offset")})
-    across = looks[1]["offset"]
-    looks[1]["offset"] = np.stack([1 - across[:, 0], across[:, 1]], 1)  # from the other side of the cell
-    box, _ = read_maps({name: (looks[0][name] + values) / 2 for name, values in looks[1].items()}, window)
-    return box, np.float32(np.mean([read_maps(look, window)[1] for look in looks]))
+    here = {name: values[:1] for name, values in maps.items()}
+    mirrored = {name: maps[name][1:, ..., ::-1] for name in ("score", "size", "offset")}
+    across = mirrored["offset"]
+    mirrored["offset"] = np.stack([1 - across[:, 0], across[:, 1]], 1)  # from the other side of the cell
+    mean = {name: np.mean([here[name], values], 0) for name, values in mirrored.items()}
+    scores = [read_maps(each, window)[1] for each in (here, mirrored)]
+    return read_maps(mean, window)[0], np.float32(np.mean(scores))
 
 
 def with_mirror_image(crop: CropArray) -> CropArray:
