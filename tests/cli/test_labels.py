@@ -92,6 +92,7 @@ def test_frames_come_from_the_project(project: Path, clip: Path, tmp_path: Path)
         (["none.csv", "--out", "a.xml"], "got nothing of this name"),
         (["{project}", "--out", "a.json"], "give one of mot, coco"),
         (["{project}", "--out", "a.xml", "--save-frames"], "pictures are written with mot, coco"),
+        (["{project}", "--out", "a.csv", "--tolerance", "2"], "tolerance is for cvat and label-studio"),
     ],
 )
 def test_what_cannot_be_converted(

@@ -184,7 +184,8 @@ def test_datumaro_reads(ours: str, theirs: str, ids: bool, labels: LabelSet, cli
     root = tmp_path / "out"
     path = root / "annotations.xml" if ours == "cvat" else root
     # CVAT's own reader goes in straight lines between keyframes, Datumaro's does not: every frame is one then
-    write_labels(labels, path, format=ours, tolerance=0.01, frames=None if ours == "cvat" else clip)
+    cvat = ours == "cvat"
+    write_labels(labels, path, format=ours, tolerance=0.01 if cvat else None, frames=None if cvat else clip)
     dataset = datumaro.Dataset.import_from(str(root), theirs)
     names = [category.name for category in dataset.categories()[datumaro.AnnotationType.label].items]
     found: dict[int, list[tuple[str, Any, list[float]]]] = {}

@@ -159,6 +159,9 @@ def write_labels(
         raise InputError(
             f"tolerance must be {SMALLEST_TOLERANCE} pixels or more; got {tolerance}; leave it out for the usual one"
         )
+    if tolerance is not None and not row.keyframes:
+        names = " and ".join(name for name, other in FORMATS.items() if other.keyframes)
+        raise InputError(f"tolerance is for {names}, which hold few keyframes; got {format}; leave it out")
     if frames is not None and not row.pictures:
         names = ", ".join(name for name, other in FORMATS.items() if other.pictures)
         raise InputError(f"pictures are written with {names}; got {format}; leave them out")
