@@ -18,6 +18,7 @@ import { PictureView } from "./view.js";
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
 const FOUND_FRAMES = 10; // in which the tracker sees a target, before the page says that it is back
 const PROGRESS_MS = 200; // while tracking, the timeline is painted this often
+const CALM_MS = 300; // a picture that takes longer is announced
 const OFFLINE = "The server does not answer. Is `singletrack label` still running? The page tries again by itself.";
 const NEW_SERVER = "`singletrack label` was started again. Open the address that it printed.";
 
@@ -31,10 +32,11 @@ const state = {
   /** @type {number | null} */
   selected: null,
   frame: 0,
-  shown: -1, // the frame that is painted; boxes are those of this one
+  shown: -1, // the frame that is painted; boxes, panel and edits are of this one
+  unreadable: -1, // the wanted frame, if its picture cannot be had
   playing: false,
   drawing: false, // the next drag draws a new target
-  /** @type {{done: number, total: number, began: number} | null} */
+  /** @type {{done: number, total: number, seconds: number} | null} seconds since tracking began, as the server measures them */
   tracking: null,
   follows: false, // the picture goes along with tracking
   returnTo: 0,
@@ -56,10 +58,14 @@ const waiting = new Set();
 let nudge = null;
 let doubtTimer = 0;
 let progressTimer = 0;
+let calmTimer = 0;
+let slow = false; // the wanted picture takes longer than that
 
 const view = new PictureView(/** @type {HTMLCanvasElement} */ (find("picture")), {
   shapes,
+  drawsAlways: () => state.drawing,
   drawsNow,
+  onBegin: settle,
   onDraw: (box) => void drawn(box),
   onEdit: (id, box) => void setKeyframe(id, state.shown, box),
   onSelect: select,
@@ -82,8 +88,9 @@ const panel = new Panel({
     if (state.selected !== null) void edit("PATCH", `/targets/${state.selected}`, values);
   },
   onBox: ([x, y, w, h]) => {
-    if (state.selected !== null) void setKeyframe(state.selected, state.frame, { x, y, w, h });
+    if (state.selected !== null) void setKeyframe(state.selected, state.shown, { x, y, w, h });
   },
+  onType: settle,
   onBadBox: () => say("Not taken: a box needs four numbers, with a width and a height above 0."),
 });
 
@@ -192,7 +199,7 @@ async function reload() {
   const id = state.clip.id;
   const [clip, boxes] = await Promise.all([call("GET", `/api/clips/${id}`), call("GET", `/api/clips/${id}/boxes`)]);
   accept({ ...clip, boxes: boxes.boxes, range: null });
-  setTracking(clip.tracking ? (state.tracking ?? { done: 0, total: 0, began: performance.now() }) : null);
+  setTracking(clip.tracking ? (state.tracking ?? { done: 0, total: 0, seconds: 0 }) : null);
 }
 
 /** @param {Box} box */
@@ -234,9 +241,10 @@ async function setKeyframe(id, frame, box) {
 
 async function markAbsent() {
   const target = selectedTarget();
-  if (!target) return;
-  const again = foundAgain(target, state.frame);
-  await setKeyframe(target.id, state.frame, null);
+  const frame = seenFrame();
+  if (!target || frame === null) return;
+  const again = foundAgain(target, frame);
+  await setKeyframe(target.id, frame, null);
   if (again !== null && state.online) say(`${target.name} is absent from here on. The tracker saw it again in frame ${again}: drag a box there.`);
 }
 
@@ -260,15 +268,18 @@ function foundAgain(target, from) {
 
 async function removeKeyframe() {
   const target = selectedTarget();
-  if (target?.boxes.get(state.frame)?.keyframe) await edit("DELETE", `/targets/${target.id}/keyframes/${state.frame}`);
+  const frame = seenFrame();
+  if (frame === null) return;
+  if (target?.boxes.get(frame)?.keyframe) await edit("DELETE", `/targets/${target.id}/keyframes/${frame}`);
   else say("There is no keyframe of the selected target in this frame.");
 }
 
 async function confirm() {
   const target = selectedTarget();
-  const row = target?.boxes.get(state.frame);
-  if (!target || !row?.box) return;
-  await setKeyframe(target.id, state.frame, row.box);
+  const frame = seenFrame();
+  const row = target?.boxes.get(frame ?? -1);
+  if (!target || frame === null || !row?.box) return;
+  await setKeyframe(target.id, frame, row.box);
   if (state.doubts.length) say("Keyframe set. J goes to the next frame in doubt.");
 }
 
@@ -282,16 +293,18 @@ async function goThroughHistory(which) {
 /** @param {number} dx @param {number} dy @param {boolean} resize */
 function nudgeBox(dx, dy, resize) {
   const target = selectedTarget();
-  if (!target || state.shown !== state.frame) return;
-  const box = nudge?.id === target.id && nudge.frame === state.frame ? nudge.box : target.boxes.get(state.frame)?.box;
+  if (!target) return;
+  const box = nudge?.id === target.id && nudge.frame === state.shown ? nudge.box : target.boxes.get(state.shown)?.box;
   if (!box) {
     if (!resize && dx) seek(state.frame + Math.sign(dx) * (Math.abs(dx) > 1 ? 10 : 1));
     return;
   }
-  if (nudge && (nudge.id !== target.id || nudge.frame !== state.frame)) keepNudge();
+  const frame = seenFrame();
+  if (frame === null) return;
+  if (nudge && (nudge.id !== target.id || nudge.frame !== frame)) keepNudge();
   window.clearTimeout(nudge?.timer);
   const moved = resize ? { ...box, w: Math.max(1, box.w + dx), h: Math.max(1, box.h + dy) } : { ...box, x: box.x + dx, y: box.y + dy };
-  nudge = { frame: state.frame, id: target.id, box: moved, timer: window.setTimeout(keepNudge, NUDGE_MS) };
+  nudge = { frame, id: target.id, box: moved, timer: window.setTimeout(keepNudge, NUDGE_MS) };
   view.paint();
 }
 
@@ -303,6 +316,47 @@ function keepNudge() {
   void setKeyframe(id, frame, box);
 }
 
+// --- the frame that is edited is the one that is seen -------------------------------------------------------
+
+/** Stay with the picture that is seen: it is edited. */
+function settle() {
+  setPlaying(false);
+  state.follows = false;
+  if (state.shown >= 0 && state.frame !== state.shown) seek(state.shown, false);
+}
+
+/** The frame that keys and buttons edit; null, which is then said, while a picture that the person asked for is not here. */
+function seenFrame() {
+  if (state.shown !== state.frame && !state.playing && !state.follows) {
+    say(`${notHere()} Nothing was changed.`);
+    return null;
+  }
+  settle();
+  return state.shown;
+}
+
+function notHere() {
+  return state.frame === state.unreadable ? `Frame ${state.frame} cannot be shown.` : `Frame ${state.frame} is still loading.`;
+}
+
+/** After a short while without the wanted picture, say so. */
+function showWaiting() {
+  const waits = state.shown >= 0 && state.shown !== state.frame && !state.follows;
+  if (!waits) {
+    window.clearTimeout(calmTimer);
+    calmTimer = 0;
+    slow = false;
+  } else {
+    calmTimer ||= window.setTimeout(() => {
+      slow = true;
+      showWaiting();
+    }, CALM_MS);
+  }
+  document.body.classList.toggle("waits", slow);
+  find("waiting").textContent = !slow ? "" : state.frame === state.unreadable ? notHere() : `Loading frame ${state.frame}`;
+  find("frame-title").textContent = slow ? `In frame ${state.shown}` : "In this frame";
+}
+
 // --- time --------------------------------------------------------------------------------------------------
 
 /** @param {number} frame @param {boolean} [byPerson] */
@@ -311,9 +365,12 @@ function seek(frame, byPerson = true) {
   if (byPerson) {
     state.follows = false;
     keepNudge();
+    panel.keepTyped();
+    if (view.busy) view.cancelDrag();
     if (state.playing && frame !== state.frame) setPlaying(false);
   }
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
+  state.unreadable = -1;
   frames?.want(state.frame, !state.follows);
   timeline.follow();
   showFrame();
@@ -393,7 +450,7 @@ async function track(limits = {}) {
   setPlaying(false);
   state.returnTo = state.frame;
   state.follows = true;
-  setTracking({ done: 0, total: 0, began: performance.now() });
+  setTracking({ done: 0, total: 0, seconds: 0 });
   try {
     await call("POST", `/api/clips/${state.clip.id}/track`, limits);
   } catch (error) {
@@ -424,14 +481,14 @@ function receive(messages) {
   let repaint = false;
   for (const message of messages) {
     if (message.type === "boxes") {
+      state.tracking = { done: message.done, total: message.total, seconds: message.seconds };
+      picture = message.picture ?? picture;
       const target = targetOf(message.target);
       if (!target) continue;
       for (const row of message.boxes) {
         if (target.boxes.get(row[0])?.keyframe) continue;
         if (putRow(target, row) === state.shown) repaint = true;
       }
-      picture = message.picture ?? picture;
-      state.tracking = { done: message.done, total: message.total, began: state.tracking?.began ?? performance.now() };
     } else if (message.type === "tracked") {
       void tracked(message);
     } else if (message.type === "changed" && message.revision > state.revision) {
@@ -440,7 +497,7 @@ function receive(messages) {
   }
   if (!state.tracking) return;
   if (state.follows && picture >= 0 && state.shown === state.frame) seek(picture, false);
-  else if (repaint) view.paint();
+  else if (repaint) showFrame();
   progressTimer ||= window.setTimeout(() => {
     progressTimer = 0;
     showProgress();
@@ -511,9 +568,9 @@ function showFrame() {
   slider.setAttribute("aria-valuenow", String(state.frame));
   slider.setAttribute("aria-valuetext", `frame ${state.frame} of ${count - 1}`);
   const target = selectedTarget();
-  const row = target?.boxes.get(state.frame);
+  const row = target?.boxes.get(state.shown);
   panel.showBox(row, target ? describe(row) : "");
-  if (!state.playing && target) {
+  if (!state.playing && !state.follows && state.shown === state.frame && target) {
     const box = row?.box ? `, x ${row.box.x.toFixed(0)}, y ${row.box.y.toFixed(0)}, ${row.box.w.toFixed(0)} by ${row.box.h.toFixed(0)}` : "";
     find("announce").textContent = `Frame ${state.frame}. ${target.name}: ${describe(row)}${box}`;
   }
@@ -521,6 +578,7 @@ function showFrame() {
   /** @type {HTMLButtonElement} */ (find("confirm")).disabled = !row?.box || row.keyframe;
   /** @type {HTMLButtonElement} */ (find("absent")).disabled = Boolean(row && row.box === null && row.keyframe);
   showHint();
+  showWaiting();
   view.paint();
 }
 
@@ -548,8 +606,8 @@ function showButtons() {
   const set = (/** @type {string} */ id, /** @type {boolean} */ on) => {
     /** @type {HTMLButtonElement} */ (find(id)).disabled = !on;
   };
-  set("undo", ready && clip.can_undo && !state.tracking);
-  set("redo", ready && clip.can_redo && !state.tracking);
+  set("undo", ready && clip.can_undo);
+  set("redo", ready && clip.can_redo);
   set("export", ready && state.targets.length > 0);
   set("import", ready && !state.tracking);
   set("new-target", ready);
@@ -577,8 +635,7 @@ function showProgress() {
     const bar = /** @type {HTMLProgressElement} */ (find("progress-bar"));
     if (tracking.total) bar.value = tracking.done / tracking.total;
     else bar.removeAttribute("value");
-    const seconds = (performance.now() - tracking.began) / 1000;
-    const rate = seconds > 0.5 ? tracking.done / seconds : 0;
+    const rate = tracking.seconds > 0.5 ? tracking.done / tracking.seconds : 0;
     const left = rate ? Math.ceil((tracking.total - tracking.done) / rate) : 0;
     find("progress-text").textContent = tracking.total ? `${Math.round((100 * tracking.done) / tracking.total)} %${left > 1 ? `, ${left} s left` : ""}` : "starting";
   }
@@ -603,7 +660,7 @@ function say(text) {
 function showHint() {
   let hint = said;
   const target = selectedTarget();
-  const row = target?.boxes.get(state.frame);
+  const row = target?.boxes.get(state.shown);
   if (!hint && state.clip && state.shown >= 0 && !state.playing) {
     if (state.tracking) hint = "Tracking. Stop (Esc) keeps what was made.";
     else if (state.drawing) hint = "Drag a box around the next target.";
@@ -691,6 +748,7 @@ async function openClip(id) {
   frames = null;
   Object.assign(state, { clip: null, targets: [], selected: null, frame: 0, shown: -1, tracking: null, doubts: [], revision: 0, drawing: false });
   view.picture = null;
+  showWaiting();
   said = "";
   find("empty").hidden = true;
   find("loading").hidden = false;
@@ -707,11 +765,13 @@ async function openClip(id) {
         state.shown = number;
         find("loading").hidden = true;
         view.show(picture);
-        showHint();
+        showFrame();
         document.body.dataset.frame = String(number);
       },
       onError: (error) => {
         find("loading").hidden = true;
+        if (error instanceof ApiError) state.unreadable = state.frame;
+        showWaiting();
         fail(error);
       },
     });
@@ -721,7 +781,7 @@ async function openClip(id) {
     accept({ ...clip, boxes: boxes.boxes, range: null });
     const first = Math.min(...state.targets.flatMap((target) => [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame)));
     seek(Number.isFinite(first) ? first : 0, false);
-    if (clip.tracking) setTracking({ done: 0, total: 0, began: performance.now() });
+    if (clip.tracking) setTracking({ done: 0, total: 0, seconds: 0 });
     if (clip.read_only) banner("This project is open elsewhere; here it can only be read.", true);
     stopListening = listen(id, {
       onMessages: receive,
@@ -805,6 +865,7 @@ const actions = {
     setPlaying(false);
     state.drawing = true;
     showHint();
+    view.paint();
     find("picture").focus();
   },
   confirm: () => void confirm(),
@@ -819,6 +880,7 @@ const actions = {
     if (state.drawing) {
       state.drawing = false;
       showHint();
+      view.paint();
     } else if (state.tracking) void stopTracking();
     else setPlaying(false);
   },

@@ -16,7 +16,7 @@ const CURSORS = { n: "ns", s: "ns", e: "ew", w: "ew", nw: "nwse", se: "nwse", ne
 export class PictureView {
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {{shapes: () => Shape[], drawsNow: () => boolean, onDraw: (box: Box) => void,
+   * @param {{shapes: () => Shape[], drawsAlways: () => boolean, drawsNow: () => boolean, onBegin: () => void, onDraw: (box: Box) => void,
    *   onEdit: (id: number, box: Box) => void, onSelect: (id: number) => void, onView: () => void}} model
    */
   constructor(canvas, model) {
@@ -154,8 +154,10 @@ export class PictureView {
       this.paint();
       return;
     }
+    if (!this.picture) return;
     const source = this.toSource(place);
     const begin = (/** @type {Drag["kind"]} */ kind, /** @type {number} */ id, /** @type {Box} */ box, handle = "") => {
+      if (kind !== "pan") this.model.onBegin();
       this.drag = { kind, id, startX: source.x, startY: source.y, box, handle, moved: false };
     };
     const nothing = { x: 0, y: 0, w: 0, h: 0 };
@@ -165,7 +167,7 @@ export class PictureView {
       begin("pan", 0, nothing);
     } else if (event.button === 0) {
       const hit = this.hit(place, event.pointerType === "touch");
-      if (this.model.drawsNow() && !hit?.handle) begin("draw", 0, nothing);
+      if (this.model.drawsAlways() || (this.model.drawsNow() && !hit?.handle)) begin("draw", 0, nothing);
       else if (hit?.handle) begin("resize", hit.shape.id, /** @type {Box} */ (hit.shape.box), hit.handle);
       else if (hit && event.shiftKey) begin("draw", 0, nothing);
       else if (hit) {
@@ -280,6 +282,7 @@ export class PictureView {
     if (this.drag?.kind === "pan") cursor = "grabbing";
     else if (this.drag?.kind === "draw") cursor = "crosshair";
     else if (this.spaceHeld) cursor = "grab";
+    else if (this.model.drawsAlways()) cursor = "crosshair";
     else {
       const hit = this.hit(place, touch);
       if (hit?.handle) cursor = `${CURSORS[/** @type {keyof CURSORS} */ (hit.handle)]}-resize`;
@@ -371,7 +374,7 @@ export class PictureView {
     const note = changing ? "" : noteOf(shape);
     this.paintTag(`${shape.keyframe && !changing ? "◆ " : ""}${shape.name}${note}`, box, shape.color, shape.selected);
     context.globalAlpha = 1;
-    if (!shape.selected || changing) return;
+    if (!shape.selected || changing || this.model.drawsAlways()) return;
     for (const [handle, x, y] of handlesOf(box)) {
       if (!this.roomFor(handle, box)) continue;
       context.beginPath();
