@@ -664,6 +664,114 @@ def test_the_time_left_counts_from_the_beginning_of_the_run(open_page: Open, ser
     person.reads("#progress-text", "9 %, 500 s left")
 
 
+def test_a_rename_in_another_window_is_seen_while_it_tracks(open_page: Open, long_server: Server) -> None:
+    first = open_page().open(long_server.address)
+    first.draw(200, 100, 80, 60)
+    first.reads("#frame-state", "Keyframe, set by you")
+    second = open_page().open(long_server.address)
+    first.press("t")
+    first.reads("#progress-text", "%")
+    second.page.fill("#target-name", "Rex")
+    second.page.press("#target-name", "Enter")
+    first.reads("#targets", "Rex")
+    assert first.page.locator("#target-name").input_value() == "Rex"
+    assert first.page.locator("#track").inner_text() == "Stop"  # it tracks on
+    first.press("Escape")
+    first.reads("#hint", "Stopped")
+
+
+@pytest.mark.parametrize("field", ["#target-name", "#target-label", "#box-x", "#frame"])
+def test_escape_takes_back_what_was_typed(open_page: Open, server: Server, field: str) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    sent: list[str] = []
+    person.page.on("request", lambda request: sent.append(request.method))
+    before = person.page.locator(field).input_value()
+    person.page.fill(field, "7")
+    person.page.press(field, "Escape")
+    assert person.page.locator(field).input_value() == before
+    person.page.wait_for_timeout(300)
+    assert "PATCH" not in sent
+    assert "PUT" not in sent
+    person.see_frame(0)
+
+
+def test_a_side_is_taken_anywhere_and_the_middle_of_a_small_box_moves_it(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    x, y, width, height = person.box()
+    sides = {  # a place on each side beside its handles; how the box changes
+        "w": ((x, y + 10), (-8, 0, 8, 0)),
+        "e": ((x + width, y + 10), (0, 0, -8, 0)),
+        "n": ((x + 15, y), (0, -8, 0, 8)),
+        "s": ((x + 15, y + height), (0, 0, 0, -8)),
+    }
+    for (left, top), change in sides.values():
+        person.drag((left, top), (left - 8, top - 8))
+        expected = [before + by for before, by in zip((x, y, width, height), change, strict=True)]
+        person.reads("#frame-state", "Keyframe, set by you")
+        assert person.box() == pytest.approx(expected, abs=0.6)
+        person.press("Control+z")
+        person.reads("#hint", "Undone: set keyframe 0 of target 1")
+        assert person.box() == pytest.approx([x, y, width, height], abs=0.01)
+    person.drag((x + 15, y + 10), (x + 25, y + 15))  # inside
+    person.reads("#frame-state", "Keyframe, set by you")
+    assert person.box() == pytest.approx([x + 10, y + 5, width, height], abs=0.6)
+    person.press("b")
+    person.draw(20, 20, 5, 5)
+    person.reads("#targets", "target 2")
+    person.drag((22.5, 22.5), (62.5, 42.5))
+    person.page.wait_for_function("document.getElementById('box-x').value > 50")
+    assert person.box() == pytest.approx([60, 40, 5, 5], abs=0.6)
+
+
+def test_what_is_to_track_and_what_was_undone_is_said_plainly(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#track", f"Track {FRAMES - 1} frames")
+    person.press("b")
+    person.draw(20, 20, 50, 30)
+    person.reads("#track", "Track 2 targets")
+    assert f"{2 * (FRAMES - 1)} frames of 2 targets together" in person.page.locator("#track").get_attribute("title")
+    person.press("Control+z")
+    person.reads("#hint", "Undone: add target 2")
+    person.page.mouse.move(*person.place(5, 5))
+    person.page.mouse.down()  # the next action: what was said is gone
+    person.page.mouse.up()
+    assert "Undone" not in person.page.locator("#hint").inner_text()
+
+
+def test_lists_that_go_on_show_it_and_names_are_cut_with_an_ellipsis(open_page: Open, server: Server) -> None:
+    person = open_page((900, 500)).open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    for button, list in (("#help", "#keys"), ("#export", "#export-formats")):
+        person.page.click(button)
+        person.page.locator(f"{list}.more").wait_for()
+        assert "gradient" in person.page.locator(list).evaluate("list => getComputedStyle(list).maskImage")
+        person.page.locator(list).evaluate("list => list.scrollTo(0, 10000)")
+        person.page.locator(f"{list}:not(.more)").wait_for()
+        person.press("Escape")
+    cut = person.page.locator("#timeline").evaluate(
+        """async (canvas) => {
+            const { cutText } = await import("/static/timeline.js");
+            const context = canvas.getContext("2d");
+            const long = cutText(context, "Anna the woman with the red coat", 90);
+            return [cutText(context, "Rex", 90), long, context.measureText(long).width <= 90];
+        }"""
+    )
+    assert cut[0] == "Rex"
+    assert (cut[1][:4], cut[1][-1], cut[2]) == ("Anna", "…", True)
+
+
+def test_hints_name_no_keys_on_a_phone(open_page: Open, server: Server) -> None:
+    person = open_page(SMALL, has_touch=True, is_mobile=True).open(server.address)
+    person.draw_by_finger(100, 50, 60, 40)
+    person.reads("#hint", "Press Track to follow it through the clip.")
+
+
 # --- when things go wrong ---
 
 

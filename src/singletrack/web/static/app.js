@@ -280,14 +280,16 @@ async function confirm() {
   const row = target?.boxes.get(frame ?? -1);
   if (!target || frame === null || !row?.box) return;
   await setKeyframe(target.id, frame, row.box);
-  if (state.doubts.length) say("Keyframe set. J goes to the next frame in doubt.");
+  if (state.doubts.length) say(`Keyframe set. Look here next${key("J")} goes to the next frame in doubt.`);
 }
 
 /** @param {"undo" | "redo"} which */
 async function goThroughHistory(which) {
   keepNudge();
   const answer = await edit("POST", `/${which}`);
-  if (answer) say(answer.edit ? `${which === "undo" ? "Undone" : "Done again"}: ${answer.edit}` : `Nothing to ${which}.`);
+  if (!answer) return;
+  const what = answer.edit?.replace(/^(\w+) target (?=target )/, "$1 "); // a target that is called "target 1"
+  say(what ? `${which === "undo" ? "Undone" : "Done again"}: ${what}` : `Nothing to ${which}.`);
 }
 
 /** @param {number} dx @param {number} dy @param {boolean} resize */
@@ -425,7 +427,7 @@ function goToDoubt() {
   select(doubt.target);
   seek(doubt.frame);
   const lost = targetOf(doubt.target)?.boxes.get(doubt.frame)?.lost;
-  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag a box around the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
+  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? `Drag a box around the target, or press Absent${key("A")}.` : `Correct the box, or Confirm${key("Enter")} if it is right.`}`);
 }
 
 /** @param {number} id */
@@ -600,6 +602,12 @@ function staleFrames() {
   return state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
 }
 
+/** @param {number} count @param {number} targets that have them */
+function framesOf(count, targets) {
+  const frames = count === 1 ? "1 frame" : `${count} frames`;
+  return targets > 1 ? `${frames} of ${targets} targets together` : frames;
+}
+
 function showButtons() {
   const clip = state.clip;
   const ready = Boolean(clip) && state.online;
@@ -622,8 +630,10 @@ function showButtons() {
     button.disabled = !state.online;
   } else {
     const stale = staleFrames();
-    button.textContent = stale ? `Track ${stale} ${stale === 1 ? "frame" : "frames"}` : state.targets.length ? "All tracked" : "Track";
-    button.title = "Track what is not tracked yet (T)";
+    const targets = state.targets.filter((target) => target.stale.length).length;
+    const what = targets > 1 ? `${targets} targets` : framesOf(stale, 1);
+    button.textContent = stale ? `Track ${what}` : state.targets.length ? "All tracked" : "Track";
+    button.title = `Track what is not tracked yet${stale ? `: ${framesOf(stale, targets)}` : ""} (T)`;
     button.disabled = !ready || !stale;
   }
 }
@@ -645,6 +655,13 @@ function showProgress() {
 let said = "";
 let saidTimer = 0;
 
+const touch = window.matchMedia("(hover: none)");
+
+/** The key that does the same as a button, where there may be a keyboard. @param {string} name */
+function key(name) {
+  return touch.matches ? "" : ` (${name})`;
+}
+
 /** Say something for a few seconds, where the hint is. @param {string} text */
 function say(text) {
   said = text;
@@ -656,22 +673,28 @@ function say(text) {
   showHint();
 }
 
+/** What was said is of the action before. */
+function unsay() {
+  said = "";
+  showHint();
+}
+
 /** One line on what to do next. */
 function showHint() {
   let hint = said;
   const target = selectedTarget();
   const row = target?.boxes.get(state.shown);
   if (!hint && state.clip && state.shown >= 0 && !state.playing) {
-    if (state.tracking) hint = "Tracking. Stop (Esc) keeps what was made.";
+    if (state.tracking) hint = `Tracking. Stop${key("Esc")} keeps what was made.`;
     else if (state.drawing) hint = "Drag a box around the next target.";
     else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
-    else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
-    else if (row?.outdated) hint = "Press Track (T) to track this stretch again.";
+    else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track${key("T")}.`;
+    else if (row?.outdated) hint = `Press Track${key("T")} to track this stretch again.`;
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
-    else if (row?.lost) hint = "Lost here. Drag a box around the target, or press Absent (A).";
+    else if (row?.lost) hint = `Lost here. Drag a box around the target, or press Absent${key("A")}.`;
     else if (row?.keyframe && target?.stale.length) {
       const alone = [...target.boxes.values()].filter((each) => each.keyframe).length === 1;
-      hint = alone ? "Press Track (T) to follow it through the clip." : "Press Track (T) to track again what this changes.";
+      hint = alone ? `Press Track${key("T")} to follow it through the clip.` : `Press Track${key("T")} to track again what this changes.`;
     }
   }
   const element = find("hint");
@@ -898,11 +921,24 @@ function isTyping(element) {
   return element instanceof HTMLElement && (element.matches("input:not([type=radio]):not([type=checkbox]):not([type=color]), textarea, select") || element.isContentEditable);
 }
 
+let valueBefore = ""; // of the field in which somebody types
+document.addEventListener("focusin", (event) => {
+  if (event.target instanceof HTMLInputElement) valueBefore = event.target.value;
+});
+
+/** Leave a field as it was before somebody typed in it. @param {HTMLElement} field */
+function takeBack(field) {
+  if (field instanceof HTMLInputElement) field.value = valueBefore;
+  field.blur();
+  showAll(); // it may have changed meanwhile
+}
+
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const element = /** @type {HTMLElement} */ (event.target);
   if (isTyping(element)) {
-    if (event.key === "Escape" || (event.key === "Enter" && element.tagName === "INPUT")) element.blur();
+    if (event.key === "Escape") takeBack(element);
+    else if (event.key === "Enter" && element.tagName === "INPUT") element.blur();
     return;
   }
   if (event.key === " ") {
@@ -929,6 +965,8 @@ document.addEventListener("keydown", (event) => {
   } else if (!(event.repeat && ["track", "absent", "newTarget", "help", "confirm", "removeKeyframe"].includes(action))) actions[action]();
 });
 
+for (const kind of ["keydown", "pointerdown"]) document.addEventListener(kind, unsay, true);
+
 document.addEventListener("keyup", (event) => {
   if (event.key !== " " || !view.spaceHeld) return;
   view.spaceHeld = false;
@@ -946,7 +984,7 @@ const BUTTONS = {
 };
 for (const [id, action] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => actions[action]());
 find("track").addEventListener("click", () => void (state.tracking ? stopTracking() : track()));
-find("export").addEventListener("click", () => void openExport(state.clip, staleFrames()).catch(fail));
+find("export").addEventListener("click", () => void openExport(state.clip, staleFrames(), state.targets.filter((target) => target.stale.length).length).catch(fail));
 find("import").addEventListener("click", () => void openImport(state.clip, (answer) => {
   accept(answer);
   say(`Added ${answer.ids.length} ${answer.ids.length === 1 ? "target" : "targets"}.`);
@@ -954,7 +992,7 @@ find("import").addEventListener("click", () => void openImport(state.clip, (answ
 find("remove-target").addEventListener("click", () => {
   const target = selectedTarget();
   if (!target) return;
-  void edit("DELETE", `/targets/${target.id}`).then((answer) => answer && say(`Removed ${target.name}. Ctrl+Z brings it back.`));
+  void edit("DELETE", `/targets/${target.id}`).then((answer) => answer && say(`Removed ${target.name}. Undo${key("Ctrl+Z")} brings it back.`));
 });
 find("banner-close").addEventListener("click", () => banner("", false));
 const clipSelect = /** @type {HTMLSelectElement} */ (find("clip"));

@@ -10,6 +10,8 @@
 
 const HANDLE = 9;
 const TOUCH = 22;
+const EDGE = 5; // beside a handle, a side is taken from this near
+const TOUCH_EDGE = 12;
 const SMALLEST = 3; // pixels of the source
 const CURSORS = { n: "ns", s: "ns", e: "ew", w: "ew", nw: "nwse", se: "nwse", ne: "nesw", sw: "nesw" };
 
@@ -256,10 +258,8 @@ export class PictureView {
     const shapes = this.model.shapes().filter((shape) => shape.box);
     const selected = shapes.find((shape) => shape.selected);
     if (selected) {
-      const box = this.toScreen(/** @type {Box} */ (selected.box));
-      for (const [handle, x, y] of handlesOf(box)) {
-        if (Math.abs(place.x - x) <= reach && Math.abs(place.y - y) <= reach && this.roomFor(handle, box)) return { shape: selected, handle };
-      }
+      const handle = this.handleAt(place, this.toScreen(/** @type {Box} */ (selected.box)), reach, touch ? TOUCH_EDGE : EDGE);
+      if (handle) return { shape: selected, handle };
     }
     const slack = touch ? 8 : 3;
     const inside = shapes.filter((shape) => {
@@ -268,6 +268,25 @@ export class PictureView {
     });
     inside.sort((a, b) => Number(b.selected) - Number(a.selected) || area(a.box) - area(b.box));
     return inside.length ? { shape: inside[0], handle: "" } : null;
+  }
+
+  /**
+   * The handle or side of a box that is taken at a place. The middle of a box, however small, moves it.
+   * @param {{x: number, y: number}} place @param {Box} box on the screen
+   * @param {number} reach of handles @param {number} edge reach of sides
+   * @returns {string} empty if none
+   */
+  handleAt(place, box, reach, edge) {
+    const insideX = Math.min(place.x - box.x, box.x + box.w - place.x); // negative outside
+    const insideY = Math.min(place.y - box.y, box.y + box.h - place.y);
+    if (insideX > Math.min(reach, box.w / 4) && insideY > Math.min(reach, box.h / 4)) return "";
+    for (const [handle, x, y] of handlesOf(box)) {
+      if (Math.abs(place.x - x) <= reach && Math.abs(place.y - y) <= reach && this.roomFor(handle, box)) return handle;
+    }
+    if (insideX < -edge || insideY < -edge) return "";
+    if (insideY <= Math.min(edge, box.h / 4)) return place.y < box.y + box.h / 2 ? "n" : "s";
+    if (insideX <= Math.min(edge, box.w / 4)) return place.x < box.x + box.w / 2 ? "w" : "e";
+    return "";
   }
 
   /** Handles on the sides give way to those in the corners where a box is small. @param {string} handle @param {Box} box */
