@@ -558,6 +558,19 @@ def test_edits_belong_to_the_picture_that_is_seen(open_page: Open, server: Serve
     seek(person, 30)
     person.see_frame(30)
     person.reads("#frame-state", "No box yet")
+    seek(person, 20)
+    person.see_frame(20)
+    late: list[Any] = []
+    person.page.route("**/frames/10?*", lambda route: late.append(route))
+    seek(person, 10)
+    person.reads("#waiting", "Loading frame 10")
+    person.press("Enter")
+    person.reads("#hint", "Frame 10 is still loading.")
+    late.pop().continue_()
+    person.see_frame(10)
+    assert "loading" not in person.page.locator("#hint").inner_text()  # it is here now
+    seek(person, 30)
+    person.see_frame(30)
     person.press("a")
     person.reads("#frame-state", "Keyframe: absent from here on")
 

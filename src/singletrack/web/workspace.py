@@ -148,7 +148,8 @@ class Clip:
             self._stop.set()
 
     def _follows_nobody(self) -> bool:
-        return self._followed.isdisjoint(target.id for target in self.project.targets())
+        left = {target.id for target in self.project.targets()}
+        return bool(self._followed) and self._followed.isdisjoint(left)
 
     def close(self) -> None:
         """Stop tracking and close the project and the frames."""

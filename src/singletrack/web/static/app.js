@@ -330,11 +330,15 @@ function settle() {
 /** The frame that keys and buttons edit; null, which is then said, while a picture that the person asked for is not here. */
 function seenFrame() {
   if (state.shown !== state.frame && !state.playing && !state.follows) {
-    say(`${notHere()} Nothing was changed.`);
+    say(refusal());
     return null;
   }
   settle();
   return state.shown;
+}
+
+function refusal() {
+  return `${notHere()} Nothing was changed.`;
 }
 
 function notHere() {
@@ -785,6 +789,7 @@ async function openClip(id) {
     frames = new Frames(id, clip.video, {
       onFrame: (number, picture) => {
         if (number !== state.frame) return;
+        if (said === refusal()) said = ""; // it is here now
         state.shown = number;
         find("loading").hidden = true;
         view.show(picture);
