@@ -123,6 +123,14 @@ class Person:
         """Draw a box."""
         self.drag((x, y), (x + width, y + height))
 
+    def draw_by_finger(self, x: float, y: float, width: float, height: float) -> None:
+        """Draw a box on a touch screen."""
+        session = self.page.context.new_cdp_session(self.page)
+        for share, kind in [(0.0, "touchStart"), (0.5, "touchMove"), (1.0, "touchMove")]:
+            left, top = self.place(x + share * width, y + share * height)
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": left, "y": top}]})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
     def press(self, *keys: str) -> None:
         """Press keys one after another."""
         for key in keys:

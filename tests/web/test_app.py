@@ -237,6 +237,7 @@ def test_tracking_reports_boxes_and_its_end(
         messages: list[Any] = []
         while len(messages) < 2:
             messages += socket.receive_json()
+        assert 0 <= messages[0].pop("seconds") <= messages[1]["seconds"]  # since tracking began
         assert messages[0] == {
             "type": "boxes",
             "target": 1,
@@ -266,6 +267,31 @@ def test_tracking_is_stopped(client: TestClient, clip_id: str, monkeypatch: pyte
         threading.Timer(0.2, gate.set).start()
         assert client.post(f"/api/clips/{clip_id}/stop").json() == {"tracking": False}
         assert socket.receive_json() == [{"type": "tracked", "outcome": "stopped", "error": None}]
+
+
+def test_tracking_ends_when_none_of_its_targets_is_left(
+    client: TestClient, clip_id: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(workspace_module, "track_segments", follow_fake({}, gate))
+    monkeypatch.setattr(Workspace, "tracker", lambda self: None)
+    for name in ("car", "dog", "cat"):
+        client.post(f"/api/clips/{clip_id}/targets", json={"name": name})
+    with client.websocket_connect(
+        f"ws://127.0.0.1:8713/api/clips/{clip_id}/events", headers={"origin": ADDRESS}
+    ) as socket:
+        socket.receive_json()
+        client.post(f"/api/clips/{clip_id}/track", json={"targets": [1, 2]})
+        stops = workspace.clips[clip_id]._stop
+        client.delete(f"/api/clips/{clip_id}/targets/1")
+        assert not stops.is_set()  # target 2 is left
+        client.delete(f"/api/clips/{clip_id}/targets/2")
+        assert stops.is_set()  # target 3 is not tracked
+        gate.set()
+        messages: list[Any] = []
+        while not messages or messages[-1]["type"] != "tracked":
+            messages += socket.receive_json()
+        assert messages[-1] == {"type": "tracked", "outcome": "removed", "error": None}
 
 
 def test_an_error_of_tracking_is_said_in_the_page(

@@ -513,6 +513,278 @@ def test_fingers_draw_and_zoom(open_page: Open, server: Server) -> None:
     assert person.place(160, 140) == pytest.approx((x, y), abs=3)
 
 
+# --- the picture that is seen, and what is said beside it ---
+
+
+def seek(person: Person, frame: int) -> None:
+    person.page.fill("#frame", str(frame))
+    person.page.press("#frame", "Enter")
+
+
+def test_edits_belong_to_the_picture_that_is_seen(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    held: list[Any] = []
+    person.page.route("**/frames/30?*", lambda route: held.append(route))
+    seek(person, 30)
+    person.reads("#waiting", "Loading frame 30")
+    person.reads("#frame-title", "In frame 0")
+    assert person.box() == pytest.approx([100, 50, 60, 40], abs=1.5)  # as in the picture
+    for key in ("a", "Enter", "Delete", "ArrowRight"):
+        person.press(key)
+        person.reads("#hint", "Frame 30 is still loading. Nothing was changed.")
+    person.page.click("#absent")
+    person.reads("#hint", "Frame 30 is still loading. Nothing was changed.")
+    person.page.wait_for_timeout(500)  # in which a move by an arrow key would be kept
+    assert {frame: row[:4] for frame, row in person.boxes()["1"].items()} == {
+        0: pytest.approx([100, 50, 60, 40], abs=1.5)
+    }
+
+    mouse = person.page.mouse
+    mouse.move(*person.place(130, 70))
+    mouse.down()
+    mouse.move(*person.place(140, 75))
+    held.pop().continue_()  # the picture comes in the middle of the drag
+    person.page.wait_for_load_state("networkidle")
+    mouse.move(*person.place(150, 80))
+    mouse.up()
+    person.page.wait_for_function("document.getElementById('box-x').value > 115")
+    assert person.page.locator("#frame").input_value() == "0"
+    assert person.page.locator("#waiting").inner_text() == ""
+    assert {frame: row[:4] for frame, row in person.boxes()["1"].items()} == {
+        0: pytest.approx([120, 60, 60, 40], abs=1.5)
+    }
+    seek(person, 30)
+    person.see_frame(30)
+    person.reads("#frame-state", "No box yet")
+    seek(person, 20)
+    person.see_frame(20)
+    late: list[Any] = []
+    person.page.route("**/frames/10?*", lambda route: late.append(route))
+    seek(person, 10)
+    person.reads("#waiting", "Loading frame 10")
+    person.press("Enter")
+    person.reads("#hint", "Frame 10 is still loading.")
+    late.pop().continue_()
+    person.see_frame(10)
+    assert "loading" not in person.page.locator("#hint").inner_text()  # it is here now
+    seek(person, 30)
+    person.see_frame(30)
+    person.press("a")
+    person.reads("#frame-state", "Keyframe: absent from here on")
+
+
+def test_numbers_that_are_being_typed_belong_to_the_frame_that_is_left(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.page.fill("#box-x", "90")
+    timeline = person.page.locator("#timeline").bounding_box()
+    person.page.mouse.click(timeline["x"] + timeline["width"] - 14, timeline["y"] + 10)
+    person.see_frame(FRAMES - 1)
+    person.page.wait_for_load_state("networkidle")
+    assert {frame: row[0] for frame, row in person.boxes()["1"].items()} == {0: 90}
+
+
+def test_a_frame_that_cannot_be_read_is_said(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    damaged = {"status": 422, "json": {"error": "the clip is damaged there"}}
+    person.page.route("**/frames/30?*", lambda route: route.fulfill(**damaged))
+    seek(person, 30)
+    person.reads("#banner", "the clip is damaged there")
+    person.reads("#waiting", "Frame 30 cannot be shown.")
+    person.press("a")
+    person.reads("#hint", "Frame 30 cannot be shown. Nothing was changed.")
+    assert list(person.boxes()["1"]) == [0]
+
+
+@pytest.mark.parametrize("size", [LARGE, SMALL], ids=["desktop", "phone"])
+def test_every_drag_for_a_new_target_draws(open_page: Open, server: Server, size: tuple[int, int]) -> None:
+    person = open_page(size, has_touch=size == SMALL).open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    places = [(160, 90), (160, 70), (130, 70)]  # a corner, a side and the middle of the selected box
+    for number, (x, y) in enumerate(places, 2):
+        person.press("1")
+        person.page.click("#new-target")
+        person.reads("#hint", "next target")
+        (person.draw_by_finger if size == SMALL else person.draw)(x, y, 40, 20)
+        person.reads("#targets", f"target {number}")
+        person.page.wait_for_load_state("networkidle")
+        assert person.boxes()[str(number)][0][:4] == pytest.approx([x, y, 40, 20], abs=2)
+    assert person.boxes()["1"][0][:4] == pytest.approx([100, 50, 60, 40], abs=1.5)
+
+
+@pytest.fixture
+def long_server(tmp_path: Path) -> Iterator[Server]:
+    """Of a clip that is tracked for some seconds."""
+    path = tmp_path / "long.mp4"
+    still = np.random.default_rng(0).integers(0, 255, (18, 32, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    with VideoWriter(path, 30.0) as video:
+        for _ in range(1500):
+            video.write(still)
+    server = Server(tmp_path, path)
+    yield server
+    server.stop()
+
+
+def test_panel_and_picture_agree_while_it_tracks(open_page: Open, long_server: Server) -> None:
+    person = open_page().open(long_server.address)
+    person.draw(200, 100, 80, 60)
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.press("t")
+    person.reads("#progress-text", "%")
+    seek(person, 300)
+    person.see_frame(300)
+    person.reads("#frame-state", "racked, score")
+    assert person.page.locator("#track").inner_text() == "Stop"  # it tracks on
+    assert person.box() == pytest.approx([200, 100, 80, 60], abs=15)
+    assert person.page.locator("#confirm").is_enabled()
+    person.press("Escape")
+    person.reads("#hint", "Stopped")
+
+
+def test_tracking_ends_when_its_only_target_is_removed(open_page: Open, long_server: Server) -> None:
+    person = open_page().open(long_server.address)
+    person.draw(200, 100, 80, 60)
+    person.reads("#frame-state", "Keyframe, set by you")
+    person.press("t")
+    person.reads("#progress-text", "%")
+    assert person.page.locator("#undo").is_enabled()  # as Ctrl+Z is
+    person.page.click("#remove-target")
+    person.reads("#track", "Track")
+    person.page.locator("#progress").wait_for(state="hidden")
+    person.reads("#hint", "Removed target 1")
+    assert person.page.locator("#track").is_disabled()
+    person.page.click("#undo")
+    person.reads("#track", "Track 1499 frames")
+    person.press("t")
+    person.reads("#progress-text", "%")
+    person.page.click("#undo")  # what was tracked is no step of the history: the target is taken back
+    person.page.locator("#progress").wait_for(state="hidden")
+    assert person.boxes() == {}
+
+
+def test_the_time_left_counts_from_the_beginning_of_the_run(open_page: Open, server: Server) -> None:
+    """In a page that is opened while tracking goes on, too."""
+    person = open_page()
+    message = {"type": "boxes", "target": 1, "boxes": [], "picture": None, "done": 100, "total": 1100, "seconds": 50.0}
+    person.page.route_web_socket("**/events", lambda socket: socket.send(json.dumps([{"type": "hello"}, message])))
+    person.open(server.address)
+    person.reads("#progress-text", "9 %, 500 s left")
+
+
+def test_a_rename_in_another_window_is_seen_while_it_tracks(open_page: Open, long_server: Server) -> None:
+    first = open_page().open(long_server.address)
+    first.draw(200, 100, 80, 60)
+    first.reads("#frame-state", "Keyframe, set by you")
+    second = open_page().open(long_server.address)
+    first.press("t")
+    first.reads("#progress-text", "%")
+    second.page.fill("#target-name", "Rex")
+    second.page.press("#target-name", "Enter")
+    first.reads("#targets", "Rex")
+    assert first.page.locator("#target-name").input_value() == "Rex"
+    assert first.page.locator("#track").inner_text() == "Stop"  # it tracks on
+    first.press("Escape")
+    first.reads("#hint", "Stopped")
+
+
+@pytest.mark.parametrize("field", ["#target-name", "#target-label", "#box-x", "#frame"])
+def test_escape_takes_back_what_was_typed(open_page: Open, server: Server, field: str) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    sent: list[str] = []
+    person.page.on("request", lambda request: sent.append(request.method))
+    before = person.page.locator(field).input_value()
+    person.page.fill(field, "7")
+    person.page.press(field, "Escape")
+    assert person.page.locator(field).input_value() == before
+    person.page.wait_for_timeout(300)
+    assert "PATCH" not in sent
+    assert "PUT" not in sent
+    person.see_frame(0)
+
+
+def test_a_side_is_taken_anywhere_and_the_middle_of_a_small_box_moves_it(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    x, y, width, height = person.box()
+    sides = {  # a place on each side beside its handles; how the box changes
+        "w": ((x, y + 10), (-8, 0, 8, 0)),
+        "e": ((x + width, y + 10), (0, 0, -8, 0)),
+        "n": ((x + 15, y), (0, -8, 0, 8)),
+        "s": ((x + 15, y + height), (0, 0, 0, -8)),
+    }
+    for (left, top), change in sides.values():
+        person.drag((left, top), (left - 8, top - 8))
+        expected = [before + by for before, by in zip((x, y, width, height), change, strict=True)]
+        person.reads("#frame-state", "Keyframe, set by you")
+        assert person.box() == pytest.approx(expected, abs=0.6)
+        person.press("Control+z")
+        person.reads("#hint", "Undone: set keyframe 0 of target 1")
+        assert person.box() == pytest.approx([x, y, width, height], abs=0.01)
+    person.drag((x + 15, y + 10), (x + 25, y + 15))  # inside
+    person.reads("#frame-state", "Keyframe, set by you")
+    assert person.box() == pytest.approx([x + 10, y + 5, width, height], abs=0.6)
+    person.press("b")
+    person.draw(20, 20, 5, 5)
+    person.reads("#targets", "target 2")
+    person.drag((22.5, 22.5), (62.5, 42.5))
+    person.page.wait_for_function("document.getElementById('box-x').value > 50")
+    assert person.box() == pytest.approx([60, 40, 5, 5], abs=0.6)
+
+
+def test_what_is_to_track_and_what_was_undone_is_said_plainly(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#track", f"Track {FRAMES - 1} frames")
+    person.press("b")
+    person.draw(20, 20, 50, 30)
+    person.reads("#track", "Track 2 targets")
+    assert f"{2 * (FRAMES - 1)} frames of 2 targets together" in person.page.locator("#track").get_attribute("title")
+    person.press("Control+z")
+    person.reads("#hint", "Undone: add target 2")
+    person.page.mouse.move(*person.place(5, 5))
+    person.page.mouse.down()  # the next action: what was said is gone
+    person.page.mouse.up()
+    assert "Undone" not in person.page.locator("#hint").inner_text()
+
+
+def test_lists_that_go_on_show_it_and_names_are_cut_with_an_ellipsis(open_page: Open, server: Server) -> None:
+    person = open_page((900, 500)).open(server.address)
+    person.draw(100, 50, 60, 40)
+    person.reads("#frame-state", "Keyframe, set by you")
+    for button, list in (("#help", "#keys"), ("#export", "#export-formats")):
+        person.page.click(button)
+        person.page.locator(f"{list}.more").wait_for()
+        assert "gradient" in person.page.locator(list).evaluate("list => getComputedStyle(list).maskImage")
+        person.page.locator(list).evaluate("list => list.scrollTo(0, 10000)")
+        person.page.locator(f"{list}:not(.more)").wait_for()
+        person.press("Escape")
+    cut = person.page.locator("#timeline").evaluate(
+        """async (canvas) => {
+            const { cutText } = await import("/static/timeline.js");
+            const context = canvas.getContext("2d");
+            const long = cutText(context, "Anna the woman with the red coat", 90);
+            return [cutText(context, "Rex", 90), long, context.measureText(long).width <= 90];
+        }"""
+    )
+    assert cut[0] == "Rex"
+    assert (cut[1][:4], cut[1][-1], cut[2]) == ("Anna", "…", True)
+
+
+def test_hints_name_no_keys_on_a_phone(open_page: Open, server: Server) -> None:
+    person = open_page(SMALL, has_touch=True, is_mobile=True).open(server.address)
+    person.draw_by_finger(100, 50, 60, 40)
+    person.reads("#hint", "Press Track to follow it through the clip.")
+
+
 # --- when things go wrong ---
 
 

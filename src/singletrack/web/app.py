@@ -289,6 +289,7 @@ class Handlers:
         """The state after an edit, with the boxes that it may have changed: around a keyframe, or all (near: None)."""
 
         def read() -> dict[str, Any]:
+            clip.stop_for_nobody()
             return {**_describe(clip), **_changed_boxes(clip, near)}
 
         state = await run_in_threadpool(read)

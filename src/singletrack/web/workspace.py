@@ -86,6 +86,7 @@ class Clip:
         self._pictures: Pictures | None = None
         self._tracking: threading.Thread | None = None
         self._stop = threading.Event()
+        self._followed: frozenset[int] = frozenset()  # targets that tracking was started for
         self._revisions = itertools.count(1)
 
     @property
@@ -128,6 +129,7 @@ class Clip:
             if self.tracks:
                 raise InputError("expected one run of tracking at a time; one is running; stop it first")
             self._stop.clear()
+            self._followed = frozenset([target.id for target in project.targets()] if targets is None else targets)
             self._tracking = threading.Thread(
                 target=self._track, args=(project, report, targets, first, last), name="track", daemon=True
             )
@@ -139,6 +141,15 @@ class Clip:
         thread = self._tracking
         if thread is not None:
             thread.join()
+
+    def stop_for_nobody(self) -> None:
+        """Let tracking end, without waiting for it, if none of its targets is left."""
+        if self.tracks and self._follows_nobody():
+            self._stop.set()
+
+    def _follows_nobody(self) -> bool:
+        left = {target.id for target in self.project.targets()}
+        return bool(self._followed) and self._followed.isdisjoint(left)
 
     def close(self) -> None:
         """Stop tracking and close the project and the frames."""
@@ -162,6 +173,7 @@ class Clip:
         self, project: Project, report: Report, targets: Sequence[int] | None, first: int, last: int | None
     ) -> None:
         offered, offered_at = -1, -math.inf
+        began = time.monotonic()
 
         def on_frame(number: int, frame: NDArray[np.uint8]) -> None:
             nonlocal offered, offered_at
@@ -179,12 +191,14 @@ class Clip:
                     "picture": None if offered < 0 else offered,
                     "done": progress.done,
                     "total": progress.total,
+                    "seconds": round(time.monotonic() - began, 2),
                 }
             )
 
         outcome, error = "failed", None
         try:
             tracker = self._workspace.tracker()
+            began = time.monotonic()
             finished = track_segments(
                 project,
                 targets=targets,
@@ -195,7 +209,7 @@ class Clip:
                 on_frame=on_frame,
                 should_stop=self._stop.is_set,
             )
-            outcome = "finished" if finished else "stopped"
+            outcome = "finished" if finished else "removed" if self._follows_nobody() else "stopped"
         except SingletrackError as caught:
             error = str(caught)
         except Exception as caught:

@@ -18,6 +18,7 @@ import { PictureView } from "./view.js";
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
 const FOUND_FRAMES = 10; // in which the tracker sees a target, before the page says that it is back
 const PROGRESS_MS = 200; // while tracking, the timeline is painted this often
+const CALM_MS = 300; // a picture that takes longer is announced
 const OFFLINE = "The server does not answer. Is `singletrack label` still running? The page tries again by itself.";
 const NEW_SERVER = "`singletrack label` was started again. Open the address that it printed.";
 
@@ -31,10 +32,11 @@ const state = {
   /** @type {number | null} */
   selected: null,
   frame: 0,
-  shown: -1, // the frame that is painted; boxes are those of this one
+  shown: -1, // the frame that is painted; boxes, panel and edits are of this one
+  unreadable: -1, // the wanted frame, if its picture cannot be had
   playing: false,
   drawing: false, // the next drag draws a new target
-  /** @type {{done: number, total: number, began: number} | null} */
+  /** @type {{done: number, total: number, seconds: number} | null} seconds since tracking began, as the server measures them */
   tracking: null,
   follows: false, // the picture goes along with tracking
   returnTo: 0,
@@ -56,10 +58,14 @@ const waiting = new Set();
 let nudge = null;
 let doubtTimer = 0;
 let progressTimer = 0;
+let calmTimer = 0;
+let slow = false; // the wanted picture takes longer than that
 
 const view = new PictureView(/** @type {HTMLCanvasElement} */ (find("picture")), {
   shapes,
+  drawsAlways: () => state.drawing,
   drawsNow,
+  onBegin: settle,
   onDraw: (box) => void drawn(box),
   onEdit: (id, box) => void setKeyframe(id, state.shown, box),
   onSelect: select,
@@ -82,8 +88,9 @@ const panel = new Panel({
     if (state.selected !== null) void edit("PATCH", `/targets/${state.selected}`, values);
   },
   onBox: ([x, y, w, h]) => {
-    if (state.selected !== null) void setKeyframe(state.selected, state.frame, { x, y, w, h });
+    if (state.selected !== null) void setKeyframe(state.selected, state.shown, { x, y, w, h });
   },
+  onType: settle,
   onBadBox: () => say("Not taken: a box needs four numbers, with a width and a height above 0."),
 });
 
@@ -192,7 +199,7 @@ async function reload() {
   const id = state.clip.id;
   const [clip, boxes] = await Promise.all([call("GET", `/api/clips/${id}`), call("GET", `/api/clips/${id}/boxes`)]);
   accept({ ...clip, boxes: boxes.boxes, range: null });
-  setTracking(clip.tracking ? (state.tracking ?? { done: 0, total: 0, began: performance.now() }) : null);
+  setTracking(clip.tracking ? (state.tracking ?? { done: 0, total: 0, seconds: 0 }) : null);
 }
 
 /** @param {Box} box */
@@ -234,9 +241,10 @@ async function setKeyframe(id, frame, box) {
 
 async function markAbsent() {
   const target = selectedTarget();
-  if (!target) return;
-  const again = foundAgain(target, state.frame);
-  await setKeyframe(target.id, state.frame, null);
+  const frame = seenFrame();
+  if (!target || frame === null) return;
+  const again = foundAgain(target, frame);
+  await setKeyframe(target.id, frame, null);
   if (again !== null && state.online) say(`${target.name} is absent from here on. The tracker saw it again in frame ${again}: drag a box there.`);
 }
 
@@ -260,38 +268,45 @@ function foundAgain(target, from) {
 
 async function removeKeyframe() {
   const target = selectedTarget();
-  if (target?.boxes.get(state.frame)?.keyframe) await edit("DELETE", `/targets/${target.id}/keyframes/${state.frame}`);
+  const frame = seenFrame();
+  if (frame === null) return;
+  if (target?.boxes.get(frame)?.keyframe) await edit("DELETE", `/targets/${target.id}/keyframes/${frame}`);
   else say("There is no keyframe of the selected target in this frame.");
 }
 
 async function confirm() {
   const target = selectedTarget();
-  const row = target?.boxes.get(state.frame);
-  if (!target || !row?.box) return;
-  await setKeyframe(target.id, state.frame, row.box);
-  if (state.doubts.length) say("Keyframe set. J goes to the next frame in doubt.");
+  const frame = seenFrame();
+  const row = target?.boxes.get(frame ?? -1);
+  if (!target || frame === null || !row?.box) return;
+  await setKeyframe(target.id, frame, row.box);
+  if (state.doubts.length) say(`Keyframe set. Look here next${key("J")} goes to the next frame in doubt.`);
 }
 
 /** @param {"undo" | "redo"} which */
 async function goThroughHistory(which) {
   keepNudge();
   const answer = await edit("POST", `/${which}`);
-  if (answer) say(answer.edit ? `${which === "undo" ? "Undone" : "Done again"}: ${answer.edit}` : `Nothing to ${which}.`);
+  if (!answer) return;
+  const what = answer.edit?.replace(/^(\w+) target (?=target )/, "$1 "); // a target that is called "target 1"
+  say(what ? `${which === "undo" ? "Undone" : "Done again"}: ${what}` : `Nothing to ${which}.`);
 }
 
 /** @param {number} dx @param {number} dy @param {boolean} resize */
 function nudgeBox(dx, dy, resize) {
   const target = selectedTarget();
-  if (!target || state.shown !== state.frame) return;
-  const box = nudge?.id === target.id && nudge.frame === state.frame ? nudge.box : target.boxes.get(state.frame)?.box;
+  if (!target) return;
+  const box = nudge?.id === target.id && nudge.frame === state.shown ? nudge.box : target.boxes.get(state.shown)?.box;
   if (!box) {
     if (!resize && dx) seek(state.frame + Math.sign(dx) * (Math.abs(dx) > 1 ? 10 : 1));
     return;
   }
-  if (nudge && (nudge.id !== target.id || nudge.frame !== state.frame)) keepNudge();
+  const frame = seenFrame();
+  if (frame === null) return;
+  if (nudge && (nudge.id !== target.id || nudge.frame !== frame)) keepNudge();
   window.clearTimeout(nudge?.timer);
   const moved = resize ? { ...box, w: Math.max(1, box.w + dx), h: Math.max(1, box.h + dy) } : { ...box, x: box.x + dx, y: box.y + dy };
-  nudge = { frame: state.frame, id: target.id, box: moved, timer: window.setTimeout(keepNudge, NUDGE_MS) };
+  nudge = { frame, id: target.id, box: moved, timer: window.setTimeout(keepNudge, NUDGE_MS) };
   view.paint();
 }
 
@@ -303,6 +318,51 @@ function keepNudge() {
   void setKeyframe(id, frame, box);
 }
 
+// --- the frame that is edited is the one that is seen -------------------------------------------------------
+
+/** Stay with the picture that is seen: it is edited. */
+function settle() {
+  setPlaying(false);
+  state.follows = false;
+  if (state.shown >= 0 && state.frame !== state.shown) seek(state.shown, false);
+}
+
+/** The frame that keys and buttons edit; null, which is then said, while a picture that the person asked for is not here. */
+function seenFrame() {
+  if (state.shown !== state.frame && !state.playing && !state.follows) {
+    say(refusal());
+    return null;
+  }
+  settle();
+  return state.shown;
+}
+
+function refusal() {
+  return `${notHere()} Nothing was changed.`;
+}
+
+function notHere() {
+  return state.frame === state.unreadable ? `Frame ${state.frame} cannot be shown.` : `Frame ${state.frame} is still loading.`;
+}
+
+/** After a short while without the wanted picture, say so. */
+function showWaiting() {
+  const waits = state.shown >= 0 && state.shown !== state.frame && !state.follows;
+  if (!waits) {
+    window.clearTimeout(calmTimer);
+    calmTimer = 0;
+    slow = false;
+  } else {
+    calmTimer ||= window.setTimeout(() => {
+      slow = true;
+      showWaiting();
+    }, CALM_MS);
+  }
+  document.body.classList.toggle("waits", slow);
+  find("waiting").textContent = !slow ? "" : state.frame === state.unreadable ? notHere() : `Loading frame ${state.frame}`;
+  find("frame-title").textContent = slow ? `In frame ${state.shown}` : "In this frame";
+}
+
 // --- time --------------------------------------------------------------------------------------------------
 
 /** @param {number} frame @param {boolean} [byPerson] */
@@ -311,9 +371,12 @@ function seek(frame, byPerson = true) {
   if (byPerson) {
     state.follows = false;
     keepNudge();
+    panel.keepTyped();
+    if (view.busy) view.cancelDrag();
     if (state.playing && frame !== state.frame) setPlaying(false);
   }
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
+  state.unreadable = -1;
   frames?.want(state.frame, !state.follows);
   timeline.follow();
   showFrame();
@@ -368,7 +431,7 @@ function goToDoubt() {
   select(doubt.target);
   seek(doubt.frame);
   const lost = targetOf(doubt.target)?.boxes.get(doubt.frame)?.lost;
-  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? "Drag a box around the target, or press Absent (A)." : "Correct the box, or Confirm (Enter) if it is right."}`);
+  say(`Frame ${doubt.frame}: ${doubt.reason}. ${lost ? `Drag a box around the target, or press Absent${key("A")}.` : `Correct the box, or Confirm${key("Enter")} if it is right.`}`);
 }
 
 /** @param {number} id */
@@ -393,7 +456,7 @@ async function track(limits = {}) {
   setPlaying(false);
   state.returnTo = state.frame;
   state.follows = true;
-  setTracking({ done: 0, total: 0, began: performance.now() });
+  setTracking({ done: 0, total: 0, seconds: 0 });
   try {
     await call("POST", `/api/clips/${state.clip.id}/track`, limits);
   } catch (error) {
@@ -424,14 +487,14 @@ function receive(messages) {
   let repaint = false;
   for (const message of messages) {
     if (message.type === "boxes") {
+      state.tracking = { done: message.done, total: message.total, seconds: message.seconds };
+      picture = message.picture ?? picture;
       const target = targetOf(message.target);
       if (!target) continue;
       for (const row of message.boxes) {
         if (target.boxes.get(row[0])?.keyframe) continue;
         if (putRow(target, row) === state.shown) repaint = true;
       }
-      picture = message.picture ?? picture;
-      state.tracking = { done: message.done, total: message.total, began: state.tracking?.began ?? performance.now() };
     } else if (message.type === "tracked") {
       void tracked(message);
     } else if (message.type === "changed" && message.revision > state.revision) {
@@ -440,7 +503,7 @@ function receive(messages) {
   }
   if (!state.tracking) return;
   if (state.follows && picture >= 0 && state.shown === state.frame) seek(picture, false);
-  else if (repaint) view.paint();
+  else if (repaint) showFrame();
   progressTimer ||= window.setTimeout(() => {
     progressTimer = 0;
     showProgress();
@@ -511,9 +574,9 @@ function showFrame() {
   slider.setAttribute("aria-valuenow", String(state.frame));
   slider.setAttribute("aria-valuetext", `frame ${state.frame} of ${count - 1}`);
   const target = selectedTarget();
-  const row = target?.boxes.get(state.frame);
+  const row = target?.boxes.get(state.shown);
   panel.showBox(row, target ? describe(row) : "");
-  if (!state.playing && target) {
+  if (!state.playing && !state.follows && state.shown === state.frame && target) {
     const box = row?.box ? `, x ${row.box.x.toFixed(0)}, y ${row.box.y.toFixed(0)}, ${row.box.w.toFixed(0)} by ${row.box.h.toFixed(0)}` : "";
     find("announce").textContent = `Frame ${state.frame}. ${target.name}: ${describe(row)}${box}`;
   }
@@ -521,6 +584,7 @@ function showFrame() {
   /** @type {HTMLButtonElement} */ (find("confirm")).disabled = !row?.box || row.keyframe;
   /** @type {HTMLButtonElement} */ (find("absent")).disabled = Boolean(row && row.box === null && row.keyframe);
   showHint();
+  showWaiting();
   view.paint();
 }
 
@@ -542,14 +606,20 @@ function staleFrames() {
   return state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
 }
 
+/** @param {number} count @param {number} targets that have them */
+function framesOf(count, targets) {
+  const frames = count === 1 ? "1 frame" : `${count} frames`;
+  return targets > 1 ? `${frames} of ${targets} targets together` : frames;
+}
+
 function showButtons() {
   const clip = state.clip;
   const ready = Boolean(clip) && state.online;
   const set = (/** @type {string} */ id, /** @type {boolean} */ on) => {
     /** @type {HTMLButtonElement} */ (find(id)).disabled = !on;
   };
-  set("undo", ready && clip.can_undo && !state.tracking);
-  set("redo", ready && clip.can_redo && !state.tracking);
+  set("undo", ready && clip.can_undo);
+  set("redo", ready && clip.can_redo);
   set("export", ready && state.targets.length > 0);
   set("import", ready && !state.tracking);
   set("new-target", ready);
@@ -564,8 +634,10 @@ function showButtons() {
     button.disabled = !state.online;
   } else {
     const stale = staleFrames();
-    button.textContent = stale ? `Track ${stale} ${stale === 1 ? "frame" : "frames"}` : state.targets.length ? "All tracked" : "Track";
-    button.title = "Track what is not tracked yet (T)";
+    const targets = state.targets.filter((target) => target.stale.length).length;
+    const what = targets > 1 ? `${targets} targets` : framesOf(stale, 1);
+    button.textContent = stale ? `Track ${what}` : state.targets.length ? "All tracked" : "Track";
+    button.title = `Track what is not tracked yet${stale ? `: ${framesOf(stale, targets)}` : ""} (T)`;
     button.disabled = !ready || !stale;
   }
 }
@@ -577,8 +649,7 @@ function showProgress() {
     const bar = /** @type {HTMLProgressElement} */ (find("progress-bar"));
     if (tracking.total) bar.value = tracking.done / tracking.total;
     else bar.removeAttribute("value");
-    const seconds = (performance.now() - tracking.began) / 1000;
-    const rate = seconds > 0.5 ? tracking.done / seconds : 0;
+    const rate = tracking.seconds > 0.5 ? tracking.done / tracking.seconds : 0;
     const left = rate ? Math.ceil((tracking.total - tracking.done) / rate) : 0;
     find("progress-text").textContent = tracking.total ? `${Math.round((100 * tracking.done) / tracking.total)} %${left > 1 ? `, ${left} s left` : ""}` : "starting";
   }
@@ -587,6 +658,13 @@ function showProgress() {
 
 let said = "";
 let saidTimer = 0;
+
+const touch = window.matchMedia("(hover: none)");
+
+/** The key that does the same as a button, where there may be a keyboard. @param {string} name */
+function key(name) {
+  return touch.matches ? "" : ` (${name})`;
+}
 
 /** Say something for a few seconds, where the hint is. @param {string} text */
 function say(text) {
@@ -599,22 +677,28 @@ function say(text) {
   showHint();
 }
 
+/** What was said is of the action before. */
+function unsay() {
+  said = "";
+  showHint();
+}
+
 /** One line on what to do next. */
 function showHint() {
   let hint = said;
   const target = selectedTarget();
-  const row = target?.boxes.get(state.frame);
+  const row = target?.boxes.get(state.shown);
   if (!hint && state.clip && state.shown >= 0 && !state.playing) {
-    if (state.tracking) hint = "Tracking. Stop (Esc) keeps what was made.";
+    if (state.tracking) hint = `Tracking. Stop${key("Esc")} keeps what was made.`;
     else if (state.drawing) hint = "Drag a box around the next target.";
     else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
-    else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track (T).`;
-    else if (row?.outdated) hint = "Press Track (T) to track this stretch again.";
+    else if (target && !row) hint = `Drag a box around ${target.name} here, or press Track${key("T")}.`;
+    else if (row?.outdated) hint = `Press Track${key("T")} to track this stretch again.`;
     else if (row?.box === null) hint = `${target?.name} is absent here. Drag a box where it comes back.`;
-    else if (row?.lost) hint = "Lost here. Drag a box around the target, or press Absent (A).";
+    else if (row?.lost) hint = `Lost here. Drag a box around the target, or press Absent${key("A")}.`;
     else if (row?.keyframe && target?.stale.length) {
       const alone = [...target.boxes.values()].filter((each) => each.keyframe).length === 1;
-      hint = alone ? "Press Track (T) to follow it through the clip." : "Press Track (T) to track again what this changes.";
+      hint = alone ? `Press Track${key("T")} to follow it through the clip.` : `Press Track${key("T")} to track again what this changes.`;
     }
   }
   const element = find("hint");
@@ -691,6 +775,7 @@ async function openClip(id) {
   frames = null;
   Object.assign(state, { clip: null, targets: [], selected: null, frame: 0, shown: -1, tracking: null, doubts: [], revision: 0, drawing: false });
   view.picture = null;
+  showWaiting();
   said = "";
   find("empty").hidden = true;
   find("loading").hidden = false;
@@ -704,14 +789,17 @@ async function openClip(id) {
     frames = new Frames(id, clip.video, {
       onFrame: (number, picture) => {
         if (number !== state.frame) return;
+        if (said === refusal()) said = ""; // it is here now
         state.shown = number;
         find("loading").hidden = true;
         view.show(picture);
-        showHint();
+        showFrame();
         document.body.dataset.frame = String(number);
       },
       onError: (error) => {
         find("loading").hidden = true;
+        if (error instanceof ApiError) state.unreadable = state.frame;
+        showWaiting();
         fail(error);
       },
     });
@@ -721,7 +809,7 @@ async function openClip(id) {
     accept({ ...clip, boxes: boxes.boxes, range: null });
     const first = Math.min(...state.targets.flatMap((target) => [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame)));
     seek(Number.isFinite(first) ? first : 0, false);
-    if (clip.tracking) setTracking({ done: 0, total: 0, began: performance.now() });
+    if (clip.tracking) setTracking({ done: 0, total: 0, seconds: 0 });
     if (clip.read_only) banner("This project is open elsewhere; here it can only be read.", true);
     stopListening = listen(id, {
       onMessages: receive,
@@ -805,6 +893,7 @@ const actions = {
     setPlaying(false);
     state.drawing = true;
     showHint();
+    view.paint();
     find("picture").focus();
   },
   confirm: () => void confirm(),
@@ -819,6 +908,7 @@ const actions = {
     if (state.drawing) {
       state.drawing = false;
       showHint();
+      view.paint();
     } else if (state.tracking) void stopTracking();
     else setPlaying(false);
   },
@@ -836,11 +926,24 @@ function isTyping(element) {
   return element instanceof HTMLElement && (element.matches("input:not([type=radio]):not([type=checkbox]):not([type=color]), textarea, select") || element.isContentEditable);
 }
 
+let valueBefore = ""; // of the field in which somebody types
+document.addEventListener("focusin", (event) => {
+  if (event.target instanceof HTMLInputElement) valueBefore = event.target.value;
+});
+
+/** Leave a field as it was before somebody typed in it. @param {HTMLElement} field */
+function takeBack(field) {
+  if (field instanceof HTMLInputElement) field.value = valueBefore;
+  field.blur();
+  showAll(); // it may have changed meanwhile
+}
+
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const element = /** @type {HTMLElement} */ (event.target);
   if (isTyping(element)) {
-    if (event.key === "Escape" || (event.key === "Enter" && element.tagName === "INPUT")) element.blur();
+    if (event.key === "Escape") takeBack(element);
+    else if (event.key === "Enter" && element.tagName === "INPUT") element.blur();
     return;
   }
   if (event.key === " ") {
@@ -867,6 +970,8 @@ document.addEventListener("keydown", (event) => {
   } else if (!(event.repeat && ["track", "absent", "newTarget", "help", "confirm", "removeKeyframe"].includes(action))) actions[action]();
 });
 
+for (const kind of ["keydown", "pointerdown"]) document.addEventListener(kind, unsay, true);
+
 document.addEventListener("keyup", (event) => {
   if (event.key !== " " || !view.spaceHeld) return;
   view.spaceHeld = false;
@@ -884,7 +989,7 @@ const BUTTONS = {
 };
 for (const [id, action] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => actions[action]());
 find("track").addEventListener("click", () => void (state.tracking ? stopTracking() : track()));
-find("export").addEventListener("click", () => void openExport(state.clip, staleFrames()).catch(fail));
+find("export").addEventListener("click", () => void openExport(state.clip, staleFrames(), state.targets.filter((target) => target.stale.length).length).catch(fail));
 find("import").addEventListener("click", () => void openImport(state.clip, (answer) => {
   accept(answer);
   say(`Added ${answer.ids.length} ${answer.ids.length === 1 ? "target" : "targets"}.`);
@@ -892,7 +997,7 @@ find("import").addEventListener("click", () => void openImport(state.clip, (answ
 find("remove-target").addEventListener("click", () => {
   const target = selectedTarget();
   if (!target) return;
-  void edit("DELETE", `/targets/${target.id}`).then((answer) => answer && say(`Removed ${target.name}. Ctrl+Z brings it back.`));
+  void edit("DELETE", `/targets/${target.id}`).then((answer) => answer && say(`Removed ${target.name}. Undo${key("Ctrl+Z")} brings it back.`));
 });
 find("banner-close").addEventListener("click", () => banner("", false));
 const clipSelect = /** @type {HTMLSelectElement} */ (find("clip"));

@@ -46,12 +46,16 @@ function showError(id, error) {
   find(id).textContent = error?.message ?? "";
 }
 
-/** @param {{id: string, project: string}} clip @param {number} stale frames that are not tracked yet */
-export async function openExport(clip, stale) {
+/**
+ * @param {{id: string, project: string}} clip
+ * @param {number} stale frames that are not tracked yet
+ * @param {number} targets that have them
+ */
+export async function openExport(clip, stale, targets) {
   const list = find("export-formats");
   showError("export-error", null);
   find("export-stale").hidden = !stale;
-  find("export-stale").textContent = `${stale} ${stale === 1 ? "frame is" : "frames are"} not tracked yet: the file gets straight lines between keyframes there, and nothing elsewhere.`;
+  find("export-stale").textContent = `${stale} ${stale === 1 ? "frame" : "frames"}${targets > 1 ? ` of ${targets} targets together` : ""} ${stale === 1 ? "is" : "are"} not tracked yet: the file gets straight lines between keyframes there, and nothing elsewhere.`;
   const rows = await loadFormats();
   chosen ||= rows[0].name;
   const tolerance = /** @type {HTMLInputElement} */ (find("export-tolerance"));
@@ -141,6 +145,17 @@ export async function openImport(clip, onDone) {
     }
   };
   find("import-dialog").showModal();
+}
+
+/** Fade the end of a list where it goes on. @param {HTMLElement} list */
+function showWhetherMore(list) {
+  list.classList.toggle("more", list.scrollTop + list.clientHeight < list.scrollHeight - 2);
+}
+
+for (const id of ["export-formats", "keys"]) {
+  const list = find(id);
+  list.addEventListener("scroll", () => showWhetherMore(list));
+  new ResizeObserver(() => showWhetherMore(list)).observe(list); // also when it is shown
 }
 
 export function openHelp() {

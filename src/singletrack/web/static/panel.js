@@ -10,9 +10,9 @@ import { find, make } from "./dialogs.js";
 export class Panel {
   /**
    * @param {{onSelect: (id: number) => void, onChange: (values: object) => void, onBox: (box: number[]) => void,
-   *   onBadBox: () => void}} listener
+   *   onType: () => void, onBadBox: () => void}} listener
    */
-  constructor({ onSelect, onChange, onBox, onBadBox }) {
+  constructor({ onSelect, onChange, onBox, onType, onBadBox }) {
     this.onSelect = onSelect;
     this.onChange = onChange;
     /** @type {Target | null} */
@@ -40,6 +40,7 @@ export class Panel {
     }
     this.numbers = ["x", "y", "w", "h"].map((name) => /** @type {HTMLInputElement} */ (find(`box-${name}`)));
     for (const field of this.numbers) {
+      field.addEventListener("focus", onType);
       field.addEventListener("change", () => {
         const box = this.numbers.map((each) => each.valueAsNumber);
         if (box.every(Number.isFinite) && box[2] > 0 && box[3] > 0) onBox(box);
@@ -123,6 +124,11 @@ export class Panel {
       else halfDone ||= Boolean(name) !== Boolean(value) && document.activeElement !== null && row.contains(document.activeElement);
     }
     if (!halfDone) this.onChange({ attributes });
+  }
+
+  /** Take what is typed in the fields of the box now: the frame changes. */
+  keepTyped() {
+    this.numbers.find((field) => field === document.activeElement)?.blur();
   }
 
   /** @param {Row | undefined} row @param {string} text */

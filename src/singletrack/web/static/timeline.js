@@ -8,6 +8,18 @@
 const RULER = 22;
 const ROW = 30;
 
+/**
+ * A text, cut with an ellipsis if it is wider than the place.
+ * @param {CanvasRenderingContext2D} context whose font is set
+ * @param {string} text @param {number} width
+ */
+export function cutText(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  const letters = [...text.slice(0, 100)];
+  while (letters.length && context.measureText(`${letters.join("")}…`).width > width) letters.pop();
+  return `${letters.join("").trimEnd()}…`;
+}
+
 export class Timeline {
   /**
    * @param {HTMLCanvasElement} canvas
@@ -169,7 +181,7 @@ export class Timeline {
     context.fillStyle = this.colors.text;
     context.font = `${selected ? 600 : 400} ${this.gutter < 100 ? 12 : 13}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    context.fillText(track.name, 28, top + ROW / 2);
+    context.fillText(cutText(context, track.name, this.gutter - 8 - 28), 28, top + ROW / 2);
     context.restore();
 
     context.save();

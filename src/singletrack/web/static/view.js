@@ -10,13 +10,15 @@
 
 const HANDLE = 9;
 const TOUCH = 22;
+const EDGE = 5; // beside a handle, a side is taken from this near
+const TOUCH_EDGE = 12;
 const SMALLEST = 3; // pixels of the source
 const CURSORS = { n: "ns", s: "ns", e: "ew", w: "ew", nw: "nwse", se: "nwse", ne: "nesw", sw: "nesw" };
 
 export class PictureView {
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {{shapes: () => Shape[], drawsNow: () => boolean, onDraw: (box: Box) => void,
+   * @param {{shapes: () => Shape[], drawsAlways: () => boolean, drawsNow: () => boolean, onBegin: () => void, onDraw: (box: Box) => void,
    *   onEdit: (id: number, box: Box) => void, onSelect: (id: number) => void, onView: () => void}} model
    */
   constructor(canvas, model) {
@@ -154,8 +156,10 @@ export class PictureView {
       this.paint();
       return;
     }
+    if (!this.picture) return;
     const source = this.toSource(place);
     const begin = (/** @type {Drag["kind"]} */ kind, /** @type {number} */ id, /** @type {Box} */ box, handle = "") => {
+      if (kind !== "pan") this.model.onBegin();
       this.drag = { kind, id, startX: source.x, startY: source.y, box, handle, moved: false };
     };
     const nothing = { x: 0, y: 0, w: 0, h: 0 };
@@ -165,7 +169,7 @@ export class PictureView {
       begin("pan", 0, nothing);
     } else if (event.button === 0) {
       const hit = this.hit(place, event.pointerType === "touch");
-      if (this.model.drawsNow() && !hit?.handle) begin("draw", 0, nothing);
+      if (this.model.drawsAlways() || (this.model.drawsNow() && !hit?.handle)) begin("draw", 0, nothing);
       else if (hit?.handle) begin("resize", hit.shape.id, /** @type {Box} */ (hit.shape.box), hit.handle);
       else if (hit && event.shiftKey) begin("draw", 0, nothing);
       else if (hit) {
@@ -254,10 +258,8 @@ export class PictureView {
     const shapes = this.model.shapes().filter((shape) => shape.box);
     const selected = shapes.find((shape) => shape.selected);
     if (selected) {
-      const box = this.toScreen(/** @type {Box} */ (selected.box));
-      for (const [handle, x, y] of handlesOf(box)) {
-        if (Math.abs(place.x - x) <= reach && Math.abs(place.y - y) <= reach && this.roomFor(handle, box)) return { shape: selected, handle };
-      }
+      const handle = this.handleAt(place, this.toScreen(/** @type {Box} */ (selected.box)), reach, touch ? TOUCH_EDGE : EDGE);
+      if (handle) return { shape: selected, handle };
     }
     const slack = touch ? 8 : 3;
     const inside = shapes.filter((shape) => {
@@ -266,6 +268,25 @@ export class PictureView {
     });
     inside.sort((a, b) => Number(b.selected) - Number(a.selected) || area(a.box) - area(b.box));
     return inside.length ? { shape: inside[0], handle: "" } : null;
+  }
+
+  /**
+   * The handle or side of a box that is taken at a place. The middle of a box, however small, moves it.
+   * @param {{x: number, y: number}} place @param {Box} box on the screen
+   * @param {number} reach of handles @param {number} edge reach of sides
+   * @returns {string} empty if none
+   */
+  handleAt(place, box, reach, edge) {
+    const insideX = Math.min(place.x - box.x, box.x + box.w - place.x); // negative outside
+    const insideY = Math.min(place.y - box.y, box.y + box.h - place.y);
+    if (insideX > Math.min(reach, box.w / 4) && insideY > Math.min(reach, box.h / 4)) return "";
+    for (const [handle, x, y] of handlesOf(box)) {
+      if (Math.abs(place.x - x) <= reach && Math.abs(place.y - y) <= reach && this.roomFor(handle, box)) return handle;
+    }
+    if (insideX < -edge || insideY < -edge) return "";
+    if (insideY <= Math.min(edge, box.h / 4)) return place.y < box.y + box.h / 2 ? "n" : "s";
+    if (insideX <= Math.min(edge, box.w / 4)) return place.x < box.x + box.w / 2 ? "w" : "e";
+    return "";
   }
 
   /** Handles on the sides give way to those in the corners where a box is small. @param {string} handle @param {Box} box */
@@ -280,6 +301,7 @@ export class PictureView {
     if (this.drag?.kind === "pan") cursor = "grabbing";
     else if (this.drag?.kind === "draw") cursor = "crosshair";
     else if (this.spaceHeld) cursor = "grab";
+    else if (this.model.drawsAlways()) cursor = "crosshair";
     else {
       const hit = this.hit(place, touch);
       if (hit?.handle) cursor = `${CURSORS[/** @type {keyof CURSORS} */ (hit.handle)]}-resize`;
@@ -371,7 +393,7 @@ export class PictureView {
     const note = changing ? "" : noteOf(shape);
     this.paintTag(`${shape.keyframe && !changing ? "◆ " : ""}${shape.name}${note}`, box, shape.color, shape.selected);
     context.globalAlpha = 1;
-    if (!shape.selected || changing) return;
+    if (!shape.selected || changing || this.model.drawsAlways()) return;
     for (const [handle, x, y] of handlesOf(box)) {
       if (!this.roomFor(handle, box)) continue;
       context.beginPath();
