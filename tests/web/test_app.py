@@ -58,6 +58,7 @@ def test_a_keyframe_goes_in_and_comes_out_to_the_hundredth(api: Callable[..., An
     assert state["boxes"] == {"1": [[7, *BOX, 1.0, 1, "person"]]}
     assert state["range"] == [0, FRAMES - 1]
     assert state["targets"][0]["stale"] == [[0, 6], [8, FRAMES - 1]]
+    assert state["targets"][0]["left"] == FRAMES - 1
     assert api("GET", "/boxes") == {"boxes": {"1": [[7, *BOX, 1.0, 1, "person"]]}}
     assert api("GET", "/boxes", params={"first": 8})["boxes"] == {"1": []}
 
@@ -127,13 +128,14 @@ def test_a_target_with_a_bad_first_box_is_not_added(change: dict[str, Any], clie
 def test_targets_are_changed_and_removed(api: Callable[..., Any]) -> None:
     api("POST", "/targets", json={"name": "car", "color": "#112233"})
     (target,) = api("PATCH", "/targets/1", json={"label": "van", "attributes": {"side": "left"}})["targets"]
-    assert {**target, "stale": []} == {
+    assert {**target, "stale": [], "left": 0} == {
         "id": 1,
         "name": "car",
         "label": "van",
         "color": "#112233",
         "attributes": {"side": "left"},
         "stale": [],
+        "left": 0,
     }
     assert api("DELETE", "/targets/1")["targets"] == []
 

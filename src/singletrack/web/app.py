@@ -318,6 +318,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
                 "color": target.color,
                 "attributes": dict(target.attributes),
                 "stale": [[segment.first, segment.last] for segment in project.stale_segments(target.id)],
+                "left": project.frames_left(target.id),
             }
             for target in project.targets()
         ],

@@ -12,7 +12,7 @@ import { PictureView } from "./view.js";
  * @typedef {{x: number, y: number, w: number, h: number}} Box
  * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, outdated: boolean, source: string}} Row
  * @typedef {{id: number, name: string, label: string, color: string, attributes: Record<string, string>,
- *   stale: [number, number][], boxes: Map<number, Row>}} Target
+ *   stale: [number, number][], left: number, boxes: Map<number, Row>}} Target
  */
 
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
@@ -539,7 +539,7 @@ function describe(row) {
 
 /** How many frames of all targets are to be tracked. */
 function staleFrames() {
-  return state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
+  return state.targets.reduce((sum, target) => sum + target.left, 0);
 }
 
 function showButtons() {
