@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +243,7 @@ class Project:
         Args:
             name: Name of this one target.
             label: Its class.
-            color: "#rrggbb". [default: the next of ``labels.PALETTE``]
+            color: "#rrggbb". [default: the next of ``labels.PALETTE`` that no target has]
             attributes: Further properties.
             keyframe: Frame number and box of its first keyframe, see ``set_keyframe``; one edit adds both.
 
@@ -396,7 +396,8 @@ class Project:
 
         Boxes with ``keyframe`` set become keyframes. Where a target has none, as few frames as describe it to a tenth
         of a pixel by linear interpolation become keyframes. The other boxes are kept between them as they are. A target
-        with a single box is tracked from it; the others stay as they were imported until their keyframes change.
+        with a single box is tracked from it; the others stay as they were imported until their keyframes change. A
+        target whose color another one has gets the next free color.
 
         Args:
             labels: Of a video of the same size and frame count.
@@ -414,9 +415,11 @@ class Project:
             )
         ids = []
         with self._editing():
-            changes, imported = [], []
+            changes, imported, taken = [], [], set[str]()
             for number, target in enumerate(labels.targets, start=self._next_id()):
-                row = self._new_target(number, target.name, target.label, target.color, target.attributes)
+                color = self._free_color(number, target.color, taken)
+                taken.add(color.lower())
+                row = self._new_target(number, target.name, target.label, color, target.attributes)
                 keyframes = imported_keyframes(target.boxes)
                 changes.append(_Change("target", None, row))
                 changes += [
@@ -652,8 +655,15 @@ class Project:
         return 1 if row is None else int(row["seq"]) + 1
 
     def _new_target(self, id: int, name: str, label: str, color: str | None, attributes: Mapping[str, str]) -> Row:
-        color = PALETTE[(id - 1) % len(PALETTE)] if color is None else check_color(color)
+        color = self._free_color(id) if color is None else check_color(color)
         return {"id": id, "name": name, "label": label, "color": color, "attributes": json.dumps(dict(attributes))}
+
+    def _free_color(self, id: int, wanted: str | None = None, taken: Collection[str] = ()) -> str:
+        """A color that no target has, if any of the palette is left: `wanted`, or the next of the palette."""
+        used = {each.color.lower() for each in self.targets()} | set(taken)
+        start = (id - 1) % len(PALETTE)
+        order = [*([] if wanted is None else [wanted]), *PALETTE[start:], *PALETTE[:start]]
+        return next((color for color in order if color.lower() not in used), order[0])
 
     def _target_row(self, id: int) -> Row:
         row = self._database.row("SELECT * FROM target WHERE id = ?", id)
