@@ -359,7 +359,12 @@ def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
         person.see_frame(2)
         person.press("a")
         person.reads("#frame-state", "absent from here on")
-        person.reads("#hint", "The tracker saw it again in frame 9: drag a box there.")
+        person.reads(
+            "#hint", "It was last seen in frame 1. The tracker is sure to see it again in frame 9: look in between"
+        )
+        person.press(".", "Enter")  # a box in between
+        person.reads("#frame-state", "Keyframe, set by you")
+        assert "last seen" not in person.page.locator("#hint").inner_text()
     finally:
         server.stop()
 

@@ -182,14 +182,15 @@ class Project:
                 found = next((place for place in places if place.exists()), None)
                 if found is None:
                     raise ProjectError(
-                        f"the video of {path} is not at {places[-1]}; if it was moved, open the project with its new "
-                        "path as source"
+                        f"the video of {path} is not at {places[-1]}; if it was moved, give its new path: `singletrack "
+                        f"label CLIP --project {path.name}`, in Python source="
                     )
                 size, digest = identify_source(found)
                 if (size, digest) != (row["bytes"], row["digest"]):
                     raise ProjectError(
                         f"{found} is not the video that {path} labels ({row['name']}, {row['frame_count']} frames): "
-                        "its content differs; give the original as source, or start a new project"
+                        "its content differs; give the original as source, or start a new project: give the name "
+                        "of a new file with --project, in Python as project"
                     )
                 if found != stored and not read_only:
                     with database.transaction():

@@ -222,6 +222,7 @@ async function setKeyframe(id, frame, box) {
     say("Not saved: the server does not answer.");
     return;
   }
+  say("");
   const before = target.boxes.get(frame);
   target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, outdated: false, source: "saving" }); // until the server has kept it
   showFrame();
@@ -235,9 +236,14 @@ async function setKeyframe(id, frame, box) {
 async function markAbsent() {
   const target = selectedTarget();
   if (!target) return;
-  const again = foundAgain(target, state.frame);
-  await setKeyframe(target.id, state.frame, null);
-  if (again !== null && state.online) say(`${target.name} is absent from here on. The tracker saw it again in frame ${again}: drag a box there.`);
+  const frame = state.frame;
+  const again = foundAgain(target, frame);
+  let seen = frame - 1;
+  while (seen >= 0 && (!target.boxes.get(seen)?.box || target.boxes.get(seen)?.lost)) seen -= 1;
+  await setKeyframe(target.id, frame, null);
+  if (again === null || !state.online) return;
+  const before = seen < 0 ? "" : `It was last seen in frame ${seen}. `;
+  say(`${target.name} is absent from here on. ${before}The tracker is sure to see it again in frame ${again}: look in between for where it comes back, and drag a box there.`, 20_000);
 }
 
 /**
@@ -588,14 +594,14 @@ function showProgress() {
 let said = "";
 let saidTimer = 0;
 
-/** Say something for a few seconds, where the hint is. @param {string} text */
-function say(text) {
+/** Say something for a few seconds, where the hint is. @param {string} text @param {number} [duration] */
+function say(text, duration = 4500) {
   said = text;
   window.clearTimeout(saidTimer);
   saidTimer = window.setTimeout(() => {
     said = "";
     showHint();
-  }, 4500);
+  }, duration);
   showHint();
 }
 
@@ -720,7 +726,8 @@ async function openClip(id) {
     timeline.first = 0;
     accept({ ...clip, boxes: boxes.boxes, range: null });
     const first = Math.min(...state.targets.flatMap((target) => [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame)));
-    seek(Number.isFinite(first) ? first : 0, false);
+    const last = localStorage.getItem(`frame of ${id}`); // where the person was
+    seek(last === null ? (Number.isFinite(first) ? first : 0) : Number(last), false);
     if (clip.tracking) setTracking({ done: 0, total: 0, began: performance.now() });
     if (clip.read_only) banner("This project is open elsewhere; here it can only be read.", true);
     stopListening = listen(id, {
