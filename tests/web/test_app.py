@@ -19,6 +19,7 @@ from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 from singletrack.errors import VideoError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling import LabeledBox, Project
+from singletrack.labeling.formats import FORMATS
 from singletrack.labeling.propagate import TrackProgress
 from singletrack.video import open_frames
 from singletrack.web import workspace as workspace_module
@@ -470,3 +471,13 @@ def test_every_operation_is_documented_and_exists(client: TestClient) -> None:
     assert len({each["operationId"] for path in description["paths"].values() for each in path.values()}) == len(
         OPERATIONS
     )
+
+
+def test_a_format_whose_package_is_missing_is_not_offered(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered() -> set[str]:
+        return {each["name"] for each in client.get("/api/formats").json()["formats"]}
+
+    monkeypatch.setattr("singletrack.labeling.formats.base.find_spec", lambda name: object())
+    assert offered() == set(FORMATS)
+    monkeypatch.setattr("singletrack.labeling.formats.base.find_spec", lambda name: None)
+    assert offered() == set(FORMATS) - {"parquet"}

@@ -59,8 +59,8 @@ def command(
     """Label video in the browser: draw a box, track it, correct it, export the boxes.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png") or a folder of videos; several may be
-    given. A project (clip.singletrack) opens its clip. Without SOURCE, drop a clip into the page. Everything stays on this machine and is saved as you work.
-    Ctrl-C ends it.
+    given. A project (clip.singletrack) opens its clip. Without SOURCE, drop a clip into the page. Everything stays on
+    this machine and is saved as you work. Ctrl-C ends it.
     """
     require_packages("the label page", *WEB_EXTRA)
     opencv.require()

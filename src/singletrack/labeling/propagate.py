@@ -72,7 +72,7 @@ def track_segments(
     whose segments overlap are tracked in one pass. A scene cut ends a run, unless the target is found again within a
     few frames; cuts are found on the way and added to ``Project.cuts``.
 
-    Where tracking was stopped, or the process was killed, it goes on from the last frame that was kept, as if it had
+    Where tracking was stopped, or the process was killed, it resumes from the last frame that was kept, as if it had
     never been stopped: the tracker's state is kept in the project until the segment is done. It begins again at the
     keyframe with another model or other settings, and with a tracker whose state cannot be kept (one of your own);
     boxes that are there already stay until they are replaced.

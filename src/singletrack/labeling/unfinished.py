@@ -1,4 +1,4 @@
-"""How far the tracker is in segments that it has not finished: kept in the project, so that it goes on from there."""
+"""How far the tracker is in segments that it has not finished: kept in the project, so that it can resume."""
 
 from __future__ import annotations
 

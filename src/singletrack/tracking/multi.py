@@ -97,7 +97,7 @@ class MultiTracker:
         return _check_keeps_state(target).state()
 
     def restore(self, frame: NDArray[np.uint8], state: bytes) -> int:
-        """Add a target that goes on from a state. It is tracked from the next ``update`` on.
+        """Add a target that resumes from a state. It is tracked from the next ``update`` on.
 
         Args:
             frame: the frame that the state is of, (H, W, 3) uint8 RGB, of the same size as the other frames.

@@ -97,6 +97,7 @@ FORMATS: dict[str, LabelFormat] = {
         read=tables.read_parquet,
         write=tables.write_parquet,
         suffix=".parquet",
+        package="pyarrow",
     ),
 }
 
