@@ -320,6 +320,7 @@ function seek(frame, byPerson = true) {
     if (state.playing && frame !== state.frame) setPlaying(false);
   }
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
+  if (byPerson) localStorage.setItem(`frame of ${state.clip.id}`, String(state.frame));
   frames?.want(state.frame, !state.follows);
   timeline.follow();
   showFrame();
