@@ -371,7 +371,9 @@ def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
         person.reads(
             "#hint", "It was last seen in frame 1. The tracker is sure to see it again in frame 9: look in between"
         )
-        person.press(".", "Enter")  # a box in between
+        person.press(".")
+        person.see_frame(3)
+        person.draw(30, 20, 60, 40)
         person.reads("#frame-state", "Keyframe, set by you")
         assert "last seen" not in person.page.locator("#hint").inner_text()
     finally:

@@ -153,7 +153,7 @@ def _describe(content: Mapping[str, Any], source: Mapping[str, Any] | None, imag
 def _check_video(video: VideoInfo, source: Mapping[str, Any], images: _Images, place: Place) -> None:
     """Raise InputError where the file says that it is of another video."""
     count = place.integer(source["length"], "length", 1, MAX_FRAMES) if "length" in source else None
-    sizes = set(images.sizes)
+    sizes: set[tuple[int, int] | None] = {*images.sizes}
     if "width" in source and "height" in source:
         sizes.add((place.integer(source["width"], "width", 1), place.integer(source["height"], "height", 1)))
     for size in sizes or {None}:
