@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from singletrack import opencv
 from singletrack.cli.main import main
+from singletrack.labeling import Project
+from singletrack.opencv import cv2
 
 pytest.importorskip("starlette", reason="needs the label page: pip install 'singletrack[web]'")
 
@@ -48,3 +52,44 @@ def test_of_several_clips_a_missing_one_is_told_before_the_page_opens(
     (tmp_path / "a.mp4").write_bytes(b"no video, which the page says when it is chosen")
     assert main(["label", "--no-browser", str(tmp_path / "a.mp4"), str(tmp_path / "none.mp4")]) == 2
     assert "none.mp4" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_told_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("singletrack.loading.load_with", lambda *_: pytest.fail("the model was loaded"))
+    assert main(["live", "--no-browser", "--record-to", str(tmp_path / "out"), str(tmp_path / "none.mp4")]) == 2
+    assert "none.mp4" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The clips and projects with which the page was opened."""
+    found: list[tuple[str, str]] = []
+
+    def serve(workspace: Any, **given: Any) -> None:
+        found.extend((str(clip.source), str(clip.project.path)) for clip in workspace.clips.values())
+
+    monkeypatch.setattr("singletrack.web.server.serve", serve)
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
+    return found
+
+
+def test_a_project_opens_its_clip(
+    served: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, path = tmp_path / "frames", tmp_path / "work.singletrack"
+    clip.mkdir()
+    cv2.imwrite(str(clip / "0.png"), np.full((20, 30, 3), 90, np.uint8))
+    Project.create(path, clip).close()
+    assert main(["label", "--no-browser", str(path)]) == 0
+    assert served == [(str(clip), str(path))]
+    assert "ended; the labels are saved" in capsys.readouterr().out
+    assert main(["label", "--no-browser", str(path), "--project", str(path)]) == 2
+    assert "leave --project out" in capsys.readouterr().err
+    clip.rename(tmp_path / "moved")
+    assert main(["label", "--no-browser", str(path)]) == 1
+    assert "singletrack label CLIP --project work.singletrack" in capsys.readouterr().err
+    assert main(["label", "--no-browser", str(tmp_path / "moved"), "--project", str(path)]) == 0
+    assert served[1:] == [(str(tmp_path / "moved"), str(path))]

@@ -118,7 +118,7 @@ def test_doubt_of_a_single_run() -> None:
     assert doubts[24] == pytest.approx(chance(-4.5 + 9.5 * 0.6 + 0.25 * np.log(26)))
     assert doubts[45] == pytest.approx(chance(-4.5 + 9.5 + 2.5 + 0.25 * np.log(47)))
     assert doubts[70] > doubts[65]  # the size jumps
-    assert [reasons[place] for place in (0, 24, 45)] == ["low score"] * 3
+    assert [reasons[place] for place in (0, 24, 45)] == ["low score", "low score", "lost"]
     certain, why = doubt_of_run(boxes[:30], np.ones(30), lost[:30], np.arange(30.0))
     assert certain[0] == 0.0
     assert 0.0 < certain[1] < certain[-1] < 0.05

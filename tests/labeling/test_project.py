@@ -13,6 +13,7 @@ import pytest
 import singletrack
 from singletrack.errors import InputError, ProjectError
 from singletrack.labeling import LabeledBox, LabeledTarget, LabelSet, Project, Segment, VideoInfo
+from singletrack.labeling.labels import PALETTE
 from singletrack.labeling.project import default_path, imported_keyframes, segments_between
 from singletrack.video import VideoWriter
 
@@ -428,3 +429,19 @@ def test_a_cut_that_ended_a_track_is_suggested(project: Project) -> None:
     assert [(each.frame, each.reason) for each in project.suggestions()] == [(12, "scene cut")]
     project.set_keyframe(id, 12, None)
     assert project.suggestions() == []
+
+
+def test_imported_targets_get_colors_that_no_other_has(project: Project) -> None:
+    project.add_target("a")
+    project.add_target("b", color=PALETTE[3].upper())
+    targets = tuple(
+        LabeledTarget(id=id, name="x", label="car", color=color, boxes={0: LabeledBox(box=A)})
+        for id, color in enumerate([PALETTE[0], PALETTE[0], PALETTE[3], "#123456", PALETTE[2]], start=1)
+    )
+    project.import_labels(LabelSet(video=project.video, targets=targets))
+    project.add_target("c")
+    colors = [target.color.lower() for target in project.targets()]
+    assert len(set(colors)) == len(colors) == 8
+    assert colors[5] == "#123456"
+    project.add_target("d")  # none is left
+    assert project.targets()[-1].color in PALETTE

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.labeling.fakes import BrightTracker
+from tests.labeling.fakes import BrightTracker, MovingTracker, StatefulBrightTracker
 
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
-from singletrack.labeling import LabeledBox, Project
+from singletrack.labeling import LabeledBox, Project, propagate
 from singletrack.labeling.propagate import TrackProgress, track_segments
 from singletrack.opencv import cv2
 from singletrack.video import FrameReader, random_access
@@ -145,6 +145,129 @@ def test_what_was_made_stays_when_it_is_stopped(project: Project) -> None:
     assert [segment.first for segment in project.stale_segments(id)] == [1]
     assert track_segments(project, tracker=BrightTracker())
     assert list(boxes_of(project, id)) == list(range(20))
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    calls = iter(range(1000))
+    return lambda: next(calls) == steps
+
+
+KEYFRAMES = pytest.mark.parametrize("keyframes", [(0,), (4, 15), (0, 8, 19)])
+
+
+@KEYFRAMES
+@pytest.mark.parametrize("steps", [4, 13])
+def test_stopped_tracking_goes_on_as_if_it_had_never_been_stopped(
+    project: Project, tmp_path: Path, keyframes: tuple[int, ...], steps: int
+) -> None:
+    id = project.add_target("car")
+    for frame in keyframes:
+        project.set_keyframe(id, frame, true_box(frame))
+    expected, all_frames = uninterrupted(project, tmp_path)
+    frames: list[int] = []
+    while True:
+        left, before = project.frames_left(id), boxes_of(project, id)
+        tracker = MovingTracker()
+        finished = track_segments(project, tracker=tracker, should_stop=stop_after(steps + 1))
+        frames += tracker.frames
+        assert before.keys() <= boxes_of(project, id).keys()
+        if finished:
+            break
+        assert project.frames_left(id) <= left
+        assert len(frames) < 100  # it gets on
+    assert project.boxes(id) == expected
+    assert len(frames) == all_frames  # none twice
+    assert project.frames_left(id) == 0
+
+
+def uninterrupted(project: Project, folder: Path) -> tuple[dict[int, LabeledBox], int]:
+    """The boxes of the first target, and the number of steps, when nothing stops it."""
+    with Project.create(folder / "other.singletrack", project.source) as other:
+        id = other.add_target("car")
+        for frame, each in project.keyframes(1).items():
+            other.set_keyframe(id, frame, each.box)
+        tracker = MovingTracker()
+        assert track_segments(other, tracker=tracker)
+        return other.boxes(id), len(tracker.frames)
+
+
+@KEYFRAMES
+def test_killed_tracking_goes_on_where_it_was_kept_last(
+    project: Project, clip: Path, keyframes: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = project.add_target("car")
+    for frame in keyframes:
+        project.set_keyframe(id, frame, true_box(frame))
+    expected, _ = uninterrupted(project, tmp_path)
+    monkeypatch.setattr(propagate, "STORE_SECONDS", 0.0)
+    copies = iter(range(100))
+
+    def copy_file() -> bool:  # what the disk holds when the process is killed here
+        (tmp_path / f"{next(copies)}.singletrack").write_bytes(project.path.read_bytes())
+        return False
+
+    assert track_segments(project, tracker=MovingTracker(), should_stop=copy_file)
+    monkeypatch.undo()
+    for number in range(2, next(copies), 7):
+        with Project.open(tmp_path / f"{number}.singletrack", source=clip) as found:
+            assert track_segments(found, tracker=MovingTracker())
+            assert found.boxes(id) == expected
+
+
+def test_an_earlier_stop_removes_no_boxes(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, true_box(0))
+    for tracker, steps in [(MovingTracker(), 12), (BrightTracker(), 5), (MovingTracker(1.0), 3)]:
+        assert not track_segments(project, tracker=tracker, should_stop=stop_after(steps))
+        assert list(boxes_of(project, id)) == list(range(12))
+    assert track_segments(project, tracker=MovingTracker(1.0))
+    assert project.boxes(id)[19].box == pytest.approx((19.0, 11.9, 12.0, 10.0))
+
+
+def test_it_goes_on_beyond_the_part_that_was_asked_for(project: Project, tmp_path: Path) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 8, true_box(8))
+    expected, _ = uninterrupted(project, tmp_path)
+    first, second = MovingTracker(), MovingTracker()
+    assert track_segments(project, tracker=first, first=5, last=12)
+    assert project.frames_left(id) == 12
+    assert track_segments(project, tracker=MovingTracker(), first=6, last=10)
+    assert track_segments(project, tracker=second)
+    assert (len(first.frames), len(second.frames)) == (7, 12)
+    assert project.boxes(id) == expected
+
+
+@pytest.mark.parametrize(("seen_after", "last"), [(range(0), 9), (range(10, 20), 19)])
+@pytest.mark.parametrize("steps", [10, 11, 13, 15])
+def test_a_stop_at_a_cut(tmp_path: Path, seen_after: range, last: int, steps: int) -> None:
+    with Project.create(tmp_path / "clip.singletrack", cut_clip(tmp_path / "cut", seen_after)) as project:
+        id = project.add_target("car")
+        project.set_keyframe(id, 0, true_box(0))
+        tracker = StatefulBrightTracker()
+        track_segments(project, tracker=tracker, should_stop=stop_after(steps))
+        assert track_segments(project, tracker=tracker)
+        assert project.cuts() == (10,)
+        assert list(boxes_of(project, id)) == list(range(last + 1))
+        assert project.stale_segments(id) == []
+
+
+def test_a_change_of_keyframes_begins_anew_and_undo_goes_on(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, true_box(0))
+    assert not track_segments(project, tracker=MovingTracker(), should_stop=stop_after(12))
+    assert project.frames_left(id) == 8
+    project.set_keyframe(id, 0, true_box(1))
+    assert project.frames_left(id) == 19
+    project.undo()
+    assert project.frames_left(id) == 8
+
+
+def test_a_project_of_before_is_read_and_tracked(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, true_box(0))
+    with Project.open(project.path, read_only=True) as seen:
+        assert seen.frames_left(id) == 19
+    assert track_segments(project, tracker=MovingTracker())
 
 
 def test_a_part_of_the_video(project: Project) -> None:

@@ -370,3 +370,36 @@ def test_memory_stays_flat_while_targets_come_and_go() -> None:
         assert held() - before < 100_000  # bytes; the 300 targets that came and went would be megabytes
     finally:
         tracemalloc.stop()
+
+
+def test_a_target_goes_on_from_its_state() -> None:
+    frames = list(generate_clip(frames=9, size_wh=(160, 120)))
+    tracker = load("ostrack-tiny")
+    one = MultiTracker(tracker)
+    id = one.add(*frames[0])
+    for frame, _ in frames[1:4]:
+        one.update(frame)
+    other = MultiTracker(tracker)
+    restored = other.restore(frames[3][0], one.state(id))
+    for frame, _ in frames[4:]:
+        assert other.update(frame)[restored] == one.update(frame)[id]
+    with pytest.raises(InputError, match="unknown target id 5"):
+        one.state(5)
+    with pytest.raises(InputError, match="expected the bytes"):
+        other.restore(frames[3][0], b"none")
+    with pytest.raises(InputError, match="frame"):
+        other.restore(frames[3][0][:50], one.state(id))
+
+
+def test_trackers_whose_state_cannot_be_kept() -> None:
+    class Still:
+        def init(self, frame: Any, box: Box) -> None:
+            pass
+
+        def update(self, frame: Any) -> Result:
+            return Result(box=(0, 0, 9, 9), score=1.0, lost=False)
+
+    many = MultiTracker(Still())
+    id = many.add(np.zeros((20, 20, 3), np.uint8), (0, 0, 9, 9))
+    with pytest.raises(InputError, match="whose state can be kept; got Still"):
+        many.state(id)

@@ -19,6 +19,7 @@ from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 from singletrack.errors import VideoError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling import LabeledBox, Project
+from singletrack.labeling.formats import FORMATS
 from singletrack.labeling.propagate import TrackProgress
 from singletrack.video import open_frames
 from singletrack.web import workspace as workspace_module
@@ -58,6 +59,7 @@ def test_a_keyframe_goes_in_and_comes_out_to_the_hundredth(api: Callable[..., An
     assert state["boxes"] == {"1": [[7, *BOX, 1.0, 1, "person"]]}
     assert state["range"] == [0, FRAMES - 1]
     assert state["targets"][0]["stale"] == [[0, 6], [8, FRAMES - 1]]
+    assert state["targets"][0]["left"] == FRAMES - 1
     assert api("GET", "/boxes") == {"boxes": {"1": [[7, *BOX, 1.0, 1, "person"]]}}
     assert api("GET", "/boxes", params={"first": 8})["boxes"] == {"1": []}
 
@@ -127,13 +129,14 @@ def test_a_target_with_a_bad_first_box_is_not_added(change: dict[str, Any], clie
 def test_targets_are_changed_and_removed(api: Callable[..., Any]) -> None:
     api("POST", "/targets", json={"name": "car", "color": "#112233"})
     (target,) = api("PATCH", "/targets/1", json={"label": "van", "attributes": {"side": "left"}})["targets"]
-    assert {**target, "stale": []} == {
+    assert {**target, "stale": [], "left": 0} == {
         "id": 1,
         "name": "car",
         "label": "van",
         "color": "#112233",
         "attributes": {"side": "left"},
         "stale": [],
+        "left": 0,
     }
     assert api("DELETE", "/targets/1")["targets"] == []
 
@@ -494,3 +497,13 @@ def test_every_operation_is_documented_and_exists(client: TestClient) -> None:
     assert len({each["operationId"] for path in description["paths"].values() for each in path.values()}) == len(
         OPERATIONS
     )
+
+
+def test_a_format_whose_package_is_missing_is_not_offered(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered() -> set[str]:
+        return {each["name"] for each in client.get("/api/formats").json()["formats"]}
+
+    monkeypatch.setattr("singletrack.labeling.formats.base.find_spec", lambda name: object())
+    assert offered() == set(FORMATS)
+    monkeypatch.setattr("singletrack.labeling.formats.base.find_spec", lambda name: None)
+    assert offered() == set(FORMATS) - {"parquet"}

@@ -342,6 +342,15 @@ def test_a_drag_draws_where_the_target_was_lost(open_page: Open, clip: Path, tmp
         server.stop()
 
 
+def test_a_clip_opens_again_in_the_frame_where_the_person_was(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    person.see_frame(0)
+    person.press(".", ".", ".")
+    person.see_frame(3)
+    person.page.reload()
+    person.see_frame(3)
+
+
 def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
     open_page: Open, clip: Path, tmp_path: Path
 ) -> None:
@@ -359,7 +368,14 @@ def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
         person.see_frame(2)
         person.press("a")
         person.reads("#frame-state", "absent from here on")
-        person.reads("#hint", "The tracker saw it again in frame 9: drag a box there.")
+        person.reads(
+            "#hint", "It was last seen in frame 1. The tracker is sure to see it again in frame 9: look in between"
+        )
+        person.press(".")
+        person.see_frame(3)
+        person.draw(30, 20, 60, 40)
+        person.reads("#frame-state", "Keyframe, set by you")
+        assert "last seen" not in person.page.locator("#hint").inner_text()
     finally:
         server.stop()
 

@@ -59,16 +59,28 @@ def command(
     """Label video in the browser: draw a box, track it, correct it, export the boxes.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png") or a folder of videos; several may be
-    given. Without SOURCE, drop a clip into the page. Everything stays on this machine and is saved as you work.
-    Ctrl-C ends it.
+    given. A project (clip.singletrack) opens its clip. Without SOURCE, drop a clip into the page. Everything stays on
+    this machine and is saved as you work. Ctrl-C ends it.
     """
     require_packages("the label page", *WEB_EXTRA)
     opencv.require()
+    from singletrack.labeling import Project
+    from singletrack.labeling.formats.convert import PROJECT_ENDING
     from singletrack.video.reader import find_pictures
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips
 
-    clips = [clip for source in sources for clip in find_clips(source)]
+    clips: list[tuple[str | Path, Path | None]] = []  # each with its project
+    for source in sources:
+        if Path(source).suffix == PROJECT_ENDING and Path(source).is_file():
+            if project is not None:
+                raise InputError(
+                    f"expected a clip as SOURCE with --project; got the project {source}; leave --project out"
+                )
+            with Project.open(source, read_only=True) as opened:
+                clips.append((opened.source, Path(source)))
+        else:
+            clips += [(clip, project) for clip in find_clips(source)]
     if project is not None and len(clips) != 1:
         raise InputError(f"expected one SOURCE with --project; got {len(clips)}; leave --project out")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what follows is tidied up
@@ -83,11 +95,11 @@ def command(
     try:
         if weights is not None or model != DEFAULT_MODEL:  # an unknown or unreadable one is reported here
             workspace.tracker()
-        for clip in clips:
-            workspace.add(clip, project)
+        for clip, path in clips:
+            workspace.add(clip, path)
         if len(clips) == 1:  # what cannot be opened is reported here, not only in the page
             next(iter(workspace.clips.values())).open()
-        for clip in clips:  # of several, what is missing
+        for clip, _ in clips:  # of several, what is missing
             find_pictures(clip)
 
         def show(address: str) -> None:
@@ -98,6 +110,7 @@ def command(
                 webbrowser.open(address)
 
         serve(workspace, host=host, port=port, allow_remote=allow_remote, on_start=show)
+        click.echo("ended; the labels are saved")
     finally:
         workspace.close()
         if keep_uploads is None:

@@ -16,6 +16,8 @@ from singletrack.files import make_folder
 from singletrack.interrupts import quit_on_interrupt
 from singletrack.loading import LoadOptions
 from singletrack.video import LiveOptions, open_video
+from singletrack.video.cameras import camera_number
+from singletrack.video.reader import find_pictures
 from singletrack.video.streams import hide_password
 
 
@@ -53,6 +55,8 @@ def command(
     from singletrack.web.server import load_token, serve_app
 
     warn_of_unused(source)
+    if "://" not in source and not source.isdecimal() and camera_number(source) is None:  # before the model is loaded
+        find_pictures(source)
     make_folder(record_to)
     with quit_on_interrupt():
         tracker = loading.load_with(model, options)

@@ -121,7 +121,11 @@ def doubt_of_run(boxes: Array, scores: Array, lost: NDArray[np.bool_], distances
         distances: (N,) frames between each one and the keyframe that the run started from.
     """
     signs = {"lost": lost.astype(np.float64), "low score": 1.0 - scores, "size jumps": _jumps(boxes)}
-    return _doubt(signs, distances, BEYOND)
+    doubts, reasons = _doubt(signs, distances, BEYOND)
+    # A lost target has a low score too; the timeline calls it lost.
+    return doubts, [
+        "lost" if gone and reason == "low score" else reason for gone, reason in zip(lost, reasons, strict=True)
+    ]
 
 
 def share_of_error(count: int) -> Array:

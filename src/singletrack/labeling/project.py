@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from singletrack.geometry.boxes import Box, check_box
 from singletrack.labeling.keyframes import interpolate, select_keyframes
 from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, LabelSet, VideoInfo, check_color
 from singletrack.labeling.suggest import LEAST_DOUBT, Suggestion, pick_suggestions
+from singletrack.labeling.unfinished import SCHEMA as UNFINISHED_SCHEMA
+from singletrack.labeling.unfinished import UnfinishedRun, pack_step, pack_waiting, unpack_step, unpack_waiting
 from singletrack.locking import lock_file
 from singletrack.video import open_frames
 from singletrack.video.reader import find_pictures
@@ -180,14 +182,15 @@ class Project:
                 found = next((place for place in places if place.exists()), None)
                 if found is None:
                     raise ProjectError(
-                        f"the video of {path} is not at {places[-1]}; if it was moved, open the project with its new "
-                        "path as source"
+                        f"the video of {path} is not at {places[-1]}; if it was moved, give its new path: `singletrack "
+                        f"label CLIP --project {path.name}`, in Python source="
                     )
                 size, digest = identify_source(found)
                 if (size, digest) != (row["bytes"], row["digest"]):
                     raise ProjectError(
                         f"{found} is not the video that {path} labels ({row['name']}, {row['frame_count']} frames): "
-                        "its content differs; give the original as source, or start a new project"
+                        "its content differs; give the original as source, or start a new project: give the name "
+                        "of a new file with --project, in Python as project"
                     )
                 if found != stored and not read_only:
                     with database.transaction():
@@ -241,7 +244,7 @@ class Project:
         Args:
             name: Name of this one target.
             label: Its class.
-            color: "#rrggbb". [default: the next of ``labels.PALETTE``]
+            color: "#rrggbb". [default: the next of ``labels.PALETTE`` that no target has]
             attributes: Further properties.
             keyframe: Frame number and box of its first keyframe, see ``set_keyframe``; one edit adds both.
 
@@ -394,7 +397,8 @@ class Project:
 
         Boxes with ``keyframe`` set become keyframes. Where a target has none, as few frames as describe it to a tenth
         of a pixel by linear interpolation become keyframes. The other boxes are kept between them as they are. A target
-        with a single box is tracked from it; the others stay as they were imported until their keyframes change.
+        with a single box is tracked from it; the others stay as they were imported until their keyframes change. A
+        target whose color another one has gets the next free color.
 
         Args:
             labels: Of a video of the same size and frame count.
@@ -412,9 +416,11 @@ class Project:
             )
         ids = []
         with self._editing():
-            changes, imported = [], []
+            changes, imported, taken = [], [], set[str]()
             for number, target in enumerate(labels.targets, start=self._next_id()):
-                row = self._new_target(number, target.name, target.label, target.color, target.attributes)
+                color = self._free_color(number, target.color, taken)
+                taken.add(color.lower())
+                row = self._new_target(number, target.name, target.label, color, target.attributes)
                 keyframes = imported_keyframes(target.boxes)
                 changes.append(_Change("target", None, row))
                 changes += [
@@ -472,6 +478,60 @@ class Project:
         """
         with self._editing():
             self._store(segment, boxes, complete=complete, replace=replace, made_by=made_by, doubts=doubts or {})
+
+    def store_run(self, segment: Segment, direction: int, run: UnfinishedRun, *, replace: bool) -> None:
+        """Keep how far the tracker is in a segment, so that it can go on from there.
+
+        What was kept of segments whose keyframes have changed since is removed.
+
+        Args:
+            segment: As ``stale_segments`` gave it.
+            direction: 1 for forward, -1 for backward.
+            run: How far it is. Its boxes are added to those that were kept before.
+            replace: Whether to remove those that were kept before.
+        """
+        with self._editing():
+            self._database.add_tables(UNFINISHED_SCHEMA)
+            current = {_key(segment)}
+            if self._database.row("SELECT id FROM target WHERE id = ?", segment.target) is not None:
+                current |= {_key(each) for each in self.segments(segment.target)}
+            for row in self._database.rows("SELECT id, key FROM segment WHERE target = ?", segment.target):
+                if row["key"] not in current:
+                    self._forget_runs(row["id"])
+            id = self._segment_id(segment, complete=False, made_by=run.made_by)
+            if replace:
+                self._database.run("DELETE FROM step WHERE segment = ? AND direction = ?", id, direction)
+            self._database.run(
+                "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *(id, direction, run.frame, int(run.gave_up), pack_waiting(run.waiting), run.made_by, run.state),
+            )
+            self._database.run_many(
+                "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(id, direction, *pack_step(frame, each)) for frame, each in run.boxes.items()],
+            )
+
+    def unfinished_run(self, segment: Segment, direction: int) -> UnfinishedRun | None:
+        """What ``store_run`` kept of a segment that is not done; None if nothing."""
+        with self._reading():
+            row = self._run_row(segment, direction)
+            if row is None:
+                return None
+            steps = self._database.rows(
+                "SELECT * FROM step WHERE segment = ? AND direction = ? ORDER BY frame", row["segment"], direction
+            )
+        return UnfinishedRun(
+            frame=row["frame"],
+            boxes={each["frame"]: unpack_step(each) for each in steps},
+            waiting=unpack_waiting(row["waiting"]),
+            gave_up=bool(row["gave_up"]),
+            made_by=row["made_by"],
+            state=row["state"],
+        )
+
+    def frames_left(self, target: int) -> int:
+        """Frames that are not tracked yet. Between two keyframes, a frame counts half for each direction."""
+        with self._reading():
+            return sum(self._frames_left(segment) for segment in self.stale_segments(target))
 
     def suggestions(self, n: int | None = None, *, least: float = LEAST_DOUBT) -> list[Suggestion]:
         """The frames that a person should look at next, the one that helps most first, never next to a keyframe.
@@ -596,8 +656,15 @@ class Project:
         return 1 if row is None else int(row["seq"]) + 1
 
     def _new_target(self, id: int, name: str, label: str, color: str | None, attributes: Mapping[str, str]) -> Row:
-        color = PALETTE[(id - 1) % len(PALETTE)] if color is None else check_color(color)
+        color = self._free_color(id) if color is None else check_color(color)
         return {"id": id, "name": name, "label": label, "color": color, "attributes": json.dumps(dict(attributes))}
+
+    def _free_color(self, id: int, wanted: str | None = None, taken: Collection[str] = ()) -> str:
+        """A color that no target has, if any of the palette is left: `wanted`, or the next of the palette."""
+        used = {each.color.lower() for each in self.targets()} | set(taken)
+        start = (id - 1) % len(PALETTE)
+        order = [*([] if wanted is None else [wanted]), *PALETTE[start:], *PALETTE[:start]]
+        return next((color for color in order if color.lower() not in used), order[0])
 
     def _target_row(self, id: int) -> Row:
         row = self._database.row("SELECT * FROM target WHERE id = ?", id)
@@ -642,6 +709,28 @@ class Project:
             if segment.first <= cut <= segment.last and not self._segment_boxes(segment, cut, cut)
         ]
 
+    def _frames_left(self, segment: Segment) -> int:
+        length = segment.last - segment.first + 1
+        directions = [each for each, start in ((1, segment.left), (-1, segment.right)) if start is not None]
+        done = 0
+        for direction in directions:
+            row = self._run_row(segment, direction)
+            if row is not None:
+                tracked = row["frame"] - segment.first if direction > 0 else segment.last - row["frame"]
+                done += min(max(tracked + 1, 0), length)
+        return max(1, -((done - length * len(directions)) // len(directions)))  # rounded up
+
+    def _run_row(self, segment: Segment, direction: int) -> Row | None:
+        if not self._database.has_table("run"):  # a project of before, opened for reading
+            return None
+        query = "SELECT run.* FROM run JOIN segment ON run.segment = segment.id WHERE segment.key = ? AND direction = ?"
+        return self._database.row(query, _key(segment), direction)
+
+    def _forget_runs(self, segment_id: int) -> None:
+        if self._database.has_table("run"):
+            for table in ("run", "step"):
+                self._database.run(f"DELETE FROM {table} WHERE segment = ?", segment_id)
+
     def _is_complete(self, segment: Segment) -> bool:
         row = self._database.row("SELECT complete FROM segment WHERE key = ?", _key(segment))
         return row is not None and bool(row["complete"])
@@ -671,16 +760,11 @@ class Project:
                 raise InputError(
                     f"the segment has frames {segment.first} to {segment.last}; got a box in frame {frame}"
                 )
-        key = _key(segment)
-        row = self._database.row("SELECT id FROM segment WHERE key = ?", key)
-        if row is None:
-            statement = "INSERT INTO segment (target, key, complete, made_by) VALUES (?, ?, ?, ?)"
-            id = self._database.run(statement, segment.target, key, int(complete), made_by)
-        else:
-            id = row["id"]
-            self._database.run("UPDATE segment SET complete = ?, made_by = ? WHERE id = ?", int(complete), made_by, id)
-            if replace:
-                self._database.run("DELETE FROM track WHERE segment = ?", id)
+        id = self._segment_id(segment, complete=complete, made_by=made_by)
+        if replace:
+            self._database.run("DELETE FROM track WHERE segment = ?", id)
+        if complete:
+            self._forget_runs(id)
         rows = [
             (
                 id,
@@ -694,6 +778,16 @@ class Project:
             for frame, each in boxes.items()
         ]
         self._database.run_many("INSERT OR REPLACE INTO track VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _segment_id(self, segment: Segment, *, complete: bool, made_by: str) -> int:
+        """The id of the row of a segment, which is added if needed."""
+        row = self._database.row("SELECT id FROM segment WHERE key = ?", _key(segment))
+        if row is None:
+            statement = "INSERT INTO segment (target, key, complete, made_by) VALUES (?, ?, ?, ?)"
+            return self._database.run(statement, segment.target, _key(segment), int(complete), made_by)
+        statement = "UPDATE segment SET complete = ?, made_by = ? WHERE id = ?"
+        self._database.run(statement, int(complete), made_by, row["id"])
+        return int(row["id"])
 
 
 def label_project(source: str | Path, project: str | Path | None = None) -> Project:
@@ -871,6 +965,14 @@ class _Database:
 
     def run_many(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         self._connection.executemany(statement, rows)
+
+    def has_table(self, name: str) -> bool:
+        return self.row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name) is not None
+
+    def add_tables(self, statements: Iterable[str]) -> None:
+        """Add tables that projects of before do not have."""
+        for statement in statements:
+            self.run(statement)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

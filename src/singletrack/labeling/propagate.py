@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,14 @@ from numpy.typing import NDArray
 from singletrack import loading
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
-from singletrack.labeling.cuts import CutDetector
+from singletrack.labeling.cuts import BEFORE, CutDetector
 from singletrack.labeling.join import Run, doubt_of_run, join_runs
 from singletrack.labeling.labels import LabeledBox
 from singletrack.labeling.project import Project, Segment
+from singletrack.labeling.unfinished import UnfinishedRun
 from singletrack.tracking.base import Result, Tracker
 from singletrack.tracking.multi import MultiTracker
+from singletrack.tracking.state import KeepsState
 from singletrack.video import FrameReader, open_frames
 from singletrack.video.ahead import read_ahead
 from singletrack.video.random_access import read_backward
@@ -68,6 +72,11 @@ def track_segments(
     whose segments overlap are tracked in one pass. A scene cut ends a run, unless the target is found again within a
     few frames; cuts are found on the way and added to ``Project.cuts``.
 
+    Where tracking was stopped, or the process was killed, it resumes from the last frame that was kept, as if it had
+    never been stopped: the tracker's state is kept in the project until the segment is done. It begins again at the
+    keyframe with another model or other settings, and with a tracker whose state cannot be kept (one of your own);
+    boxes that are there already stay until they are replaced.
+
     Args:
         project: An open project.
         targets: Ids of the targets. [default: all]
@@ -115,11 +124,13 @@ class _Run:
     Attributes:
         segment: The segment. box: Of the keyframe that it starts from, in frame `start`.
         end: Last frame.
+        at: The frame that was tracked last; `start` at first.
         reaches_all: Whether the segment is done when it gets there.
         boxes: What was found, by frame number.
-        unstored: Those of them that are not in the project yet. stored: Whether any is.
+        unstored: Those of them that are not in the project yet. stored: Whether the project knows of this run.
         waiting: What was found after a cut, until it is clear whether it is the target.
-        ended: Whether it is through, or gave up after a cut.
+        ended: Whether it is through, or gave up after a cut. gave_up: Whether it did after FRAMES_TO_FIND frames.
+        state: That of the tracker, to go on from `at`; None to begin at `start`.
     """
 
     segment: Segment
@@ -127,16 +138,34 @@ class _Run:
     box: Box
     end: int
     reaches_all: bool
+    at: int = -1
     boxes: dict[int, LabeledBox] = field(default_factory=dict)
     unstored: dict[int, LabeledBox] = field(default_factory=dict)
     stored: bool = False
     waiting: dict[int, LabeledBox] | None = None
     ended: bool = False
+    gave_up: bool = False
+    state: bytes | None = None
+
+    def __post_init__(self) -> None:
+        self.at = self.start
+
+    def go_on(self, before: UnfinishedRun) -> None:
+        """Go on from where it was stopped."""
+        self.at, self.state, self.stored = before.frame, before.state, True
+        self.boxes, self.gave_up = dict(before.boxes), before.gave_up
+        self.waiting = None if before.waiting is None else dict(before.waiting)
+        self.ended = self.gave_up or self.steps == 0
+
+    @property
+    def direction(self) -> int:
+        """1 for forward, -1 for backward."""
+        return 1 if self.end > self.start else -1
 
     @property
     def steps(self) -> int:
-        """Frames to track."""
-        return abs(self.end - self.start)
+        """Frames that are left to track."""
+        return 0 if self.ended else max(0, self.direction * (self.end - self.at))
 
     @property
     def comes_first(self) -> bool:
@@ -149,6 +178,7 @@ class _Run:
 
     def take(self, frame: int, result: Result, cut: bool) -> dict[int, LabeledBox]:
         """Take in the result of a frame; returns the boxes that are certain to stay now."""
+        self.at = frame
         box = LabeledBox(box=result.box, score=min(1.0, max(0.0, result.score)), lost=result.lost, source="tracker")
         if cut and self.waiting is None:
             self.waiting = {}
@@ -161,7 +191,7 @@ class _Run:
         usual = float(np.mean([each.score for each in self.boxes.values()] or [1.0]))
         mean = float(np.mean([each.score for each in found.values()]))
         if mean < SHARE_TO_FIND * usual or box.lost:
-            self.ended = True
+            self.ended, self.gave_up = True, len(found) >= FRAMES_TO_FIND
             return {}
         return self._keep(found)
 
@@ -186,6 +216,7 @@ class _Work:
         self._on_boxes, self._on_frame, self._should_stop = on_boxes, on_frame, should_stop
         self._done = self._total = 0
         self._cuts = set(project.cuts())
+        self._identity = _identify(tracker)
         self._damage: VideoError | None = None
 
     def track(self, reader: FrameReader, segments: Sequence[Segment], first: int, last: int) -> bool:
@@ -200,6 +231,10 @@ class _Work:
                 end = segment.first if segment.left is None else segment.left
                 limit = end if segment.left is not None else max(end, min(first, segment.last))
                 back[number] = _Run(segment, segment.right, segment.right_box, limit, limit == end)
+        for run in [*ahead.values(), *back.values()]:
+            before = self._project.unfinished_run(run.segment, run.direction)
+            if before is not None and self._identity is not None and before.made_by == self._identity:
+                run.go_on(before)
         self._total = sum(run.steps for run in [*ahead.values(), *back.values()])
         finished = self._sweep(reader, list(ahead.values()), 1, self._finish)
         partners = {run.segment: run for run in ahead.values()}
@@ -214,12 +249,16 @@ class _Work:
 
     def _sweep(self, reader: FrameReader, runs: Sequence[_Run], direction: int, store: Callable[[_Run], None]) -> bool:
         """Take all runs of one direction through their frames together; False where it was stopped."""
-        waiting = sorted(runs, key=lambda run: direction * run.start)
+        for run in runs:
+            if run.ended:  # before it was stopped
+                store(run)
+        runs = [run for run in runs if not run.ended]
+        waiting = sorted(runs, key=lambda run: direction * run.at)
         active: dict[int, _Run] = {}
         targets = MultiTracker(self._tracker)
         stored = time.monotonic()
         try:
-            with closing(_read(reader, _spans(runs, direction), direction)) as frames:
+            with closing(_read(reader, runs, direction)) as frames:
                 for number, frame, is_new in frames:
                     if self._should_stop():
                         return False
@@ -231,20 +270,21 @@ class _Work:
                         self._done += abs(run.end - number) + 1 if run.ended else 1
                         self._report(run, certain)
                         if run.ended:
+                            self._note_state(targets, id, run)
                             targets.remove(id)
                             store(active.pop(id))
-                    while waiting and waiting[0].start == number:
+                    while waiting and waiting[0].at == number:
                         run = waiting.pop(0)
-                        active[targets.add(frame, run.box)] = run
+                        goes_on = run.state is not None and run.at != run.start
+                        id = targets.restore(frame, run.state or b"") if goes_on else targets.add(frame, run.box)
+                        active[id] = run
                     if time.monotonic() - stored >= STORE_SECONDS:
-                        for run in active.values():
-                            self._store_partly(run)
+                        self._store_all_partly(targets, active)
                         stored = time.monotonic()
         except VideoError as error:
             self._damage = error
         finally:
-            for run in active.values():
-                self._store_partly(run)
+            self._store_all_partly(targets, active)
         return True
 
     def _is_cut(self, number: int, direction: int, is_new: bool) -> bool:
@@ -262,18 +302,42 @@ class _Work:
         boxes = run.inside(boxes) if run.comes_first else {}
         self._on_boxes(run.segment.target, boxes, TrackProgress(done=self._done, total=self._total))
 
+    def _note_state(self, targets: MultiTracker, id: int, run: _Run) -> None:
+        if self._identity is not None:
+            run.state = targets.state(id)
+
+    def _store_all_partly(self, targets: MultiTracker, active: Mapping[int, _Run]) -> None:
+        """Keep what runs that go on, or are stopped, have found since they were kept last."""
+        for id, run in active.items():
+            self._note_state(targets, id, run)
+            self._store_partly(run)
+
     def _store_partly(self, run: _Run) -> None:
-        """Keep what a run that goes on, or is stopped, has found since it was kept last."""
+        """Keep what a run has found since it was kept last, and how to go on."""
+        found, run.unstored = run.unstored, {}
         if run.comes_first:
-            self._store(run, complete=False)
+            self._store(run, run.inside(found), complete=False)
+        undecided = run.ended and run.at == run.end and run.end not in run.boxes and not run.gave_up
+        if self._identity is None or run.state is None or run.at == run.start or undecided:
+            return
+        before = UnfinishedRun(
+            frame=run.at,
+            boxes=found,
+            waiting=run.waiting,
+            gave_up=run.gave_up,
+            made_by=self._identity,
+            state=run.state,
+        )
+        self._project.store_run(run.segment, run.direction, before, replace=not run.stored)
+        run.stored = True
 
     def _finish(self, run: _Run, partner: _Run | None = None) -> None:
         """Keep what a run that is through has found, joined with its partner's from the other side if it has one."""
         segment = run.segment
-        if segment.left is None or segment.right is None:
-            self._store(run, complete=run.reaches_all)
-        elif partner is None:  # the backward run comes later
-            self._store(run, complete=False)
+        if run.reaches_all and (segment.left is None or segment.right is None):
+            self._store(run, run.inside(run.boxes), complete=True)
+        elif partner is None:  # the backward run comes later, or the segment goes on beyond what was asked for
+            self._store_partly(run)
         elif partner.ended:
             joined = join_runs(_as_run(partner), _as_run(run))
             boxes = {
@@ -291,9 +355,11 @@ class _Work:
             }
             self._project.store_track(segment, boxes, made_by=self._made_by, doubts=doubts)
             self._on_boxes(segment.target, boxes, TrackProgress(done=self._done, total=self._total))
+        else:  # the forward run met a damaged frame
+            self._store_partly(run)
 
-    def _store(self, run: _Run, *, complete: bool) -> None:
-        boxes = run.inside(run.unstored)
+    def _store(self, run: _Run, boxes: Mapping[int, LabeledBox], *, complete: bool) -> None:
+        """Keep boxes. Those that were kept before stay until all are there."""
         doubts, reasons = doubt_of_run(
             np.array([each.box for each in boxes.values()], np.float64).reshape(-1, 4),
             np.array([each.score for each in boxes.values()]),
@@ -304,11 +370,19 @@ class _Work:
             run.segment,
             boxes,
             complete=complete,
-            replace=not run.stored,
+            replace=complete,
             made_by=self._made_by,
             doubts=dict(zip(boxes, zip(doubts.tolist(), reasons, strict=True), strict=True)),
         )
-        run.unstored, run.stored = {}, True
+
+
+def _identify(tracker: Tracker) -> str | None:
+    """What a state depends on: kind, model, options and settings. None for a tracker whose state cannot be kept."""
+    if not isinstance(tracker, KeepsState):
+        return None
+    settings: Any = tracker
+    content = [type(tracker).__name__, tracker.origin, asdict(settings.settings)]
+    return json.dumps(content, sort_keys=True, default=str)
 
 
 def _as_run(run: _Run) -> Run:
@@ -332,7 +406,7 @@ def _box(values: NDArray[np.float64]) -> Box:
 def _spans(runs: Iterable[_Run], direction: int) -> list[tuple[int, int]]:
     """First and last frame of each stretch that runs of one direction need, in the order of reading."""
     spans: list[tuple[int, int]] = []
-    for low, high in sorted((min(run.start, run.end), max(run.start, run.end)) for run in runs):
+    for low, high in sorted((min(run.at, run.end), max(run.at, run.end)) for run in runs):
         if spans and low <= spans[-1][1] + 1:
             spans[-1] = spans[-1][0], max(spans[-1][1], high)
         else:
@@ -340,19 +414,22 @@ def _spans(runs: Iterable[_Run], direction: int) -> list[tuple[int, int]]:
     return spans if direction > 0 else [(high, low) for low, high in reversed(spans)]
 
 
-def _read(
-    reader: FrameReader, spans: Sequence[tuple[int, int]], direction: int
-) -> Generator[tuple[int, Frame, bool], None, None]:
+def _read(reader: FrameReader, runs: Sequence[_Run], direction: int) -> Generator[tuple[int, Frame, bool], None, None]:
     """Frames with their numbers, and whether they show another scene than the frame read before.
 
-    A thread decodes and compares them ahead. Backward, a chunk is decoded forward and kept.
+    A thread decodes and compares them ahead. Backward, a chunk is decoded forward and kept. Where a run goes on, a few
+    frames before are compared first, so that the same cuts are found.
     """
+    before = {run.at: min(abs(run.at - run.start), BEFORE) for run in runs}
 
     def compared() -> Iterator[tuple[int, Frame, bool]]:
-        for start, end in spans:
-            detector = CutDetector()
-            forward = ((number, reader.frame(number)) for number in range(start, end + 1))
-            for number, frame in forward if direction > 0 else read_backward(reader, start, end):
-                yield number, frame, detector.update(frame)
+        for start, end in _spans(runs, direction):
+            detector, skipped = CutDetector(), before[start]
+            begin = start - direction * skipped
+            forward = ((number, reader.frame(number)) for number in range(begin, end + 1))
+            for number, frame in forward if direction > 0 else read_backward(reader, begin, end):
+                is_new = detector.update(frame)
+                if direction * (number - start) >= 0:
+                    yield number, frame, is_new
 
     return read_ahead(compared(), READ_AHEAD)

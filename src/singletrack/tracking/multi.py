@@ -18,6 +18,7 @@ from singletrack.geometry.crops import check_frame
 from singletrack.tracking.base import BatchTracker, CropArray, FloatArray, Inputs, Network, Result, Tracker
 from singletrack.tracking.common import OneThread, change_settings, check_next_frame, state_without_thread
 from singletrack.tracking.longterm import LongTermTracker
+from singletrack.tracking.state import KeepsState, from_bytes
 
 # Only a few sizes, since OpenVINO and CUDA graphs prepare each of them once, and powers of two, which add up to any
 # number. More than 16 at once gains nothing on a CPU and costs memory.
@@ -84,6 +85,38 @@ class MultiTracker:
         self._next_id = number + 1
         return number
 
+    def state(self, id: int) -> bytes:
+        """Return the state of a target between two frames, for ``restore``; see ``singletrack.restore``.
+
+        Raises:
+            InputError: there is no target with this id, or the tracker has no state that can be kept.
+        """
+        target = self._targets.get(id)
+        if target is None:
+            raise InputError(f"unknown target id {id!r}; the current ids are {self.ids}")
+        return _check_keeps_state(target).state()
+
+    def restore(self, frame: NDArray[np.uint8], state: bytes) -> int:
+        """Add a target that resumes from a state. It is tracked from the next ``update`` on.
+
+        Args:
+            frame: the frame that the state is of, (H, W, 3) uint8 RGB, of the same size as the other frames.
+            state: what ``state`` of a tracker with the same model and weights returned.
+
+        Returns:
+            The id of the target, as ``add`` does.
+
+        Raises:
+            InputError: an invalid frame, or bytes that are no state of this kind of tracker.
+        """
+        frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
+        target = self._copy()
+        _check_keeps_state(target).continue_from(from_bytes(state))
+        number, self._size_wh = self._next_id, (frame.shape[1], frame.shape[0])
+        self._targets[number] = target
+        self._next_id = number + 1
+        return number
+
     def restart(
         self, id: int, frame: NDArray[np.uint8], box: BoxLike, *, later: Iterable[NDArray[np.uint8]] = ()
     ) -> None:
@@ -100,11 +133,7 @@ class MultiTracker:
         later: Iterable[NDArray[np.uint8]],
     ) -> Tracker:
         frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
-        target: Tracker
-        if self._network is not None and isinstance(self._tracker, BatchTracker):
-            target = self._network.share(self._tracker)
-        else:
-            target = copy.copy(self._tracker)
+        target = self._copy()
         if settings:
             _change_settings(target, settings)
         x, y, width, height = check_box(box, (frame.shape[1], frame.shape[0]))
@@ -113,6 +142,11 @@ class MultiTracker:
         for each in later:
             target.update(check_next_frame(each, self._size_wh))
         return target
+
+    def _copy(self) -> Tracker:
+        if self._network is not None and isinstance(self._tracker, BatchTracker):
+            return self._network.share(self._tracker)
+        return copy.copy(self._tracker)
 
     def remove(self, id: int) -> None:
         """Remove a target.
@@ -313,6 +347,15 @@ def check_batch_tracker(tracker: Tracker, advice: str) -> BatchTracker:
         raise InputError(
             f"batches need a tracker with preprocess and postprocess (tracking.base.BatchTracker); got "
             f"{type(tracker).__name__}; {advice}"
+        )
+    return tracker
+
+
+def _check_keeps_state(tracker: Tracker) -> KeepsState:
+    if not isinstance(tracker, KeepsState):
+        raise InputError(
+            f"expected a tracker of this package, whose state can be kept; got {type(tracker).__name__}; start it with "
+            "init instead"
         )
     return tracker
 

@@ -20,7 +20,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from singletrack.errors import InputError, MissingDependencyError, SingletrackError, VideoError
@@ -40,7 +39,7 @@ TEXT_LENGTH = 500  # of a name, a label or an attribute
 logger = logging.getLogger(__name__)
 
 
-def build_app(workspace: Workspace, *, token: str, remote: bool = False) -> ASGIApp:
+def build_app(workspace: Workspace, *, token: str, remote: bool = False) -> Starlette:
     """The ASGI application for a workspace.
 
     Args:
@@ -63,7 +62,7 @@ def build_app(workspace: Workspace, *, token: str, remote: bool = False) -> ASGI
         for each in OPERATIONS
         if each.method != "WEBSOCKET"
     ]
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         routes=[
             *routes,
@@ -84,6 +83,8 @@ def build_app(workspace: Workspace, *, token: str, remote: bool = False) -> ASGI
             Exception: _answer_bug,
         },
     )
+    app.state.end_streams = hub.close
+    return app
 
 
 class Handlers:
@@ -319,6 +320,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
                 "color": target.color,
                 "attributes": dict(target.attributes),
                 "stale": [[segment.first, segment.last] for segment in project.stale_segments(target.id)],
+                "left": project.frames_left(target.id),
             }
             for target in project.targets()
         ],

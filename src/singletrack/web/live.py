@@ -24,7 +24,6 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from singletrack.drawing import draw_results
@@ -284,7 +283,7 @@ def pack_targets(results: Mapping[int, Result]) -> list[dict[str, Any]]:
 # --- the server --------------------------------------------------------------------------------------------
 
 
-def build_live_app(session: LiveSession, *, token: str, remote: bool = False) -> ASGIApp:
+def build_live_app(session: LiveSession, *, token: str, remote: bool = False) -> Starlette:
     """The ASGI application of the live page.
 
     Args:

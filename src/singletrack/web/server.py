@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from singletrack.errors import InputError, SingletrackError
 from singletrack.web.app import build_app
@@ -55,7 +55,7 @@ def serve(
 
 
 def serve_app(
-    build: Callable[[bool], ASGIApp],
+    build: Callable[[bool], Starlette],
     token: str,
     *,
     host: str = "127.0.0.1",
@@ -66,7 +66,8 @@ def serve_app(
     """Serve an application until Ctrl-C; arguments and errors as for ``serve``.
 
     Args:
-        build: Makes the application; its argument says whether other machines may connect.
+        build: Makes the application; its argument says whether other machines may connect. Its
+            ``state.end_streams``, if it has one, closes the streams that pages listen to.
         token: The secret of the printed address.
         host: Address to listen on.
         port: Port to listen on.
@@ -89,8 +90,14 @@ def serve_app(
                 await super().startup(sockets)
                 on_start(address)
 
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                end_streams()  # or uvicorn would wait for them
+                await super().shutdown(sockets)
+
+        app = build(remote)
+        end_streams: Callable[[], None] = getattr(app.state, "end_streams", lambda: None)
         config = uvicorn.Config(
-            build(remote),
+            app,
             log_level="warning",
             access_log=False,
             ws="websockets-sansio",

@@ -21,6 +21,7 @@ def list_formats() -> list[dict[str, Any]]:
     return [
         {"name": name, "about": each.about, "keyframes": each.keyframes, "pictures": each.pictures}
         for name, each in FORMATS.items()
+        if each.available
     ]
 
 

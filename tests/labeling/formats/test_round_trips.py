@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,3 +159,69 @@ def test_frames_of_a_folder_keep_their_names(labels: LabelSet, tmp_path: Path) -
         again = read_labels(tmp_path / name, video=named.video)
         assert sorted({frame for target in again.targets for frame in target.boxes}) == [0, 1, 2, *range(3, 12)], name
     assert "left_d.png" in (tmp_path / "coco" / "annotations" / "instances_default.json").read_text()
+
+
+STATES_VIDEO = [name for name in FORMATS if name not in NEEDS_VIDEO]
+
+
+@pytest.mark.parametrize("name", STATES_VIDEO)
+def test_labels_of_a_video_of_another_size_are_refused(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name)
+    other = replace(labels.video, name="dog.mp4", width=1280, height=720)
+    with pytest.raises(
+        InputError, match=r"expected labels of 'dog.mp4', 1280 x 720 pixels.*640 x 360.*; give the labels"
+    ):
+        read_labels(path, video=other)
+    renamed = replace(labels.video, name="renamed.mp4")
+    assert read_labels(path, video=renamed).video == renamed
+
+
+@pytest.mark.parametrize("name", [name for name in STATES_VIDEO if name != "voc"])
+@pytest.mark.parametrize("count", [11, 30])
+def test_labels_of_a_video_of_another_length_are_refused(
+    name: str, count: int, labels: LabelSet, tmp_path: Path
+) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name)
+    with pytest.raises(
+        InputError, match=f"expected labels of 'clip one.mp4', {count} frames; got another video, 12 fr"
+    ):
+        read_labels(path, video=replace(labels.video, frame_count=count))
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl", "voc"])
+def test_labels_of_a_longer_video_are_refused(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    path = out_path(tmp_path, name)
+    write_labels(labels, path, format=name)
+    with pytest.raises(InputError, match=r"has 11 frames.*box in frame 11, which only a longer video has; give"):
+        read_labels(path, video=replace(labels.video, frame_count=11))
+
+
+def test_tracks_of_a_longer_video_whose_length_is_not_stated(labels: LabelSet, tmp_path: Path) -> None:
+    shorter = replace(labels.video, frame_count=11)
+    write_labels(labels, tmp_path / "out.xml")
+    text = (tmp_path / "out.xml").read_text(encoding="utf-8")
+    (tmp_path / "out.xml").write_text(re.sub("<meta>.*</meta>", "", text, flags=re.DOTALL), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"'clip one\.mp4', 11 frames; got a box in frame 11, which only a longer video"
+    ):
+        read_labels(tmp_path / "out.xml", video=shorter)
+    write_labels(labels, tmp_path / "out.json", format="label-studio")
+    tasks = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    del tasks[0]["data"]["singletrack"]
+    (tmp_path / "out.json").write_text(json.dumps(tasks), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"'clip one\.mp4', 11 frames; got a box in frame 11, which only a longer video"
+    ):
+        read_labels(tmp_path / "out.json", video=shorter)
+
+
+def test_a_coco_video_of_another_size_among_several(labels: LabelSet, tmp_path: Path) -> None:
+    """Sizes and lengths are those of the video that is read, not of the others."""
+    path = tmp_path / "out.json"
+    write_labels(labels, path, format="coco-video")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["videos"].append({"id": 2, "name": "dog.mp4", "width": 99, "height": 99, "length": 3})
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_labels(path, video=labels.video).video == labels.video

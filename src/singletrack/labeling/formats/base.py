@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from singletrack.geometry.boxes import Box
@@ -36,6 +37,7 @@ class LabelFormat:
         ids: Whether it says which boxes belong to the same target.
         pictures: Whether pictures can be written with it.
         keyframes: Whether it holds few keyframes, to a tolerance.
+        package: Package that writing needs; empty for none.
     """
 
     about: str
@@ -45,6 +47,12 @@ class LabelFormat:
     ids: bool = True
     pictures: bool = False
     keyframes: bool = False
+    package: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether the package that writing needs is installed."""
+        return not self.package or find_spec(self.package) is not None
 
     @property
     def folder(self) -> bool:

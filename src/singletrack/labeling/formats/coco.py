@@ -14,7 +14,7 @@ from typing import Any
 
 from singletrack.labeling.formats.base import WriteOptions, visible_boxes
 from singletrack.labeling.formats.checks import MAX_FRAMES, Place, list_files, read_json, words
-from singletrack.labeling.formats.collect import Collector, Detections, Draft
+from singletrack.labeling.formats.collect import Collector, Detections, Draft, check_video
 from singletrack.labeling.formats.output import copy_frames, frame_name, new_folder, write_text
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
 from singletrack.video.images import natural_key
@@ -35,6 +35,8 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
     images = _read_images(content, source, video, place)
     if video is None:
         video = _describe(content, source, images, place)
+    else:
+        _check_video(video, source or {}, images, place)
     tracks = _read_tracks(content, labels, place)
     boxes = Detections(place)
     collector = Collector(place, tracks)
@@ -146,6 +148,16 @@ def _describe(content: Mapping[str, Any], source: Mapping[str, Any] | None, imag
         frame_count=max(place.integer(source.get("length", last + 1), "length", 1, MAX_FRAMES), 1),
         fps=place.number(source.get("fps", 30.0), "fps"),
     )
+
+
+def _check_video(video: VideoInfo, source: Mapping[str, Any], images: _Images, place: Place) -> None:
+    """Raise InputError where the file says that it is of another video."""
+    count = place.integer(source["length"], "length", 1, MAX_FRAMES) if "length" in source else None
+    sizes: set[tuple[int, int] | None] = {*images.sizes}
+    if "width" in source and "height" in source:
+        sizes.add((place.integer(source["width"], "width", 1), place.integer(source["height"], "height", 1)))
+    for size in sizes or {None}:
+        check_video(video, place, size_wh=size, frame_count=count, name=str(source.get("name", video.name)))
 
 
 def _read_tracks(content: Mapping[str, Any], labels: Mapping[int, str], place: Place) -> dict[int, Draft]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from singletrack.errors import InputError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.checks import MAX_FRAMES, Place, check_budget, words
 from singletrack.labeling.labels import PALETTE, LabeledBox, LabeledTarget, LabelSet, VideoInfo
@@ -145,6 +146,56 @@ def require_video(video: VideoInfo | None, place: Place) -> VideoInfo:
             "give it: --video CLIP, in Python video=",
         )
     return video
+
+
+def choose_video(video: VideoInfo | None, described: VideoInfo | None, place: Place) -> VideoInfo:
+    """The video that was given, else the one that the file describes; raises InputError where they do not fit."""
+    if video is not None and described is not None:
+        size_wh = described.width, described.height
+        check_video(video, place, size_wh=size_wh, frame_count=described.frame_count, name=described.name)
+    return require_video(video or described, place)
+
+
+def check_video(
+    video: VideoInfo,
+    place: Place,
+    *,
+    size_wh: tuple[int, int] | None = None,
+    frame_count: int | None = None,
+    name: str | None = None,
+) -> None:
+    """Raise InputError where labels are of another video than the given one.
+
+    Args:
+        video: The given video.
+        place: Of the labels.
+        size_wh: Width and height of the video that they are of; None if the file does not say it.
+        frame_count: Its number of frames; None if the file does not say it.
+        name: Its name, for the message: a renamed video is the same one.
+    """
+    mine, theirs = [], []
+    if size_wh not in (None, (video.width, video.height)):
+        mine.append(f"{video.width} x {video.height} pixels")
+        theirs.append(f"{size_wh[0]} x {size_wh[1]}")
+    if frame_count not in (None, video.frame_count):
+        mine.append(f"{video.frame_count} frames")
+        theirs.append(f"{frame_count} frames")
+    if theirs:
+        shown = "another video" if name in (None, video.name) else f"{name[:20]!r}"
+        raise place.error(
+            f"labels of {video.name!r}, {', '.join(mine)}",
+            words(f"{shown}, {', '.join(theirs)}"),
+            "give the labels of this video, or the video that they are of",
+        )
+
+
+def beyond_video(frame: object, video: VideoInfo, place: Place) -> InputError:
+    """The error to raise for a frame number after the last frame."""
+    return place.error(
+        f"labels of {video.name!r}, {video.frame_count} frames",
+        words(f"a box in frame {frame}, which only a longer video has"),
+        "give the labels of this video, or the video that they are of",
+    )
 
 
 def describe_video(values: Mapping[str, object], place: Place) -> VideoInfo:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
 from singletrack.labeling.formats.checks import MAX_FRAMES, Place, read_xml, words
-from singletrack.labeling.formats.collect import Collector, Detections, require_video
+from singletrack.labeling.formats.collect import Collector, Detections, beyond_video, check_video, choose_video
 from singletrack.labeling.formats.output import write_bytes
 from singletrack.labeling.formats.reduction import reduce_keyframes
 from singletrack.labeling.formats.runs import set_by_person, split_runs
@@ -34,8 +34,7 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
         raise place.error("the element <annotations>", words(f"<{root.tag}>"), "export as CVAT for video 1.1")
     images = root.findall("image")
     tracks = root.findall("track")
-    described = _read_video(root, images, place)
-    video = require_video(video or described, place)
+    video = choose_video(video, _read_video(root, images, place, video), place)
     if images and not tracks:
         return _read_images(images, video, place)
     collector = Collector(place)
@@ -45,8 +44,8 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
     return collector.label_set(video)
 
 
-def _read_video(root: Element, images: list[Element], place: Place) -> VideoInfo | None:
-    """The video as `meta` describes it; of single images, their size and number."""
+def _read_video(root: Element, images: list[Element], place: Place, video: VideoInfo | None) -> VideoInfo | None:
+    """The video as `meta` describes it; of single images, their size and number, unless the video is given."""
     size = root.find(".//meta//original_size")
     if size is not None:
         width, height = (
@@ -58,6 +57,9 @@ def _read_video(root: Element, images: list[Element], place: Place) -> VideoInfo
     elif images:
         where = place.at("the first image")
         width, height = (where.integer(images[0].get(side, ""), side, 1) for side in ("width", "height"))
+        if video is not None:  # the images that are labeled need not be all frames
+            check_video(video, where, size_wh=(width, height))
+            return None
         count = max(place.integer(image.get("id", ""), "the id of an image") for image in images) + 1
     else:
         return None
@@ -82,7 +84,9 @@ def _read_track(track: Element, number: int, video: VideoInfo, collector: Collec
             continue
         where = place.at(f"frame {shape.get('frame')}")
         box = _read_box(shape, where)
-        frame = where.integer(shape.get("frame", ""), "frame", 0, video.frame_count - 1)
+        frame = where.integer(shape.get("frame", ""), "frame")
+        if frame >= video.frame_count:
+            raise beyond_video(frame, video, where)
         if frame in keyframes:
             raise where.error("one box for each frame", words("two"))
         set_by_person = shape.get("keyframe", "1") == "1"

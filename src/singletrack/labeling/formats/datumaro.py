@@ -10,7 +10,7 @@ from pathlib import Path
 
 from singletrack.labeling.formats.base import WriteOptions, visible_boxes
 from singletrack.labeling.formats.checks import Place, list_files, read_json, words
-from singletrack.labeling.formats.collect import Detections, describe_video, require_video, video_fields
+from singletrack.labeling.formats.collect import Detections, choose_video, describe_video, video_fields
 from singletrack.labeling.formats.output import copy_frames, frame_name, frame_number, new_folder, write_text
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
 
@@ -29,9 +29,9 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
     place = Place(path)
     content = place.mapping(read_json(path), "the content")
     info = content.get("info") or {}
-    if video is None and isinstance(info, dict) and isinstance(info.get("singletrack"), dict):
-        video = describe_video(info["singletrack"], place.at("info.singletrack"))
-    video = require_video(video, place)
+    facts = info.get("singletrack") if isinstance(info, dict) else None
+    described = describe_video(facts, place.at("info.singletrack")) if isinstance(facts, dict) else None
+    video = choose_video(video, described, place)
     categories = place.mapping(place.field(content, "categories"), "categories")
     kinds = place.mapping(place.field(categories, "label"), "categories.label")
     entries = place.items(place.field(kinds, "labels"), "labels")

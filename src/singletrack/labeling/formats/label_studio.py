@@ -15,7 +15,7 @@ from typing import Any
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.base import WriteOptions, visible_boxes
 from singletrack.labeling.formats.checks import Place, read_json, words
-from singletrack.labeling.formats.collect import Collector, describe_video, require_video, video_fields
+from singletrack.labeling.formats.collect import Collector, beyond_video, choose_video, describe_video, video_fields
 from singletrack.labeling.formats.output import write_text
 from singletrack.labeling.formats.reduction import reduce_keyframes
 from singletrack.labeling.formats.runs import set_by_person, split_runs
@@ -33,9 +33,9 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
         raise place.error("one task (one video)", words(f"{len(tasks)}"), "export the tasks one by one")
     task = place.mapping(tasks[0], "a task")
     data = place.mapping(task.get("data", {}), "data")
-    if video is None and isinstance(data.get("singletrack"), dict):
-        video = describe_video(data["singletrack"], place.at("data.singletrack"))
-    video = require_video(video, place)
+    facts = data.get("singletrack")
+    described = describe_video(facts, place.at("data.singletrack")) if isinstance(facts, dict) else None
+    video = choose_video(video, described, place)
     collector = Collector(place)
     regions = [place.at("result").mapping(region, "a region") for region in _find_regions(task, place)]
     regions = [region for region in regions if region.get("type") == REGION]
@@ -81,7 +81,9 @@ def read_keyframes(value: Mapping[str, Any], video: VideoInfo, place: Place) -> 
     for item in place.items(place.field(value, "sequence"), "sequence"):
         where = place.at(f"frame {item.get('frame') if isinstance(item, dict) else item}")
         item = where.mapping(item, "a keyframe")
-        frame = where.integer(where.field(item, "frame"), "frame", 1, video.frame_count) - 1
+        frame = where.integer(where.field(item, "frame"), "frame", 1) - 1
+        if frame >= video.frame_count:
+            raise beyond_video(frame, video, where)
         if where.number(item.get("rotation", 0), "rotation") != 0:
             raise where.error("upright boxes", words(f"rotation {item['rotation']}"), "use upright rectangles")
         if frame in keyframes:

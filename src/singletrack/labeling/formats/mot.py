@@ -12,7 +12,7 @@ from pathlib import Path
 
 from singletrack.labeling.formats.base import WriteOptions, format_number, is_visible
 from singletrack.labeling.formats.checks import MAX_FRAMES, Place, read_text, words
-from singletrack.labeling.formats.collect import Collector, require_video
+from singletrack.labeling.formats.collect import Collector, choose_video, require_video
 from singletrack.labeling.formats.output import copy_frames, frame_ending, new_folder, write_text
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
 
@@ -23,8 +23,8 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
     """Read a folder with `gt/gt.txt`, or one file of that form."""
     file = path / "gt" / "gt.txt" if path.is_dir() else path
     root = file.parent.parent if file.parent.name == "gt" else file.parent
-    if video is None and (root / "seqinfo.ini").is_file():
-        video = _read_seqinfo(root / "seqinfo.ini")
+    if (root / "seqinfo.ini").is_file():
+        video = choose_video(video, _read_seqinfo(root / "seqinfo.ini"), Place(root / "seqinfo.ini"))
     names_file = file.parent / "labels.txt"
     labels = read_text(names_file).splitlines() if names_file.is_file() else []
     collector = Collector(Place(file))

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from singletrack.errors import MissingDependencyError
+from singletrack.install import install_command
 
 
 def require_package(module: str, purpose: str) -> Any:
@@ -14,5 +15,5 @@ def require_package(module: str, purpose: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingDependencyError(
-            f'{purpose} needs the package of {module}, which is not installed; run: pip install "singletrack[labels]"'
+            f"{purpose} needs the package of {module}, which is not installed; run: {install_command('labels')}"
         ) from error

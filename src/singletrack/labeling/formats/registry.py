@@ -97,6 +97,7 @@ FORMATS: dict[str, LabelFormat] = {
         read=tables.read_parquet,
         write=tables.write_parquet,
         suffix=".parquet",
+        package="pyarrow",
     ),
 }
 
@@ -110,7 +111,7 @@ def read_labels(path: str | Path, *, format: str | None = None, video: VideoInfo
         path: A file, or a folder for formats of many files.
         format: One of ``FORMATS``. [default: found from the ending and the content]
         video: The labeled video. Needed for csv, jsonl, one .txt file and whatever else does not say its size and
-            length; where it is given, it counts instead of what the file says.
+            length. Labels that are of a video of another size or number of frames are refused; the name may differ.
 
     Raises:
         InputError: For a file that is not of the format. The message names the place.

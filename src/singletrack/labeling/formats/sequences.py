@@ -15,7 +15,7 @@ from pathlib import Path
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
 from singletrack.labeling.formats.checks import MAX_FRAMES, NUMBER, Place, read_text, words
-from singletrack.labeling.formats.collect import Collector, require_video
+from singletrack.labeling.formats.collect import Collector, choose_video, require_video
 from singletrack.labeling.formats.output import (
     copy_frames,
     frame_ending,
@@ -66,6 +66,7 @@ def read(layout: Layout, path: Path, video: VideoInfo | None) -> LabelSet:
     if not files:
         raise Place(path).error(f"folders with {layout.boxes}", words("none"), "give the folder of the sequences")
     collector = Collector(Place(path))
+    name = ""  # of the video that the first one is of
     for number, file in enumerate(files, start=1):
         place = Place(file.parent / META)
         meta = _read_meta(file.parent / META)
@@ -79,9 +80,10 @@ def read(layout: Layout, path: Path, video: VideoInfo | None) -> LabelSet:
         for frame, entry in enumerate(_read_boxes(file, layout), start=first):
             collector.add(id, frame, entry, Place(file, f"frame {frame}"))
         described = _describe(meta, place)
-        if described is not None and video is not None and described.name != video.name and len(files) > 1:
-            raise place.error(f"sequences of one video, {video.name!r}", described.name, "read them one by one")
-        video = video or described
+        if described is not None and described.name != (name := name or described.name):
+            raise place.error(f"sequences of one video, {name!r}", described.name, "read them one by one")
+        if described is not None:
+            video = choose_video(video, described, place)
     return collector.label_set(require_video(video, Place(path)))
 
 

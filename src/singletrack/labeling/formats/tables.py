@@ -24,7 +24,7 @@ from singletrack.labeling.formats.checks import (
     read_text,
     words,
 )
-from singletrack.labeling.formats.collect import Collector, describe_video, require_video, video_fields
+from singletrack.labeling.formats.collect import Collector, choose_video, describe_video, require_video, video_fields
 from singletrack.labeling.formats.output import write_bytes, write_text
 from singletrack.labeling.formats.packages import require_package
 from singletrack.labeling.labels import BOX_SOURCES, LabeledBox, LabelSet, VideoInfo
@@ -224,9 +224,10 @@ def read_parquet(path: Path, video: VideoInfo | None) -> LabelSet:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are some of these
         raise place.error("Parquet", words(" ".join(str(error).split()))) from error
-    if video is None and described is not None:
+    if described is not None:
         text = described.decode("utf-8", "replace")
-        video = describe_video(place.mapping(parse_json(text, place.at("the video")), "the video"), place)
+        facts = describe_video(place.mapping(parse_json(text, place.at("the video")), "the video"), place)
+        video = choose_video(video, facts, place)
     collector, known = Collector(place), dict[int, object]()
     for number, row in enumerate(rows, start=1):
         _add_row(row, collector, known, place.at(f"row {number}"))

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
 from singletrack.labeling.formats.checks import Place, list_files, read_xml, words
-from singletrack.labeling.formats.collect import Detections
+from singletrack.labeling.formats.collect import Detections, check_video
 from singletrack.labeling.formats.output import (
     copy_frames,
     frame_name,
@@ -48,6 +48,8 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
         count = max(count, frame + 1)
         width, height = (place.integer(root.findtext(f"size/{side}", ""), side, 1) for side in ("width", "height"))
         sizes.add((width, height))
+        if video is not None:
+            check_video(video, place, size_wh=(width, height))
         for number, thing in enumerate(root.findall("object"), start=1):
             _read_object(thing, frame, boxes, place.at(f"object {number}"))
     if video is None:

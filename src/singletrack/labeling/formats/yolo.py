@@ -15,7 +15,7 @@ from typing import Any
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
 from singletrack.labeling.formats.checks import Place, list_files, read_text, words
-from singletrack.labeling.formats.collect import Detections, describe_video, require_video, video_fields
+from singletrack.labeling.formats.collect import Detections, choose_video, describe_video, video_fields
 from singletrack.labeling.formats.output import copy_frames, frame_name, frame_number, new_folder, write_text
 from singletrack.labeling.formats.packages import require_package
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
@@ -28,9 +28,8 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
     place = Place(file)
     content = _read_yaml(file)
     names = _read_names(content, place)
-    if video is None and "video" in content:
-        video = describe_video(place.mapping(content["video"], "video"), place.at("video"))
-    video = require_video(video, place)
+    facts = place.mapping(content["video"], "video") if "video" in content else None
+    video = choose_video(video, None if facts is None else describe_video(facts, place.at("video")), place)
     stems = {Path(name).stem: frame for frame, name in enumerate(video.frame_names or ())}
     boxes = Detections(place)
     folders = [root / "labels", *sorted(entry for entry in (root / "labels").glob("*") if entry.is_dir())]

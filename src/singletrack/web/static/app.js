@@ -12,7 +12,7 @@ import { PictureView } from "./view.js";
  * @typedef {{x: number, y: number, w: number, h: number}} Box
  * @typedef {{box: Box | null, score: number, keyframe: boolean, lost: boolean, outdated: boolean, source: string}} Row
  * @typedef {{id: number, name: string, label: string, color: string, attributes: Record<string, string>,
- *   stale: [number, number][], boxes: Map<number, Row>}} Target
+ *   stale: [number, number][], left: number, boxes: Map<number, Row>}} Target
  */
 
 const NUDGE_MS = 350; // after the last arrow key, the box is kept
@@ -229,6 +229,7 @@ async function setKeyframe(id, frame, box) {
     say("Not saved: the server does not answer.");
     return;
   }
+  say("");
   const before = target.boxes.get(frame);
   target.boxes.set(frame, { box, score: 1, keyframe: true, lost: false, outdated: false, source: "saving" }); // until the server has kept it
   showFrame();
@@ -244,8 +245,12 @@ async function markAbsent() {
   const frame = seenFrame();
   if (!target || frame === null) return;
   const again = foundAgain(target, frame);
+  let seen = frame - 1;
+  while (seen >= 0 && (!target.boxes.get(seen)?.box || target.boxes.get(seen)?.lost)) seen -= 1;
   await setKeyframe(target.id, frame, null);
-  if (again !== null && state.online) say(`${target.name} is absent from here on. The tracker saw it again in frame ${again}: drag a box there.`);
+  if (again === null || !state.online) return;
+  const before = seen < 0 ? "" : `It was last seen in frame ${seen}. `;
+  say(`${target.name} is absent from here on. ${before}The tracker is sure to see it again in frame ${again}: look in between for where it comes back, and drag a box there.`, 20_000);
 }
 
 /**
@@ -377,6 +382,7 @@ function seek(frame, byPerson = true) {
   }
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
   state.unreadable = -1;
+  if (byPerson) localStorage.setItem(`frame of ${state.clip.id}`, String(state.frame));
   frames?.want(state.frame, !state.follows);
   timeline.follow();
   showFrame();
@@ -603,7 +609,7 @@ function describe(row) {
 
 /** How many frames of all targets are to be tracked. */
 function staleFrames() {
-  return state.targets.reduce((sum, target) => sum + target.stale.reduce((each, [first, last]) => each + last - first + 1, 0), 0);
+  return state.targets.reduce((sum, target) => sum + target.left, 0);
 }
 
 /** @param {number} count @param {number} targets that have them */
@@ -666,14 +672,14 @@ function key(name) {
   return touch.matches ? "" : ` (${name})`;
 }
 
-/** Say something for a few seconds, where the hint is. @param {string} text */
-function say(text) {
+/** Say something for a few seconds, where the hint is. @param {string} text @param {number} [duration] */
+function say(text, duration = 4500) {
   said = text;
   window.clearTimeout(saidTimer);
   saidTimer = window.setTimeout(() => {
     said = "";
     showHint();
-  }, 4500);
+  }, duration);
   showHint();
 }
 
@@ -808,7 +814,8 @@ async function openClip(id) {
     timeline.first = 0;
     accept({ ...clip, boxes: boxes.boxes, range: null });
     const first = Math.min(...state.targets.flatMap((target) => [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame)));
-    seek(Number.isFinite(first) ? first : 0, false);
+    const last = localStorage.getItem(`frame of ${id}`); // where the person was
+    seek(last === null ? (Number.isFinite(first) ? first : 0) : Number(last), false);
     if (clip.tracking) setTracking({ done: 0, total: 0, seconds: 0 });
     if (clip.read_only) banner("This project is open elsewhere; here it can only be read.", true);
     stopListening = listen(id, {
