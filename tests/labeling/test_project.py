@@ -274,7 +274,7 @@ def test_a_moved_source_is_found_and_another_one_refused(project: Project, clip:
     moved = tmp_path / "elsewhere" / "renamed"
     moved.parent.mkdir()
     clip.rename(moved)
-    with pytest.raises(ProjectError, match="open the project with its new path"):
+    with pytest.raises(ProjectError, match=r"give its new path: `singletrack label CLIP --project clip\.singletrack`"):
         Project.open(project.path)
     with Project.open(project.path, source=moved) as again:
         assert again.source == moved
