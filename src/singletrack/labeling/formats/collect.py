@@ -170,14 +170,14 @@ def check_video(
         video: The given video.
         place: Of the labels.
         size_wh: Width and height of the video that they are of; None if the file does not say it.
-        frame_count: Its number of frames; None if the file does not say it.
+        frame_count: Its number of frames, which may be off by one; None if the file does not say it.
         name: Its name, for the message: a renamed video is the same one.
     """
     mine, theirs = [], []
     if size_wh not in (None, (video.width, video.height)):
         mine.append(f"{video.width} x {video.height} pixels")
         theirs.append(f"{size_wh[0]} x {size_wh[1]}")
-    if frame_count not in (None, video.frame_count):
+    if frame_count is not None and abs(frame_count - video.frame_count) > 1:  # some decoders drop the last frame
         mine.append(f"{video.frame_count} frames")
         theirs.append(f"{frame_count} frames")
     if theirs:
