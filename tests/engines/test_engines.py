@@ -84,14 +84,22 @@ def test_several_templates_whose_fourth_channel_stays(
 def test_what_was_compiled_is_kept_for_the_next_process(toy_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     first = open_network("openvino", toy_file, precision="fp32", cache=folder)
-    kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.blob")}
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.blob")}
     assert len(kept) == 2
     again = open_network("openvino", toy_file, precision="fp32", cache=folder)
     again.encode(pixels(3, 0))  # more crops at once: compiled, and not kept
-    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.blob")} == kept
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*.blob")} == kept
     again.encode(pixels(2, 0))
-    assert len(list(folder.glob("*.blob"))) == 3
+    assert len(list(folder.glob("*/*.blob"))) == 3
     np.testing.assert_array_equal(again.encode(pixels(1, 0)), first.encode(pixels(1, 0)))
+
+
+def test_what_was_compiled_for_one_precision_is_not_taken_for_another(toy_file: Path, tmp_path: Path) -> None:
+    """OpenVINO's own key does not hold the precision; bf16 ran ten times slower with what was compiled for fp32."""
+    for number, precision in enumerate(dict.fromkeys(["fp32", OpenVINONetwork(toy_file).precision]), start=1):
+        open_network("openvino", toy_file, precision=precision, cache=tmp_path)
+        assert len(list((tmp_path / precision).glob("*.blob"))) == 2
+        assert len(list(tmp_path.iterdir())) == number
 
 
 def test_other_weights_are_not_taken_from_the_cache(toy_file: Path, tmp_path: Path) -> None:
@@ -107,7 +115,7 @@ def test_other_weights_are_not_taken_from_the_cache(toy_file: Path, tmp_path: Pa
 
 def test_a_damaged_cache_is_made_anew(toy_file: Path, tmp_path: Path) -> None:
     open_network("openvino", toy_file, precision="fp32", cache=tmp_path)
-    for path in tmp_path.glob("*.blob"):
+    for path in tmp_path.glob("*/*.blob"):
         path.chmod(0o600)
         path.write_bytes(path.read_bytes()[:100])
     network = open_network("openvino", toy_file, precision="fp32", cache=tmp_path)
@@ -291,9 +299,9 @@ def test_one_crop_needs_no_compiling_after_opening(toy_file: Path, monkeypatch: 
     compiled: list[tuple[str, int]] = []
     compile_half = OpenVINONetwork._compile
 
-    def note(self: OpenVINONetwork, call: str, kinds: Any, kept: Any) -> Any:
+    def note(self: OpenVINONetwork, call: str, kinds: Any, *, keep: bool) -> Any:
         compiled.append((call, next(iter(kinds.values()))[0][0]))
-        return compile_half(self, call, kinds, kept)
+        return compile_half(self, call, kinds, keep=keep)
 
     monkeypatch.setattr(OpenVINONetwork, "_compile", note)
     network = OpenVINONetwork(toy_file)

@@ -109,7 +109,7 @@ class OpenVINONetwork(ProcessBound):
             self._settings[inference_num_threads()] = threads or usable_cores()
             # with pinning, two single-threaded processes share one core
             self._settings[hint.enable_cpu_pinning()] = False
-        self._kept = {} if cache is None else {cache_dir(): str(cache)}
+        self._cache = cache
         self._normalization = normalization or Normalization()
         encoder, locator, self.metadata = read_halves(path)
         if check is not None:
@@ -152,7 +152,7 @@ class OpenVINONetwork(ProcessBound):
             request = self._requests.get(key)
             if request is None:
                 few = len(next(iter(inputs.values()))) <= MOST_KEPT
-                request = self._requests[key] = self._compile(call, kinds, self._kept if few else {})
+                request = self._requests[key] = self._compile(call, kinds, keep=few)
             # by position, because compiling changes the names of merged tensors
             names = (port.get_any_name() for port in self._halves[call].outputs)
             return dict(zip(names, request.infer(inputs, share_inputs=True).to_tuple(), strict=True))
@@ -176,12 +176,15 @@ class OpenVINONetwork(ProcessBound):
             kinds[name] = ((1, *shape[:-3], *shape[-2:], shape[-3]), True) if name in CROPS else ((1, *shape), False)
         order = ("template",) if call == "encode" else ("features", "search")  # in the order of the call
         kinds = {name: kinds[name] for name in order}
-        self._requests[(call, *kinds.values())] = self._compile(call, kinds, self._kept)
+        self._requests[(call, *kinds.values())] = self._compile(call, kinds, keep=True)
 
     def _compile(
-        self, call: str, kinds: dict[str, tuple[tuple[int, ...], bool]], kept: dict[str, str]
+        self, call: str, kinds: dict[str, tuple[tuple[int, ...], bool]], *, keep: bool
     ) -> openvino.InferRequest:
-        """Compile for fixed input shapes. ``kinds``: shape, and whether it is pixels, by input."""
+        """Compile for fixed input shapes. ``kinds``: shape, and whether it is pixels, by input. ``keep``: cache it.
+
+        OpenVINO's cache does not tell precisions apart: bf16 took what was compiled for fp32, and ran ten times slower.
+        """
         fixed = self._halves[call].clone()
         shapes = {name: channels_first(shape) if pixels else shape for name, (shape, pixels) in kinds.items()}
         fixed.reshape({name: list(shape) for name, shape in shapes.items()})
@@ -196,7 +199,9 @@ class OpenVINONetwork(ProcessBound):
                 entry.input(name).preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
         global _used_in
         _used_in = os.getpid()
-        settings = {**self._settings, **kept}
+        settings = dict(self._settings)
+        if keep and self._cache is not None:
+            settings[cache_dir()] = str(self._cache / self.precision)
         return CORE.compile_model(entry.build(), self.device, settings).create_infer_request()
 
     def _choose_precision(self, precision: Precision) -> Precision:
