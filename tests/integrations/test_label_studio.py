@@ -85,7 +85,9 @@ def test_keyframes_stay_and_an_end_is_an_end(moving: Moving, tracker: Any, tmp_p
 
 def test_bad_regions_are_refused(moving: Moving, tracker: Any, tmp_path: Path) -> None:
     clip = moving.write(tmp_path / "clip.mp4")
-    with pytest.raises(InputError, match=r"region 1, frame 17: expected labels of .*, 16 frames"):
+    with pytest.raises(
+        InputError, match=r"region 1, frame 17: expected labels of .*, frames 0 to 15; got a box in frame 16"
+    ):
         label_studio.track_regions(clip, [region("a", {16: (0, 0, 5, 5)})], tracker)
     with pytest.raises(InputError, match="region 1: expected a keyframe"):
         label_studio.track_regions(clip, [region("a", {})], tracker)

@@ -262,6 +262,21 @@ def test_a_change_of_keyframes_begins_anew_and_undo_goes_on(project: Project) ->
     assert project.frames_left(id) == 8
 
 
+def test_new_weights_under_the_same_path_begin_anew(project: Project, tmp_path: Path) -> None:
+    weights = tmp_path / "mine.safetensors"
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, true_box(0))
+    left = []
+    for content in (b"old", b"old", b"newer"):
+        if not weights.exists() or weights.read_bytes() != content:
+            weights.write_bytes(content)
+        tracker = MovingTracker()
+        tracker.origin = {"model": "ostrack-tiny", "options": {"weights": str(weights)}}
+        assert not track_segments(project, tracker=tracker, should_stop=stop_after(4))
+        left.append(project.frames_left(id))
+    assert left[1] < left[0] == left[2]
+
+
 def test_a_project_of_before_is_read_and_tracked(project: Project) -> None:
     id = project.add_target("car")
     project.set_keyframe(id, 0, true_box(0))

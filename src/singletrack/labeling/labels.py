@@ -134,8 +134,7 @@ class LabelSet:
             if last >= self.video.frame_count:
                 raise InputError(
                     f"{self.video.name} has {self.video.frame_count} frames, numbered from 0; target {target.id} has a "
-                    f"box in frame {last}, which only a longer video has; give the labels of this video, or the video "
-                    "that they are of"
+                    f"box in frame {last}; give the labels of this video, or the video that they are of"
                 )
 
 

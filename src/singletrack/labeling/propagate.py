@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import singletrack
 from singletrack import loading
 from singletrack.errors import InputError, VideoError
 from singletrack.geometry.boxes import Box
@@ -275,9 +277,8 @@ class _Work:
                             store(active.pop(id))
                     while waiting and waiting[0].at == number:
                         run = waiting.pop(0)
-                        goes_on = run.state is not None and run.at != run.start
-                        id = targets.restore(frame, run.state or b"") if goes_on else targets.add(frame, run.box)
-                        active[id] = run
+                        begins = targets.add(frame, run.box) if run.state is None else targets.restore(frame, run.state)
+                        active[begins] = run
                     if time.monotonic() - stored >= STORE_SECONDS:
                         self._store_all_partly(targets, active)
                         stored = time.monotonic()
@@ -377,11 +378,14 @@ class _Work:
 
 
 def _identify(tracker: Tracker) -> str | None:
-    """What a state depends on: kind, model, options and settings. None for a tracker whose state cannot be kept."""
+    """What a state depends on: kind, model, weights, options and settings; None if its state cannot be kept."""
     if not isinstance(tracker, KeepsState):
         return None
     settings: Any = tracker
-    content = [type(tracker).__name__, tracker.origin, asdict(settings.settings)]
+    origin = tracker.origin or {"model": "", "options": {}}
+    paths = [Path(each) for each in (origin["model"], origin["options"].get("weights")) if each]
+    files = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+    content = [type(tracker).__name__, singletrack.__version__, origin, files, asdict(settings.settings)]
     return json.dumps(content, sort_keys=True, default=str)
 
 

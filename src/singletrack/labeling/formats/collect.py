@@ -190,10 +190,10 @@ def check_video(
 
 
 def beyond_video(frame: object, video: VideoInfo, place: Place) -> InputError:
-    """The error to raise for a frame number after the last frame."""
+    """The error to raise for a frame number, counted from 0, after the last frame."""
     return place.error(
-        f"labels of {video.name!r}, {video.frame_count} frames",
-        words(f"a box in frame {frame}, which only a longer video has"),
+        f"labels of {video.name!r}, frames 0 to {video.frame_count - 1}",
+        words(f"a box in frame {frame} (counted from 0)"),
         "give the labels of this video, or the video that they are of",
     )
 
