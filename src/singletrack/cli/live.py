@@ -9,14 +9,13 @@ from pathlib import Path
 import click
 
 from singletrack import cache, loading, opencv
-from singletrack.cli.live_options import live_options, warn_of_unused
+from singletrack.cli.live_options import is_camera, live_options, warn_of_unused
 from singletrack.cli.options import WEB_EXTRA, model_options, page_options
 from singletrack.engines import require_packages
 from singletrack.files import make_folder
 from singletrack.interrupts import quit_on_interrupt
 from singletrack.loading import LoadOptions
 from singletrack.video import LiveOptions, open_video
-from singletrack.video.cameras import camera_number
 from singletrack.video.reader import find_pictures
 from singletrack.video.streams import hide_password
 
@@ -55,8 +54,8 @@ def command(
     from singletrack.web.server import load_token, serve_app
 
     warn_of_unused(source)
-    if "://" not in source and not source.isdecimal() and camera_number(source) is None:  # before the model is loaded
-        find_pictures(source)
+    if "://" not in source and not is_camera(source):
+        find_pictures(source)  # reports a missing file before the model is loaded
     make_folder(record_to)
     with quit_on_interrupt():
         tracker = loading.load_with(model, options)

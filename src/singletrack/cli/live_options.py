@@ -104,9 +104,14 @@ live_options = group_options(
 CAMERA_ONLY = ("size_wh", "fps", "pixel_format")
 
 
+def is_camera(source: str) -> bool:
+    """Check whether a source is a camera: its number, which is not the name of a file, or its address."""
+    return (not Path(source).exists() and source.isdecimal()) or camera_number(source) is not None
+
+
 def warn_of_unused(source: str) -> None:
     """Say on stderr which of these options were given, and do nothing for this kind of source."""
-    camera = (not Path(source).exists() and source.isdecimal()) or camera_number(source) is not None
+    camera = is_camera(source)
     used = {"every_frame", "timeout", "reconnect"} if camera or "://" in source else set()
     used |= set(CAMERA_ONLY) if camera else set()
     used |= {"transport"} if source.lower().startswith("rtsp") else set()
