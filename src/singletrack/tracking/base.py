@@ -83,7 +83,7 @@ class Tracker(Protocol):
 
 
 class Inputs(NamedTuple):
-    """Network inputs of one tracker for one frame, each with a batch of 1; or of 2, for two looks at once.
+    """Network inputs of one tracker for one frame, each with a batch of 1, or of 2 for two looks at once.
 
     Attributes:
         template: input of ``encode``; the same object as long as the template does not change.

@@ -80,10 +80,7 @@ class MultiTracker:
         Raises:
             InputError: an invalid frame, box or setting.
         """
-        number = self._next_id
-        self._targets[number] = self._start(frame, box, settings, later)
-        self._next_id = number + 1
-        return number
+        return self._enter(self._start(frame, box, settings, later))
 
     def state(self, id: int) -> bytes:
         """Return the state of a target between two frames, for ``restore``; see ``singletrack.restore``.
@@ -112,10 +109,8 @@ class MultiTracker:
         frame = check_next_frame(frame, self._size_wh) if self._targets else check_frame(frame)
         target = self._copy()
         _check_keeps_state(target).continue_from(from_bytes(state))
-        number, self._size_wh = self._next_id, (frame.shape[1], frame.shape[0])
-        self._targets[number] = target
-        self._next_id = number + 1
-        return number
+        self._size_wh = (frame.shape[1], frame.shape[0])
+        return self._enter(target)
 
     def restart(
         self, id: int, frame: NDArray[np.uint8], box: BoxLike, *, later: Iterable[NDArray[np.uint8]] = ()
@@ -142,6 +137,11 @@ class MultiTracker:
         for each in later:
             target.update(check_next_frame(each, self._size_wh))
         return target
+
+    def _enter(self, target: Tracker) -> int:
+        number = self._next_id
+        self._targets[number], self._next_id = target, number + 1
+        return number
 
     def _copy(self) -> Tracker:
         if self._network is not None and isinstance(self._tracker, BatchTracker):
