@@ -123,6 +123,11 @@ class Person:
         """Draw a box."""
         self.drag((x, y), (x + width, y + height))
 
+    def mark(self, x: float, y: float, width: float, height: float) -> None:
+        """Draw a box and wait until it is a keyframe."""
+        self.draw(x, y, width, height)
+        self.reads("#frame-state", "Keyframe, set by you")
+
     def draw_by_finger(self, x: float, y: float, width: float, height: float) -> None:
         """Draw a box on a touch screen."""
         session = self.page.context.new_cdp_session(self.page)

@@ -100,8 +100,7 @@ def test_open_draw_track_correct_undo_reload_export(
 ) -> None:
     person = open_page(size, has_touch=size == SMALL).open(server.address)
     person.reads("#hint", "Drag a box")
-    person.draw(*true_boxes[0])
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(*true_boxes[0])
     assert person.box() == pytest.approx(true_boxes[0], abs=1.5)
 
     person.reads("#track", f"Track {FRAMES - 1} frames")
@@ -147,8 +146,7 @@ def test_open_draw_track_correct_undo_reload_export(
 
 def test_a_new_target_is_one_undo(open_page: Open, server: Server) -> None:
     person = open_page().open(server.address)
-    person.draw(20, 20, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(20, 20, 60, 40)
     person.press("Control+z")
     person.reads("#hint", "Drag a box")
     person.press("Control+Shift+Z")
@@ -157,8 +155,7 @@ def test_a_new_target_is_one_undo(open_page: Open, server: Server) -> None:
 
 def test_numbers_that_make_no_box_get_a_sentence(open_page: Open, server: Server) -> None:
     person = open_page().open(server.address)
-    person.draw(20, 20, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(20, 20, 60, 40)
     before = person.box()
     for name, number in (("w", "-5"), ("x", "")):
         person.page.fill(f"#box-{name}", number)
@@ -245,8 +242,7 @@ def test_keys(open_page: Open, server: Server) -> None:
     person.press("End")
     person.see_frame(FRAMES - 1)
     person.reads("#frame-state", "Absent")
-    person.draw(30, 30, 50, 50)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(30, 30, 50, 50)
     person.press("p")
     person.see_frame(11)
     person.press("p")
@@ -333,8 +329,7 @@ def test_a_drag_draws_where_the_target_was_lost(open_page: Open, clip: Path, tmp
         person.press(".")
         person.see_frame(1)
         person.reads("#hint", "Drag a box around the target")
-        person.draw(150, 80, 50, 60)
-        person.reads("#frame-state", "Keyframe, set by you")
+        person.mark(150, 80, 50, 60)
         assert person.box() == pytest.approx([150, 80, 50, 60], abs=1.0)
         assert list(person.boxes()) == ["1"]
     finally:
@@ -372,8 +367,7 @@ def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
         )
         person.press(".")
         person.see_frame(3)
-        person.draw(30, 20, 60, 40)
-        person.reads("#frame-state", "Keyframe, set by you")
+        person.mark(30, 20, 60, 40)
         assert "last seen" not in person.page.locator("#hint").inner_text()
     finally:
         server.stop()
@@ -433,8 +427,7 @@ def test_while_it_tracks_only_pictures_of_the_tracker_are_fetched(open_page: Ope
         person.draw(200, 100, 80, 60)
         person.press("End")
         person.see_frame(119)
-        person.draw(200, 100, 80, 60)
-        person.reads("#frame-state", "Keyframe, set by you")
+        person.mark(200, 100, 80, 60)
         person.press("Home")
         person.see_frame(0)
         person.page.wait_for_load_state("networkidle")
@@ -543,8 +536,7 @@ def seek(person: Person, frame: int) -> None:
 
 def test_edits_belong_to_the_picture_that_is_seen(open_page: Open, server: Server) -> None:
     person = open_page().open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     held: list[Any] = []
     person.page.route("**/frames/30?*", lambda route: held.append(route))
     seek(person, 30)
@@ -597,8 +589,7 @@ def test_edits_belong_to_the_picture_that_is_seen(open_page: Open, server: Serve
 
 def test_numbers_that_are_being_typed_belong_to_the_frame_that_is_left(open_page: Open, server: Server) -> None:
     person = open_page().open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     person.page.fill("#box-x", "90")
     timeline = person.page.locator("#timeline").bounding_box()
     person.page.mouse.click(timeline["x"] + timeline["width"] - 14, timeline["y"] + 10)
@@ -609,8 +600,7 @@ def test_numbers_that_are_being_typed_belong_to_the_frame_that_is_left(open_page
 
 def test_a_frame_that_cannot_be_read_is_said(open_page: Open, server: Server) -> None:
     person = open_page().open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     damaged = {"status": 422, "json": {"error": "the clip is damaged there"}}
     person.page.route("**/frames/30?*", lambda route: route.fulfill(**damaged))
     seek(person, 30)
@@ -624,8 +614,7 @@ def test_a_frame_that_cannot_be_read_is_said(open_page: Open, server: Server) ->
 @pytest.mark.parametrize("size", [LARGE, SMALL], ids=["desktop", "phone"])
 def test_every_drag_for_a_new_target_draws(open_page: Open, server: Server, size: tuple[int, int]) -> None:
     person = open_page(size, has_touch=size == SMALL).open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     places = [(160, 90), (160, 70), (130, 70)]  # a corner, a side and the middle of the selected box
     for number, (x, y) in enumerate(places, 2):
         person.press("1")
@@ -653,8 +642,7 @@ def long_server(tmp_path: Path) -> Iterator[Server]:
 
 def test_panel_and_picture_agree_while_it_tracks(open_page: Open, long_server: Server) -> None:
     person = open_page().open(long_server.address)
-    person.draw(200, 100, 80, 60)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(200, 100, 80, 60)
     person.press("t")
     person.reads("#progress-text", "%")
     seek(person, 300)
@@ -669,8 +657,7 @@ def test_panel_and_picture_agree_while_it_tracks(open_page: Open, long_server: S
 
 def test_tracking_ends_when_its_only_target_is_removed(open_page: Open, long_server: Server) -> None:
     person = open_page().open(long_server.address)
-    person.draw(200, 100, 80, 60)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(200, 100, 80, 60)
     person.press("t")
     person.reads("#progress-text", "%")
     assert person.page.locator("#undo").is_enabled()  # as Ctrl+Z is
@@ -716,8 +703,7 @@ def test_a_rename_in_another_window_is_seen_while_it_tracks(open_page: Open, lon
 @pytest.mark.parametrize("field", ["#target-name", "#target-label", "#box-x", "#frame"])
 def test_escape_takes_back_what_was_typed(open_page: Open, server: Server, field: str) -> None:
     person = open_page().open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     sent: list[str] = []
     person.page.on("request", lambda request: sent.append(request.method))
     before = person.page.locator(field).input_value()
@@ -732,8 +718,7 @@ def test_escape_takes_back_what_was_typed(open_page: Open, server: Server, field
 
 def test_a_side_is_taken_anywhere_and_the_middle_of_a_small_box_moves_it(open_page: Open, server: Server) -> None:
     person = open_page().open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     x, y, width, height = person.box()
     sides = {  # a place on each side beside its handles; how the box changes
         "w": ((x, y + 10), (-8, 0, 8, 0)),
@@ -778,8 +763,7 @@ def test_what_is_to_track_and_what_was_undone_is_said_plainly(open_page: Open, s
 
 def test_lists_that_go_on_show_it_and_names_are_cut_with_an_ellipsis(open_page: Open, server: Server) -> None:
     person = open_page((900, 500)).open(server.address)
-    person.draw(100, 50, 60, 40)
-    person.reads("#frame-state", "Keyframe, set by you")
+    person.mark(100, 50, 60, 40)
     for button, list in (("#help", "#keys"), ("#export", "#export-formats")):
         person.page.click(button)
         person.page.locator(f"{list}.more").wait_for()
