@@ -48,8 +48,8 @@ class ModelSpec:
         bundled: whether the package holds the weights, as weights/NAME.safetensors and weights/NAME.onnx, a graph
             that takes its weights from the other file (`singletrack export --half --share-weights`).
         parameters: millions of parameters.
-        gmacs: billions of multiply-adds of one frame, without templates, as `singletrack profile` counts them; twice as
-            many where the settings have ``mirror``.
+        gmacs: billions of multiply-adds of one frame, without templates: what `singletrack profile` counts, twice
+            with the setting ``mirror``.
         description: one line.
         reported_results: what was measured, where and by whom.
         checkpoint: address of the published weights; its name ends in the first digits of its SHA-256. Empty if the

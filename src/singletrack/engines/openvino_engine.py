@@ -181,10 +181,7 @@ class OpenVINONetwork(ProcessBound):
     def _compile(
         self, call: str, kinds: dict[str, tuple[tuple[int, ...], bool]], *, keep: bool
     ) -> openvino.InferRequest:
-        """Compile for fixed input shapes. ``kinds``: shape, and whether it is pixels, by input. ``keep``: cache it.
-
-        OpenVINO's cache does not tell precisions apart: bf16 took what was compiled for fp32, and ran ten times slower.
-        """
+        """Compile for fixed input shapes. ``kinds``: shape, and whether it is pixels, by input. ``keep``: cache it."""
         fixed = self._halves[call].clone()
         shapes = {name: channels_first(shape) if pixels else shape for name, (shape, pixels) in kinds.items()}
         fixed.reshape({name: list(shape) for name, shape in shapes.items()})
@@ -200,6 +197,7 @@ class OpenVINONetwork(ProcessBound):
         global _used_in
         _used_in = os.getpid()
         settings = dict(self._settings)
+        # OpenVINO's own key lacks the precision: bf16 took what was compiled for fp32, and ran ten times slower
         if keep and self._cache is not None:
             settings[cache_dir()] = str(self._cache / self.precision)
         return CORE.compile_model(entry.build(), self.device, settings).create_infer_request()
