@@ -34,11 +34,12 @@ from singletrack.engines.cpu import processor_name, usable_cores
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-KEY_FRAME_EVERY = 250
+KEY_FRAME_EVERY = 240
+PERIOD = 480  # frames after which the picture is where it was: no jump, which would be a scene cut and end the tracking
 
 
 def make_clip(path: Path, size_wh: tuple[int, int], frames: int) -> None:
-    """A textured picture that slides, in H.264 with B-frames. Long clips repeat 500 frames."""
+    """A textured picture that slides to and fro, in H.264 with B-frames. Long clips repeat 480 frames."""
     width, height = size_wh
     coarse = np.random.default_rng(0).integers(0, 255, (height // 40 + 8, width // 40 + 8, 3), np.uint8)
     large = cv2.resize(coarse, (width + 240, height + 240), interpolation=cv2.INTER_CUBIC)
@@ -50,9 +51,9 @@ def make_clip(path: Path, size_wh: tuple[int, int], frames: int) -> None:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = KEY_FRAME_EVERY
         stream.codec_context.flags &= ~av.codec.context.Flags.closed_gop.value
-        period = min(frames, 2 * KEY_FRAME_EVERY)
+        period = min(frames, PERIOD)
         for index in range(period):
-            left, top = 2 * index % 240, index % 240
+            left, top = 240 - abs(240 - 2 * index % 480), 240 - abs(240 - index % 480)
             frame = np.ascontiguousarray(large[top : top + height, left : left + width])
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts, picture.time_base = index, Fraction(1, 30)

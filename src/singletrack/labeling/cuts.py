@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from singletrack.opencv import cv2
 
 SMALL_WH = (64, 36)  # frames are compared at this size
+SAMPLES = 4  # pixels that are read for each small one, across and down: to read all takes 10 ms at 1080p
 HUES, SATURATIONS, VALUES = 12, 4, 6  # bins of the color histogram
 # A cut changes the image by at least this much, and by this factor compared with the frames before it.
 LEAST_DIFFERENCE = 0.25
@@ -36,7 +37,10 @@ class Glance:
 
 def glance(frame: Frame) -> Glance:
     """What is compared of a frame, (H, W, 3) uint8 RGB."""
-    small = cv2.resize(frame, SMALL_WH, interpolation=cv2.INTER_AREA)
+    height, width = frame.shape[:2]
+    step = max(1, min(width // (SAMPLES * SMALL_WH[0]), height // (SAMPLES * SMALL_WH[1])))
+    samples = np.ascontiguousarray(frame[step // 2 :: step, step // 2 :: step])
+    small = cv2.resize(samples, SMALL_WH, interpolation=cv2.INTER_AREA)
     gray = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0, (5, 5), 0)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
     histogram = cv2.calcHist([hsv], [0, 1, 2], None, [HUES, SATURATIONS, VALUES], [0, 180, 0, 256, 0, 256])
