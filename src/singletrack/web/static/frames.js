@@ -4,6 +4,7 @@ import { OfflineError, request } from "./api.js";
 
 const CACHE_BYTES = 240_000_000; // of decoded pictures
 const AHEAD = 8;
+const AFTER_JUMP = 100; // milliseconds until frames are read ahead: the next jump must not wait for them
 
 export class Frames {
   /**
@@ -20,6 +21,7 @@ export class Frames {
     this.wanted = 0;
     this.direction = 1;
     this.ahead = true;
+    this.jumped = false;
     /** @type {Map<string, ImageBitmap>} */
     this.cache = new Map();
     /** @type {Map<string, Promise<ImageBitmap>>} */
@@ -51,7 +53,11 @@ export class Frames {
    * @param {boolean} [ahead] whether the frames after it are fetched too
    */
   want(number, ahead = true) {
-    if (number !== this.wanted) this.direction = number < this.wanted ? -1 : 1;
+    if (number !== this.wanted) {
+      // Those before a frame take long to decode: they are fetched only for a person who steps back.
+      this.direction = number === this.wanted - 1 ? -1 : 1;
+      this.jumped = Math.abs(number - this.wanted) > 1;
+    }
     this.wanted = number;
     this.ahead = ahead;
     const picture = this.cache.get(this.key(number));
@@ -81,6 +87,11 @@ export class Frames {
       for (;;) {
         const number = this.nextToLoad();
         if (number === null || this.closed) break;
+        if (this.jumped && number !== this.wanted) {
+          this.jumped = false;
+          window.setTimeout(() => void this.work(), AFTER_JUMP);
+          break;
+        }
         const key = this.key(number);
         const picture = await this.load(number);
         if (this.closed) {
