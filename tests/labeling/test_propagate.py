@@ -277,6 +277,18 @@ def test_new_weights_under_the_same_path_begin_anew(project: Project, tmp_path: 
     assert left[1] < left[0] == left[2]
 
 
+def test_with_other_threads_it_goes_on(project: Project) -> None:
+    id = project.add_target("car")
+    project.set_keyframe(id, 0, true_box(0))
+    left = []
+    for threads in (None, 1):
+        tracker = MovingTracker()
+        tracker.origin = {"model": "ostrack-tiny", "options": {"threads": threads}}
+        assert not track_segments(project, tracker=tracker, should_stop=stop_after(4))
+        left.append(project.frames_left(id))
+    assert left[1] < left[0]
+
+
 def test_a_project_of_before_is_read_and_tracked(project: Project) -> None:
     id = project.add_target("car")
     project.set_keyframe(id, 0, true_box(0))

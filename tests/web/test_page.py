@@ -403,6 +403,25 @@ def test_escape_stops_and_what_was_made_stays(open_page: Open, tmp_path: Path) -
         server.stop()
 
 
+def test_after_a_jump_only_later_frames_are_read_ahead(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    fetched: list[int] = []
+
+    def see(request: Any) -> None:
+        if "/frames/" in request.url:
+            fetched.append(int(request.url.split("/frames/")[1].split("?")[0]))
+
+    person.page.wait_for_load_state("networkidle")
+    person.page.on("request", see)
+    for frame in (30, 20):  # those before frame 20 take long to decode, and a next jump would wait for them
+        person.page.locator("#frame").fill(str(frame))
+        person.press("Enter")
+        person.see_frame(frame)
+    person.page.wait_for_timeout(500)
+    assert fetched[-1] > 20
+    assert min(fetched) == 20
+
+
 def test_while_it_tracks_only_pictures_of_the_tracker_are_fetched(open_page: Open, tmp_path: Path) -> None:
     path = tmp_path / "long.mp4"
     still = np.random.default_rng(0).integers(0, 255, (18, 32, 3), np.uint8).repeat(20, 0).repeat(20, 1)

@@ -378,13 +378,14 @@ class _Work:
 
 
 def _identify(tracker: Tracker) -> str | None:
-    """What a state depends on: kind, model, weights, options and settings; None if its state cannot be kept."""
+    """What a state depends on: kind, model, weights, options (but threads) and settings; None if it cannot be kept."""
     if not isinstance(tracker, KeepsState):
         return None
     settings: Any = tracker
     origin = tracker.origin or {"model": "", "options": {}}
     paths = [Path(each) for each in (origin["model"], origin["options"].get("weights")) if each]
     files = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+    origin = {**origin, "options": {name: each for name, each in origin["options"].items() if name != "threads"}}
     content = [type(tracker).__name__, singletrack.__version__, origin, files, asdict(settings.settings)]
     return json.dumps(content, sort_keys=True, default=str)
 

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singletrack import loading
+from singletrack.engines.cpu import usable_cores
 from singletrack.errors import InputError, SingletrackError
 from singletrack.labeling import LabeledBox, Project, label_project
 from singletrack.labeling.propagate import TrackProgress, track_segments
+from singletrack.registry import MODELS
 from singletrack.tracking.base import Tracker
 from singletrack.video.images import PICTURE_ENDINGS, natural_key
 from singletrack.web.pictures import Pictures
@@ -40,7 +42,10 @@ VIDEO_SUFFIXES = (
     ".gif",
 )
 Report = Callable[[dict[str, Any]], None]
-SECONDS_BETWEEN_PICTURES = 0.2  # that the page shows while it follows the tracker
+SECONDS_BETWEEN_REPORTS = 0.33  # on what the tracker found: each costs the page and the server time
+# A network of fewer multiply-adds leaves one core to decoding, to pictures and to the browser: with two cores, the page
+# tracks faster with one thread than with two.
+LIGHT_GMACS = 2.0
 
 
 class UploadTooLargeError(InputError):
@@ -172,41 +177,19 @@ class Clip:
     def _track(
         self, project: Project, report: Report, targets: Sequence[int] | None, first: int, last: int | None
     ) -> None:
-        offered, offered_at = -1, -math.inf
-        began = time.monotonic()
-
-        def on_frame(number: int, frame: NDArray[np.uint8]) -> None:
-            nonlocal offered, offered_at
-            offered, pictures = -1, self._pictures
-            if pictures is not None and time.monotonic() - offered_at >= SECONDS_BETWEEN_PICTURES:
-                pictures.offer(number, frame)
-                offered, offered_at = number, time.monotonic()
-
-        def on_boxes(target: int, boxes: Mapping[int, LabeledBox], progress: TrackProgress) -> None:
-            report(
-                {
-                    "type": "boxes",
-                    "target": target,
-                    "boxes": [pack_box(frame, box) for frame, box in boxes.items()],
-                    "picture": None if offered < 0 else offered,
-                    "done": progress.done,
-                    "total": progress.total,
-                    "seconds": round(time.monotonic() - began, 2),
-                }
-            )
-
+        progress = _Progress(report, lambda: self._pictures)
         outcome, error = "failed", None
         try:
             tracker = self._workspace.tracker()
-            began = time.monotonic()
+            progress.begin()
             finished = track_segments(
                 project,
                 targets=targets,
                 first=first,
                 last=last,
                 tracker=tracker,
-                on_boxes=on_boxes,
-                on_frame=on_frame,
+                on_boxes=progress.take_boxes,
+                on_frame=progress.take_frame,
                 should_stop=self._stop.is_set,
             )
             outcome = "finished" if finished else "removed" if self._follows_nobody() else "stopped"
@@ -216,10 +199,61 @@ class Clip:
             error = f"tracking failed: {type(caught).__name__}: {caught}; the terminal shows more"
             raise
         finally:
+            progress.end()
             self._tracking = None
-            if self._pictures is not None:
-                self._pictures.take_back()
             report({"type": "tracked", "outcome": outcome, "error": error})
+
+
+class _Progress:
+    """Tells the page what tracking finds, a few times a second, with a frame that need not be decoded again."""
+
+    def __init__(self, report: Report, pictures: Callable[[], Pictures | None]) -> None:
+        self._report, self._pictures = report, pictures
+        self._boxes: dict[int, list[list[Any]]] = {}
+        self._steps = TrackProgress(done=0, total=0)
+        self._picture: int | None = None
+        self._began = self._reported = -math.inf
+
+    def begin(self) -> None:
+        """Tracking begins now."""
+        self._began = time.monotonic()
+
+    def take_frame(self, number: int, frame: NDArray[np.uint8]) -> None:
+        """Take a frame that is tracked next; what was found before it is told if it is time."""
+        if self._picture is not None:
+            self._tell()
+        if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
+            self._picture, self._reported = number, time.monotonic()
+            pictures = self._pictures()  # none while no page shows the clip
+            if pictures is not None:
+                pictures.offer(number, frame)
+
+    def take_boxes(self, target: int, boxes: Mapping[int, LabeledBox], steps: TrackProgress) -> None:
+        """Take what was found, as ``track_segments`` hands it on."""
+        self._boxes.setdefault(target, []).extend(pack_box(frame, box) for frame, box in boxes.items())
+        self._steps = steps
+
+    def end(self) -> None:
+        """Tell the rest."""
+        self._tell()
+        pictures = self._pictures()
+        if pictures is not None:
+            pictures.take_back()
+
+    def _tell(self) -> None:
+        for target, rows in self._boxes.items():
+            self._report(
+                {
+                    "type": "boxes",
+                    "target": target,
+                    "boxes": rows,
+                    "picture": self._picture,
+                    "done": self._steps.done,
+                    "total": self._steps.total,
+                    "seconds": round(time.monotonic() - self._began, 2),
+                }
+            )
+        self._boxes, self._picture = {}, None
 
 
 class Workspace:
@@ -273,8 +307,13 @@ class Workspace:
         """The tracker, loaded when it is first needed."""
         with self._lock:
             if self._tracker is None:
-                self._tracker = loading.load(self.model, weights=self._weights)
+                self._tracker = loading.load(self.model, weights=self._weights, threads=self._threads())
             return self._tracker
+
+    def _threads(self) -> int | None:
+        """Threads of the network; None for all cores."""
+        known = MODELS.get(self.model)
+        return max(1, usable_cores() - 1) if known is not None and known.gmacs < LIGHT_GMACS else None
 
     def load_tracker(self) -> None:
         """Load the tracker ahead of its first use. An error is reported when it is used."""

@@ -383,7 +383,8 @@ function seek(frame, byPerson = true) {
   state.frame = Math.min(state.clip.video.frame_count - 1, Math.max(0, Math.round(frame)));
   state.unreadable = -1;
   if (byPerson) localStorage.setItem(`frame of ${state.clip.id}`, String(state.frame));
-  frames?.want(state.frame, !state.follows);
+  frames?.want(state.frame, state.follows);
+  if (state.follows) return; // all of it is painted at once, with the picture: painting costs time that tracking needs
   timeline.follow();
   showFrame();
 }
@@ -510,11 +511,16 @@ function receive(messages) {
   if (!state.tracking) return;
   if (state.follows && picture >= 0 && state.shown === state.frame) seek(picture, false);
   else if (repaint) showFrame();
-  progressTimer ||= window.setTimeout(() => {
-    progressTimer = 0;
-    showProgress();
-    timeline.paint();
-  }, PROGRESS_MS);
+  progressTimer ||= window.setTimeout(showNewBoxes, state.follows ? 5 * PROGRESS_MS : PROGRESS_MS);
+}
+
+/** How far tracking is, on its bar and in the timeline. */
+function showNewBoxes() {
+  window.clearTimeout(progressTimer);
+  progressTimer = 0;
+  showProgress();
+  if (state.follows) timeline.follow();
+  else timeline.paint();
 }
 
 /** @param {{outcome: string, error: string | null}} message */
@@ -800,6 +806,7 @@ async function openClip(id) {
         find("loading").hidden = true;
         view.show(picture);
         showFrame();
+        if (state.follows) showNewBoxes();
         document.body.dataset.frame = String(number);
       },
       onError: (error) => {

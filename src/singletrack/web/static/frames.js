@@ -4,6 +4,7 @@ import { OfflineError, request } from "./api.js";
 
 const CACHE_BYTES = 240_000_000; // of decoded pictures
 const AHEAD = 8;
+const PREVIEW_WIDTH = 900; // in pixels: while it tracks, pictures need not be wider
 const AFTER_JUMP = 100; // milliseconds until frames are read ahead: the next jump must not wait for them
 
 export class Frames {
@@ -17,10 +18,10 @@ export class Frames {
     this.video = video;
     this.onFrame = onFrame;
     this.onError = onError;
-    this.scale = 1;
+    this.fitted = 1;
+    this.preview = false;
     this.wanted = 0;
     this.direction = 1;
-    this.ahead = true;
     this.jumped = false;
     /** @type {Map<string, ImageBitmap>} */
     this.cache = new Map();
@@ -35,11 +36,15 @@ export class Frames {
    * @param {number} width
    */
   fitScale(width) {
-    const share = this.video.width / Math.max(1, width);
-    const scale = share >= 4 ? 4 : share >= 2 ? 2 : 1;
-    if (scale === this.scale) return;
-    this.scale = scale;
+    const scale = scaleTo(this.video.width / Math.max(1, width));
+    if (scale === this.fitted) return;
+    this.fitted = scale;
     this.want(this.wanted);
+  }
+
+  /** What the sides of a fetched frame are divided by. */
+  get scale() {
+    return this.preview ? Math.max(this.fitted, scaleTo(this.video.width / PREVIEW_WIDTH)) : this.fitted;
   }
 
   /** @param {number} number */
@@ -50,16 +55,16 @@ export class Frames {
   /**
    * Show a frame as soon as it is here. A frame that is wanted later takes its place.
    * @param {number} number
-   * @param {boolean} [ahead] whether the frames after it are fetched too
+   * @param {boolean} [preview] whether it is shown in passing: it may be coarse, and those after it are not fetched
    */
-  want(number, ahead = true) {
+  want(number, preview = false) {
     if (number !== this.wanted) {
       // Those before a frame take long to decode: they are fetched only for a person who steps back.
       this.direction = number === this.wanted - 1 ? -1 : 1;
       this.jumped = Math.abs(number - this.wanted) > 1;
     }
     this.wanted = number;
-    this.ahead = ahead;
+    this.preview = preview;
     const picture = this.cache.get(this.key(number));
     if (picture) {
       this.touch(this.key(number), picture);
@@ -115,7 +120,7 @@ export class Frames {
   /** @returns {number | null} */
   nextToLoad() {
     const bytes = (this.video.width * this.video.height * 4) / (this.scale * this.scale);
-    const ahead = this.ahead ? Math.max(1, Math.min(AHEAD, Math.floor(CACHE_BYTES / bytes / 2))) : 0;
+    const ahead = this.preview ? 0 : Math.max(1, Math.min(AHEAD, Math.floor(CACHE_BYTES / bytes / 2)));
     for (let step = 0; step <= ahead; step += 1) {
       const number = this.wanted + step * this.direction;
       if (number < 0 || number >= this.video.frame_count) break;
@@ -147,4 +152,9 @@ export class Frames {
       picture.close();
     }
   }
+}
+
+/** The scale that the server knows for a share of pixels. @param {number} share */
+function scaleTo(share) {
+  return share >= 4 ? 4 : share >= 2 ? 2 : 1;
 }
