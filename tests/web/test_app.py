@@ -266,7 +266,7 @@ def test_a_light_network_leaves_a_core_to_the_page(
 ) -> None:
     given: list[Any] = []
     monkeypatch.setattr(workspace_module, "usable_cores", lambda: 4)
-    monkeypatch.setattr(workspace_module.loading, "load", lambda name, **options: given.append(options["threads"]))
+    monkeypatch.setattr("singletrack.loading.load", lambda name, **options: given.append(options["threads"]))
     Workspace(secret=TOKEN, model=model, upload_folder=tmp_path).tracker()
     assert given == [threads]
 
