@@ -160,3 +160,24 @@ def test_frames_wider_than_the_codec_takes_are_refused(tmp_path: Path) -> None: 
         pytest.raises(VideoError, match="at most 16384 pixels a side"),
     ):
         writer.write(np.zeros((2, 16_386, 3), np.uint8))
+
+
+REAL_TIME = """
+import os, sys
+import numpy as np
+from singletrack.video.writer import Encoding, VideoWriter
+
+def is_usual(thread):
+    return os.sched_getscheduler(thread) == os.SCHED_OTHER
+
+with VideoWriter(sys.argv[1], 30.0, encoding=Encoding(codec="av1")) as writer:
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    threads = [int(each) for each in os.listdir("/proc/self/task")]
+    assert len(threads) > 1 and all(map(is_usual, threads))
+assert is_usual(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities are as on Linux")
+def test_av1_takes_no_real_time_priority(tmp_path: Path) -> None:  # by root alone it could
+    subprocess.run([sys.executable, "-c", REAL_TIME, str(tmp_path / "a.mp4")], check=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from singletrack.errors import InputError, VideoError
 from singletrack.files import check_file, unwritable, writing
+from singletrack.video.priority import usual_priority
 from singletrack.video.sound import Sound
 
 if TYPE_CHECKING:  # PyAV is slow to import, so it is imported when a file is opened
@@ -158,6 +159,8 @@ class VideoWriter:
                     f"{height}; write the boxes alone, or make the source smaller"
                 )
             self._stream = self._add_stream(width + width % 2, height + height % 2)
+            with usual_priority():
+                self._open(self._stream)
             self._size_wh = (width, height)
             if width % 2 or height % 2:
                 even = f"{width + width % 2} x {height + height % 2}"
@@ -222,6 +225,14 @@ class VideoWriter:
             self._sound.add_to(self._container)
         added: VideoStream = stream
         return added
+
+    def _open(self, stream: VideoStream) -> None:
+        import av
+
+        try:
+            stream.codec_context.open()
+        except (av.FFmpegError, OSError) as error:
+            raise unwritable(self.path, error) from error
 
     def _encode(self, stream: VideoStream, picture: av.VideoFrame | None) -> None:
         import av

@@ -205,7 +205,7 @@ class Clip:
 
 
 class _Progress:
-    """Tells the page what tracking finds, a few times a second, with a frame that need not be decoded again."""
+    """Reports what tracking finds to the page, a few times a second, with a frame that need not be decoded again."""
 
     def __init__(self, report: Report, pictures: Callable[[], Pictures | None]) -> None:
         self._report, self._pictures = report, pictures
@@ -219,9 +219,9 @@ class _Progress:
         self._began = time.monotonic()
 
     def take_frame(self, number: int, frame: NDArray[np.uint8]) -> None:
-        """Take a frame that is tracked next; what was found before it is told if it is time."""
+        """Take a frame that is tracked next; report what was found before it, if it is time."""
         if self._picture is not None:
-            self._tell()
+            self._send()
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._picture, self._reported = number, time.monotonic()
             pictures = self._pictures()  # none while no page shows the clip
@@ -234,13 +234,13 @@ class _Progress:
         self._steps = steps
 
     def end(self) -> None:
-        """Tell the rest."""
-        self._tell()
+        """Report the rest."""
+        self._send()
         pictures = self._pictures()
         if pictures is not None:
             pictures.take_back()
 
-    def _tell(self) -> None:
+    def _send(self) -> None:
         for target, rows in self._boxes.items():
             self._report(
                 {
