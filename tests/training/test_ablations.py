@@ -161,8 +161,9 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
 
 
 @pytest.mark.parametrize(("variant", "value"), values_of("siamrpnpp_r50"), ids=titled)
-def test_siamrpn(variant: str, value: Any, crops: DataPaths, tmp_path: Path) -> None:
-    """The layers on the ResNet, whose stages they are, frozen as in its first epochs; the others on AlexNet."""
+def test_siamrpn(variant: str, value: Any, crops: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages on a ResNet of one block each, frozen as in its first epochs; the others on AlexNet."""
+    monkeypatch.setattr("singletrack.models.siamrpn.RESNET_BLOCKS", (1, 1, 1, 1))
     model = "siamrpnpp-r50" if variant == "stages" else "siamrpnpp-alex"
     config = network_config(model, SiamRPNConfig)
     stage = Stage(
