@@ -164,7 +164,7 @@ def test_numbers_that_make_no_box_get_a_sentence(open_page: Open, server: Server
         assert person.box() == before
     person.page.fill("#box-x", "99999")
     person.page.press("#box-x", "Enter")
-    person.reads("#banner-text", "99999")
+    person.reads("#hint", "99999")
     assert list(person.boxes()["1"][0][:4]) == before
 
 
@@ -657,6 +657,64 @@ def long_server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path, path)
     yield server
     server.stop()
+
+
+def test_after_a_click_keys_are_for_the_picture(open_page: Open, server: Server) -> None:
+    """Enter confirms the box: it does not press the button, or choose the target, that was clicked before."""
+    person = open_page().open(server.address)
+    person.mark(200, 60, 80, 60)
+    person.track()
+    for selector, steps in (("#next", 1), ("#targets li", 0), ("#next-key", 0), ("#next", 1)):
+        before = int(person.page.get_attribute("body", "data-frame"))
+        person.page.click(selector)
+        person.see_frame(before + steps)
+        person.press("Enter")
+        person.reads("#frame-state", "Keyframe, set by you")
+        assert person.page.get_attribute("body", "data-frame") == str(before + steps)
+    person.press("Home")
+    person.see_frame(0)
+    person.page.focus("#next")  # by Tab: the key presses the button
+    person.press("Enter")
+    person.see_frame(1)
+
+
+def test_the_timeline_shows_all_of_a_clip_that_opens_in_its_middle(open_page: Open, server: Server) -> None:
+    person = open_page().open(server.address)
+    seek(person, FRAMES // 2)
+    person.see_frame(FRAMES // 2)
+    person.page.reload()
+    person.see_frame(FRAMES // 2)
+    place = person.page.locator("#timeline").bounding_box()
+    for share, frame in ((0.0, 0), (1.0, FRAMES - 1)):
+        x = place["x"] + 134 + share * (place["width"] - 134 - 14)  # between the names and the right margin
+        person.page.mouse.click(x, place["y"] + 10)
+        person.see_frame(frame)
+
+
+@pytest.mark.parametrize("width", [412, 768, 860, 1000, 1280])
+def test_the_controls_fit_while_it_tracks(width: int, open_page: Open, long_server: Server) -> None:
+    person = open_page((width, 900)).open(long_server.address)
+    person.mark(200, 100, 80, 60)
+    person.press("t")
+    person.reads("#progress-text", "left")
+    assert person.page.evaluate("(row => row.scrollWidth - row.clientWidth)(document.querySelector('.transport'))") == 0
+    edge = person.page.evaluate("document.querySelector('.time').getBoundingClientRect().right")
+    for part in ("#progress-text", "#speed", "#frame"):
+        place = person.page.locator(part).bounding_box()
+        assert place["x"] + place["width"] <= edge + 1
+    person.press("Escape")
+    person.reads("#hint", "Stopped")
+
+
+def test_stop_stays_with_the_picture_that_is_seen(open_page: Open, long_server: Server) -> None:
+    person = open_page().open(long_server.address)
+    person.mark(200, 100, 80, 60)
+    person.press("t")
+    person.page.locator('body:not([data-frame="0"])').wait_for()
+    seen = int(person.page.get_attribute("body", "data-frame"))
+    person.press("Escape")
+    person.reads("#hint", "Stopped")
+    assert int(person.page.get_attribute("body", "data-frame")) >= seen > 0
 
 
 def test_panel_and_picture_agree_while_it_tracks(open_page: Open, long_server: Server) -> None:

@@ -250,7 +250,7 @@ async function markAbsent() {
   await setKeyframe(target.id, frame, null);
   if (again === null || !state.online) return;
   const before = seen < 0 ? "" : `It was last seen in frame ${seen}. `;
-  say(`${target.name} is absent from here on. ${before}The tracker is sure to see it again in frame ${again}: look in between for where it comes back, and drag a box there.`, 20_000);
+  say(`${target.name} is absent from here on. ${before}The tracker found it again in frame ${again}. Look before that for where it comes back, and drag a box there.`, 20_000);
 }
 
 /**
@@ -285,7 +285,7 @@ async function confirm() {
   const row = target?.boxes.get(frame ?? -1);
   if (!target || frame === null || !row?.box) return;
   await setKeyframe(target.id, frame, row.box);
-  if (state.doubts.length) say(`Keyframe set. Look here next${key("J")} goes to the next frame in doubt.`);
+  say(`Keyframe set. ${nextStep()}`);
 }
 
 /** @param {"undo" | "redo"} which */
@@ -428,11 +428,19 @@ function goToKeyframe(direction) {
   else seek(found);
 }
 
+/** What to do when a frame is looked at. */
+function nextStep() {
+  if (!state.targets.length) return "Draw a box first.";
+  if (state.doubts.some((doubt) => doubt.frame !== state.frame || doubt.target !== state.selected)) return `Look here next${key("J")} goes to the next frame in doubt.`;
+  if (state.targets.some((target) => target.stale.length)) return `Press Track${key("T")} to track what changed.`;
+  return "No other frame is in doubt.";
+}
+
 function goToDoubt() {
   const here = state.doubts.findIndex((doubt) => doubt.frame === state.frame && doubt.target === state.selected);
   const doubt = state.doubts[(here + 1) % Math.max(1, state.doubts.length)];
   if (!doubt) {
-    say(state.targets.length ? "No frame is in doubt." : "Draw a box first.");
+    say(nextStep());
     return;
   }
   select(doubt.target);
@@ -530,7 +538,7 @@ async function tracked(message) {
   setTracking(null);
   if (message.error) fail(new Error(message.error));
   await reload().catch(fail);
-  if (followed) seek(state.returnTo, false);
+  if (followed) seek(message.outcome === "stopped" ? state.shown : state.returnTo, false);
   if (message.outcome === "stopped") say("Stopped. What was tracked stays.");
   if (message.outcome === "finished") say("Tracked.");
 }
@@ -569,6 +577,7 @@ function showAll() {
 /** What depends on the frame. */
 function showFrame() {
   const clip = state.clip;
+  find("no-targets").hidden = !clip || state.shown < 0 || state.targets.length > 0;
   if (!clip) {
     for (const id of ["frame-count", "clock", "announce"]) find(id).textContent = "";
     showHint();
@@ -661,7 +670,7 @@ function showProgress() {
     const bar = /** @type {HTMLProgressElement} */ (find("progress-bar"));
     if (tracking.total) bar.value = tracking.done / tracking.total;
     else bar.removeAttribute("value");
-    const rate = tracking.seconds > 0.5 ? tracking.done / tracking.seconds : 0;
+    const rate = tracking.seconds > 1.5 ? tracking.done / tracking.seconds : 0;
     const left = rate ? Math.ceil((tracking.total - tracking.done) / rate) : 0;
     find("progress-text").textContent = tracking.total ? `${Math.round((100 * tracking.done) / tracking.total)} %${left > 1 ? `, ${left} s left` : ""}` : "starting";
   }
@@ -700,7 +709,7 @@ function showHint() {
   let hint = said;
   const target = selectedTarget();
   const row = target?.boxes.get(state.shown);
-  if (!hint && state.clip && state.shown >= 0 && !state.playing) {
+  if (!hint && state.clip && state.online && state.shown >= 0 && !state.playing) {
     if (state.tracking) hint = `Tracking. Stop${key("Esc")} keeps what was made.`;
     else if (state.drawing) hint = "Drag a box around the next target.";
     else if (!state.targets.length) hint = "Drag a box around the thing that you want to follow.";
@@ -727,6 +736,10 @@ function clock(seconds) {
 function fail(error) {
   if (error instanceof OfflineError) {
     lost();
+    return;
+  }
+  if (error instanceof ApiError && error.status === 400) {
+    say(error.message, 12_000); // what was entered is not possible: nothing is broken
     return;
   }
   console.error(error);
@@ -817,8 +830,7 @@ async function openClip(id) {
       },
     });
     frames.fitScale(view.shownWidth);
-    timeline.span = 0;
-    timeline.first = 0;
+    timeline.reset();
     accept({ ...clip, boxes: boxes.boxes, range: null });
     const first = Math.min(...state.targets.flatMap((target) => [...target.boxes].filter(([, row]) => row.keyframe).map(([frame]) => frame)));
     const last = localStorage.getItem(`frame of ${id}`); // where the person was
@@ -935,9 +947,26 @@ const actions = {
   play: () => setPlaying(!state.playing),
 };
 
+const STEPS = ["previous", "next", "previousTen", "nextTen"];
+
 /** @param {EventTarget | null} element */
 function isTyping(element) {
   return element instanceof HTMLElement && (element.matches("input:not([type=radio]):not([type=checkbox]):not([type=color]), textarea, select") || element.isContentEditable);
+}
+
+// After a click, keys are for the picture: Enter confirms the box and does not press the button again. Whoever goes
+// through the buttons by the keyboard stays there.
+document.addEventListener("click", (event) => {
+  const pressed = event.target instanceof Element && event.target.closest("button, li"); // the list of targets may be a new one already
+  if (pressed && event.detail > 0 && !document.querySelector("dialog[open]") && !isTyping(document.activeElement)) find("picture").focus({ preventScroll: true });
+});
+find("speed").addEventListener("change", () => find("picture").focus({ preventScroll: true }));
+
+/** Only who goes through the page with Tab needs to see where it is. */
+for (const [kind, on] of /** @type {[string, boolean][]} */ ([["keydown", true], ["pointerdown", false]])) {
+  document.addEventListener(kind, (event) => {
+    if (event instanceof PointerEvent || /** @type {KeyboardEvent} */ (event).key === "Tab") document.body.classList.toggle("by-keyboard", on);
+  }, true);
 }
 
 let valueBefore = ""; // of the field in which somebody types
@@ -973,6 +1002,7 @@ document.addEventListener("keydown", (event) => {
   const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
+  if (event.repeat && STEPS.includes(action) && state.shown !== state.frame) return; // a held key goes as fast as frames come
   if (action.startsWith("arrow")) {
     const step = event.shiftKey ? 10 : 1;
     const [dx, dy] = { arrowleft: [-step, 0], arrowright: [step, 0], arrowup: [0, -step], arrowdown: [0, step] }[action] ?? [0, 0];

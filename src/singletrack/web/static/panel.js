@@ -61,7 +61,6 @@ export class Panel {
    * @param {(id: number) => string} stateOf
    */
   showTargets(targets, selected, stateOf) {
-    find("no-targets").hidden = targets.length > 0;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.closest("#targets li");
     const focusedId = /** @type {HTMLElement | null} */ (focused)?.dataset.id;
     this.list.replaceChildren(

@@ -13,6 +13,7 @@ const TOUCH = 22;
 const EDGE = 5; // beside a handle, a side is taken from this near
 const TOUCH_EDGE = 12;
 const SMALLEST = 3; // pixels of the source
+const LONGEST_NAME = 32; // letters in the tag of a box, so that there is room for its state
 const CURSORS = { n: "ns", s: "ns", e: "ew", w: "ew", nw: "nwse", se: "nwse", ne: "nesw", sw: "nesw" };
 
 export class PictureView {
@@ -391,7 +392,8 @@ export class PictureView {
     context.globalAlpha = changing ? 1 : shape.outdated ? 0.6 : shape.lost ? 0.75 : 1;
     this.paintBox(box, shape.color, changing ? [] : dashOf(shape), shape.selected ? 2.5 : 2);
     const note = changing ? "" : noteOf(shape);
-    this.paintTag(`${shape.keyframe && !changing ? "◆ " : ""}${shape.name}${note}`, box, shape.color, shape.selected);
+    const mark = shape.keyframe && !changing ? "◆ " : "";
+    this.paintTag(`${mark}${shorten(shape.name)}${note}`, box, shape.color, shape.selected);
     context.globalAlpha = 1;
     if (!shape.selected || changing || this.model.drawsAlways()) return;
     for (const [handle, x, y] of handlesOf(box)) {
@@ -410,8 +412,7 @@ export class PictureView {
   paintTag(text, box, color, strong) {
     const { context } = this;
     context.font = `${strong ? 600 : 400} 12px system-ui, sans-serif`;
-    const shown = text.length > 40 ? `${text.slice(0, 39)}…` : text;
-    const width = context.measureText(shown).width + 12;
+    const width = context.measureText(text).width + 12;
     const x = Math.max(2, Math.min(box.x - 1, this.canvas.clientWidth - width - 2));
     const above = box.y - 25;
     const y = above >= 2 ? above : Math.min(box.y + 4, this.canvas.clientHeight - 22);
@@ -421,8 +422,13 @@ export class PictureView {
     context.fill();
     context.fillStyle = isLight(color) ? "#111111" : "#ffffff";
     context.textBaseline = "middle";
-    context.fillText(shown, x + 6, Math.max(2, y) + 10);
+    context.fillText(text, x + 6, Math.max(2, y) + 10);
   }
+}
+
+/** @param {string} name */
+function shorten(name) {
+  return name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
 }
 
 /** @param {Shape} shape @returns {number[]} */
