@@ -362,9 +362,7 @@ def test_where_the_tracker_found_it_again_is_said_when_it_is_marked_absent(
         person.see_frame(2)
         person.press("a")
         person.reads("#frame-state", "absent from here on")
-        person.reads(
-            "#hint", "It was last seen in frame 1. The tracker is sure to see it again in frame 9: look in between"
-        )
+        person.reads("#hint", "It was last seen in frame 1. The tracker found it again in frame 9. Look before that")
         person.press(".")
         person.see_frame(3)
         person.mark(30, 20, 60, 40)

@@ -738,7 +738,7 @@ function fail(error) {
     lost();
     return;
   }
-  if (error instanceof ApiError && error.status === 400) {
+  if (error instanceof ApiError && error.status === 400 && state.clip) {
     say(error.message, 12_000); // what was entered is not possible: nothing is broken
     return;
   }
