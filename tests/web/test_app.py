@@ -520,3 +520,71 @@ def test_a_format_whose_package_is_missing_is_not_offered(client: TestClient, mo
     assert offered() == set(FORMATS)
     monkeypatch.setattr("singletrack.labeling.formats.base.find_spec", lambda name: None)
     assert offered() == set(FORMATS) - {"parquet"}
+
+
+# --- clips that are sent ---
+
+
+def test_dropped_clips_stay_with_their_labels_and_others_go(
+    workspace: Workspace, client: TestClient, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    ids = [
+        client.post("/api/clips", params={"name": name}, content=clip.read_bytes()).json()["id"]
+        for name in ("dog.mp4", "dog.mp4", "cat.mp4", "never-opened.mp4")
+    ]
+    assert client.post("/api/clips", params={"name": "broken.mp4"}, content=b"no video").status_code == 422
+    for id in ids[:3]:
+        assert client.get(f"/api/clips/{id}").status_code == 200  # makes its project
+    client.post(f"/api/clips/{ids[1]}/targets", json={"name": "dog", "frame": 0, "box": BOX})
+    workspace.close()
+    assert workspace.finish_uploads() == [(folder / "dog-2.mp4", folder / "dog-2.singletrack")]
+    assert sorted(path.name for path in folder.iterdir()) == ["dog-2.mp4", "dog-2.singletrack"]
+    with Project.open(folder / "dog-2.singletrack") as project:
+        assert [target.name for target in project.targets()] == ["dog"]
+    assert clip.exists()
+    assert workspace.finish_uploads() == []
+
+
+def test_the_upload_folder_goes_if_it_was_made_here_and_is_empty(
+    workspace: Workspace, client: TestClient, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    for existed in (False, True):
+        if existed:
+            folder.mkdir()
+        client.post("/api/clips", params={"name": "dog.mp4"}, content=clip.read_bytes())
+        assert folder.exists()
+        other = Workspace(secret=TOKEN, upload_folder=folder)
+        other.start_upload("cat.mp4", None)
+        assert other.finish_uploads() == []
+        workspace.close()
+        assert workspace.finish_uploads() == []
+        assert folder.exists() is existed
+        workspace = Workspace(secret=TOKEN, upload_folder=folder)
+
+
+def test_a_dropped_clip_that_a_person_moved_takes_no_labels_along(
+    workspace: Workspace, client: TestClient, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    id = client.post("/api/clips", params={"name": "dog.mp4"}, content=clip.read_bytes()).json()["id"]
+    client.post(f"/api/clips/{id}/targets", json={"name": "dog"})
+    workspace.close()
+    (folder / "dog.mp4").rename(tmp_path / "mine.mp4")
+    assert workspace.finish_uploads() == []
+    with Project.open(folder / "dog.singletrack", source=tmp_path / "mine.mp4") as project:
+        assert len(project.targets()) == 1
+
+
+def test_the_project_of_a_dropped_clip_is_named_with_its_folder(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace(secret=TOKEN, upload_folder=Path("singletrack-clips"))
+    with TestClient(build_app(workspace, token=TOKEN), base_url=ADDRESS) as client:
+        client.get("/", params={"token": TOKEN})
+        id = client.post("/api/clips", params={"name": "dog.mp4"}, content=clip.read_bytes()).json()["id"]
+        shown = client.get(f"/api/clips/{id}").json()["project"]
+    assert shown == "singletrack-clips/dog.singletrack"
+    assert Path(shown).is_file()
