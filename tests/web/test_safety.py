@@ -376,7 +376,7 @@ def test_a_zip_with_a_link_is_refused(client: TestClient, clip_id: str) -> None:
 def test_a_zip_that_unpacks_to_too_much_is_refused(
     client: TestClient, clip_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("singletrack.web.transfer.UNPACKED_BYTES", 1000)
+    monkeypatch.setattr("singletrack.labeling.formats.archive.UNPACKED_BYTES", 1000)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("gt.txt", "0" * 2000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 
 from singletrack.errors import InputError
 from singletrack.labeling.formats import FORMATS, checks, read_labels, write_labels
-from singletrack.labeling.labels import LabelSet
+from singletrack.labeling.labels import LabelSet, VideoInfo
 
 EXTRA = 'pip install "singletrack[labels]"'
+VIDEO = VideoInfo(name="clip.mp4", width=64, height=48, frame_count=12, fps=30.0)
 
 
 def edit_json(path: Path, change: Callable[[Any], object]) -> None:
@@ -547,3 +549,58 @@ def test_a_failed_write_leaves_the_old_file(labels: LabelSet, tmp_path: Path) ->
         write_labels(broken, tmp_path / "a.xml")
     assert (tmp_path / "a.xml").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.xml"]
+
+
+# --- zips ---
+
+
+def zip_of(path: Path, **entries: str) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in entries.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("entry", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "a\\..\\evil.txt"])
+def test_a_zip_cannot_leave_its_folder(entry: str, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", **{"gt/gt.txt": "1,1,1,1,5,5,1,1,1", entry: "x"})
+    with pytest.raises(InputError, match="expected a zip of plain files"):
+        read_labels(path, video=VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({}, "expected labels; got a folder or zip without a file that is typical of them; give a format: mot, coco"),
+        ({"readme.txt": "hello", "a.jpg": "?"}, "expected labels; got a folder or zip without a file"),
+        ({"inner.zip": "PK"}, "expected a known ending; got .zip"),
+        ({"gt/gt.txt": "1,2"}, "a.zip/gt/gt.txt, line 1: expected frame,id"),
+        ({"clip/gt/gt.txt": "1,2"}, "a.zip/clip/gt/gt.txt, line 1: expected frame,id"),
+    ],
+)
+def test_a_zip_without_labels(entries: dict[str, str], said: str, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", **entries)
+    with pytest.raises(InputError) as caught:
+        read_labels(path, video=VIDEO)
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
+    assert "singletrack-labels-" not in str(caught.value)
+
+
+def test_a_zip_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"no zip")
+    with pytest.raises(InputError, match="expected a zip that can be unpacked"):
+        read_labels(path, video=VIDEO)
+
+
+def test_a_zip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singletrack.labeling.formats.archive.UNPACKED_BYTES", 1000)
+    with pytest.raises(InputError, match="larger"):
+        read_labels(zip_of(tmp_path / "a.zip", **{"gt/gt.txt": "0" * 2000}), video=VIDEO)
+
+
+def test_what_a_mac_adds_to_a_zip_is_passed_over(tmp_path: Path) -> None:
+    line = "1,1,1,1,5,5,1,1,1"
+    path = zip_of(tmp_path / "a.zip", **{"clip/gt/gt.txt": line, "__MACOSX/clip/._gt": "?", ".DS_Store": "?"})
+    assert len(read_labels(path, video=VIDEO).targets) == 1

@@ -241,6 +241,15 @@ def list_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
         raise InputError(f"{folder}: expected a readable folder; got {error.strerror}; check the path") from error
 
 
+def only_json(folder: Path) -> Path:
+    """The one .json file in `annotations` of a folder, or else in the folder itself."""
+    folder = folder / "annotations" if (folder / "annotations").is_dir() else folder
+    files = list_files(folder, (".json",))
+    if len(files) != 1:
+        raise Place(folder).error("one .json file", words(f"{len(files)}"), "give the path of the file")
+    return files[0]
+
+
 def _entries(folder: Path) -> Iterator[Path]:
     return folder.iterdir()
 

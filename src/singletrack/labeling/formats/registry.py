@@ -9,6 +9,7 @@ from typing import Any
 from singletrack.errors import InputError
 from singletrack.files import check_file
 from singletrack.labeling.formats import coco, cvat, datumaro, label_studio, mot, sequences, tables, voc, yolo
+from singletrack.labeling.formats.archive import ZIP_ENDING, unpacked
 from singletrack.labeling.formats.base import LabelFormat, WriteOptions
 from singletrack.labeling.formats.checks import Place, read_json, read_text, read_xml, words
 from singletrack.labeling.formats.reduction import SMALLEST_TOLERANCE
@@ -108,7 +109,7 @@ def read_labels(path: str | Path, *, format: str | None = None, video: VideoInfo
     """Read labels of one video.
 
     Args:
-        path: A file, or a folder for formats of many files.
+        path: A file, or a folder for formats of many files, also as a .zip.
         format: One of ``FORMATS``. [default: found from the ending and the content]
         video: The labeled video. Needed for csv, jsonl, one .txt file and whatever else does not say its size and
             length. Labels that are of a video of another size or number of frames are refused; the name may differ.
@@ -120,6 +121,13 @@ def read_labels(path: str | Path, *, format: str | None = None, video: VideoInfo
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: expected a file or folder of labels; got nothing of this name; check the path")
+    if path.suffix.lower() == ZIP_ENDING and path.is_file():
+        with unpacked(path) as inside:
+            return _read(inside, format, video)
+    return _read(path, format, video)
+
+
+def _read(path: Path, format: str | None, video: VideoInfo | None) -> LabelSet:
     row = _get(format if format is not None else find_format(path))
     try:
         return row.read(path, video)
@@ -231,23 +239,23 @@ def _find_folder_format(path: Path) -> str:
         "data.yaml": "yolo",
         "annotations.xml": "cvat",
         "Annotations": "voc",
-        "groundtruth.txt": "got10k",
-        "groundtruth_rect.txt": "otb",
     }
     for sign, name in signs.items():
         if (path / sign).exists():
             return name
-    if (path / "annotations").is_dir():
-        files = sorted((path / "annotations").glob("*.json"))
-        if files:
-            return _find_json_format(files[0])
-    for folder in path.iterdir():
+    if files := sorted((path / "annotations").glob("*.json")):
+        return _find_json_format(files[0])
+    for folder in (path, *path.iterdir()):
         if (folder / "groundtruth_rect.txt").is_file():
             return "otb"
         if (folder / "groundtruth.txt").is_file():
             return "lasot" if (folder / "out_of_view.txt").is_file() else "got10k"
+    if files := sorted(path.glob("*.json")):  # with the folder of its pictures beside it
+        return _find_json_format(files[0])
     raise Place(path).error(
-        "a folder of labels", words("no file that is typical of one"), f"give a format: {', '.join(FORMATS)}"
+        "labels",
+        words("a folder or zip without a file that is typical of them"),
+        f"give a format: {', '.join(FORMATS)}",
     )
 
 
