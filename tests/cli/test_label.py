@@ -150,3 +150,12 @@ def test_no_folder_is_left_where_no_clip_was_dropped(
     monkeypatch.chdir(tmp_path)
     assert main(["label", "--no-browser"]) == 0
     assert not Path("singletrack-clips").exists()
+
+
+def test_only_what_can_be_labeled_is_offered(
+    served: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["label", "--no-browser", str(tmp_path / "none.mp4")]) == 2
+    assert capsys.readouterr().err.endswith("give a video file, a folder of frames or a glob\n")
+    assert main(["live", "--no-browser", str(tmp_path / "none.mp4")]) == 2
+    assert capsys.readouterr().err.endswith("a glob, a camera number or a stream\n")

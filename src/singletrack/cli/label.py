@@ -66,7 +66,7 @@ def command(
     require_packages("the label page", *WEB_EXTRA)
     opencv.require()
     from singletrack.labeling import Project
-    from singletrack.labeling.formats.convert import PROJECT_ENDING
+    from singletrack.labeling.formats.registry import PROJECT_ENDING
     from singletrack.video.reader import find_pictures
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips

@@ -26,24 +26,9 @@ from singletrack.labeling.project import default_path
 from singletrack.labeling.propagate import TrackProgress, track_segments
 from singletrack.registry import MODELS
 from singletrack.tracking.base import Tracker
-from singletrack.video.images import PICTURE_ENDINGS, natural_key
+from singletrack.video.images import PICTURE_ENDINGS, VIDEO_SUFFIXES, natural_key
 from singletrack.web.pictures import Pictures
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".mts",
-    ".wmv",
-    ".flv",
-    ".gif",
-)
 Report = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_REPORTS = 0.33  # on what the tracker found: each costs the page and the server time
 # A network of fewer multiply-adds leaves one core to decoding, to pictures and to the browser: with two cores, the page

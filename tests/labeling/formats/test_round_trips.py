@@ -145,7 +145,7 @@ def test_the_ending_says_the_format(ending: str, name: str, labels: LabelSet, tm
 
 
 def test_an_ending_of_several_formats_needs_a_format(labels: LabelSet, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"give one of mot, coco"):
+    with pytest.raises(InputError, match=r"one of mot, coco"):
         write_labels(labels, tmp_path / "out.json")
     with pytest.raises(InputError, match="format must be one of"):
         write_labels(labels, tmp_path / "out.json", format="word")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from singletrack.errors import InputError
-from singletrack.labeling.formats.checks import Place, words
+from singletrack.labeling.formats.checks import DAMAGED, Place, words
 
 ZIP_ENDING = ".zip"
 UNPACKED_BYTES = 1_000_000_000  # most that a zip may unpack to
@@ -63,4 +63,5 @@ def _unpack(path: Path, folder: Path) -> None:
     except InputError:
         raise
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
-        raise place.error("a zip that can be unpacked", words(f"an error ({error})"), "pack it anew") from error
+        got = "other content" if isinstance(error, zipfile.BadZipFile) else f"an error ({error})"
+        raise place.error("a zip that can be unpacked", words(got), DAMAGED) from error

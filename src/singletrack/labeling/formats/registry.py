@@ -14,6 +14,7 @@ from singletrack.labeling.formats.base import LabelFormat, WriteOptions
 from singletrack.labeling.formats.checks import Place, read_json, read_text, read_xml, words
 from singletrack.labeling.formats.reduction import SMALLEST_TOLERANCE
 from singletrack.labeling.labels import LabelSet, VideoInfo
+from singletrack.video.images import PICTURE_ENDINGS, VIDEO_SUFFIXES
 
 FORMATS: dict[str, LabelFormat] = {
     "mot": LabelFormat(
@@ -102,6 +103,7 @@ FORMATS: dict[str, LabelFormat] = {
     ),
 }
 
+PROJECT_ENDING = ".singletrack"
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".xml": "cvat", ".txt": "mot"}
 
 
@@ -202,8 +204,8 @@ def _choose_format(path: Path, format: str | None) -> str:
     found = ENDINGS.get(path.suffix.lower()) if format is None else format
     if found is None:
         raise InputError(
-            f"expected a format, or a file that ends in {', '.join(ENDINGS)}; got {path}; give one of "
-            f"{', '.join(FORMATS)}"
+            f"expected a file that ends in {', '.join(ENDINGS)}, or a format; got {path}; give the format with "
+            f"--format, in Python format=: one of {', '.join(FORMATS)}"
         )
     return found
 
@@ -230,7 +232,18 @@ def find_format(path: Path) -> str:
         return "got10k" if len(line.replace(",", " ").split()) == 4 else "mot"
     if ending in ENDINGS:
         return ENDINGS[ending]
-    raise Place(path).error("a known ending", words(ending or "none"), f"give a format: {', '.join(FORMATS)}")
+    got = "a video" if ending in VIDEO_SUFFIXES else "a picture" if ending in PICTURE_ENDINGS else ""
+    raise Place(path).error("labels", words(got or f"a file whose ending is {ending or 'none'}"), _advise(path, got))
+
+
+def _advise(path: Path, got: str) -> str:
+    """What to give instead of a file or folder that shows no sign of labels."""
+    project = path.with_name(f"{path.name if path.is_dir() else path.stem}{PROJECT_ENDING}")
+    if project.is_file():
+        return f"give its project, {project}"
+    if got:
+        return "give the file or folder of its labels"
+    return f"choose another one, or say its format (--from NAME, in Python format=): {', '.join(FORMATS)}"
 
 
 def _find_folder_format(path: Path) -> str:
@@ -255,7 +268,7 @@ def _find_folder_format(path: Path) -> str:
     raise Place(path).error(
         "labels",
         words("a folder or zip without a file that is typical of them"),
-        f"give a format: {', '.join(FORMATS)}",
+        _advise(path, ""),
     )
 
 
