@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import sys
+import threading
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,7 @@ from singletrack import opencv
 from singletrack.cli.main import main
 from singletrack.labeling import Project
 from singletrack.opencv import cv2
+from singletrack.video import VideoWriter
 
 pytest.importorskip("starlette", reason="needs the label page: pip install 'singletrack[web]'")
 
@@ -93,3 +100,62 @@ def test_a_project_opens_its_clip(
     assert "singletrack label CLIP --project work.singletrack" in capsys.readouterr().err
     assert main(["label", "--no-browser", str(tmp_path / "moved"), "--project", str(path)]) == 0
     assert served[1:] == [(str(tmp_path / "moved"), str(path))]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to itself")
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_dropped_clips_are_kept_with_their_labels(
+    ended_by: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("singletrack.web.workspace.Workspace.load_tracker", lambda workspace: None)
+    made = tmp_path / "made.mp4"
+    with VideoWriter(made, fps=30) as writer:
+        for level in range(0, 200, 40):
+            writer.write(np.full((48, 64, 3), level, np.uint8))
+    seen: list[str] = []
+
+    def ask(address: str, path: str, body: bytes) -> dict[str, Any]:
+        start, token = address.split("/?token=")
+        request = urllib.request.Request(start + path, body, {"authorization": f"Bearer {token}"}, method="POST")
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+    def use(address: str) -> None:
+        try:
+            dog = ask(address, "/api/clips?name=dog.mp4", made.read_bytes())["id"]
+            ask(address, "/api/clips?name=cat.mp4", made.read_bytes())
+            ask(address, f"/api/clips/{dog}/targets", b'{"name": "Rex", "frame": 0, "box": [1, 2, 20, 30]}')
+            seen.extend(sorted(path.name for path in Path("singletrack-clips").iterdir()))
+        finally:
+            os.kill(os.getpid(), ended_by)
+
+    monkeypatch.setattr("webbrowser.open", lambda address: threading.Thread(target=use, args=[address]).start())
+    assert main(["label", "--port", "0"]) == 0
+    assert "dog.mp4" in seen
+    assert "cat.mp4" in seen
+    assert sorted(path.name for path in Path("singletrack-clips").iterdir()) == ["dog.mp4", "dog.singletrack"]
+    said = capsys.readouterr().out
+    assert said.endswith("kept: singletrack-clips/dog.mp4 and its labels, dog.singletrack\n")
+    assert "cat" not in said
+    assert main(["labels", "singletrack-clips/dog.singletrack", "--out", "dog.csv"]) == 0
+    assert "Rex" in Path("dog.csv").read_text()
+
+
+def test_no_folder_is_left_where_no_clip_was_dropped(
+    served: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["label", "--no-browser"]) == 0
+    assert not Path("singletrack-clips").exists()
+
+
+def test_only_what_can_be_labeled_is_offered(
+    served: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["label", "--no-browser", str(tmp_path / "none.mp4")]) == 2
+    assert capsys.readouterr().err.endswith("give a video file, a folder of frames or a glob\n")
+    assert main(["live", "--no-browser", str(tmp_path / "none.mp4")]) == 2
+    assert capsys.readouterr().err.endswith("a glob, a camera number or a stream\n")

@@ -90,7 +90,7 @@ def test_frames_come_from_the_project(project: Path, clip: Path, tmp_path: Path)
     ("arguments", "said"),
     [
         (["none.csv", "--out", "a.xml"], "got nothing of this name"),
-        (["{project}", "--out", "a.json"], "give one of mot, coco"),
+        (["{project}", "--out", "a.json"], "give the format with --format, in Python format=: one of mot, coco"),
         (["{project}", "--out", "a.xml", "--save-frames"], "pictures are written with mot, coco"),
         (["{project}", "--out", "a.csv", "--tolerance", "2"], "tolerance is for cvat and label-studio"),
     ],

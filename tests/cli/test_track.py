@@ -406,7 +406,7 @@ def test_boxes_as_labels(name: str, format: str | None, make_clip: MakeClip, loa
     ("arguments", "said"),
     [
         (["--format", "coco"], "--save-boxes PATH with --format"),
-        (["--save-boxes", "{folder}/boxes.json"], "give one of mot, coco"),
+        (["--save-boxes", "{folder}/boxes.json"], "give the format with --format, in Python format=: one of mot, coco"),
         (["--save-boxes", "{folder}", "--format", "voc"], "must be a new or empty folder"),
         (["--save-boxes", "{folder}/none/a.xml"], "cannot write"),
     ],

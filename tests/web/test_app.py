@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from tests.web.served import ADDRESS, FRAMES, SIZE_WH, TOKEN
 
+from singletrack.cli.main import main
 from singletrack.errors import VideoError
 from singletrack.geometry.boxes import Box
 from singletrack.labeling import LabeledBox, Project
-from singletrack.labeling.formats import FORMATS
+from singletrack.labeling.formats import FORMATS, read_labels
+from singletrack.labeling.formats.base import visible_boxes
+from singletrack.labeling.labels import VideoInfo
 from singletrack.labeling.propagate import TrackProgress
 from singletrack.video import open_frames
 from singletrack.web import workspace as workspace_module
@@ -29,6 +32,7 @@ from singletrack.web.pictures import Pictures
 from singletrack.web.workspace import Workspace, find_clips
 
 BOX = [10.5, 20.25, 30.0, 40.12]
+VIDEO = VideoInfo(name="clip.mp4", width=SIZE_WH[0], height=SIZE_WH[1], frame_count=FRAMES, fps=30.0)
 
 
 @pytest.fixture
@@ -352,14 +356,58 @@ def test_labels_are_exported_and_imported_again(api: Callable[..., Any], client:
         assert name.startswith("clip")
     answer = client.get(f"/api/clips/{clip_id}/export", params={"format": "mot"})
     assert "gt/gt.txt" in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
-    for format, name in [("mot", "clip-mot.zip"), ("coco-video", "clip.json"), ("csv", "clip.csv")]:
-        content = client.get(f"/api/clips/{clip_id}/export", params={"format": format}).content
-        state = api("POST", "/import", params={"name": name}, content=content)
-        id = state["ids"][0]
-        rows = {row[0]: row[1:5] for row in state["boxes"][str(id)]}
-        assert sorted(rows) == list(range(31))
-        assert rows[0] == pytest.approx(BOX, abs=0.01)
-        assert rows[30] == [40, 20, 30, 40]
+
+
+PACKAGES = {"parquet": "pyarrow", "yolo": "yaml"}  # that reading needs
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_exported_is_read_again(
+    format: str, pictures: bool, api: Callable[..., Any], client: TestClient, clip_id: str, clip: Path, tmp_path: Path
+) -> None:
+    if format in PACKAGES:
+        pytest.importorskip(PACKAGES[format], reason='pip install "singletrack[labels]"')
+    if pictures and not FORMATS[format].pictures:
+        pytest.skip("no pictures in this format")
+    api("POST", "/targets", json={"name": "car", "label": "vehicle"})
+    api("PUT", "/targets/1/keyframes/0", json={"box": BOX})
+    api("PUT", "/targets/1/keyframes/30", json={"box": [40, 20, 30, 40]})
+    query = {"format": format, "pictures": str(pictures).lower()}
+    answer = client.get(f"/api/clips/{clip_id}/export", params=query)
+    name = answer.headers["content-disposition"].split('filename="')[1].rstrip('"')
+    path = tmp_path / name
+    path.write_bytes(answer.content)
+    state = api("POST", "/import", params={"name": name}, content=answer.content)
+    (id,) = state["ids"]
+    rows = {row[0]: row[1:5] for row in state["boxes"][str(id)] if row[1] is not None}
+    assert sorted(rows) == list(range(31))
+    assert rows[0] == pytest.approx(BOX, abs=0.01)
+    assert rows[30] == pytest.approx([40, 20, 30, 40], abs=0.01)
+    sources = [path]
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "by hand")
+            assert any(entry.endswith(".jpg") for entry in archive.namelist()) is pictures
+        sources.append(tmp_path / "by hand")
+    for source in sources:
+        out = source.with_suffix(".csv") if source.suffix == ".zip" else tmp_path / "again.csv"
+        assert main(["labels", str(source), "--video", str(clip), "--out", str(out)]) == 0
+        (target,) = read_labels(out, video=VIDEO).targets
+        assert sorted(visible_boxes(target.boxes.items())) == list(range(31))
+
+
+def test_downloads_of_formats_that_share_an_ending_have_names_of_their_own(
+    api: Callable[..., Any], client: TestClient, clip_id: str
+) -> None:
+    api("POST", "/targets", json={"name": "car", "frame": 0, "box": BOX})
+    names = []
+    for row in client.get("/api/formats").json()["formats"]:
+        answer = client.get(f"/api/clips/{clip_id}/export", params={"format": row["name"]})
+        names.append(answer.headers["content-disposition"].split('filename="')[1].rstrip('"'))
+    assert len(set(names)) == len(names)
+    assert {"clip-coco.json", "clip-coco-video.json", "clip-label-studio.json", "clip.csv", "clip.xml"} <= set(names)
+    assert {"clip-mot.zip", "clip-got10k.zip"} <= set(names)
 
 
 def test_pictures_are_exported_on_request(api: Callable[..., Any], client: TestClient, clip_id: str) -> None:
@@ -520,3 +568,71 @@ def test_a_format_whose_package_is_missing_is_not_offered(client: TestClient, mo
     assert offered() == set(FORMATS)
     monkeypatch.setattr("singletrack.labeling.formats.base.find_spec", lambda name: None)
     assert offered() == set(FORMATS) - {"parquet"}
+
+
+# --- clips that are sent ---
+
+
+def test_dropped_clips_stay_with_their_labels_and_others_go(
+    workspace: Workspace, client: TestClient, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    ids = [
+        client.post("/api/clips", params={"name": name}, content=clip.read_bytes()).json()["id"]
+        for name in ("dog.mp4", "dog.mp4", "cat.mp4", "never-opened.mp4")
+    ]
+    assert client.post("/api/clips", params={"name": "broken.mp4"}, content=b"no video").status_code == 422
+    for id in ids[:3]:
+        assert client.get(f"/api/clips/{id}").status_code == 200  # makes its project
+    client.post(f"/api/clips/{ids[1]}/targets", json={"name": "dog", "frame": 0, "box": BOX})
+    workspace.close()
+    assert workspace.finish_uploads() == [(folder / "dog-2.mp4", folder / "dog-2.singletrack")]
+    assert sorted(path.name for path in folder.iterdir()) == ["dog-2.mp4", "dog-2.singletrack"]
+    with Project.open(folder / "dog-2.singletrack") as project:
+        assert [target.name for target in project.targets()] == ["dog"]
+    assert clip.exists()
+    assert workspace.finish_uploads() == []
+
+
+def test_the_upload_folder_goes_if_it_was_made_here_and_is_empty(
+    workspace: Workspace, client: TestClient, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    for existed in (False, True):
+        if existed:
+            folder.mkdir()
+        client.post("/api/clips", params={"name": "dog.mp4"}, content=clip.read_bytes())
+        assert folder.exists()
+        other = Workspace(secret=TOKEN, upload_folder=folder)
+        other.start_upload("cat.mp4", None)
+        assert other.finish_uploads() == []
+        workspace.close()
+        assert workspace.finish_uploads() == []
+        assert folder.exists() is existed
+        workspace = Workspace(secret=TOKEN, upload_folder=folder)
+
+
+def test_a_dropped_clip_that_a_person_moved_takes_no_labels_along(
+    workspace: Workspace, client: TestClient, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    id = client.post("/api/clips", params={"name": "dog.mp4"}, content=clip.read_bytes()).json()["id"]
+    client.post(f"/api/clips/{id}/targets", json={"name": "dog"})
+    workspace.close()
+    (folder / "dog.mp4").rename(tmp_path / "mine.mp4")
+    assert workspace.finish_uploads() == []
+    with Project.open(folder / "dog.singletrack", source=tmp_path / "mine.mp4") as project:
+        assert len(project.targets()) == 1
+
+
+def test_the_project_of_a_dropped_clip_is_named_with_its_folder(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace(secret=TOKEN, upload_folder=Path("singletrack-clips"))
+    with TestClient(build_app(workspace, token=TOKEN), base_url=ADDRESS) as client:
+        client.get("/", params={"token": TOKEN})
+        id = client.post("/api/clips", params={"name": "dog.mp4"}, content=clip.read_bytes()).json()["id"]
+        shown = client.get(f"/api/clips/{id}").json()["project"]
+    assert shown == "singletrack-clips/dog.singletrack"
+    assert Path(shown).is_file()

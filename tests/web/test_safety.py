@@ -249,16 +249,65 @@ def test_formulas_are_quoted_in_csv(client: TestClient, clip_id: str) -> None:
 # --- uploads ---
 
 
-def test_a_dropped_clip_goes_to_the_upload_folder_under_a_name_of_ours(
-    client: TestClient, clip: Path, workspace: Workspace, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("dog.mp4", "dog.mp4"),
+        ("DOG.MP4", "DOG.mp4"),
+        ("my dog_2-b.webm", "my dog_2-b.webm"),
+        ("köpek.mp4", "köpek.mp4"),
+        ("../../evil name.mp4", "evil name.mp4"),
+        ("..\\x.mp4", "x.mp4"),
+        ("..\\..\\x.mp4", "x.mp4"),
+        ("C:\\a.mp4", "a.mp4"),
+        ("C:a.mp4", "Ca.mp4"),
+        ("/etc/passwd.mp4", "passwd.mp4"),
+        ("...mp4", "clip.mp4"),
+        (".hidden.mp4", "hidden.mp4"),
+        ("-rf.mp4", "rf.mp4"),
+        ("--out=x.mp4", "outx.mp4"),
+        ("$(reboot);`id`|a.mp4", "rebootida.mp4"),
+        ("a\n\tb\0c.mp4", "abc.mp4"),
+        ("a\u202eb.mp4", "ab.mp4"),
+        ("\uff0f\uff0e\uff0ex.mp4", "x.mp4"),
+        ("<script>alert(1)</script>.mp4", "script.mp4"),
+        ("<script>alert(1).mp4", "scriptalert1.mp4"),
+        ("CON.mp4", "_CON.mp4"),
+        ("com1.mp4", "_com1.mp4"),
+        ("a.sh.mp4", "ash.mp4"),
+        ("a" * 400 + ".mp4", "a" * 80 + ".mp4"),
+        ("\U00020000" * 100 + ".mp4", "\U00020000" * 50 + ".mp4"),  # of four bytes each
+    ],
+)
+def test_a_dropped_clip_goes_to_the_upload_folder_under_a_safe_name(
+    workspace: Workspace, tmp_path: Path, name: str, stored: str
 ) -> None:
+    before = set(tmp_path.iterdir())
+    path = workspace.start_upload(name, None)
+    assert path == tmp_path / "uploads" / stored
+    assert list((tmp_path / "uploads").iterdir()) == [path]
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "uploads"}
+
+
+def test_the_page_calls_a_dropped_clip_by_the_name_that_it_got(client: TestClient, clip: Path, tmp_path: Path) -> None:
     answer = client.post("/api/clips", params={"name": "../../evil name.mp4"}, content=clip.read_bytes())
-    assert answer.status_code == 201
-    assert answer.json()["name"] == "../../evil name.mp4"  # text
-    (path,) = (tmp_path / "uploads").iterdir()
-    assert re.fullmatch(r"[0-9a-f]{12}\.mp4", path.name)
-    assert path.read_bytes() == clip.read_bytes()
-    assert client.get(f"/api/clips/{answer.json()['id']}/frames/3").status_code == 200
+    assert (answer.status_code, answer.json()["name"]) == (201, "evil name.mp4")
+    assert (tmp_path / "uploads" / "evil name.mp4").read_bytes() == clip.read_bytes()
+    id = answer.json()["id"]
+    assert client.get(f"/api/clips/{id}/frames/3").status_code == 200
+    assert client.get(f"/api/clips/{id}").json()["project"] == "evil name.singletrack"
+
+
+def test_a_dropped_clip_replaces_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "DOG.singletrack").write_text("labels of before")  # a clip of this name would open it as its project
+    (folder / "dog-2.mov").write_text("another clip, whose project is dog-2.singletrack")
+    (folder / "dog-3.mp4").symlink_to(tmp_path / "nowhere")
+    names = [workspace.start_upload("dog.mp4", None).name for _ in range(3)]
+    assert names == ["dog-4.mp4", "dog-5.mp4", "dog-6.mp4"]
+    assert (folder / "DOG.singletrack").read_text() == "labels of before"
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_an_upload_that_announces_too_much_is_refused_before_it_is_read(client: TestClient, tmp_path: Path) -> None:
@@ -327,7 +376,7 @@ def test_a_zip_with_a_link_is_refused(client: TestClient, clip_id: str) -> None:
 def test_a_zip_that_unpacks_to_too_much_is_refused(
     client: TestClient, clip_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("singletrack.web.transfer.UNPACKED_BYTES", 1000)
+    monkeypatch.setattr("singletrack.labeling.formats.archive.UNPACKED_BYTES", 1000)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("gt.txt", "0" * 2000)

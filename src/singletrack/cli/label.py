@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 import threading
 import webbrowser
 from pathlib import Path
@@ -39,10 +37,13 @@ from singletrack.loading import DEFAULT_MODEL
     help="Largest total size of clips that are dropped into the page.",
 )
 @click.option(
-    "--keep-uploads",
+    "--uploads",
     type=click.Path(path_type=Path, file_okay=False),
+    default=Path("singletrack-clips"),
+    show_default=True,
     metavar="FOLDER",
-    help="Keep dropped clips and their projects in FOLDER.  [default: delete them at the end]",
+    help="Folder for clips that are dropped into the page, with their projects. Those without targets are deleted at "
+    "the end.",
 )
 def command(
     sources: tuple[str, ...],
@@ -54,18 +55,18 @@ def command(
     port: int | None,
     allow_remote: bool,
     upload_limit: int,
-    keep_uploads: Path | None,
+    uploads: Path,
 ) -> None:
     """Label video in the browser: draw a box, track it, correct it, export the boxes.
 
     SOURCE is a video file, a folder of frames, a quoted glob ("frames/*.png") or a folder of videos; several may be
-    given. A project (clip.singletrack) opens its clip. Without SOURCE, drop a clip into the page. Everything stays on
-    this machine and is saved as you work. Ctrl-C ends it.
+    given. A project (clip.singletrack) opens its clip. Without SOURCE, drop a clip into the page: it is copied
+    into the folder of --uploads. Everything stays on this machine and is saved as you work. Ctrl-C ends it.
     """
     require_packages("the label page", *WEB_EXTRA)
     opencv.require()
     from singletrack.labeling import Project
-    from singletrack.labeling.formats.convert import PROJECT_ENDING
+    from singletrack.labeling.formats.registry import PROJECT_ENDING
     from singletrack.video.reader import find_pictures
     from singletrack.web.server import load_token, serve
     from singletrack.web.workspace import Workspace, find_clips
@@ -84,12 +85,11 @@ def command(
     if project is not None and len(clips) != 1:
         raise InputError(f"expected one SOURCE with --project; got {len(clips)}; leave --project out")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what follows is tidied up
-    folder = keep_uploads or Path(tempfile.mkdtemp(prefix="singletrack-"))
     workspace = Workspace(
         secret=load_token(cache.cache_folder() / "label-token"),
         model=model,
         weights=weights,
-        upload_folder=folder,
+        upload_folder=uploads,
         upload_bytes=upload_limit * 1_000_000,
     )
     try:
@@ -113,5 +113,5 @@ def command(
         click.echo("ended; the labels are saved")
     finally:
         workspace.close()
-        if keep_uploads is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        for kept, labels in workspace.finish_uploads():
+            click.echo(f"kept: {kept} and its labels, {labels.name}")

@@ -55,7 +55,7 @@ def command(
 
     warn_of_unused(source)
     if "://" not in source and not is_camera(source):
-        find_pictures(source)  # reports a missing file before the model is loaded
+        find_pictures(source, live=True)  # reports a missing file before the model is loaded
     make_folder(record_to)
     with quit_on_interrupt():
         tracker = loading.load_with(model, options)

@@ -108,8 +108,8 @@ def check_box(box_xywh: BoxLike, size_wh: tuple[int, int]) -> Box:
         raise InputError(f"box must overlap the {frame_width} x {frame_height} frame; {got}; {order} of this frame")
     if width > LARGEST_BOX * frame_width or height > LARGEST_BOX * frame_height:
         raise InputError(
-            f"box must be at most {LARGEST_BOX} times as large as the {frame_width} x {frame_height} frame; {got}; "
-            f"{order} of this frame"
+            f"box must be at most {LARGEST_BOX} times the frame's size, {frame_width} x {frame_height}; got "
+            f"{width:g} x {height:g} pixels; make it smaller"
         )
     return x, y, width, height
 

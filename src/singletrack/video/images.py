@@ -13,6 +13,21 @@ from singletrack.video.frames import Frame, FrameConverter, Values
 from singletrack.video.limits import check_local_file, check_picture_size
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (  # of files that are taken for videos without being opened
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".mts",
+    ".wmv",
+    ".flv",
+    ".gif",
+)
 PNG_START = b"\x89PNG\r\n\x1a\n"  # 16 bytes later: bits per value
 TIFF_STARTS = (b"II*\0", b"MM\0*")
 

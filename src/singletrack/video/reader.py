@@ -149,7 +149,7 @@ def open_video(source: Source, *, timeout: float = 10.0, live: LiveOptions | Non
         return _open_camera(device, live)
     if "://" in text:
         return _open_stream(text, live)
-    paths = find_pictures(source)
+    paths = find_pictures(source, live=True)
     if paths is not None:
         return _open_pictures(paths, name=text)
     path = Path(source)
@@ -190,8 +190,10 @@ def _open_arrays(frames: Iterable[NDArray[Any]]) -> VideoReader:
 # --- folders of frames -------------------------------------------------------------------------------------
 
 
-def find_pictures(source: str | Path) -> list[Path] | None:
+def find_pictures(source: str | Path, *, live: bool = False) -> list[Path] | None:
     """The pictures of a folder or a glob, in natural order (2 before 10); None where `source` is one file.
+
+    With `live`, the message for a name of nothing offers cameras and streams too.
 
     Raises MissingVideoError where there are none or nothing has that name; VideoError for a pipe, device or playlist.
     """
@@ -205,10 +207,8 @@ def find_pictures(source: str | Path) -> list[Path] | None:
     elif glob.has_magic(text):
         paths = [Path(match) for match in glob.glob(text, recursive=True)]
     else:
-        raise MissingVideoError(
-            f"source not found: {text} (in {Path.cwd()}); give a video file, a folder of frames, a glob, a camera "
-            "number or a stream"
-        )
+        choices = "a folder of frames, a glob, a camera number or a stream" if live else "a folder of frames or a glob"
+        raise MissingVideoError(f"source not found: {text} (in {Path.cwd()}); give a video file, {choices}")
     paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: natural_key(str(path)))
     if not paths:
         raise MissingVideoError(

@@ -112,12 +112,9 @@ class Handlers:
                     received += len(chunk)
                     await run_in_threadpool(file.write, chunk)
             clip = self._workspace.add(path)
-            clip.name = name
             await run_in_threadpool(lambda: clip.pictures)  # refuses what is no video
         except BaseException as error:
-            path.unlink(missing_ok=True)
-            self._workspace.count_upload(-received)
-            self._workspace.clips = {key: each for key, each in self._workspace.clips.items() if each.source != path}
+            self._workspace.discard_upload(path, received)
             if isinstance(error, ClientDisconnect):
                 return Response(status_code=400)
             if isinstance(error, VideoError):  # the person knows the clip by its own name
@@ -304,7 +301,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
     return {
         "id": clip.id,
         "name": clip.name,
-        "project": project.path.name,
+        "project": clip.shown_project,
         "read_only": project.read_only,
         "video": {
             "width": video.width,

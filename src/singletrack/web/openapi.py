@@ -57,7 +57,7 @@ OPERATIONS = (
         method="POST",
         path="/api/clips",
         handler="upload_clip",
-        summary="Send a clip; the body is the file. It is deleted when the server ends.",
+        summary="Send a clip; the body is the file. At the end it stays only if it has targets.",
         query={"name": TEXT},
         upload=True,
     ),

@@ -6,9 +6,10 @@ import contextlib
 import hmac
 import itertools
 import math
-import secrets
+import re
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,32 +21,21 @@ from singletrack import loading
 from singletrack.engines.cpu import usable_cores
 from singletrack.errors import InputError, SingletrackError
 from singletrack.labeling import LabeledBox, Project, label_project
+from singletrack.labeling.formats.output import RESERVED
+from singletrack.labeling.project import default_path
 from singletrack.labeling.propagate import TrackProgress, track_segments
 from singletrack.registry import MODELS
 from singletrack.tracking.base import Tracker
-from singletrack.video.images import PICTURE_ENDINGS, natural_key
+from singletrack.video.images import PICTURE_ENDINGS, VIDEO_SUFFIXES, natural_key
 from singletrack.web.pictures import Pictures
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".mts",
-    ".wmv",
-    ".flv",
-    ".gif",
-)
 Report = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_REPORTS = 0.33  # on what the tracker found: each costs the page and the server time
 # A network of fewer multiply-adds leaves one core to decoding, to pictures and to the browser: with two cores, the page
 # tracks faster with one thread than with two.
 LIGHT_GMACS = 2.0
+CLIP_NAME_LENGTH = 80  # of a dropped clip, without its ending
+CLIP_NAME_BYTES = 200  # likewise; most disks take 255
 
 
 class UploadTooLargeError(InputError):
@@ -101,6 +91,11 @@ class Clip:
             if self._project is None:
                 self._project = label_project(self.source, self._project_path)
             return self._project
+
+    @property
+    def shown_project(self) -> str:
+        """What the page calls the project, see ``Workspace.shown_project``."""
+        return self._workspace.shown_project(self)
 
     @property
     def pictures(self) -> Pictures:
@@ -263,7 +258,7 @@ class Workspace:
         secret: Ids of clips are made with it; with the same secret, a clip has the same id after a restart.
         model: Name of the model that tracks, as for ``singletrack.load``.
         weights: Weights file. [default: the model's own]
-        upload_folder: Where clips go that are sent to the page.
+        upload_folder: Where clips go that are sent to the page. It is made when the first one comes.
         upload_bytes: Largest size of all of them together.
     """
 
@@ -282,6 +277,8 @@ class Workspace:
         self._weights = weights
         self._upload_folder, self.upload_bytes = upload_folder, upload_bytes
         self._uploaded_bytes = 0
+        self._uploads: list[Path] = []
+        self._made_upload_folder = False
         self._tracker: Tracker | None = None
         self._lock = threading.Lock()
         self._shown: list[str] = []  # clips whose pictures are open, the last shown at the end
@@ -321,27 +318,68 @@ class Workspace:
             self.tracker()
 
     def start_upload(self, name: str, size: int | None) -> Path:
-        """Choose the path for a clip that is sent to the page.
+        """Make an empty file for a clip that is sent to the page.
 
         Args:
-            name: What the sender calls it. Only its ending is used for the path.
+            name: What the sender calls it. The file has the same name, as far as it is safe and not taken.
             size: Announced size in bytes, if known.
 
         Raises:
             InputError: If it is no video, by its ending.
             UploadTooLargeError: If it is larger than what is left of the limit.
+            SingletrackError: If the folder cannot be written.
         """
         suffix = Path(name.replace("\\", "/")).suffix.lower()
         if suffix not in VIDEO_SUFFIXES:
             raise InputError(f"expected a video ({', '.join(VIDEO_SUFFIXES)}); got {name!r}; choose another file")
         self.count_upload(0 if size is None else size, keep=False)
+        folder = self._upload_folder
         try:
-            self._upload_folder.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                if not folder.exists():
+                    folder.mkdir(parents=True)
+                    self._made_upload_folder = True
+                path = _make_file(folder, _clip_stem(name), suffix)
+                self._uploads.append(path)
         except OSError as error:
             raise SingletrackError(
-                f"cannot write {self._upload_folder} ({error.strerror}); choose another folder"
+                f"cannot write {folder} ({error.strerror}); give another folder: `singletrack label --uploads FOLDER`"
             ) from error
-        return self._upload_folder / f"{secrets.token_hex(6)}{suffix}"
+        return path
+
+    def discard_upload(self, path: Path, size: int) -> None:
+        """Delete a clip of which only `size` bytes came, or that is no video."""
+        path.unlink(missing_ok=True)
+        self.count_upload(-size)
+        with self._lock:
+            self._uploads.remove(path)
+            self.clips = {key: each for key, each in self.clips.items() if each.source != path}
+
+    def finish_uploads(self) -> list[tuple[Path, Path]]:
+        """Delete the clips that were sent and have no targets, with their projects; call it after ``close``.
+
+        Returns:
+            The clips that stay, each with its project.
+        """
+        kept = []
+        for path in self._uploads:
+            project = default_path(path)
+            if _has_targets(project):
+                kept.append((path, path.with_name(project.name)))
+            else:
+                project.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+        self._uploads = []
+        if self._made_upload_folder:
+            with contextlib.suppress(OSError):  # it is not empty
+                self._upload_folder.rmdir()
+        return [(path, project) for path, project in kept if path.exists()]  # not those that a person moved
+
+    def shown_project(self, clip: Clip) -> str:
+        """What the page calls a clip's project: its name, with the upload folder if that was given without a root."""
+        name = clip.project.path.name
+        uploaded = clip.source in self._uploads and not self._upload_folder.is_absolute()
+        return (self._upload_folder / name).as_posix() if uploaded else name
 
     def count_upload(self, size: int, *, keep: bool = True) -> None:
         """Count bytes against the limit; a negative size gives them back.
@@ -362,6 +400,37 @@ class Workspace:
         """Close all clips."""
         for clip in self.clips.values():
             clip.close()
+
+
+def _clip_stem(name: str) -> str:
+    """The name of a file that is sent, without its ending, made safe: letters, digits, "_", "-" and single spaces."""
+    stem = unicodedata.normalize("NFKC", Path(name.replace("\\", "/")).stem)
+    stem = " ".join(re.sub(r"[^\w -]", "", stem).split())[:CLIP_NAME_LENGTH]
+    stem = stem.encode()[:CLIP_NAME_BYTES].decode(errors="ignore").strip(" -") or "clip"
+    return f"_{stem}" if stem.lower() in RESERVED else stem
+
+
+def _make_file(folder: Path, stem: str, suffix: str) -> Path:
+    """Make an empty file; its name gets a number if a file or a project has it already. None is ever replaced."""
+    for number in itertools.count(1):
+        path = folder / f"{stem if number == 1 else f'{stem}-{number}'}{suffix}"
+        taken = {entry.name.split(".")[0].lower() for entry in folder.iterdir()}  # dog.mov and dog.mp4: one project
+        if path.stem.lower() not in taken:
+            with contextlib.suppress(FileExistsError):  # another program was faster
+                path.touch(exist_ok=False)
+                return path
+    raise AssertionError("numbers never end")
+
+
+def _has_targets(project: Path) -> bool:
+    """Whether a project has targets; one that cannot be opened, or is open elsewhere, may have some."""
+    if not project.exists():
+        return False
+    try:
+        with Project.open(project) as opened:
+            return bool(opened.targets())
+    except SingletrackError:
+        return True
 
 
 def _make_id(secret: str, path: Path) -> str:

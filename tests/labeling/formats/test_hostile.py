@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from singletrack.errors import InputError
+from singletrack.errors import InputError, MissingDependencyError
 from singletrack.labeling.formats import FORMATS, checks, read_labels, write_labels
-from singletrack.labeling.labels import LabelSet
+from singletrack.labeling.labels import LabelSet, VideoInfo
 
 EXTRA = 'pip install "singletrack[labels]"'
+VIDEO = VideoInfo(name="clip.mp4", width=64, height=48, frame_count=12, fps=30.0)
 
 
 def edit_json(path: Path, change: Callable[[Any], object]) -> None:
@@ -547,3 +550,125 @@ def test_a_failed_write_leaves_the_old_file(labels: LabelSet, tmp_path: Path) ->
         write_labels(broken, tmp_path / "a.xml")
     assert (tmp_path / "a.xml").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.xml"]
+
+
+# --- zips ---
+
+
+def zip_of(path: Path, **entries: str) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in entries.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("entry", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "a\\..\\evil.txt"])
+def test_a_zip_cannot_leave_its_folder(entry: str, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", **{"gt/gt.txt": "1,1,1,1,5,5,1,1,1", entry: "x"})
+    with pytest.raises(InputError, match="expected a zip of plain files"):
+        read_labels(path, video=VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({}, "expected labels; got a folder or zip without a file that is typical of them; choose another one, or say its format"),
+        ({"readme.txt": "hello", "a.jpg": "?"}, "expected labels; got a folder or zip without a file"),
+        ({"inner.zip": "PK"}, "expected labels; got a file whose ending is .zip"),
+        ({"gt/gt.txt": "1,2"}, "a.zip/gt/gt.txt, line 1: expected frame,id"),
+        ({"clip/gt/gt.txt": "1,2"}, "a.zip/clip/gt/gt.txt, line 1: expected frame,id"),
+    ],
+)
+def test_a_zip_without_labels(entries: dict[str, str], said: str, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", **entries)
+    with pytest.raises(InputError) as caught:
+        read_labels(path, video=VIDEO)
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
+    assert "singletrack-labels-" not in str(caught.value)
+
+
+def test_a_zip_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"no zip")
+    with pytest.raises(InputError, match="expected a zip that can be unpacked"):
+        read_labels(path, video=VIDEO)
+
+
+def test_a_zip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singletrack.labeling.formats.archive.UNPACKED_BYTES", 1000)
+    with pytest.raises(InputError, match="larger"):
+        read_labels(zip_of(tmp_path / "a.zip", **{"gt/gt.txt": "0" * 2000}), video=VIDEO)
+
+
+def test_what_a_mac_adds_to_a_zip_is_passed_over(tmp_path: Path) -> None:
+    line = "1,1,1,1,5,5,1,1,1"
+    path = zip_of(tmp_path / "a.zip", **{"clip/gt/gt.txt": line, "__MACOSX/clip/._gt": "?", ".DS_Store": "?"})
+    assert len(read_labels(path, video=VIDEO).targets) == 1
+
+
+# --- what a person reads ---
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", "", "expected JSON; got nothing: it is empty; export it again"),
+        ("a.json", "hello", "expected JSON; got other text at line 1, column 1; it is damaged or of another kind"),
+        ("a.json", '{"images": [', "expected JSON; got other text at line 1, column 13"),
+        ("a.json", "[" * 100_000, "expected JSON; got brackets that are nested too deeply"),
+        ("a.json", b"\x89PNG", "expected text in UTF-8; got other bytes, from byte 0 on; it is damaged"),
+        ("a.xml", "", "expected XML; got nothing: it is empty; export it again"),
+        ("a.xml", "hello", "expected XML; got other text at line 1, column 1 (syntax error); it is damaged"),
+        ("a.xml", "<annotations>\n<x></annotations>", "got other text at line 2, column 6 (mismatched tag)"),
+        ("a.csv", "", "each once; got nothing: it is empty;"),
+        ("a.csv", "hello", "each once; got 'hello';"),
+        ("a.zip", "hello", "expected a zip that can be unpacked; got other content; it is damaged"),
+        ("data.yaml", "a: [", "expected YAML; got other text at line 1, column 5; it is damaged"),
+        ("a.parquet", "hello", "expected Parquet; got other content; it is damaged"),
+    ],
+)
+def test_a_broken_file_is_described_in_plain_words(name: str, content: str | bytes, said: str, tmp_path: Path) -> None:
+    for ending, package in {".yaml": "yaml", ".parquet": "pyarrow"}.items():
+        if name.endswith(ending):
+            pytest.importorskip(package, reason=EXTRA)
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InputError) as caught:
+        read_labels(tmp_path / name, video=VIDEO)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "said"),
+    [
+        ("yaml", "data.yaml", "reading YOLO needs PyYAML, which is not installed; run: pip install"),
+        ("pyarrow", "a.parquet", "reading Parquet needs pyarrow, which is not installed; run: pip install"),
+    ],
+)
+def test_a_missing_package_is_called_by_its_name(
+    module: str, file: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, f"{module}.parquet", None)
+    (tmp_path / file).write_text("names: []")
+    with pytest.raises(MissingDependencyError, match=said):
+        read_labels(tmp_path / file, video=VIDEO)
+
+
+def test_yolo_is_written_without_a_package(labels: LabelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    write_labels(labels, tmp_path / "out", format="yolo")
+    assert (tmp_path / "out" / "data.yaml").exists()
+
+
+def test_a_video_is_no_file_of_labels(tmp_path: Path) -> None:
+    (tmp_path / "dog.mp4").write_bytes(b"?")
+    (tmp_path / "frames").mkdir()
+    for name in ("dog.mp4", "frames"):
+        with pytest.raises(InputError, match=r"expected labels; got a (video; give the file or|folder or zip)"):
+            read_labels(tmp_path / name)
+    (tmp_path / "dog.singletrack").touch()
+    (tmp_path / "frames.singletrack").touch()
+    for name in ("dog", "frames"):
+        with pytest.raises(InputError, match=f"give its project, .*{name}.singletrack$"):
+            read_labels(tmp_path / (name if name == "frames" else "dog.mp4"))

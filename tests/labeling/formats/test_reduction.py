@@ -108,3 +108,16 @@ def test_the_usual_tolerance_grows_with_the_target() -> None:
     random = np.random.default_rng(0)
     shaky = {frame: (100 + 2 * float(random.normal()), 100.0, 300.0, 300.0) for frame in range(60)}
     assert len(reduce_keyframes(shaky)) < 10 < 20 < len(reduce_keyframes(shaky, 1.0))
+
+
+@pytest.mark.parametrize("smallest", [40.0, 8.0])
+def test_the_usual_tolerance_is_that_of_the_median_size_and_a_quarter_of_the_shortest_side(smallest: float) -> None:
+    draws = np.random.default_rng(1)
+    widths = [200.0] * 60 + [smallest] * 20
+    boxes = {
+        frame: (500 + float(move[0]), 300 + float(move[1]), width, width)
+        for frame, (width, move) in enumerate(zip(widths, draws.normal(0, 3, (80, 2)), strict=True))
+    }
+    assert usual_tolerance(boxes) == pytest.approx(4.0)
+    error = largest_error(boxes, reduce_keyframes(boxes))
+    assert 0.9 * min(4.0, smallest / 4) < error <= min(4.0, smallest / 4)

@@ -13,6 +13,7 @@ import pytest
 from singletrack.errors import InputError
 from singletrack.labeling.formats import FORMATS, read_labels, write_labels
 from singletrack.labeling.formats.base import visible_boxes
+from singletrack.labeling.formats.registry import find_format
 from singletrack.labeling.labels import LabeledBox, LabeledTarget, LabelSet, VideoInfo
 
 NEEDS_VIDEO = {"csv", "jsonl"}
@@ -144,7 +145,7 @@ def test_the_ending_says_the_format(ending: str, name: str, labels: LabelSet, tm
 
 
 def test_an_ending_of_several_formats_needs_a_format(labels: LabelSet, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"give one of mot, coco"):
+    with pytest.raises(InputError, match=r"one of mot, coco"):
         write_labels(labels, tmp_path / "out.json")
     with pytest.raises(InputError, match="format must be one of"):
         write_labels(labels, tmp_path / "out.json", format="word")
@@ -230,3 +231,17 @@ def test_a_coco_video_of_another_size_among_several(labels: LabelSet, tmp_path: 
     content["videos"].append({"id": 2, "name": "dog.mp4", "width": 99, "height": 99, "length": 3})
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_labels(path, video=labels.video).video == labels.video
+
+
+@pytest.mark.parametrize("name", ["coco", "coco-video", "datumaro"])
+def test_the_folder_of_a_file_and_its_pictures_is_read(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    write_labels(labels, tmp_path / "out" / "dog.json", format=name)
+    (tmp_path / "out" / "images").mkdir()
+    assert boxes_of(read_labels(tmp_path / "out")).keys() == boxes_of(labels).keys()
+
+
+@pytest.mark.parametrize("name", ["got10k", "lasot", "otb"])
+def test_the_folder_of_one_sequence_is_known_by_its_files(name: str, labels: LabelSet, tmp_path: Path) -> None:
+    write_labels(replace(labels, targets=labels.targets[:1]), tmp_path / "out", format=name)
+    (folder,) = (entry for entry in (tmp_path / "out").iterdir() if entry.is_dir())
+    assert find_format(folder) == find_format(tmp_path / "out") == name

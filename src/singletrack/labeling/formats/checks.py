@@ -26,6 +26,8 @@ MAX_COORDINATE = 1e6  # pixels
 MAX_NAME = 1000  # characters
 MAX_DEPTH = 100  # of elements in elements
 SHOWN = 60  # characters of a bad value in a message
+AGAIN = "export it again"
+DAMAGED = f"it is damaged or of another kind: {AGAIN}"  # advice on a file that cannot be read at all
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML either
@@ -154,7 +156,7 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}: expected text in UTF-8; got {error.reason} at byte {error.start}; convert it"
+            f"{path}: expected text in UTF-8; got other bytes, from byte {error.start} on; {DAMAGED}"
         ) from error
 
 
@@ -174,7 +176,17 @@ def parse_json(text: str, place: Place) -> Any:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # a RecursionError is a bomb of brackets
-        raise place.error("JSON", words(str(error)), "export it again") from error
+        raise place.error("JSON", words(_describe_fault(text, error)), DAMAGED if text.strip() else AGAIN) from error
+
+
+def _describe_fault(text: str, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "brackets that are nested too deeply"
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    if not text.strip():
+        return "nothing: it is empty"
+    return f"other text at line {error.lineno}, column {error.colno}"
 
 
 def read_xml(path: Path) -> Element:
@@ -223,8 +235,18 @@ def parse_xml(content: bytes, place: Place) -> Element:
     except InputError:
         raise
     except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: encodings that are none
-        raise place.error("XML", words(str(error)), "export it again") from error
+        raise place.error(
+            "XML", words(_describe_xml_fault(content, error)), DAMAGED if content.strip() else AGAIN
+        ) from error
     return root
+
+
+def _describe_xml_fault(content: bytes, error: Exception) -> str:
+    if not content.strip():
+        return "nothing: it is empty"
+    if not isinstance(error, expat.ExpatError):
+        return str(error)
+    return f"other text at line {error.lineno}, column {error.offset + 1} ({expat.ErrorString(error.code)})"
 
 
 def list_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
@@ -239,6 +261,15 @@ def list_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
         return sorted(found)
     except OSError as error:
         raise InputError(f"{folder}: expected a readable folder; got {error.strerror}; check the path") from error
+
+
+def only_json(folder: Path) -> Path:
+    """The one .json file in `annotations` of a folder, or else in the folder itself."""
+    folder = folder / "annotations" if (folder / "annotations").is_dir() else folder
+    files = list_files(folder, (".json",))
+    if len(files) != 1:
+        raise Place(folder).error("one .json file", words(f"{len(files)}"), "give the path of the file")
+    return files[0]
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from singletrack.labeling.formats.base import WriteOptions, visible_boxes
-from singletrack.labeling.formats.checks import MAX_FRAMES, Place, list_files, read_json, words
+from singletrack.labeling.formats.checks import MAX_FRAMES, Place, only_json, read_json, words
 from singletrack.labeling.formats.collect import Collector, Detections, Draft, check_video
 from singletrack.labeling.formats.output import copy_frames, frame_name, new_folder, write_text
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
@@ -24,7 +24,7 @@ MAX_ID = 2**53
 
 def read(path: Path, video: VideoInfo | None) -> LabelSet:
     """Read either kind, a file or the one file below `annotations` of a folder."""
-    file = _find_file(path)
+    file = only_json(path) if path.is_dir() else path
     place = Place(file)
     content = place.mapping(read_json(file), "the content")
     labels = {}
@@ -60,16 +60,6 @@ def read(path: Path, video: VideoInfo | None) -> LabelSet:
         else:
             raise where.error("the id of a track as track_id", id)
     return collector.label_set(video) if tracks else boxes.label_set(video)
-
-
-def _find_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    folder = path / "annotations" if (path / "annotations").is_dir() else path
-    files = list_files(folder, (".json",))
-    if len(files) != 1:
-        raise Place(folder).error("one .json file", words(f"{len(files)}"), "give the path of the file")
-    return files[0]
 
 
 class _Images:

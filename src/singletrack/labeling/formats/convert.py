@@ -6,10 +6,8 @@ from pathlib import Path
 
 from singletrack.errors import InputError
 from singletrack.files import check_outputs
-from singletrack.labeling.formats.registry import read_labels, write_labels
+from singletrack.labeling.formats.registry import PROJECT_ENDING, read_labels, write_labels
 from singletrack.labeling.labels import LabelSet
-
-PROJECT_ENDING = ".singletrack"
 
 
 def convert_labels(

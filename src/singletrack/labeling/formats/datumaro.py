@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from singletrack.labeling.formats.base import WriteOptions, visible_boxes
-from singletrack.labeling.formats.checks import Place, list_files, read_json, words
+from singletrack.labeling.formats.checks import Place, only_json, read_json
 from singletrack.labeling.formats.collect import Detections, choose_video, describe_video, video_fields
 from singletrack.labeling.formats.output import copy_frames, frame_name, frame_number, new_folder, write_text
 from singletrack.labeling.labels import LabeledBox, LabelSet, VideoInfo
@@ -20,12 +20,7 @@ MAX_ID = 2**53
 def read(path: Path, video: VideoInfo | None) -> LabelSet:
     """Read a .json file, or the only one in `annotations` of a folder."""
     if path.is_dir():
-        files = list_files(path / "annotations", (".json",)) if (path / "annotations").is_dir() else []
-        if len(files) != 1:
-            raise Place(path).error(
-                "one .json file in annotations", words(f"{len(files)}"), "give the path of the file"
-            )
-        path = files[0]
+        path = only_json(path)
     place = Place(path)
     content = place.mapping(read_json(path), "the content")
     info = content.get("info") or {}

@@ -9,10 +9,12 @@ from typing import Any
 from singletrack.errors import InputError
 from singletrack.files import check_file
 from singletrack.labeling.formats import coco, cvat, datumaro, label_studio, mot, sequences, tables, voc, yolo
+from singletrack.labeling.formats.archive import ZIP_ENDING, unpacked
 from singletrack.labeling.formats.base import LabelFormat, WriteOptions
 from singletrack.labeling.formats.checks import Place, read_json, read_text, read_xml, words
 from singletrack.labeling.formats.reduction import SMALLEST_TOLERANCE
 from singletrack.labeling.labels import LabelSet, VideoInfo
+from singletrack.video.images import PICTURE_ENDINGS, VIDEO_SUFFIXES
 
 FORMATS: dict[str, LabelFormat] = {
     "mot": LabelFormat(
@@ -101,6 +103,7 @@ FORMATS: dict[str, LabelFormat] = {
     ),
 }
 
+PROJECT_ENDING = ".singletrack"
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".xml": "cvat", ".txt": "mot"}
 
 
@@ -108,7 +111,7 @@ def read_labels(path: str | Path, *, format: str | None = None, video: VideoInfo
     """Read labels of one video.
 
     Args:
-        path: A file, or a folder for formats of many files.
+        path: A file, or a folder for formats of many files, also as a .zip.
         format: One of ``FORMATS``. [default: found from the ending and the content]
         video: The labeled video. Needed for csv, jsonl, one .txt file and whatever else does not say its size and
             length. Labels that are of a video of another size or number of frames are refused; the name may differ.
@@ -120,6 +123,13 @@ def read_labels(path: str | Path, *, format: str | None = None, video: VideoInfo
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: expected a file or folder of labels; got nothing of this name; check the path")
+    if path.suffix.lower() == ZIP_ENDING and path.is_file():
+        with unpacked(path) as inside:
+            return _read(inside, format, video)
+    return _read(path, format, video)
+
+
+def _read(path: Path, format: str | None, video: VideoInfo | None) -> LabelSet:
     row = _get(format if format is not None else find_format(path))
     try:
         return row.read(path, video)
@@ -194,8 +204,8 @@ def _choose_format(path: Path, format: str | None) -> str:
     found = ENDINGS.get(path.suffix.lower()) if format is None else format
     if found is None:
         raise InputError(
-            f"expected a format, or a file that ends in {', '.join(ENDINGS)}; got {path}; give one of "
-            f"{', '.join(FORMATS)}"
+            f"expected a file that ends in {', '.join(ENDINGS)}, or a format; got {path}; give the format with "
+            f"--format, in Python format=: one of {', '.join(FORMATS)}"
         )
     return found
 
@@ -222,7 +232,18 @@ def find_format(path: Path) -> str:
         return "got10k" if len(line.replace(",", " ").split()) == 4 else "mot"
     if ending in ENDINGS:
         return ENDINGS[ending]
-    raise Place(path).error("a known ending", words(ending or "none"), f"give a format: {', '.join(FORMATS)}")
+    got = "a video" if ending in VIDEO_SUFFIXES else "a picture" if ending in PICTURE_ENDINGS else ""
+    raise Place(path).error("labels", words(got or f"a file whose ending is {ending or 'none'}"), _advise(path, got))
+
+
+def _advise(path: Path, got: str) -> str:
+    """What to give instead of a file or folder that shows no sign of labels."""
+    project = path.with_name(f"{path.name if path.is_dir() else path.stem}{PROJECT_ENDING}")
+    if project.is_file():
+        return f"give its project, {project}"
+    if got:
+        return "give the file or folder of its labels"
+    return f"choose another one, or say its format (--from NAME, in Python format=): {', '.join(FORMATS)}"
 
 
 def _find_folder_format(path: Path) -> str:
@@ -231,23 +252,23 @@ def _find_folder_format(path: Path) -> str:
         "data.yaml": "yolo",
         "annotations.xml": "cvat",
         "Annotations": "voc",
-        "groundtruth.txt": "got10k",
-        "groundtruth_rect.txt": "otb",
     }
     for sign, name in signs.items():
         if (path / sign).exists():
             return name
-    if (path / "annotations").is_dir():
-        files = sorted((path / "annotations").glob("*.json"))
-        if files:
-            return _find_json_format(files[0])
-    for folder in path.iterdir():
+    if files := sorted((path / "annotations").glob("*.json")):
+        return _find_json_format(files[0])
+    for folder in (path, *path.iterdir()):
         if (folder / "groundtruth_rect.txt").is_file():
             return "otb"
         if (folder / "groundtruth.txt").is_file():
             return "lasot" if (folder / "out_of_view.txt").is_file() else "got10k"
+    if files := sorted(path.glob("*.json")):  # with the folder of its pictures beside it
+        return _find_json_format(files[0])
     raise Place(path).error(
-        "a folder of labels", words("no file that is typical of one"), f"give a format: {', '.join(FORMATS)}"
+        "labels",
+        words("a folder or zip without a file that is typical of them"),
+        _advise(path, ""),
     )
 
 

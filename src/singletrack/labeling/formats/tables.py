@@ -16,6 +16,7 @@ from pathlib import Path
 from singletrack.errors import InputError
 from singletrack.labeling.formats.base import WriteOptions
 from singletrack.labeling.formats.checks import (
+    DAMAGED,
     MAX_FILE_BYTES,
     Place,
     check_budget,
@@ -136,7 +137,8 @@ def read_csv(path: Path, video: VideoInfo | None) -> LabelSet:
         columns = next(lines, [])
         if len(set(columns)) < len(columns) or not {"frame", *SIDES} <= set(columns):
             raise place.at("line 1").error(
-                f"the columns frame, {', '.join(SIDES)}, each once", words(",".join(columns))
+                f"the columns frame, {', '.join(SIDES)}, each once",
+                words(repr(",".join(columns)) if columns else "nothing: it is empty"),
             )
         for cells in lines:
             where = place.at(f"line {lines.line_num}")
@@ -223,7 +225,7 @@ def read_parquet(path: Path, video: VideoInfo | None) -> LabelSet:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are some of these
-        raise place.error("Parquet", words(" ".join(str(error).split()))) from error
+        raise place.error("Parquet", words("other content"), DAMAGED) from error
     if described is not None:
         text = described.decode("utf-8", "replace")
         facts = describe_video(place.mapping(parse_json(text, place.at("the video")), "the video"), place)

@@ -14,7 +14,7 @@ from typing import Any
 
 from singletrack.geometry.boxes import Box
 from singletrack.labeling.formats.base import WriteOptions, format_number, visible_boxes
-from singletrack.labeling.formats.checks import Place, list_files, read_text, words
+from singletrack.labeling.formats.checks import DAMAGED, Place, list_files, read_text, words
 from singletrack.labeling.formats.collect import Detections, choose_video, describe_video, video_fields
 from singletrack.labeling.formats.output import copy_frames, frame_name, frame_number, new_folder, write_text
 from singletrack.labeling.formats.packages import require_package
@@ -54,7 +54,9 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise place.error("YAML", words(" ".join(str(error).split()))) from error
+        mark = getattr(error, "problem_mark", None)
+        where = f"other text at line {mark.line + 1}, column {mark.column + 1}" if mark else "other content"
+        raise place.error("YAML", words(where), DAMAGED) from error
     return place.mapping(content, "the content")
 
 
