@@ -572,7 +572,7 @@ def test_a_zip_cannot_leave_its_folder(entry: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        ({}, "expected labels; got a folder or zip without a file that is typical of them; choose another one, or say its format"),
+        ({}, "expected labels; got a folder or zip without a file that is typical of them; choose another"),
         ({"readme.txt": "hello", "a.jpg": "?"}, "expected labels; got a folder or zip without a file"),
         ({"inner.zip": "PK"}, "expected labels; got a file whose ending is .zip"),
         ({"gt/gt.txt": "1,2"}, "a.zip/gt/gt.txt, line 1: expected frame,id"),
