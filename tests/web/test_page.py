@@ -908,14 +908,21 @@ def test_a_dropped_clip_opens_and_what_is_no_clip_gets_a_sentence(open_page: Ope
             person.reads("#banner", words)
             assert person.page.locator("#empty").is_visible()
             person.page.click("#banner-close")
-        person.page.set_input_files("#clip-file", clip)
+        dropped = {"name": "my clip.mp4", "mimeType": "video/mp4", "buffer": clip.read_bytes()}
+        person.page.set_input_files("#clip-file", dropped)
         person.see_frame(0)
         person.draw(100, 50, 60, 40)
         person.reads("#frame-state", "Keyframe")
-        assert {path.suffix for path in server.temporary.rglob("*") if path.is_file()} >= {".mp4", ".singletrack"}
+        person.reads("#saved", "saved in singletrack-clips/my clip.singletrack")
+        person.page.click("#export")
+        person.reads("#export-command", "singletrack labels 'singletrack-clips/my clip.singletrack' --format")
     finally:
         server.stop()
-    assert list(server.temporary.iterdir()) == []  # deleted at the end
+    assert sorted(path.name for path in (tmp_path / "singletrack-clips").iterdir()) == [
+        "my clip.mp4",
+        "my clip.singletrack",
+    ]
+    assert list(server.temporary.iterdir()) == []
 
 
 def test_a_clip_of_a_folder_that_cannot_be_read_gets_a_sentence(open_page: Open, clip: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ export async function openExport(clip, stale, targets) {
     find("export-tolerance-row").hidden = !row?.keyframes;
     find("export-pictures-row").hidden = !row?.pictures;
     const flags = [options().tolerance && ` --tolerance ${options().tolerance}`, options().pictures ? " --save-frames" : ""];
-    find("export-command").textContent = `singletrack labels ${clip.project} --format ${chosen}${flags.join("")} --out PATH`;
+    find("export-command").textContent = `singletrack labels ${quote(clip.project)} --format ${chosen}${flags.join("")} --out PATH`;
   };
   tolerance.oninput = pictures.onchange = tell;
   list.replaceChildren(
@@ -166,4 +166,9 @@ export function openHelp() {
   });
   find("keys").replaceChildren(...rows.flat());
   find("help-dialog").showModal();
+}
+
+/** A path as a shell takes it. @param {string} path */
+function quote(path) {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
