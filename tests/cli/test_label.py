@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.web.browser import Server
 
 from singletrack import opencv
 from singletrack.cli.main import main
@@ -102,44 +101,38 @@ def test_a_project_opens_its_clip(
     assert served[1:] == [(str(tmp_path / "moved"), str(path))]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to itself")
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
 def test_dropped_clips_are_kept_with_their_labels(
-    ended_by: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ended_by: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SINGLETRACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("singletrack.web.workspace.Workspace.load_tracker", lambda workspace: None)
     made = tmp_path / "made.mp4"
     with VideoWriter(made, fps=30) as writer:
         for level in range(0, 200, 40):
             writer.write(np.full((48, 64, 3), level, np.uint8))
-    seen: list[str] = []
+    server = Server(tmp_path)
+    clips = tmp_path / "singletrack-clips"
 
-    def ask(address: str, path: str, body: bytes) -> dict[str, Any]:
-        start, token = address.split("/?token=")
+    def ask(path: str, body: bytes) -> dict[str, Any]:
+        start, token = server.address.split("/?token=")
         request = urllib.request.Request(start + path, body, {"authorization": f"Bearer {token}"}, method="POST")
         with urllib.request.urlopen(request) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found
 
-    def use(address: str) -> None:
-        try:
-            dog = ask(address, "/api/clips?name=dog.mp4", made.read_bytes())["id"]
-            ask(address, "/api/clips?name=cat.mp4", made.read_bytes())
-            ask(address, f"/api/clips/{dog}/targets", b'{"name": "Rex", "frame": 0, "box": [1, 2, 20, 30]}')
-            seen.extend(sorted(path.name for path in Path("singletrack-clips").iterdir()))
-        finally:
-            os.kill(os.getpid(), ended_by)
-
-    monkeypatch.setattr("webbrowser.open", lambda address: threading.Thread(target=use, args=[address]).start())
-    assert main(["label", "--port", "0"]) == 0
-    assert "dog.mp4" in seen
-    assert "cat.mp4" in seen
-    assert sorted(path.name for path in Path("singletrack-clips").iterdir()) == ["dog.mp4", "dog.singletrack"]
-    said = capsys.readouterr().out
+    try:
+        dog = ask("/api/clips?name=dog.mp4", made.read_bytes())["id"]
+        ask("/api/clips?name=cat.mp4", made.read_bytes())
+        ask(f"/api/clips/{dog}/targets", b'{"name": "Rex", "frame": 0, "box": [1, 2, 20, 30]}')
+        assert {path.name for path in clips.iterdir()} >= {"dog.mp4", "cat.mp4", "dog.singletrack"}
+    finally:
+        server.process.send_signal(ended_by)
+        assert server.process.wait(60) == 0
+    assert sorted(path.name for path in clips.iterdir()) == ["dog.mp4", "dog.singletrack"]
+    said = (tmp_path / "server.log").read_text()
     assert said.endswith("kept: singletrack-clips/dog.mp4 and its labels, dog.singletrack\n")
     assert "cat" not in said
+    monkeypatch.chdir(tmp_path)
     assert main(["labels", "singletrack-clips/dog.singletrack", "--out", "dog.csv"]) == 0
     assert "Rex" in Path("dog.csv").read_text()
 
