@@ -689,11 +689,17 @@ def test_the_timeline_shows_all_of_a_clip_that_opens_in_its_middle(open_page: Op
         person.see_frame(frame)
 
 
+def begin_tracking(person: Person, server: Server) -> Person:
+    """Open the long clip, draw a box and track it; returns while it tracks."""
+    person.open(server.address).mark(200, 100, 80, 60)
+    person.press("t")
+    person.reads("#progress-text", "%")
+    return person
+
+
 @pytest.mark.parametrize("width", [412, 768, 860, 1000, 1280])
 def test_the_controls_fit_while_it_tracks(width: int, open_page: Open, long_server: Server) -> None:
-    person = open_page((width, 900)).open(long_server.address)
-    person.mark(200, 100, 80, 60)
-    person.press("t")
+    person = begin_tracking(open_page((width, 900)), long_server)
     person.reads("#progress-text", "left")
     assert person.page.evaluate("(row => row.scrollWidth - row.clientWidth)(document.querySelector('.transport'))") == 0
     edge = person.page.evaluate("document.querySelector('.time').getBoundingClientRect().right")
@@ -705,9 +711,7 @@ def test_the_controls_fit_while_it_tracks(width: int, open_page: Open, long_serv
 
 
 def test_stop_stays_with_the_picture_that_is_seen(open_page: Open, long_server: Server) -> None:
-    person = open_page().open(long_server.address)
-    person.mark(200, 100, 80, 60)
-    person.press("t")
+    person = begin_tracking(open_page(), long_server)
     person.page.locator('body:not([data-frame="0"])').wait_for()
     seen = int(person.page.get_attribute("body", "data-frame"))
     person.press("Escape")
@@ -716,10 +720,7 @@ def test_stop_stays_with_the_picture_that_is_seen(open_page: Open, long_server: 
 
 
 def test_panel_and_picture_agree_while_it_tracks(open_page: Open, long_server: Server) -> None:
-    person = open_page().open(long_server.address)
-    person.mark(200, 100, 80, 60)
-    person.press("t")
-    person.reads("#progress-text", "%")
+    person = begin_tracking(open_page(), long_server)
     seek(person, 300)
     person.see_frame(300)
     person.reads("#frame-state", "racked, score")
@@ -731,10 +732,7 @@ def test_panel_and_picture_agree_while_it_tracks(open_page: Open, long_server: S
 
 
 def test_tracking_ends_when_its_only_target_is_removed(open_page: Open, long_server: Server) -> None:
-    person = open_page().open(long_server.address)
-    person.mark(200, 100, 80, 60)
-    person.press("t")
-    person.reads("#progress-text", "%")
+    person = begin_tracking(open_page(), long_server)
     assert person.page.locator("#undo").is_enabled()  # as Ctrl+Z is
     person.page.click("#remove-target")
     person.reads("#track", "Track")
