@@ -3,7 +3,7 @@
 
     python benchmarks/page.py                      # all of it; makes a 4K clip of ten minutes, about 1 GB
     python benchmarks/page.py --minutes 1          # a shorter 4K clip
-    python benchmarks/page.py --quick              # every line once, on short clips, in two or three minutes
+    python benchmarks/page.py --quick              # every line, on short clips, in about four minutes
 
 Needs `pip install '.[web]' playwright` and Chromium. Prints the processor and a Markdown table, each line when it is
 measured, beside its budget and the load of the machine then. Nothing else should run meanwhile.
@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the 4K clip [default: 10]")
     parser.add_argument("--repeats", type=int, default=3, help="of opening and of tracking [default: 3]")
-    parser.add_argument("--quick", action="store_true", help="all lines once, on short clips")
+    parser.add_argument("--quick", action="store_true", help="open each clip once, and make short ones")
     arguments = parser.parse_args()
     minutes, repeats, hd_frames = arguments.minutes, arguments.repeats, 1000
     if arguments.quick:
@@ -243,7 +243,7 @@ def main() -> None:
         print("| | measured | budget | load |\n|---|---|---|---|", flush=True)
         measure_uhd(page, uhd, uhd_frames, minutes, repeats)
         measure_steps(page, hd, hd_frames)
-        measure_tracking(page, hd, hd_frames, repeats)
+        measure_tracking(page, hd, hd_frames, arguments.repeats)
         browser.close()
 
 
